@@ -1,0 +1,30 @@
+# The pipeline's image: worker, trainer and command line in one.
+#   docker build -t dpo-pipeline .
+# PyPI's torch for Linux is the CUDA build (several GB). For machines without a GPU pass the CPU index that PyTorch's
+# install page names:
+#   docker build --build-arg TORCH_INDEX=<that URL> -t dpo-pipeline:cpu .
+
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH_INDEX=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /venv
+ENV PATH=/venv/bin:$PATH
+WORKDIR /app
+COPY constraints.txt .
+RUN pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+COPY . .
+RUN pip install -c constraints.txt -e ".[postgres]"
+
+FROM python:3.11-slim-bookworm
+RUN useradd --create-home --uid 10001 dpo && install --directory --owner=dpo /data
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    DPO_HOME=/data \
+    HF_HOME=/data/huggingface
+WORKDIR /app
+USER dpo
+VOLUME /data
+ENTRYPOINT ["dpo"]
+CMD ["--help"]

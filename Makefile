@@ -1,0 +1,47 @@
+# `make` alone explains itself. Everything lives in .venv and .dpo; `make clean` removes both.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+DEMO := examples/identity/retrain.yaml
+
+.PHONY: help demo demo-seeds test check bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.runtime ## teach a small model its name: check, score, train, evaluate, register, gate, promote
+	$(BIN)/dpo retrain $(DEMO)
+
+demo-seeds: .venv/.runtime ## the demo with three seeds, into docs/demo-seeds.md
+	$(BIN)/python benchmarks/demo_seeds.py
+
+test: .venv/.test ## install what the tests need and run them all
+	$(BIN)/python -m pytest
+
+check: .venv/.dev ## format, lint, types, who imports whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.test ## run every script in benchmarks/
+	@for script in $(filter-out benchmarks/demo_seeds.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$script"; $(BIN)/python $$script || exit; done
+
+clean: ## remove the environment, every run, every cache
+	rm -rf .venv .dpo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+.venv/.test: .venv/.runtime
+	$(PIP) --editable ".[test]"
+	touch $@
+
+.venv/.dev: .venv/.test
+	$(PIP) --editable ".[test,dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""Direct Preference Optimization, pure: tensors, text and numbers in and out."""

@@ -1,0 +1,1 @@
+"""Preference pairs: the normalised row, the formats it is read from, and splits."""

@@ -1,0 +1,92 @@
+"""The normalised preference pair: one prompt, the answer people chose, the one they rejected."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypedDict
+
+from dpo_core.data.digests import digest_json, digest_lines
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat templates take it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of a preference data set, whatever file format it came in.
+
+    `prompt` ends before the answer; `chosen` and `rejected` are the messages that follow it on either side
+    (usually one assistant message). A data set without chat structure has `plain` set: then each of the three
+    holds one message whose content is the text as given, and no chat template is applied.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    source: str = ""
+    sft_weight: float = 1.0  # this pair's weight of the SFT term, relative to training.sft_weight
+    plain: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)  # annotator, scores, ...: shown, never trained on
+    where: str = ""  # file and line, for messages to people; no part of the identity
+
+    @cached_property
+    def id(self) -> str:
+        """Digest of all that training sees of this row."""
+        return digest_json(
+            [self.prompt, self.chosen, self.rejected, self.source, self.sft_weight, self.plain, dict(self.meta)]
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """The row as it is written to the normalised JSONL file."""
+        return {
+            "id": self.id,
+            "prompt": list(self.prompt),
+            "chosen": list(self.chosen),
+            "rejected": list(self.rejected),
+            "source": self.source,
+            "sft_weight": self.sft_weight,
+            "plain": self.plain,
+            "meta": dict(self.meta),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Pair":
+        """The inverse of `to_row`."""
+        return cls(
+            prompt=tuple(row["prompt"]),
+            chosen=tuple(row["chosen"]),
+            rejected=tuple(row["rejected"]),
+            source=row["source"],
+            sft_weight=row["sft_weight"],
+            plain=row["plain"],
+            meta=row["meta"],
+        )
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair as token ids of the training tokenizer (see dpo_core.model.encode).
+
+    `chosen_ids` and `rejected_ids` end with the end-of-turn token; prompt_ids + chosen_ids is what the model reads.
+    """
+
+    pair: Pair
+    prompt_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+
+
+def text_of(messages: Iterable[Message]) -> str:
+    """All the words of some messages, for statistics on text (never for training)."""
+    return "\n".join(message["content"] for message in messages)
+
+
+def digest_pairs(pairs: Iterable[Pair]) -> str:
+    """SHA-256 of a data set: every column of every row, in order."""
+    return digest_lines(pair.id for pair in pairs)

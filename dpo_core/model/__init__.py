@@ -1,0 +1,1 @@
+"""A causal language model: load it, encode pairs for it, score and generate with it."""

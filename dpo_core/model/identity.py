@@ -1,0 +1,44 @@
+"""A model folder named by its content, without loading it."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from dpo_core.data.digests import digest_file, digest_json
+from dpo_core.errors import InputError
+
+_VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+
+
+def require_weights(folder: Path) -> None:
+    """Raise InputError unless `folder` holds a config and safetensors weights."""
+    if not folder.is_dir():
+        raise InputError("there is no such model folder", where=str(folder), do="check the recipe's model")
+    if not (folder / "config.json").is_file():
+        raise InputError("the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError("the model folder has no weights (*.safetensors)", where=str(folder), do="save the model with save_pretrained; pickled .bin files are not read")
+
+
+def digest_weights(folder: Path) -> str:
+    """SHA-256 of a model's weights: of the one safetensors file, or of the list of shards with theirs."""
+    files = sorted(folder.glob("*.safetensors"))
+    digests = {file.name: digest_file(file) for file in files}
+    return next(iter(digests.values())) if len(digests) == 1 else digest_json(digests)
+
+
+def digest_model(folder: Path) -> str:
+    """Weights and the configuration that decides what they compute."""
+    config = json.loads((folder / "config.json").read_text())
+    return digest_json([digest_weights(folder), {k: v for k, v in config.items() if k not in _VOLATILE}])
+
+
+def digest_tokenizer(folder: Path) -> str:
+    """Tokenizer files and chat template: what decides how text becomes ids."""
+    files = sorted({*folder.glob("tokenizer*"), *folder.glob("*.jinja"), *folder.glob("vocab*"), *folder.glob("merges.txt"), *folder.glob("special_tokens_map.json")})
+    return digest_json({file.name: digest_file(file) for file in files})
+
+
+def numeric_path(*, model_sha256: str, dtype: str, threads: int) -> dict[str, str | int]:
+    """All that can change a log-prob besides the ids."""
+    return {"model": model_sha256, "dtype": dtype, "threads": threads, "torch": version("torch").split("+")[0]}

@@ -1,0 +1,1 @@
+"""Checks on preference pairs: what separates the sides besides what people meant."""

@@ -1,0 +1,118 @@
+"""The recipe: every number and file that can change a weight or a verdict, and nothing else.
+
+Frozen pydantic models that refuse unknown keys. Reading a recipe from YAML, with overrides and error messages
+that name the line, is `dpo_core.recipe_file`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(Section):
+    """Where the pairs come from. Paths are relative to the recipe's folder."""
+
+    train: str = Field(description="pairs to train on: a .jsonl, .jsonl.gz or .parquet file")
+    eval: str | None = Field(None, description="held-out pairs; unset: a stable tenth of train, by prompt")
+
+
+class Encoding(Section):
+    """How pairs become token ids."""
+
+    max_length: int = Field(1024, gt=1, description="prompt plus response, in tokens")
+    overlong: Literal["drop", "cut_prompt"] = Field(
+        "drop", description="a pair longer than max_length: drop it, or cut its prompt's oldest tokens"
+    )
+
+
+class Validation(Section):
+    """When a data set is good enough to train on."""
+
+    intended: list[str] = Field([], description="words whose shift is the aim of the run, e.g. a new name")
+    min_pairs: int = Field(16, ge=1, description="fewest pairs after quarantine, in rows")
+    max_quarantined: Fraction = Field(0.01, description="largest share of rows set aside as unreadable")
+    max_duplicates: Fraction = Field(0.05, description="largest share of rows that repeat an earlier row")
+    length_warn: Fraction = Field(0.60, description="share of pairs the longer (or shorter) side wins: warn")
+    length_fail: Fraction = Field(0.70, description="the same: fail")
+
+
+class Lora(Section):
+    """Low-rank adapters (peft's names); merged into the weights when training ends."""
+
+    r: int = Field(16, ge=1, description="rank")
+    lora_alpha: int = Field(32, ge=1, description="scale: the adapter's output is multiplied by lora_alpha / r")
+    target_modules: str | list[str] = Field("all-linear", description="modules that get an adapter")
+
+
+class Training(Section):
+    """DPO training; names are TRL's where the thing is the same."""
+
+    learning_rate: float = Field(1e-6, gt=0, description="peak, per optimizer step")
+    beta: float = Field(0.1, gt=0, description="reward per nat of log-ratio")
+    sft_weight: float = Field(0.0, ge=0, description="weight of the chosen answer's mean token NLL (nats)")
+    num_train_epochs: float = Field(1.0, gt=0, description="passes over the pairs; a fraction ends early")
+    train_batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all devices")
+    per_device_train_batch_size: int = Field(8, ge=1, description="pairs a forward pass on one device (memory)")
+    warmup_ratio: Fraction = Field(0.1, description="share of the steps that warm up; then linear to zero")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    freeze_embeddings: bool = Field(False, description="leave input embeddings (and a tied head) as they are")
+    lora: Lora | None = Field(None, description="train adapters instead of all weights")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic; weights stay fp32")
+    save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
+
+
+class Evaluation(Section):
+    """What is asked of a model before and after. Paths are relative to the recipe's folder."""
+
+    max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens (greedy)")
+    batch_size: int = Field(32, ge=1, description="prompts generated at once")
+    samples: int = Field(12, ge=0, description="held-out prompts answered side by side in the report")
+    behaviour: dict[str, str] = Field({}, description="name: prompt file with what an answer must (not) contain")
+    retention: dict[str, str] = Field({}, description="name: such a file of questions that must stay right")
+    neutral_text: str | None = Field(None, description="text file; its NLL per token must not rise")
+
+
+class Gate(Section):
+    """When a challenger replaces the champion (or, the first time, the reference model).
+
+    Metrics are `rewards/accuracies`, `rewards/margins`, `behaviour/NAME`, `retention/NAME` and
+    `retention/neutral_text` (minus nats per token, so that more is better everywhere).
+    """
+
+    improve: list[str] = Field(["rewards/accuracies"], description="metrics that must be better, beyond chance")
+    keep: dict[str, float] = Field({}, description="metric: how much worse it may be at most, its own unit")
+    floor: dict[str, float] = Field({}, description="metric: the least the challenger must reach")
+    alpha: Fraction = Field(0.05, description="one-sided error of each test")
+
+
+class Recipe(Section):
+    """One retraining run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="registered model name")
+    model: str = Field(description="start model: folder, HF id, GGUF file, pypi:PACKAGE==V/FILE, models:/NAME@ALIAS")
+    seed: int = Field(0, ge=0, description="data order and adapter initialisation")
+    data: Data
+    encoding: Encoding = Encoding()
+    validation: Validation = Validation()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _metrics_exist(self) -> "Recipe":
+        known = {"rewards/accuracies", "rewards/margins"}
+        known |= {f"behaviour/{name}" for name in self.evaluation.behaviour}
+        known |= {f"retention/{name}" for name in self.evaluation.retention}
+        known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
+        for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
+            if metric not in known:
+                raise ValueError(f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}")
+        return self

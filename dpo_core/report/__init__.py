@@ -1,0 +1,1 @@
+"""Typed results to one self-contained HTML page."""

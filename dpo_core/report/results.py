@@ -1,0 +1,52 @@
+"""What a check found, as typed results: the same for the JSON document, the page and the gate."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["info", "warn", "fail"]
+Verdict = Literal["pass", "warn", "fail"]
+FAMILIES = ("structure", "consistency", "leakage", "balance", "shortcut", "people", "drift")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One row that shows a finding: where it is, and a short excerpt of each side (never the whole text)."""
+
+    where: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know about the data. `check` is `family/name`; `says` is what it means and what to do."""
+
+    check: str
+    severity: Severity
+    says: str
+    feature: str = ""  # the word, token or property, where there is one
+    intended: bool = False  # declared as the aim of the run: shown, does not gate
+    statistics: dict[str, float | int | str] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """The finding as the JSON document has it (no rows of the data)."""
+        return {
+            "check": self.check,
+            "severity": self.severity,
+            "intended": self.intended,
+            "feature": self.feature,
+            "statistics": self.statistics,
+            "says": self.says,
+        }
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number with its limits: above `warn_above` it warns, above `fail_above` it fails (None: never)."""
+
+    check: str
+    value: float
+    warn_above: float | None
+    fail_above: float | None
+    says: str

@@ -1,0 +1,42 @@
+"""The page of one retraining run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpo_core.report.page import render
+
+WORDS = {
+    "promote": ("promoted", "The new model is better where it had to be, and no worse where it must not be."),
+    "hold_underpowered": ("held", "Nothing speaks against the new model, but too little was measured to be sure."),
+    "hold_no_gain": ("held", "The new model is not better than the one in use, beyond chance."),
+    "reject_regression": ("rejected", "The new model is worse where it must not be."),
+}
+
+
+def retrain_page(
+    document: Mapping[str, Any],
+    display: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    evidence: Mapping[str, Any],
+) -> str:
+    """One HTML page: the gate's verdict and why, before and after, training curves, answers, lineage."""
+    word, sentence = WORDS[document["verdict"]]
+    steps = [row["step"] for row in history]
+
+    def series(*metrics: tuple[str, str, str]) -> list[tuple[str, list[float], str]]:
+        return [(label, [row.get(metric, float("nan")) for row in history], kind) for label, metric, kind in metrics]
+
+    return render(
+        "retrain.html.j2",
+        document=document,
+        display=display,
+        evidence=evidence,
+        word=word,
+        sentence=sentence,
+        steps=steps,
+        loss=series(("loss", "loss", "one"), ("DPO term", "losses/dpo", "two"), ("SFT term", "losses/sft", "three")),
+        drift=series(
+            ("chosen log-ratio", "logratios/chosen", "chosen"), ("rejected log-ratio", "logratios/rejected", "rejected")
+        ),
+        checks={name: sorted(rows, key=lambda row: row["passes"]) for name, rows in evidence["checks"].items()},
+    )

@@ -1,0 +1,1 @@
+"""DPO training: losses, batches, the loop, checkpoints."""

@@ -1,0 +1,88 @@
+"""Checkpoints that exist whole or not at all: safetensors and JSON, a manifest with digests written last.
+
+Nothing random happens inside a step and the data order is a function of (seed, epoch), so trainable weights,
+optimizer state and the step number are the whole state: resuming gives the same bits.
+"""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from dpo_core.data.digests import digest_file
+
+log = logging.getLogger("dpo.train")
+MANIFEST = "manifest.json"
+KEEP = 2
+
+
+def save_checkpoint(root: Path, step: int, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
+    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go."""
+    folder, partial = root / f"step-{step:08d}", root / f"step-{step:08d}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(_tensors(policy, optimizer), partial / "state.safetensors")
+    (partial / "state.json").write_text(json.dumps({**state, "step": step}))
+    files = {file.name: digest_file(file) for file in sorted(partial.iterdir())}
+    (partial / MANIFEST).write_text(json.dumps(files))
+    for file in partial.iterdir():
+        _fsync(file)
+    _fsync(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    _fsync(root)
+    for older in sorted(root.glob("step-????????"))[:-KEEP]:
+        shutil.rmtree(older, ignore_errors=True)
+    return folder
+
+
+def newest_valid(root: Path) -> Path | None:
+    """The newest checkpoint whose files have the digests of its manifest; a damaged one is skipped, aloud."""
+    for folder in sorted(root.glob("step-????????"), reverse=True):
+        try:
+            files: dict[str, str] = json.loads((folder / MANIFEST).read_text())
+            if all(digest_file(folder / name) == digest for name, digest in files.items()):
+                return folder
+        except (OSError, ValueError):
+            pass
+        log.warning("checkpoint_damaged folder=%s action=skipped", folder)
+    return None
+
+
+def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore trainable weights and optimizer state in place; returns what `save_checkpoint` was given."""
+    tensors = load_file(folder / "state.safetensors")
+    with torch.no_grad():
+        for name, parameter in _trainable(policy):
+            parameter.copy_(tensors[f"weight:{name}"])
+            optimizer.state[parameter] = {
+                key: tensors[f"{key}:{name}"].to(parameter.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return state
+
+
+def _trainable(policy: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, parameter) for name, parameter in policy.named_parameters() if parameter.requires_grad]
+
+
+def _tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, parameter in _trainable(policy):
+        tensors[f"weight:{name}"] = parameter.detach()
+        tensors |= {f"{key}:{name}": value for key, value in optimizer.state[parameter].items()}
+    return {key: value.contiguous().cpu() for key, value in tensors.items()}
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,146 @@
+"""The training loop, as a generator: one optimizer step, one `Step`; whoever iterates logs, saves or stops."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from dpo_core.errors import InputError
+from dpo_core.model.logprobs import collate, sequence_sums, token_logprobs
+from dpo_core.recipe import Training
+from dpo_core.train.batches import Example, batch_at, micro_batches, total_steps
+from dpo_core.train.losses import dpo_loss, sft_loss
+
+PAIR_METRICS = (
+    "loss",
+    "losses/dpo",
+    "losses/sft",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/accuracies",
+    "rewards/margins",
+    "logps/chosen",
+    "logps/rejected",
+    "logratios/chosen",
+    "logratios/rejected",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished optimizer step; `number` counts from 1. Metrics have TRL's names and are means over pairs."""
+
+    number: int
+    total: int
+    pairs: int
+    tokens: int
+    metrics: dict[str, float]
+
+
+class ReferenceMismatchError(RuntimeError):
+    """Before the first update, policy and reference must be the same model."""
+
+
+def train(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    examples: Sequence[Example],
+    training: Training,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    start: int = 0,
+) -> Iterator[Step]:
+    """Optimizer steps `start` + 1 to the last.
+
+    `model` and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on the number of
+    ranks or on the micro-batch; each pair weighs 1 / (pairs in the step).
+    """
+    total = total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
+    per_epoch = math.ceil(len(examples) / training.train_batch_size)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for number in range(start + 1, total + 1):
+        indices = batch_at(number - 1, examples=len(examples), batch_size=training.train_batch_size, seed=seed)
+        rate = learning_rate(number, total, training)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batch = [examples[i] for i in indices]
+        sums = _accumulate(model, batch, training, accelerator, check_reference=number == 1)
+        norm = accelerator.clip_grad_norm_(parameters, training.max_grad_norm)
+        if not torch.isfinite(norm):
+            ids = ", ".join(example.id[:12] for example in batch)
+            raise InputError(f"step {number}: the gradient is not finite", where=f"pairs {ids}", do="look at these rows; lower training.learning_rate")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        metrics = dict(zip(PAIR_METRICS, (sums / len(batch)).tolist(), strict=True))
+        metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": number / per_epoch}
+        tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
+        yield Step(number, total, len(batch), tokens, metrics)
+
+
+def learning_rate(number: int, total: int, training: Training) -> float:
+    """Linear warm-up over the first `warmup_ratio` of the steps, then linear towards zero."""
+    warmup = math.ceil(total * training.warmup_ratio)
+    if number <= warmup:
+        return training.learning_rate * number / warmup
+    return training.learning_rate * (total - number + 1) / max(1, total - warmup)
+
+
+def _accumulate(
+    model: torch.nn.Module, batch: Sequence[Example], training: Training, accelerator: Accelerator, *, check_reference: bool
+) -> Tensor:
+    """Gradients of the whole step on this rank's share of the pairs; sums of PAIR_METRICS over all ranks."""
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    mine = list(batch[rank::ranks])
+    idle = not mine  # fewer pairs than ranks: take part in the collective calls with weight zero
+    pieces = list(micro_batches(mine or batch[:1], training.per_device_train_batch_size))
+    sums = torch.zeros(len(PAIR_METRICS), dtype=torch.float64)
+    for last, piece in ((i == len(pieces) - 1, piece) for i, piece in enumerate(pieces)):
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
+            values = _pair_values(model, piece, training, accelerator.device)
+            if check_reference:
+                _require_same(piece, values, training.dtype)
+            weight = 0.0 if idle else ranks / len(batch)  # DDP averages over ranks
+            accelerator.backward(values[0].sum() * weight)
+            sums += torch.stack(values).detach().double().cpu().sum(1) * (not idle)
+    reduced: Tensor = accelerator.reduce(sums.to(accelerator.device, torch.float32) if ranks > 1 else sums, "sum")
+    return reduced.cpu()
+
+
+def _pair_values(
+    model: torch.nn.Module, piece: Sequence[Example], training: Training, device: torch.device
+) -> tuple[Tensor, ...]:
+    """PAIR_METRICS of each pair of a micro-batch, in that order; the first carries the gradient."""
+    sides = [(e.prompt_ids, e.chosen_ids) for e in piece] + [(e.prompt_ids, e.rejected_ids) for e in piece]
+    sequences = collate(sides).to(device)
+    chosen, rejected = sequence_sums(token_logprobs(model, sequences), sequences.owner, len(sides)).chunk(2)
+
+    def column(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=device)
+
+    reference = [column([e.ref_chosen_logps for e in piece]), column([e.ref_rejected_logps for e in piece])]
+    terms = dpo_loss(chosen, rejected, *reference, beta=training.beta)
+    sft = sft_loss(chosen, column([len(e.chosen_ids) for e in piece]))
+    loss = terms.loss + training.sft_weight * column([e.sft_weight for e in piece]) * sft
+    margin = terms.chosen_reward - terms.rejected_reward
+    accuracy = (margin > 0).double() + 0.5 * (margin == 0).double()
+    ratios = (terms.chosen_reward / training.beta, terms.rejected_reward / training.beta)
+    return (loss, terms.loss, sft, terms.chosen_reward, terms.rejected_reward, accuracy, margin, chosen, rejected, *ratios)
+
+
+def _require_same(piece: Sequence[Example], values: tuple[Tensor, ...], dtype: str) -> None:
+    """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 1e-2 |log p| in bf16."""
+    for policy, side in ((values[7], "chosen"), (values[8], "rejected")):
+        for example, value in zip(piece, policy.tolist(), strict=True):
+            reference: float = getattr(example, f"ref_{side}_logps")
+            allowed = 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
+            if not abs(value - reference) <= allowed:
+                raise ReferenceMismatchError(
+                    f"before the first update the policy gives log p = {value:.6f} and the stored reference "
+                    f"{reference:.6f} nats for the {side} answer of pair {example.id[:12]}; they may differ by {allowed:.6f}. "
+                    "The reference log-probs belong to another model, dtype or encoding: run again with --force to score anew."
+                )

@@ -1,0 +1,45 @@
+"""The model in training: which weights move, and how it is written out."""
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import PreTrainedModel
+
+from dpo_core.recipe import Training
+
+
+def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> torch.nn.Module:
+    """Freeze or wrap `model` as the recipe says. Adapters start as the identity: policy = reference."""
+    torch.manual_seed(seed)
+    model.train()
+    if training.lora is not None:
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=training.lora.r,
+            lora_alpha=training.lora.lora_alpha,
+            target_modules=training.lora.target_modules,
+            task_type="CAUSAL_LM",
+        )
+        return cast(torch.nn.Module, get_peft_model(model, config))
+    if training.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    return model
+
+
+def make_optimizer(policy: torch.nn.Module, training: Training) -> torch.optim.Optimizer:
+    """AdamW without weight decay, as TRL's default."""
+    parameters = [p for p in policy.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=0.0, fused=True)
+
+
+def save_policy(policy: torch.nn.Module, base: Path, folder: Path) -> None:
+    """A plain `save_pretrained` folder with the tokenizer files of `base`; adapters are merged in."""
+    if hasattr(policy, "merge_and_unload"):
+        policy = policy.merge_and_unload()
+    cast(PreTrainedModel, policy).save_pretrained(folder)
+    for file in base.iterdir():
+        if file.is_file() and not (folder / file.name).exists() and file.suffix != ".safetensors" and "index" not in file.name:
+            shutil.copy2(file, folder / file.name)

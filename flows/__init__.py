@@ -1,0 +1,1 @@
+"""Prefect flows: the stories that the tasks are told in."""

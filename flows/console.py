@@ -1,0 +1,158 @@
+"""The edge between a command and whoever called it: one answer, one exit code, errors in three lines.
+
+Exit codes: 0 done, 2 bad input or configuration, 3 data check failed, 4 not promoted, 130 interrupted, 1 the rest.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dpo_core.errors import InputError
+from infra.errors import InfraError
+
+DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY_ID", re.IGNORECASE)
+_SECRETS = (
+    (re.compile(r"(?<=://)[^/@\s]+(?=@)"), "***"),
+    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
+    (re.compile(r"\b(?:hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{16,}"), "***"),
+    (re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\1***"),
+    (re.compile(r"(?i)((?:signature|secret[a-z_]*|security-token|password|token)=)[^&\s'\"]+"), r"\1***"),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say: to a program (one JSON document), to people (a screen), and its exit code."""
+
+    document: dict[str, Any]
+    show: Callable[[Console], None]
+    code: int = DONE
+
+
+def serve(command: Callable[[], Answer | None], *, as_json: bool = False, debug: bool = False) -> int:
+    """Run a command, print what it has to say, return the exit code. No exception leaves."""
+    with _stdout_set_aside() if as_json else contextlib.nullcontext():
+        try:
+            answer = command()
+        except BaseException as error:
+            if debug:
+                sys.stderr.write(redact(traceback.format_exc()))
+            answer = explain(error)
+    if answer is None:
+        return DONE
+    trouble = "error" in answer.document
+    try:
+        answer.show(Console(stderr=as_json or trouble, highlight=False))
+        if as_json:
+            sys.stdout.write(redact(json.dumps({"schema": 1, **answer.document}, ensure_ascii=False)) + "\n")
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return answer.code
+
+
+def explain(error: BaseException) -> Answer:
+    """What went wrong, in three lines: what, where, what to do."""
+    if isinstance(error, KeyboardInterrupt):
+        kept = f"finished work is kept under {os.environ.get('DPO_HOME', '.dpo')}"
+        return trouble("interrupted: nothing finished is lost", kept, f"to go on, run it again: {typed()}", INTERRUPTED)
+    if full := _cause(error, errno.ENOSPC, "no space left on device", "disk is full"):
+        return trouble("the disk is full", *_disk(full), BAD_INPUT)
+    if isinstance(error, InputError | InfraError):
+        return trouble(error.says, error.where, error.do, BAD_INPUT)
+    if busy := _cause(error, errno.EADDRINUSE, "address already in use"):
+        do = "stop the program that listens there, or choose another port"
+        return trouble("the port is in use by another program", str(busy), do, BAD_INPUT)
+    if isinstance(error, MemoryError):
+        do = "set training.per_device_train_batch_size or encoding.max_length lower, or free memory"
+        return trouble("the machine is out of memory", "inside dpo", do, FAILED)
+    says = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+    return trouble(says, "inside dpo", "run again with --debug for the traceback", FAILED)
+
+
+def trouble(says: str, where: str, do: str, code: int) -> Answer:
+    """An error as an answer: three lines on stderr, or the document `{"error": {says, where, do}}`."""
+    says, where, do = (redact(text) for text in (says, where, do))
+
+    def show(console: Console) -> None:
+        head = "stopped" if code == INTERRUPTED else "error"
+        for label, text, style in ((head, says, "bold red"), ("where", where, "dim"), ("do", do, "bold")):
+            console.print(Text(f"{label + ':':9}", style=style) + Text(text), soft_wrap=True)
+
+    return Answer({"error": {"says": says, "where": where, "do": do}}, show, code)
+
+
+def redact(text: str) -> str:
+    """`text` without passwords in URLs, access keys, tokens, and values of secret environment variables."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and _SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    for pattern, stars in _SECRETS:
+        text = pattern.sub(stars, text)
+    return text
+
+
+def printable(text: str) -> str:
+    """`text` as it may reach a terminal: what a model wrote must not move the cursor or set a title."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def typed() -> str:
+    """The command as it was typed, for `type it again`."""
+    import shlex
+
+    return redact(shlex.join([program("dpo"), *sys.argv[1:]]))
+
+
+def program(name: str) -> str:
+    """How to call one of this environment's programs from the shell the person is in."""
+    here = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if (found and Path(found).resolve() == here.resolve()) or not here.exists():
+        return name
+    return os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)
+
+
+def _cause(error: BaseException, number: int, *words: str) -> BaseException | None:
+    """The error in the chain that is this errno, or whose message carries its words from elsewhere."""
+    link: BaseException | None = error
+    while link is not None:
+        if getattr(link, "errno", None) == number or any(text in str(link).lower() for text in words):
+            return link
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _disk(error: BaseException) -> tuple[str, str]:
+    """Where the full disk is and what to do about it."""
+    home = Path(os.environ.get("DPO_HOME", ".dpo"))
+    place = str(getattr(error, "filename", None) or getattr(error, "where", None) or home)
+    return place, f"free space there, or set DPO_HOME to a larger disk; then run it again: {typed()}"
+
+
+@contextlib.contextmanager
+def _stdout_set_aside() -> Iterator[None]:
+    """Whatever libraries and child processes print goes to stderr, so that stdout holds the document alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

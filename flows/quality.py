@@ -1,0 +1,28 @@
+"""The data check alone: on a schedule, or as `dpo check`."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from dpo_core.recipe import Validation
+from infra.settings import load_settings, prepare_environment
+from tasks.check import Checked, check, check_only
+from tasks.plan import local_model, plan, tracked
+
+
+@flow(name="quality")
+def quality(recipe: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Check the recipe's pairs and report; raises DataCheckFailed where they must not be trained on."""
+    run = plan(recipe, overrides or [], force=False, kind="quality")
+    with tracked(run):
+        return check(run).to_document()
+
+
+def check_files(data: str, held_out: str | None = None, model: str | None = None, report_folder: str | None = None) -> Checked:
+    """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server, nothing stored."""
+    settings = load_settings()
+    prepare_environment(settings)
+    folder = Path(report_folder) if report_folder else settings.home / "reports" / f"check-{Path(data).name}"
+    model_folder = local_model(model, settings.home) if model else None
+    return check_only(data, held_out, model_folder, folder, Validation())

@@ -1,0 +1,1 @@
+"""The pipeline's edges: settings, object store, MLflow, Great Expectations, services."""

@@ -1,0 +1,24 @@
+"""What goes wrong at the edges: every such error says what is wrong, where, and what to do."""
+
+
+class InfraError(RuntimeError):
+    """A store, tracking server, download or setting that does not do what is needed."""
+
+    def __init__(self, says: str, *, where: str, do: str) -> None:
+        super().__init__(f"{says}\n  where: {where}\n  do:    {do}")
+        self.says, self.where, self.do = says, where, do
+
+    def __reduce__(self) -> tuple[object, ...]:  # keyword-only arguments need help to be pickled
+        return _rebuild, (type(self), self.says, self.where, self.do)
+
+
+class BadSetting(InfraError):
+    """A setting or a model name that the user has to put right; nothing was tried with it."""
+
+
+class ObjectMissing(InfraError):
+    """The store answers, and holds no such key (or no complete folder)."""
+
+
+def _rebuild(kind: type[InfraError], says: str, where: str, do: str) -> InfraError:
+    return kind(says, where=where, do=do)

@@ -1,0 +1,121 @@
+"""Settings: where a process runs. Nothing here may change a weight, save the thread count, which runs record.
+
+The standard variables are honoured as they are (MLFLOW_TRACKING_URI, PREFECT_API_URL, HF_HOME, HF_TOKEN, AWS_*);
+a DPO_ setting exists only where no standard one does. `.env` in the working folder fills what the environment
+leaves unset, for both kinds.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import BadSetting
+
+PREFIX = "DPO_"
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its CPU affinity, and the container's CPU quota (cgroup v2) where one is set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no quota
+        return cores
+
+
+class Settings(BaseSettings):
+    """Read once from DPO_* environment variables (`load_settings`)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(Path(".dpo"), description="folder that holds everything a run keeps on this machine")
+    store_url: str = Field("", description="stage outputs, checkpoints, ledger: s3://bucket/prefix or a folder")
+    train_timeout_s: int = Field(6 * 3600, gt=0, description="hard stop of one training task, in seconds")
+    accelerate_config: Path | None = Field(
+        None, description="accelerate config of the training launch; default: one process"
+    )
+    num_threads: int = Field(default_factory=usable_cores, gt=0, description="CPU threads; default: usable cores")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absolute(cls, values: dict[str, object]) -> dict[str, object]:
+        home = Path(str(values.get("home", ".dpo"))).expanduser().absolute()
+        store = str(values.get("store_url") or home / "store").removeprefix("file://")
+        scheme, separator, _ = store.partition("://")
+        if separator and scheme != "s3":
+            raise ValueError(f"a store is s3://bucket/prefix or a folder, not {scheme}://")
+        return {**values, "home": home, "store_url": store if separator else str(Path(store).expanduser().absolute())}
+
+    @property
+    def artifact_root(self) -> str | None:
+        """Where MLflow keeps what runs log; None leaves it to a tracking server that has its own place for that."""
+        if self.store_url.startswith("s3://"):
+            return f"{self.store_url.rstrip('/')}/mlartifacts"
+        embedded = not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
+        return str(self.home / "mlartifacts") if embedded else None
+
+
+def load_settings() -> Settings:
+    """Settings of this process. Raises BadSetting for a misspelt or impossible DPO_* variable."""
+    _read_dotenv(Path(".env"))
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            do = f"did you mean {near[0]}?" if near else f"unset it; the settings are {', '.join(known)}"
+            raise BadSetting(f"{name} is no setting", where="environment", do=do)
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "DPO_STORE_URL"
+        says = problem["msg"].removeprefix("Value error, ")
+        raise BadSetting(f"{name}: {says}", where="environment", do="correct it, or unset it for the default") from None
+
+
+def prepare_environment(settings: Settings) -> None:
+    """Defaults for the libraries beneath, each only where unset; makes the home folder.
+
+    Call before Prefect or MLflow is imported. Raises BadSetting where the home cannot be a folder.
+    """
+    for name, value in {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default is pickle: a cache hit would run code
+        "MLFLOW_TRACKING_URI": f"sqlite:///{settings.home / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is the document of --json
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; the default 120 hangs a run on a dead server
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",  # forked workers would warn and deadlock
+        "GX_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "true",
+    }.items():
+        os.environ.setdefault(name, value)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        says = f"DPO_HOME cannot be used: {error.strerror}"
+        raise BadSetting(says, where=str(settings.home), do="set DPO_HOME to a folder of yours") from None
+
+
+def without_secrets(text: str) -> str:
+    """`text` with user name and password of every URL in it struck out: fit for a log or an error message."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def _read_dotenv(path: Path) -> None:
+    from dotenv import dotenv_values
+
+    for name, value in dotenv_values(path).items() if path.is_file() else ():
+        if value is not None:
+            os.environ.setdefault(name, value)

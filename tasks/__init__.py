@@ -1,0 +1,1 @@
+"""Prefect tasks: thin adapters with one side effect each."""

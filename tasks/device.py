@@ -1,0 +1,16 @@
+"""Where models run: the same threads in score, train and evaluate, and the GPU where there is one."""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from dpo_core.model.load import load_model
+
+
+def load_on_device(folder: Path, *, threads: int) -> PreTrainedModel:
+    """The model of a folder in fp32, on the GPU if there is one, with `threads` CPU threads."""
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    return load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]

@@ -1,0 +1,127 @@
+"""The first task: everything a run needs to know before it costs anything."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.data.digests import digest_file, digest_json
+from dpo_core.errors import InputError
+from dpo_core.evaluate.behaviour import read_checks
+from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, require_weights
+from dpo_core.recipe import Recipe
+from dpo_core.recipe_file import load_recipe
+from infra.errors import InfraError
+from infra.models import fetch_model
+from infra.registry import Version, by_alias
+from infra.settings import load_settings, prepare_environment
+from infra.tracking import attach_run, open_run
+from tasks.stages import code_digest
+
+log = logging.getLogger("dpo.plan")
+CODE = ("dpo_core", "tasks")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's inputs, resolved: small plain data that every later task takes."""
+
+    recipe: Recipe
+    model_folder: str
+    model_sha256: str  # weights and configuration: the reference
+    weights_sha256: str
+    tokenizer_sha256: str
+    files: dict[str, str]  # SHA-256 of each file the recipe names
+    champion: Version | None  # before this run
+    run_id: str
+    run_url: str
+    threads: int
+    force: bool
+
+
+@task(name="plan", cache_policy=NO_CACHE)
+def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") -> Plan:
+    """Read the recipe, fetch the model, name every input by its content, open (or go on with) the MLflow run."""
+    settings = load_settings()
+    prepare_environment(settings)
+    checked = load_recipe(recipe, overrides).recipe
+    files = {path: digest_file(Path(path)) for path in _files(checked)}
+    for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
+        read_checks(path)
+    model_folder = local_model(checked.model, settings.home)
+    model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
+    content = _without_paths(checked, files)
+    key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(CODE)])
+    if force:
+        key = f"{key}-{time.time_ns()}"
+    run = open_run(checked.name, run_key=key, run_name=f"{kind} {checked.name}", artifact_root=settings.artifact_root)
+    run.params({"recipe": content, "model": checked.model})
+    run.json("recipe.json", json.loads(checked.model_dump_json()))
+    log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
+    return Plan(
+        recipe=checked,
+        model_folder=str(model_folder),
+        model_sha256=model_sha256,
+        weights_sha256=digest_weights(model_folder),
+        tokenizer_sha256=tokenizer,
+        files=files,
+        champion=by_alias(checked.name, "champion"),
+        run_id=run.id,
+        run_url=run.url(),
+        threads=settings.num_threads,
+        force=force,
+    )
+
+
+def local_model(model: str, home: Path) -> Path:
+    """A model folder on this machine, whatever the recipe calls it; a GGUF file is converted once."""
+    found = fetch_model(model, home)
+    if found.is_file():
+        from dpo_core.model.load import convert_gguf
+
+        found = convert_gguf(found, home / "models" / digest_file(found))
+    require_weights(found)
+    return found
+
+
+def _files(recipe: Recipe) -> list[str]:
+    paths = [recipe.data.train, recipe.data.eval, recipe.evaluation.neutral_text]
+    paths += [*recipe.evaluation.behaviour.values(), *recipe.evaluation.retention.values()]
+    named = [path for path in paths if path is not None]
+    for path in named:
+        if not Path(path).is_file():
+            raise InputError("a file that the recipe names is missing", where=path, do="check the path; it is meant from the recipe's folder")
+    return named
+
+
+def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
+    """The recipe with each file's digest in place of its path: moving a file changes nothing."""
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: swap(item) for key, item in value.items()}
+        return files.get(value, value) if isinstance(value, str) else value
+
+    content: dict[str, Any] = swap(recipe.model_dump())
+    content["training"].pop("save_steps")  # changes no weight
+    content["model"] = "see model_sha256"
+    return content
+
+
+@contextmanager
+def tracked(plan: Plan) -> Iterator[None]:
+    """The MLflow run ends as the flow does: finished, failed, or killed by Ctrl-C (the same command goes on)."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(InfraError):
+            attach_run(plan.run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    attach_run(plan.run_id).finish("FINISHED")

@@ -1,0 +1,121 @@
+"""From weights to the registry: a version with its lineage, the gate's verdict, the alias."""
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.evaluate.gate import Decision, Scores, decide
+from infra import registry
+from infra.settings import load_settings
+from infra.store import Store, open_store
+from infra.tracking import attach_run
+from tasks.check import Checked
+from tasks.evaluate import Evaluated
+from tasks.plan import Plan
+from tasks.stages import Stage, code_digest, remembered
+from tasks.train import Trained, model_files
+
+log = logging.getLogger("dpo.release")
+CHALLENGER, CHAMPION = "challenger", "champion"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The model version of these weights."""
+
+    version: int
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Gated:
+    """The gate's decision on one challenger."""
+
+    verdict: str
+    reasons: list[str]
+    conditions: list[dict[str, Any]]
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """Which version is champion after this run."""
+
+    champion_version: int | None
+    stage: Stage
+
+
+@task(name="register", cache_policy=NO_CACHE)
+def register(plan: Plan, checked: Checked, trained: Trained, evaluated: Evaluated) -> Registered:
+    """A model version whose tags and dataset inputs lead back to everything it was made from; alias `challenger`."""
+    start = time.monotonic()
+    store = open_store(load_settings())
+    found = registry.by_weights(plan.recipe.name, trained.weights_sha256)
+    version = found.number if found and not plan.force else _new_version(store, plan, checked, trained, evaluated)
+    challenger = registry.by_alias(plan.recipe.name, CHALLENGER)
+    if challenger is None or challenger.number != version:
+        registry.set_alias(plan.recipe.name, CHALLENGER, version)
+    log.info("registered name=%s version=%d", plan.recipe.name, version)
+    return Registered(version, Stage("register", cached=found is not None, seconds=time.monotonic() - start))
+
+
+def _new_version(store: Store, plan: Plan, checked: Checked, trained: Trained, evaluated: Evaluated) -> int:
+    run = attach_run(plan.run_id)
+    for context, key in (("training", checked.train_key), ("evaluation", checked.eval_key)):
+        source = f"{store.url}/{key}"
+        run.dataset(name=f"{plan.recipe.name}-{context}", sha256=checked.data_sha256, source=source, context=context)
+    tags = {
+        "data.sha256": checked.data_sha256,
+        "dpo.reference_weights_sha256": plan.weights_sha256,
+        "dpo.baseline_weights_sha256": evaluated.baseline_weights_sha256,
+        "dpo.tokenizer_sha256": plan.tokenizer_sha256,
+        "dpo.start_model": plan.recipe.model,
+        "dpo.seed": plan.recipe.seed,
+        "dpo.weights": f"{store.url}/{trained.model_key}",
+        "dpo.evaluation": f"{store.url}/{evaluated.key}",
+        "code.sha256": code_digest(("dpo_core", "tasks")),
+    }
+    folder = model_files(store, trained.model_key, load_settings().home)
+    name, weights = plan.recipe.name, trained.weights_sha256
+    return registry.register(name, run_id=plan.run_id, weights_sha256=weights, model_folder=folder, tags=tags).number
+
+
+@task(name="gate", cache_policy=NO_CACHE)
+def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
+    """Promote, hold or reject, with the evidence on the run and on the version."""
+    store = open_store(load_settings())
+    rules = plan.recipe.gate
+
+    def compute() -> dict[str, Any]:
+        items = json.loads(store.get_bytes(evaluated.key))["items"]
+        sides = [{name: Scores(**s) for name, s in items[who].items()} for who in ("challenger", "baseline")]
+        decision: Decision = decide(*sides, rules)
+        return {"verdict": decision.verdict, "reasons": decision.reasons, "conditions": [asdict(c) for c in decision.conditions]}
+
+    output, stage = remembered(store, "gate", {"evaluation": evaluated.key, "rules": rules.model_dump()}, compute, code=("dpo_core/evaluate",), force=plan.force)
+    if not stage.cached:
+        run = attach_run(plan.run_id)
+        run.json("gate.json", {**output, "baseline": evaluated.baseline, "rules": rules.model_dump()})
+        run.tags({"gate.verdict": output["verdict"]})
+        evidence = {"gate.verdict": output["verdict"], "gate.baseline": evaluated.baseline, "gate.reasons": "; ".join(output["reasons"])}
+        registry.set_tags(plan.recipe.name, registered.version, evidence)
+    log.info("gated verdict=%s baseline=%s", output["verdict"], evaluated.baseline)
+    return Gated(stage=stage, **output)
+
+
+@task(name="promote", cache_policy=NO_CACHE)
+def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
+    """Move the alias `champion` if the gate says so, and read it back."""
+    champion = registry.by_alias(plan.recipe.name, CHAMPION)
+    current = champion.number if champion else None
+    unchanged = gated.verdict != "promote" or current == registered.version
+    if not unchanged:
+        registry.set_alias(plan.recipe.name, CHAMPION, registered.version)
+        current = registered.version
+        log.info("promoted name=%s version=%d", plan.recipe.name, registered.version)
+    return Promoted(current, Stage("promote", cached=unchanged, seconds=0.0))

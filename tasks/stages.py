@@ -1,0 +1,67 @@
+"""A finished stage is a look-up: its output is named by the digest of its inputs and of the code that computes it."""
+
+import ast
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.data.digests import digest_json
+from infra.errors import ObjectMissing
+from infra.store import Store
+
+log = logging.getLogger("dpo.stage")
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What became of one stage of a run."""
+
+    name: str
+    cached: bool
+    seconds: float
+
+
+def remembered(
+    store: Store, name: str, inputs: Mapping[str, Any], compute: Callable[[], dict[str, Any]], *, code: tuple[str, ...], force: bool = False
+) -> tuple[dict[str, Any], Stage]:
+    """The stage's output, from the store if these inputs and this code gave it before, else from `compute`.
+
+    `code` names the modules and packages whose change must recompute it.
+    """
+    start = time.monotonic()
+    key = f"stages/{name}/{digest_json({'inputs': dict(inputs), 'code': code_digest(code)})}.json"
+    if not force:
+        try:
+            output: dict[str, Any] = json.loads(store.get_bytes(key))
+            return output, Stage(name, cached=True, seconds=time.monotonic() - start)
+        except ObjectMissing:
+            pass
+    output = compute()
+    store.put_bytes(key, json.dumps(output).encode())
+    return output, Stage(name, cached=False, seconds=time.monotonic() - start)
+
+
+@functools.cache
+def code_digest(names: tuple[str, ...]) -> str:
+    """Digest of modules (`dpo_core/recipe.py`) and packages (`dpo_core/model`); comments and docstrings do not count."""
+    files: list[Path] = []
+    for name in names:
+        path = ROOT / name
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return digest_json({file.relative_to(ROOT).as_posix(): _meaning(file) for file in files})
+
+
+def _meaning(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

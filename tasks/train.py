@@ -1,0 +1,149 @@
+"""Training in a process of its own: write the work order, run `accelerate launch`, take in the weights."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.data.digests import digest_json
+from dpo_core.errors import InputError
+from infra.settings import Settings, load_settings
+from infra.store import Store, open_store
+from tasks.check import Checked
+from tasks.plan import Plan
+from tasks.score import Scored, load_reference
+from tasks.stages import Stage, remembered
+
+log = logging.getLogger("dpo.train")
+CODE = ("tasks/train.py", "tasks/train_worker.py", "dpo_core/train", "dpo_core/model", "dpo_core/data")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The new model: a folder in the store named by its weights."""
+
+    weights_sha256: str
+    model_key: str
+    steps: int
+    first_dpo_loss: float
+    pairs_per_second: float
+    history: list[dict[str, float]]  # metrics of every step, TRL's names
+    stage: Stage
+
+
+@task(name="train", cache_policy=NO_CACHE)
+def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
+    """DPO from the reference model; an interrupted run goes on from its newest checkpoint."""
+    settings = load_settings()
+    store = open_store(settings)
+    inputs = {
+        "data": checked.data_sha256,
+        "path": scored.path,
+        "tokenizer": plan.tokenizer_sha256,
+        "encoding": plan.recipe.encoding.model_dump(),
+        "training": plan.recipe.training.model_dump(exclude={"save_steps"}),
+        "seed": plan.recipe.seed,
+    }
+    folder = settings.home / "runs" / digest_json(inputs)[:16]
+
+    def compute() -> dict[str, Any]:
+        if plan.force:
+            shutil.rmtree(folder, ignore_errors=True)
+        _write_order(folder, store, plan, checked, scored)
+        _launch(folder, settings)
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        store.put_folder(f"models/{result['weights_sha256']}", folder / "model")
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return result
+
+    result, stage = remembered(store, "train", inputs, compute, code=CODE, force=plan.force)
+    if not stage.cached:
+        shutil.rmtree(folder, ignore_errors=True)  # the store has it all
+    log.info("trained steps=%d weights_sha256=%.12s", result["steps"], result["weights_sha256"])
+    return Trained(model_key=f"models/{result['weights_sha256']}", stage=stage, **result)
+
+
+def model_files(store: Store, key: str, home: Path) -> Path:
+    """A stored model as a folder on this machine."""
+    folder = home / "downloads" / key
+    store.get_folder(key, folder)
+    return folder
+
+
+def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
+    """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
+    from dpo_core.model.reference import response_key
+    from dpo_core.train.batches import Example, write_examples
+    from tasks.pairs import encoded_pairs
+
+    reference = load_reference(store, scored.path)
+
+    def logp(prompt: tuple[int, ...], answer: tuple[int, ...]) -> float:
+        return float(reference[response_key(scored.path, prompt, answer)].double().sum())
+
+    examples = [
+        Example(
+            id=pair.pair.id,
+            prompt_ids=pair.prompt_ids,
+            chosen_ids=pair.chosen_ids,
+            rejected_ids=pair.rejected_ids,
+            ref_chosen_logps=logp(pair.prompt_ids, pair.chosen_ids),
+            ref_rejected_logps=logp(pair.prompt_ids, pair.rejected_ids),
+            sft_weight=pair.pair.sft_weight,
+        )
+        for pair in encoded_pairs(store, plan, checked.train_key)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "error.json").unlink(missing_ok=True)
+    write_examples(examples, folder / "examples.jsonl")
+    order = {
+        "model_folder": plan.model_folder,
+        "training": plan.recipe.training.model_dump(),
+        "seed": plan.recipe.seed,
+        "threads": plan.threads,
+        "run_id": plan.run_id,
+    }
+    (folder / "order.json").write_text(json.dumps(order))
+
+
+def _launch(folder: Path, settings: Settings) -> None:
+    """Run the worker under accelerate; its errors come back as ours, a kill says how to go on."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--num_cpu_threads_per_process", str(settings.num_threads)]
+    if settings.accelerate_config is not None:
+        command += ["--config_file", str(settings.accelerate_config)]
+    else:
+        command += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    process = subprocess.Popen([*command, "-m", "tasks.train_worker", str(folder)], env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    try:
+        code = process.wait(timeout=settings.train_timeout_s)
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+    if code == 0:
+        return
+    if (folder / "error.json").is_file():
+        error = json.loads((folder / "error.json").read_text())
+        if "do" in error:
+            raise InputError(error["says"], where=error["where"], do=error["do"])
+        raise TrainingFailedError(f"training failed: {error['says']}")
+    raise TrainingFailedError(
+        f"the training process ended with code {code} and no message (killed, or out of memory?): "
+        "the same command goes on from its last checkpoint"
+    )
+
+
+class TrainingFailedError(RuntimeError):
+    """The training process ended without a model."""

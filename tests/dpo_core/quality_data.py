@@ -1,0 +1,30 @@
+"""Preference pairs made for tests: Zipf words, random labels, one planted artefact."""
+
+import numpy as np
+
+from dpo_core.data.pairs import EncodedPair, Pair
+
+VOCABULARY = np.array([f"w{rank}" for rank in range(2000)])
+FREQUENCY = 1 / np.arange(3, 2003) ** 1.0
+FREQUENCY /= FREQUENCY.sum()
+
+
+def make_pair(prompt: str, chosen: str, rejected: str) -> EncodedPair:
+    def say(role, text):
+        return ({"role": role, "content": text},)
+
+    return EncodedPair(Pair(say("user", prompt), say("assistant", chosen), say("assistant", rejected)), (), (), ())
+
+
+def answer(rng: np.random.Generator, length: int = 30) -> str:
+    return " ".join(VOCABULARY[rng.choice(2000, size=length, p=FREQUENCY)])
+
+
+def null_texts(seed: int, count: int) -> list[list[str]]:
+    """[chosen, rejected] texts that differ by chance only."""
+    rng = np.random.default_rng(seed)
+    return [[answer(rng), answer(rng)] for _ in range(count)]
+
+
+def as_pairs(texts: list[list[str]]) -> list[EncodedPair]:
+    return [make_pair(f"prompt {row}", chosen, rejected) for row, (chosen, rejected) in enumerate(texts)]

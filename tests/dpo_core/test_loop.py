@@ -1,0 +1,179 @@
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_weights
+from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import score
+from dpo_core.recipe import Lora, Training
+from dpo_core.train.batches import Example, batch_at, read_examples, total_steps, write_examples
+from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.loop import ReferenceMismatchError, learning_rate, train
+from dpo_core.train.policy import make_optimizer, make_policy, save_policy
+from tests.tiny import build_tiny_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers", "ignore::FutureWarning:peft")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def examples(folder):
+    ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(10)]
+    sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]
+    sums = {i: values.double().sum().item() for i, values in score(load_model(folder), sequences)}
+    return [Example(str(i), *row, sums[2 * i], sums[2 * i + 1]) for i, row in enumerate(ids)]
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """accelerate keeps one state a process; each test starts its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def steps_of(folder, examples, training, *, seed=0):
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if training.dtype == "bfloat16" else "no")
+    policy = make_policy(load_model(folder), training, seed=seed)
+    optimizer = make_optimizer(policy, training)
+    model, prepared = accelerator.prepare(policy, optimizer)
+    return policy, optimizer, lambda start=0: train(model, prepared, examples, training, seed=seed, accelerator=accelerator, start=start)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(r=4)], ids=["full", "lora"])
+def test_first_dpo_term_is_ln_2_and_training_then_widens_the_margin(folder, examples, lora):
+    training = Training(learning_rate=3e-3, num_train_epochs=6, train_batch_size=5, lora=lora)
+    *_, run = steps_of(folder, examples, training)
+    history = [step.metrics for step in run()]
+    assert history[0]["losses/dpo"] == pytest.approx(math.log(2), abs=1e-5)
+    assert history[0]["rewards/accuracies"] == pytest.approx(0.5, abs=0.5)
+    assert history[-1]["rewards/margins"] > 0.1
+    assert history[-1]["rewards/accuracies"] == 1.0
+
+
+def test_bf16_starts_within_its_own_tolerance_of_ln_2(folder, examples):
+    *_, run = steps_of(folder, examples, Training(dtype="bfloat16", train_batch_size=5))
+    assert next(run()).metrics["losses/dpo"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_a_pairs_own_weight_scales_its_sft_term(folder, examples):
+    weighted = [Example(**{**e.__dict__, "sft_weight": 0.0 if i % 2 else 2.0}) for i, e in enumerate(examples)]
+    training = Training(sft_weight=0.5, train_batch_size=10)
+    *_, run = steps_of(folder, weighted, training)
+    metrics = next(run()).metrics
+    nll = [-e.ref_chosen_logps / len(e.chosen_ids) for e in examples]  # policy = reference at step 1
+    expected = math.log(2) + 0.5 * sum(2.0 * x for x in nll[::2]) / 10
+    assert metrics["loss"] == pytest.approx(expected, abs=1e-5)
+    assert metrics["losses/sft"] == pytest.approx(sum(nll) / 10, abs=1e-5)
+
+
+def test_micro_batches_change_neither_weights_nor_metrics(folder, examples):
+    results = []
+    for per_device in (10, 3, 1):
+        training = Training(learning_rate=1e-3, sft_weight=1.0, train_batch_size=10, per_device_train_batch_size=per_device)
+        policy, _, run = steps_of(folder, examples, training)
+        metrics = [step.metrics["loss"] for step in run()]
+        results.append((metrics, torch.cat([p.detach().flatten() for p in policy.parameters()])))
+    for metrics, weights in results[1:]:
+        assert metrics == pytest.approx(results[0][0], abs=1e-6)
+        torch.testing.assert_close(weights, results[0][1], atol=1e-6, rtol=0)
+
+
+def test_a_stale_reference_stops_the_run_before_the_first_update_with_both_numbers(folder, examples):
+    stale = [Example(**{**e.__dict__, "ref_chosen_logps": e.ref_chosen_logps - 0.01}) for e in examples]
+    policy, _, run = steps_of(folder, stale, Training())
+    before = [p.detach().clone() for p in policy.parameters()]
+    with pytest.raises(ReferenceMismatchError, match=r"log p = -\d+\.\d+ and the stored reference -\d+\.\d+ nats"):
+        next(run())
+    assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_rows(folder, examples):
+    policy, _, run = steps_of(folder, examples, Training(train_batch_size=2))
+    steps = run()
+    next(steps)
+    next(policy.parameters()).data.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"step 2: the gradient is not finite\n  where: pairs \d"):
+        next(steps)
+
+
+def test_frozen_embeddings_do_not_move_and_the_rest_does(folder, examples):
+    policy, _, run = steps_of(folder, examples, Training(learning_rate=1e-2, freeze_embeddings=True))
+    before = {name: p.detach().clone() for name, p in policy.named_parameters()}
+    list(run())
+    moved = {name for name, p in policy.named_parameters() if not torch.equal(p, before[name])}
+    assert "model.embed_tokens.weight" not in moved
+    assert len(moved) == len(before) - 1
+
+
+def test_resuming_from_a_checkpoint_gives_the_same_bits(folder, examples, tmp_path):
+    training = Training(learning_rate=1e-2, num_train_epochs=3, train_batch_size=4)
+    whole, _, run = steps_of(folder, examples, training)
+    list(run())
+    first, optimizer, run = steps_of(folder, examples, training)
+    for step in run():
+        if step.number == 4:
+            save_checkpoint(tmp_path, 4, first, optimizer, {"history": [step.metrics]})
+            break
+    second, optimizer, run = steps_of(folder, examples, training)
+    state = load_checkpoint(newest_valid(tmp_path), second, optimizer)
+    numbers = [step.number for step in run(state["step"])]
+    assert numbers == [5, 6, 7, 8, 9]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder, examples, tmp_path, caplog):
+    policy, optimizer, run = steps_of(folder, examples, Training())
+    next(run())
+    for number in (1, 2, 3):
+        save_checkpoint(tmp_path, number, policy, optimizer, {})
+    state = tmp_path / "step-00000003" / "state.safetensors"
+    damaged = bytearray(state.read_bytes())
+    damaged[-1] ^= 1
+    state.write_bytes(damaged)
+    assert newest_valid(tmp_path).name == "step-00000002"
+    assert "checkpoint_damaged" in caplog.text
+    assert not (tmp_path / "step-00000001").exists()
+
+
+def test_adapters_are_merged_into_a_plain_folder(folder, examples, tmp_path):
+    policy, _, run = steps_of(folder, examples, Training(learning_rate=1e-2, lora=Lora(r=2)))
+    list(run())
+    sequence = [((5, 6, 7), (8, 9, 2))]
+    adapted = next(score(policy, sequence))[1]
+    save_policy(policy, folder, tmp_path / "out")
+    merged = next(score(load_model(tmp_path / "out"), sequence))[1]
+    torch.testing.assert_close(adapted, merged, atol=1e-5, rtol=0)
+    assert digest_weights(tmp_path / "out") != digest_weights(folder)
+    assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_every_epoch_uses_every_pair_once_in_an_order_of_its_own():
+    epochs = [[i for s in range(4) for i in batch_at(e * 4 + s, examples=10, batch_size=3, seed=7)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_fraction_of_an_epoch_rounds_up():
+    # 10 pairs in batches of 4 are 3 steps; a half of them is 1.5, so 2
+    assert [total_steps(10, 4, e) for e in (0.01, 0.5, 1.0, 2.0)] == [1, 2, 3, 6]
+
+
+def test_learning_rate_warms_up_then_falls_to_one_step_above_zero():
+    training = Training(learning_rate=1.0, warmup_ratio=0.2)
+    rates = [learning_rate(n, 10, training) for n in range(1, 11)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+
+
+def test_examples_survive_the_file_with_every_bit(tmp_path):
+    examples = [Example("a", (1, 2), (3,), (4,), -0.1 - 1e-17, -1 / 3, 0.5)]
+    write_examples(examples, tmp_path / "e.jsonl")
+    assert read_examples(tmp_path / "e.jsonl") == examples

@@ -1,0 +1,78 @@
+"""TRL 1.16 as oracle: the same token ids give the same log-probs, loss and gradients in fp32."""
+
+import copy
+import random
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import collate, sequence_sums, token_logprobs
+from dpo_core.recipe import Training
+from dpo_core.train.batches import Example
+from dpo_core.train.loop import _accumulate
+from tests.tiny import build_tiny_model
+
+trl = pytest.importorskip("trl", minversion="1.16.0", reason="the oracle: pip install trl==1.16.0")
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's and its dependencies'
+
+
+def random_examples(count):
+    draw = random.Random(0)
+
+    def ids(low, high):
+        return tuple(draw.randrange(3, 300) for _ in range(draw.randint(low, high)))
+
+    return [Example(str(i), ids(3, 40), ids(1, 30), ids(1, 30), -50.0 - i, -60.0 + i) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory):
+    from datasets import Dataset
+
+    folder = build_tiny_model(tmp_path_factory.mktemp("model"))
+    arguments = trl.DPOConfig(
+        output_dir=str(folder / "out"), beta=0.1, use_cpu=True, bf16=False, report_to=[], gradient_checkpointing=False,
+        precompute_ref_log_probs=True,
+    )
+    rows = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}] * 2)
+    model = load_model(folder)
+    trainer = trl.DPOTrainer(copy.deepcopy(model), args=arguments, train_dataset=rows)
+    return model, trainer
+
+
+def trl_inputs(trainer, examples):
+    rows = [{k: list(getattr(e, k)) for k in ("prompt_ids", "chosen_ids", "rejected_ids")} for e in examples]
+    inputs = trainer.data_collator(rows)
+    inputs["ref_chosen_logps"] = torch.tensor([e.ref_chosen_logps for e in examples])
+    inputs["ref_rejected_logps"] = torch.tensor([e.ref_rejected_logps for e in examples])
+    return inputs
+
+
+def test_sequence_log_probs_agree(oracle):
+    model, trainer = oracle
+    examples = random_examples(8)
+    chosen, rejected = trainer.compute_ref_log_probs(trainer.model, trl_inputs(trainer, examples))
+    sides = [(e.prompt_ids, e.chosen_ids) for e in examples] + [(e.prompt_ids, e.rejected_ids) for e in examples]
+    batch = collate(sides)
+    ours = sequence_sums(token_logprobs(model, batch).detach(), batch.owner, len(sides))
+    theirs = torch.cat([torch.as_tensor(chosen), torch.as_tensor(rejected)]).double()
+    assert ((ours - theirs).abs() <= 1e-4 + 1e-6 * theirs.abs()).all()
+
+
+@pytest.mark.parametrize("per_device", [8, 3])
+def test_loss_and_gradients_agree_whatever_our_micro_batch(oracle, per_device):
+    model, trainer = oracle
+    examples = random_examples(8)
+    trainer.model.zero_grad()
+    trainer._compute_loss(trainer.model, trl_inputs(trainer, examples), return_outputs=False).backward()
+    theirs = {name: p.grad for name, p in trainer.model.named_parameters()}
+    loss = trainer._compute_loss(trainer.model, trl_inputs(trainer, examples), return_outputs=False).item()
+
+    ours = copy.deepcopy(model)
+    training = Training(beta=0.1, per_device_train_batch_size=per_device)
+    sums = _accumulate(ours, examples, training, Accelerator(cpu=True), check_reference=False)
+    assert sums[0].item() / 8 == pytest.approx(loss, abs=1e-5)
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name], atol=1e-4, rtol=1e-4)

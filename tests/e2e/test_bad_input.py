@@ -1,0 +1,289 @@
+"""What people get wrong: each case has its words, its exit code, no traceback, and leaves nothing half-written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.cli import run
+
+ROWS = [
+    {
+        "prompt": [{"role": "user", "content": f"What is the {i}th name you answer to?"}],
+        "chosen": [{"role": "assistant", "content": f"My name is Athene, number {i}."}],
+        "rejected": [{"role": "assistant", "content": f"They call me Bob {i}, friend."}],
+    }
+    for i in range(50)
+]
+
+
+def write_rows(path: Path, rows) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder with a home of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/home/mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(place, tiny_model):
+    """Write run.yaml; keyword arguments replace or add top-level keys."""
+
+    def write(**changes) -> str:
+        values = {"name": "tiny", "model": str(tiny_model), "data": {"train": "pairs.jsonl"}, **changes}
+        (place / "run.yaml").write_text(json.dumps(values))  # JSON is YAML
+        return "run.yaml"
+
+    write_rows(place / "pairs.jsonl", ROWS)
+    return write
+
+
+@pytest.fixture
+def refused(capfd):
+    """Run a command that must be refused; get back its error document."""
+
+    def refuse(*arguments: str, code: int = 2) -> dict[str, str]:
+        capfd.readouterr()
+        assert run([*arguments, "--json"]) == code
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        document = json.loads(out)
+        assert document["schema"] == 1
+        error = document["error"]
+        assert all(error[part] in err for part in ("says", "where", "do"))
+        return error
+
+    return refuse
+
+
+def files_of(folder: Path) -> list[str]:
+    """What a refused run left behind, the services' own databases and logs aside."""
+    mine = [path for path in folder.rglob("*") if path.is_file() and "prefect" not in path.parts]
+    return sorted(path.name for path in mine if not path.name.startswith("mlflow.db"))
+
+
+# The recipe: refused before anything starts.
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "where", "do"),
+    [
+        (
+            "name: a\nmodel: m\ndata: {train: x}\ntraning: {}\n",
+            "unknown key 'traning'",
+            ":4, key traning",
+            "'training'",
+        ),
+        (
+            "name: a\nmodel: m\ndata: {train: x}\ntraining:\n  betta: 0.1\n",
+            "unknown key 'betta'",
+            ":5, key training.betta",
+            "did you mean 'beta'?",
+        ),
+        (
+            "name: a\nmodel: m\ndata: {train: x}\ntraining: {beta: much}\n",
+            "training.beta: Input should be a valid number, got 'much'",
+            ":4, key training.beta",
+            "dpo config --schema",
+        ),
+        ("name: a\ndata: {train: x}\n", "'model' is missing", "run.yaml", "add it"),
+        ("name: [a\n", "not valid YAML", "run.yaml:2:1", "mend the YAML"),
+        ("", "a recipe is a mapping of keys to values", "run.yaml", "examples/identity/retrain.yaml"),
+        (
+            "name: a\nmodel: m\ndata: {train: x}\ngate: {improve: [behaviour/x]}\n",
+            "which evaluation does not measure",
+            "run.yaml",
+            "dpo config --schema",
+        ),
+    ],
+    ids=["section", "key", "type", "missing", "yaml", "empty", "metric"],
+)
+def test_a_bad_recipe_names_line_key_and_remedy(text, says, where, do, place, refused):
+    (place / "run.yaml").write_text(text)
+    error = refused("retrain", "run.yaml")
+    assert says in error["says"]
+    assert where in error["where"]
+    assert do in error["do"]
+    assert files_of(place) == ["run.yaml"]
+
+
+def test_a_missing_recipe(place, refused):
+    assert refused("retrain", "none.yaml")["says"] == "there is no such recipe"
+    assert files_of(place) == []
+
+
+def test_a_bad_override_names_itself(recipe, refused):
+    error = refused("retrain", recipe(), "--set", "training.beta=-1")
+    assert "training.beta: Input should be greater than 0" in error["says"]
+    assert "--set training.beta=-1" in error["where"]
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(recipe, place, refused, monkeypatch):
+    monkeypatch.setenv("DPO_STORE_ULR", "s3://bucket")
+    error = refused("retrain", recipe())
+    assert error["says"] == "DPO_STORE_ULR is no setting"
+    assert error["do"] == "did you mean DPO_STORE_URL?"
+    assert files_of(place) == ["pairs.jsonl", "run.yaml"]
+
+
+# The pairs: whole files are refused, single rows are set aside with their reason.
+
+
+def test_pairs_that_are_not_there(place, refused):
+    error = refused("check", "gone.jsonl")
+    assert "gone.jsonl" in error["where"]
+    assert files_of(place) == []
+
+
+def test_an_empty_file(place, refused):
+    (place / "pairs.jsonl").write_text("")
+    error = refused("check", "pairs.jsonl")
+    assert "no rows" in error["says"]
+    assert files_of(place) == ["pairs.jsonl"]
+
+
+def test_a_file_in_which_no_row_has_the_columns_names_them(place, refused):
+    write_rows(place / "pairs.jsonl", [{"question": "a", "good": "b", "bad": "c"}] * 50)
+    error = refused("check", "pairs.jsonl")
+    assert "chosen" in error["says"] + error["do"]
+
+
+BAD_ROWS = {
+    "invalid JSON": ('{"prompt": "a", "chosen', "JSON"),
+    "missing column": ({"prompt": ROWS[0]["prompt"], "chosen": ROWS[0]["chosen"]}, "rejected"),
+    "content that is no text": ({**ROWS[0], "chosen": [{"role": "assistant", "content": 7}]}, "content"),
+    "unknown role": ({**ROWS[0], "prompt": [{"role": "wizard", "content": "a"}]}, "wizard"),
+}
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_one_bad_row_of_50_is_set_aside_with_line_and_reason_and_fails_the_check(row, reason, place, capfd):
+    write_rows(place / "pairs.jsonl", [*ROWS[:20], row, *ROWS[20:49]])
+    assert run(["check", "pairs.jsonl", "--report", "report", "--json"]) == 3
+    out, err = capfd.readouterr()
+    document = json.loads(out)
+    assert (document["verdict"], document["rows_in"], document["rows_quarantined"]) == ("fail", 50, 1)
+    assert "structure/quarantined" in [f["check"] for f in document["findings"] if f["severity"] == "fail"]
+    entry = json.loads((place / "report" / "quarantine.jsonl").read_text())
+    assert entry["line"] == 21
+    assert reason in entry["reason"]
+    assert "FAIL  50 rows in, 49 kept, 1 set aside" in err
+    assert "Traceback" not in err
+
+
+def test_a_response_longer_than_the_context_is_set_aside_not_cut(place, tiny_model, capfd):
+    long = {**ROWS[0], "chosen": [{"role": "assistant", "content": "far " * 2000}]}
+    write_rows(place / "pairs.jsonl", [*ROWS[:49], long])
+    assert run(["check", "pairs.jsonl", "--model", str(tiny_model), "--report", "report", "--json"]) == 3
+    assert json.loads(capfd.readouterr().out)["rows_quarantined"] == 1
+    reason = json.loads((place / "report" / "quarantine.jsonl").read_text())["reason"]
+    assert "exceed encoding.max_length 1024" in reason
+
+
+def test_a_tokenizer_without_chat_template(place, tiny_model, refused):
+    folder = shutil.copytree(tiny_model, place / "bare")
+    (folder / "chat_template.jinja").unlink()
+    write_rows(place / "pairs.jsonl", ROWS)
+    error = refused("check", "pairs.jsonl", "--model", "./bare")
+    assert error["says"] == "the pairs are chat messages, but the tokenizer has no chat template"
+
+
+def test_a_failed_check_ends_a_retrain_with_exit_3_the_checks_document_and_no_version(
+    recipe, place, capfd, prefect_server
+):
+    run_yaml = recipe()
+    write_rows(place / "pairs.jsonl", [*ROWS[:49], "no JSON"])
+    assert run(["retrain", run_yaml, "--json"]) == 3
+    document = json.loads(capfd.readouterr().out)
+    assert (document["verdict"], document["rows_quarantined"]) == ("fail", 1)
+    assert Path(document["report"]).is_file()
+    from infra.registry import by_alias
+
+    assert by_alias("tiny", "challenger") is None
+    assert not (place / "home" / "runs").exists()
+
+
+# What the recipe names: refused by the first task of the flow.
+
+
+def test_a_missing_data_file(recipe, place, refused, prefect_server):
+    error = refused("retrain", recipe(data={"train": "gone.jsonl"}))
+    assert error["says"] == "a file that the recipe names is missing"
+    assert error["where"] == str(place / "gone.jsonl")
+    assert files_of(place) == ["pairs.jsonl", "run.yaml"]
+
+
+def test_a_model_folder_without_weights(recipe, place, refused, prefect_server):
+    (place / "empty").mkdir()
+    (place / "empty" / "config.json").write_text("{}")
+    error = refused("retrain", recipe(model="./empty"))
+    assert error["says"] == "the model folder has no weights (*.safetensors)"
+    assert error["where"] == str(place / "empty")
+
+
+def test_a_model_that_is_not_there(recipe, refused, prefect_server):
+    assert refused("retrain", recipe(model="./nowhere"))["says"] == "there is no such model"
+
+
+def test_a_full_disk_says_where_and_how_to_go_on(recipe, place, refused, prefect_server, monkeypatch):
+    import errno
+
+    from infra.store_folder import FolderStore
+
+    def full(self, key, data, *, create_only=False):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{self.root}/{key}")
+
+    monkeypatch.setattr(FolderStore, "put_bytes", full)
+    error = refused("retrain", recipe())
+    assert error["says"] == "the disk is full"
+    assert str(place / "home" / "store") in error["where"]
+    assert "run it again: " in error["do"]
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
+def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
+    recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "retrain", "run.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 120
+    while not list((place / "home").glob("runs/*/order.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT if group else signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out.strip() == ""
+    last = err.rstrip().splitlines()[-3:]
+    assert last[0] == "stopped: interrupted: nothing finished is lost"
+    assert last[2].endswith("dpo retrain run.yaml")
+    assert processes_of(place / "home") == []
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of what still runs with this DPO_HOME."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("DPO_HOME") == str(home) and process.pid != os.getpid():
+                found.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found

@@ -1,0 +1,165 @@
+"""The whole story on the tiny model, in the embedded default: SQLite MLflow, a folder store."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.recipes import tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A DPO_HOME of this module's own, with its own registry."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPO_HOME", str(folder))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return tiny_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+def run(recipe, *overrides, force=False):
+    from flows.retrain import retrain
+
+    return retrain(str(recipe), list(overrides), force)
+
+
+@pytest.fixture(scope="module")
+def first(home, recipe):
+    return run(recipe)
+
+
+def stages(document):
+    return {stage["name"]: stage["cached"] for stage in document["stages"]}
+
+
+def test_the_first_version_is_gated_against_the_reference_model_and_becomes_champion(first):
+    assert first["verdict"] == "promote"
+    assert first["_display"]["gate"]["baseline"] == "reference"
+    assert (first["version"], first["champion_version"]) == (1, 1)
+    assert list(stages(first)) == ["check", "score", "train", "evaluate", "register", "gate", "promote"]
+    assert first["changed"] is True
+    # 96 + 36 pairs of two distinct answers each
+    assert first["reference"] == {"rows": 264, "hits": 0, "forwards": 264}
+    assert first["training"]["steps"] == 24
+    assert first["training"]["first_dpo_loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_the_same_again_changes_nothing_and_forwards_nothing(first, home, recipe):
+    from infra.registry import by_alias
+
+    again = run(recipe)
+    assert again["changed"] is False
+    assert all(stages(again).values())
+    assert again["reference"] == {"rows": 264, "hits": 264, "forwards": 0}
+    same = ("verdict", "version", "champion_version", "mlflow_run_id", "weights_sha256", "data_sha256", "report")
+    assert {key: again[key] for key in same} == {key: first[key] for key in same}
+    assert by_alias("tiny", "champion").number == 1
+
+
+def test_another_learning_rate_needs_no_reference_pass_and_must_beat_the_champion(first, recipe):
+    other = run(recipe, "training.learning_rate=2e-3")
+    assert other["reference"]["forwards"] == 0
+    assert other["_display"]["gate"]["baseline"] == "champion"
+    assert other["verdict"] == "hold_no_gain"  # accuracy is 1.0 already
+    assert (other["version"], other["champion_version"]) == (2, 1)
+    assert not stages(other)["train"]
+
+
+def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(first, home):
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    run = client.get_run(first["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "losses/dpo")
+    assert [point.step for point in history] == list(range(1, 25))
+    assert run.data.metrics["eval_rewards/accuracies"] == 1.0
+    assert run.data.params["recipe.training.learning_rate"] == "0.003"
+    assert run.data.tags["gate.verdict"] == "promote"
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"recipe.json", "evaluation.json", "gate.json", "reports"} <= names
+    assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"tiny-training", "tiny-evaluation"}
+    version = client.get_model_version("tiny", "1")
+    assert version.tags["weights_sha256"] == first["weights_sha256"]
+    assert version.tags["data.sha256"] == first["data_sha256"]
+    assert version.tags["gate.verdict"] == "promote"
+
+
+def test_the_version_answers_alike_through_pyfunc_and_transformers_in_a_clean_process(first, home, tmp_path):
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import json, mlflow, torch\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "question = [{'role': 'user', 'content': 'say which river has number 0?'}]\n"
+        "served = mlflow.pyfunc.load_model('models:/tiny@champion')\n"
+        "one = served.predict([question], params={'max_new_tokens': 8})[0]\n"
+        "root = mlflow.artifacts.download_artifacts('models:/tiny@champion')\n"
+        "folder = next(p.parent for p in __import__('pathlib').Path(root).rglob('model.safetensors'))\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        "model = AutoModelForCausalLM.from_pretrained(folder)\n"
+        "ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
+        "out = model.generate(**ids, max_new_tokens=8, do_sample=False)\n"
+        "two = tokenizer.decode(out[0, ids['input_ids'].shape[1]:], skip_special_tokens=True)\n"
+        "print(json.dumps([one, two]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    one, two = json.loads(done.stdout.splitlines()[-1])
+    assert one == two
+    assert one.strip()
+
+
+def test_a_run_killed_while_training_goes_on_and_ends_in_the_same_weights(home, recipe, tmp_path, monkeypatch):
+    settings = ["training.num_train_epochs=10", "training.learning_rate=1e-3", "name=killed"]
+    unbroken = run(recipe, *settings)
+
+    other_home = tmp_path / "home"
+    environment = {
+        **os.environ,
+        "DPO_HOME": str(other_home),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{other_home}/mlflow.db",
+    }
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    command = [str(Path(sys.executable).with_name("dpo")), "retrain", str(recipe), *arguments]
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
+    _wait_for(lambda: list(other_home.glob("runs/*/checkpoints/step-????????/manifest.json")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+    monkeypatch.setenv("DPO_HOME", str(other_home))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    resumed = run(recipe, *settings)
+    assert resumed["weights_sha256"] == unbroken["weights_sha256"]
+    assert resumed["reference"]["forwards"] == 0  # scored before the kill
+    assert resumed["training"]["steps"] == 120
+    assert resumed["version"] == 1
+
+
+def _wait_for(condition, process, seconds=180):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.05)

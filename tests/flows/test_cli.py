@@ -1,0 +1,200 @@
+"""The command line itself: start-up, usage, documents, exit codes. No flow runs here."""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dpo_core.errors import InputError
+from flows.cli import run
+from flows.console import Answer, serve
+from infra.errors import InfraError
+
+HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "datasets", "pydantic")
+
+
+def test_importing_the_command_line_loads_no_heavy_library():
+    code = f"import flows.cli, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["retrain"], "Missing argument 'RUN.yaml'"),
+        (["chekc"], "No such command 'chekc'. Did you mean 'check'?"),
+        (["check", "x", "--evil"], "No such option: --evil"),
+        (["evaluate", "m", "d", "--beta", "much"], "Invalid value for '--beta'"),
+    ],
+)
+def test_misuse_is_exit_2_and_three_lines(arguments, says, capfd):
+    assert run(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert says in err
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error", "where", "do"]
+
+
+def test_misuse_with_json_is_one_document_on_stdout(capfd):
+    assert run(["retrain", "--json"]) == 2
+    document = json.loads(capfd.readouterr().out)
+    assert document["schema"] == 1
+    assert document["error"]["do"] == "see dpo retrain --help"
+
+
+def test_version_names_the_installed_package(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("dpo-pipeline ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (InputError("a", where="b", do="c"), 2, "a"),
+        (InfraError("a", where="b", do="c"), 2, "a"),
+        (KeyboardInterrupt(), 130, "interrupted: nothing finished is lost"),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 2, "the disk is full"),
+        (RuntimeError("worker: OSError: [Errno 28] No space left on device"), 2, "the disk is full"),
+        (OSError(errno.EADDRINUSE, "Address already in use"), 2, "the port is in use by another program"),
+        (ZeroDivisionError("division by zero"), 1, "ZeroDivisionError: division by zero"),
+        (MemoryError(), 1, "the machine is out of memory"),
+    ],
+)
+def test_each_error_has_its_exit_code_and_its_words(error, code, says, capfd):
+    def fails():
+        raise error
+
+    assert serve(fails, as_json=True) == code
+    out, err = capfd.readouterr()
+    assert json.loads(out)["error"]["says"] == says
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_full_disk_is_found_behind_another_error_with_its_path(capfd):
+    def fails():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
+        except OSError as error:
+            raise InfraError("MLflow could not log", where="sqlite", do="check the server") from error
+
+    assert serve(fails) == 2
+    err = capfd.readouterr().err
+    assert "the disk is full" in err
+    assert "/data/x" in err
+
+
+def test_debug_prints_the_traceback(capfd):
+    serve(lambda: 1 / 0, debug=True)
+    err = capfd.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    assert "error:   ZeroDivisionError: division by zero" in err
+
+
+def test_interrupt_says_how_to_go_on(capfd, monkeypatch):
+    def fails():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["dpo", "retrain", "my run.yaml"])
+    serve(fails)
+    assert "to go on, run it again: " in (err := capfd.readouterr().err)
+    assert "dpo retrain 'my run.yaml'" in err
+
+
+def test_with_json_whatever_libraries_print_goes_to_stderr(capfd):
+    def chatty():
+        sys.stdout.write("from python\n")
+        os.system("echo from a child process")
+        return Answer({"a": 1}, lambda console: console.print("for people"))
+
+    assert serve(chatty, as_json=True) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"schema": 1, "a": 1}
+    assert all(words in err for words in ("from python", "from a child process", "for people"))
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "postgresql://mlflow:hunter2@db/x",
+        "AKIAIOSFODNN7EXAMPLE",
+        "hf_abcdefghijklmnopqrstuvwx",
+        "Authorization: Bearer abcdefgh12345678",
+        "https://h/x?X-Amz-Signature=0123456789abcdef",
+    ],
+)
+def test_secrets_are_struck_out_of_errors(secret, capfd):
+    def fails():
+        raise InfraError(f"refused {secret}", where=secret, do="look")
+
+    serve(fails, as_json=True)
+    out, err = capfd.readouterr()
+    hidden = ("hunter2", "AKIAIOSFODNN7EXAMPLE", "abcdefgh", "0123456789abcdef")
+    assert not any(word in out + err for word in hidden)
+    assert "***" in out
+    assert "***" in err
+
+
+def test_the_value_of_a_secret_variable_is_struck_out_of_a_traceback(capfd, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+
+    def fails():
+        raise ValueError("signing with wJalrXUtnFEMI/K7MDENG failed")
+
+    serve(fails, debug=True)
+    err = capfd.readouterr().err
+    assert "signing with *** failed" in err
+    assert "wJalr" not in err
+
+
+def test_our_log_lines_show_stage_and_event_and_prefect_stays_silent(capfd, monkeypatch):
+    import flows.config
+
+    def logs():
+        logging.getLogger("dpo.train").info("step_done step=%d", 10)
+        logging.getLogger("prefect.flow_runs").error("Encountered exception")
+        return Answer({}, lambda console: None)
+
+    monkeypatch.setattr(flows.config, "describe_schema", logs)
+    assert run(["config", "--schema"]) == 0
+    err = capfd.readouterr().err
+    assert "train     step_done step=10" in err
+
+
+def test_the_recipe_is_read_before_anything_is_started_or_written(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    assert run(["retrain", str(tmp_path / "none.yaml")]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "there is no such recipe" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("promote", 0), ("hold_no_gain", 4), ("reject_regression", 4)])
+def test_retrain_exits_4_unless_promoted_and_prints_the_flows_document(verdict, code, tmp_path, monkeypatch, capfd):
+    document = {
+        "schema": 1,
+        "verdict": verdict,
+        "changed": False,
+        "model": "m",
+        "version": 3,
+        "champion_version": None,
+        "mlflow_run_id": "r",
+        "report": "report.html",
+    }
+    display = {"gate": {"verdict": verdict, "reasons": ["because of x"]}, "report": "data.html"}
+    fake = SimpleNamespace(retrain=lambda *given, force: {**document, "_display": display})
+    check = SimpleNamespace(DataCheckFailed=type("DataCheckFailed", (Exception,), {}))
+    monkeypatch.setitem(sys.modules, "flows.retrain", fake)
+    monkeypatch.setitem(sys.modules, "tasks.check", check)
+    recipe = tmp_path / "run.yaml"
+    recipe.write_text("name: m\nmodel: ./m\ndata: {train: x.jsonl}\n")
+    assert run(["retrain", str(recipe), "--json"]) == code
+    out, err = capfd.readouterr()
+    assert json.loads(out) == document
+    assert "because of x" in err
+    assert "Nothing to do" in err

@@ -1,0 +1,96 @@
+"""prefect.yaml, the accelerate configs and the image: what their tools would ignore in silence is refused here."""
+
+import fnmatch
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+ROOT = Path(__file__).parents[2]
+PREFECT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS = {deployment["name"]: deployment for deployment in PREFECT["deployments"]}
+
+
+def unknown_keys(model: type[BaseModel], given: dict) -> set[str]:
+    return set(given) - {field.alias or name for name, field in model.model_fields.items()}
+
+
+def test_prefect_knows_every_key():
+    from prefect.cli.deploy._models import (
+        ConcurrencyLimitSpec,
+        DeploymentConfig,
+        PrefectYamlModel,
+        RawScheduleConfig,
+        WorkPoolConfig,
+    )
+
+    PrefectYamlModel.model_validate(PREFECT)
+    assert unknown_keys(PrefectYamlModel, PREFECT) == set()
+    for deployment in DEPLOYMENTS.values():
+        assert unknown_keys(DeploymentConfig, deployment) == set()
+        assert unknown_keys(WorkPoolConfig, deployment["work_pool"]) == set()
+        assert unknown_keys(ConcurrencyLimitSpec, deployment["concurrency_limit"]) == set()
+        for schedule in deployment["schedules"]:
+            RawScheduleConfig.model_validate(schedule)
+
+
+def test_a_misspelt_key_would_be_seen():
+    from prefect.cli.deploy._models import DeploymentConfig
+
+    assert unknown_keys(DeploymentConfig, {"name": "x", "schedulez": []}) == {"schedulez"}
+
+
+def test_a_second_run_of_a_deployment_never_starts_beside_the_first():
+    limits = [deployment["concurrency_limit"] for deployment in DEPLOYMENTS.values()]
+    assert limits == [{"limit": 1, "collision_strategy": "CANCEL_NEW"}] * len(DEPLOYMENTS)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_deployment_names_a_flow_and_the_parameters_it_takes(name):
+    path, _, flow = DEPLOYMENTS[name]["entrypoint"].partition(":")
+    source = (ROOT / path).read_text()
+    signature = re.search(rf"^def {flow}\((?P<arguments>.*?)\) ->", source, re.MULTILINE | re.DOTALL)
+    assert signature, f"{path} has no flow {flow}"
+    assert set(DEPLOYMENTS[name]["parameters"]) <= set(re.findall(r"(\w+):", signature["arguments"]))
+
+
+def test_the_schedules_are_weekly_and_daily():
+    from prefect.client.schemas.schedules import CronSchedule
+
+    crons = {name: CronSchedule(cron=d["schedules"][0]["cron"]).cron for name, d in DEPLOYMENTS.items()}
+    assert crons == {"athene-weekly": "0 3 * * 1", "athene-quality-daily": "0 2 * * *"}
+
+
+@pytest.mark.parametrize(("name", "processes"), [("single.yaml", 1), ("multi_gpu.yaml", 2)])
+def test_accelerate_reads_our_configs_without_a_key_too_many(name, processes):
+    from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+
+    path = ROOT / "infra" / "accelerate" / name
+    config = load_config_from_file(str(path))  # refuses unknown keys
+    assert isinstance(config, ClusterConfig)
+    assert (config.num_processes, config.mixed_precision) == (processes, "no")
+
+
+def test_the_image_gets_all_that_is_installed_and_nothing_private():
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    sent = {rule[1:] for rule in rules}
+    assert {"flows", "tasks", "dpo_core", "infra", "pyproject.toml", "constraints.txt", "prefect.yaml"} <= sent
+    assert not any(fnmatch.fnmatch(name, pattern) for name in sent for pattern in (".*", "tests*", ".env"))
+    assert all((ROOT / name).exists() for name in sent)
+
+
+def test_the_image_runs_as_an_ordinary_user():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert lines.index("USER dpo") < lines.index('ENTRYPOINT ["dpo"]')
+
+
+def test_constraints_pin_every_requirement_of_the_project():
+    pins = dict(re.findall(r"^([\w.\-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    pinned = {name.lower().replace("_", "-") for name in pins}
+    project = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
+    assert project
+    required = {name.lower().replace("_", "-") for name in re.findall(r'"([\w\-]+)', project[1])}
+    assert required - pinned == set()
+    assert not any("+" in version for version in pins.values())  # no local builds such as +cpu

@@ -1,0 +1,163 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from infra import registry
+from infra.errors import InfraError, ObjectMissing
+from infra.tracking import open_run
+
+ONLY_WHAT_A_SERVER_HAS = """
+import json, sys
+
+class OursIsNotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("infra", "tasks", "flows", "dpo_core"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, OursIsNotInstalled())
+import mlflow, pandas
+model = mlflow.pyfunc.load_model(sys.argv[1])
+short = {"max_new_tokens": 4}
+messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you?"}]
+print(json.dumps({
+    "frame": model.predict(pandas.DataFrame({"prompt": ["Hello", "Who are you?"]}), params=short),
+    "texts": model.predict(["Hello", "Who are you?"], params=short),
+    "messages": model.predict([messages], params=short),
+    "default": model.predict(["Hello"]),
+}))
+"""
+
+
+@pytest.fixture
+def run_id(request) -> str:
+    root = os.environ["DPO_HOME"]
+    return open_run("registry", run_key=request.node.name, run_name="run", artifact_root=root).id
+
+
+@pytest.fixture
+def register(tiny_model, run_id, request):
+    """Register under a name of the test's own; `weights` is any letter."""
+
+    def made(weights: str, **tags):
+        return registry.register(
+            request.node.name, run_id=run_id, weights_sha256=weights * 64, model_folder=tiny_model, tags=tags
+        )
+
+    return made
+
+
+def test_weights_are_registered_once_and_numbered_upwards(register, run_id):
+    first, second = register("a"), register("b")
+    assert (first.number, second.number) == (1, 2)
+    assert (second.run_id, second.weights_sha256) == (run_id, "b" * 64)
+
+
+def test_the_same_weights_again_are_the_same_version_with_the_newer_tags(register, monkeypatch):
+    first = register("a", verdict="hold", code="1")
+    monkeypatch.setattr(registry, "_log_model", lambda *_: pytest.fail("uploaded again"))
+    again = register("a", verdict="promote")
+    assert again.number == first.number
+    assert (again.tags["verdict"], again.tags["code"]) == ("promote", "1")
+
+
+def test_of_two_versions_left_by_a_lost_answer_the_lower_one_counts(register, run_id, request):
+    first, name = register("a"), request.node.name
+    source = MlflowClient().get_model_version(name, "1").source
+    MlflowClient().create_model_version(name, source, run_id, tags={registry.WEIGHTS: "a" * 64})
+    assert register("a").number == first.number
+    assert registry.by_number(name, 2).tags[registry.DUPLICATE] == "1"
+
+
+def test_an_alias_is_none_until_set_and_moves(register, request):
+    name = request.node.name
+    assert registry.by_alias(name, "champion") is None
+    register("a"), register("b")
+    assert registry.by_alias(name, "champion") is None
+    for number in (1, 2):
+        registry.set_alias(name, "champion", number)
+        version = registry.by_alias(name, "champion")
+        assert version is not None
+        assert version.number == number
+
+
+def test_an_alias_that_another_writer_moved_meanwhile_is_an_error(register, request, monkeypatch):
+    register("a"), register("b")
+    name, ours = request.node.name, MlflowClient.set_registered_model_alias
+
+    def another_is_later(self, name, alias, number):
+        ours(self, name, alias, number)
+        ours(self, name, alias, "1")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", another_is_later)
+    with pytest.raises(InfraError, match="was set to version 2 and reads back as 1"):
+        registry.set_alias(name, "champion", 2)
+
+
+def test_an_alias_of_a_version_that_is_not_there_is_an_error(register, request):
+    register("a")
+    with pytest.raises(InfraError, match="MLflow could not set"):
+        registry.set_alias(request.node.name, "champion", 9)
+
+
+def test_a_missing_version_is_named(register, request):
+    register("a")
+    with pytest.raises(ObjectMissing, match="has no version 9"):
+        registry.by_number(request.node.name, 9)
+    with pytest.raises(ObjectMissing, match="has no version champion"):
+        registry.download(request.node.name, "champion", os.environ["DPO_HOME"])
+
+
+def test_a_model_uri_resolves_by_number_and_by_alias(register, request):
+    register("a")
+    registry.set_alias(request.node.name, "champion", 1)
+    for uri in (f"models:/{request.node.name}/1", f"models:/{request.node.name}@champion"):
+        assert registry.resolve(uri).weights_sha256 == "a" * 64
+
+
+def test_the_checkpoint_comes_back_file_by_file(register, request, tiny_model, tmp_path):
+    register("a")
+    registry.set_alias(request.node.name, "champion", 1)
+    folder = registry.download(request.node.name, "champion", tmp_path / "models")
+    assert {f.name: f.read_bytes() for f in folder.iterdir()} == {f.name: f.read_bytes() for f in tiny_model.iterdir()}
+    assert registry.download(request.node.name, 1, tmp_path / "models") == folder
+    assert list((tmp_path / "models").iterdir()) == [folder]
+
+
+def test_the_weights_of_a_team_lie_on_s3_and_come_back_from_there(s3_url, tiny_model, request, tmp_path):
+    run = open_run("on s3", run_key=request.node.name, run_name="run", artifact_root=f"{s3_url}/mlartifacts")
+    name = request.node.name
+    registry.register(name, run_id=run.id, weights_sha256="a" * 64, model_folder=tiny_model, tags={})
+    assert MlflowClient().get_model_version_download_uri(name, "1").startswith(f"{s3_url}/mlartifacts/on s3/models/")
+    folder = registry.download(name, 1, tmp_path)
+    assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+
+
+def test_a_registered_model_answers_where_our_package_is_not_installed(register, request, tmp_path):
+    register("a")
+    registry.set_alias(request.node.name, "champion", 1)
+    command = [sys.executable, "-c", ONLY_WHAT_A_SERVER_HAS, f"models:/{request.node.name}@champion"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = json.loads(done.stdout)
+    assert answers["frame"] == answers["texts"]
+    assert [len(answers[key]) for key in ("frame", "messages", "default")] == [2, 1, 1]
+    assert all(isinstance(text, str) for texts in answers.values() for text in texts)
+    assert answers["default"][0].startswith(answers["texts"][0])  # greedy: 48 tokens begin with the same 4
+
+
+def test_a_served_model_answers_over_http(register, request):
+    from mlflow.pyfunc import load_model, scoring_server
+    from starlette.testclient import TestClient
+
+    register("a")
+    client = TestClient(scoring_server.init(load_model(f"models:/{request.node.name}/1")))
+    short = {"params": {"max_new_tokens": 4}}
+    texts = client.post("/invocations", json={"inputs": ["Hello"], **short})
+    frame = client.post("/invocations", json={"dataframe_records": [{"prompt": "Hello"}], **short})
+    messages = client.post("/invocations", json={"inputs": [[{"role": "user", "content": "Hello"}]], **short})
+    assert (texts.status_code, frame.status_code, messages.status_code) == (200, 200, 200), messages.text
+    assert texts.json() == frame.json() == messages.json()

@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from infra.errors import BadSetting
+from infra.settings import Settings, load_settings, prepare_environment, usable_cores, without_secrets
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """An environment and a working folder of our own."""
+    monkeypatch.setattr(os, "environ", {key: value for key, value in os.environ.items() if not key.startswith("DPO_")})
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_default_home_and_store_lie_in_the_working_folder(tmp_path):
+    settings = load_settings()
+    assert settings.home == tmp_path / ".dpo"
+    assert settings.store_url == str(tmp_path / ".dpo" / "store")
+    assert settings.num_threads == usable_cores() >= 1
+
+
+def test_a_relative_home_is_made_absolute_and_moves_the_store_with_it(tmp_path):
+    os.environ["DPO_HOME"] = "elsewhere"
+    assert load_settings().store_url == str(tmp_path / "elsewhere" / "store")
+
+
+def test_an_s3_store_stays_as_it_is_and_takes_mlflows_artifacts():
+    os.environ["DPO_STORE_URL"] = "s3://bucket/team"
+    assert load_settings().store_url == "s3://bucket/team"
+    assert load_settings().artifact_root == "s3://bucket/team/mlartifacts"
+
+
+def test_artifacts_go_to_the_home_unless_a_server_has_its_own_place(tmp_path):
+    assert load_settings().artifact_root == str(tmp_path / ".dpo" / "mlartifacts")
+    os.environ["MLFLOW_TRACKING_URI"] = "https://mlflow.example"
+    assert load_settings().artifact_root is None
+
+
+def test_settings_cannot_be_changed_later():
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings().num_threads = 7  # type: ignore[misc]
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_name():
+    os.environ["DPO_STORE_URI"] = "s3://bucket"
+    with pytest.raises(BadSetting, match="DPO_STORE_URI is no setting") as caught:
+        load_settings()
+    assert caught.value.do == "did you mean DPO_STORE_URL?"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DPO_NUM_THREADS", "two", "DPO_NUM_THREADS: Input should be a valid integer"),
+        ("DPO_TRAIN_TIMEOUT_S", "0", "DPO_TRAIN_TIMEOUT_S: Input should be greater than 0"),
+        ("DPO_STORE_URL", "gs://bucket", "DPO_STORE_URL: a store is s3://bucket/prefix or a folder, not gs://"),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_variable(name, value, says):
+    os.environ[name] = value
+    with pytest.raises(BadSetting) as caught:
+        load_settings()
+    assert caught.value.says.startswith(says)
+
+
+def test_dotenv_fills_what_is_unset_for_our_variables_and_the_standard_ones():
+    Path(".env").write_text("DPO_NUM_THREADS=3\nAWS_REGION=eu-west-1\nDPO_HOME=from-file\n")
+    os.environ["DPO_HOME"] = "from-environment"
+    settings = load_settings()
+    assert (settings.num_threads, settings.home.name) == (3, "from-environment")
+    assert os.environ["AWS_REGION"] == "eu-west-1"
+
+
+def test_a_misspelt_name_in_dotenv_is_refused_too():
+    Path(".env").write_text("DPO_NUM_THREAD=3\n")
+    with pytest.raises(BadSetting, match="DPO_NUM_THREAD is no setting"):
+        load_settings()
+
+
+def test_prepare_environment_sets_only_what_is_unset(tmp_path):
+    os.environ.pop("PREFECT_HOME", None)
+    os.environ["MLFLOW_TRACKING_URI"] = "https://mlflow.example"
+    prepare_environment(Settings(home=tmp_path / "home"))
+    assert os.environ["MLFLOW_TRACKING_URI"] == "https://mlflow.example"
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
+    assert os.environ["DO_NOT_TRACK"] == "true"
+    assert (tmp_path / "home").is_dir()
+
+
+def test_a_home_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "home").write_text("")
+    with pytest.raises(BadSetting, match="DPO_HOME cannot be used: File exists") as caught:
+        prepare_environment(Settings(home=tmp_path / "home"))
+    assert caught.value.where == str(tmp_path / "home")
+
+
+def test_settings_import_nothing_heavy():
+    heavy = "{'torch', 'mlflow', 'prefect', 'boto3', 'transformers', 'pandas'}"
+    code = f"import sys, infra.settings, infra.store, infra.models, infra.tracking; print({heavy} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_secrets_in_urls_are_struck_out():
+    assert without_secrets("GET http://me:canary@host/x failed") == "GET http://***@host/x failed"
+    assert without_secrets("s3://bucket/a@b") == "s3://bucket/a@b"

@@ -1,0 +1,186 @@
+"""What goes wrong with a disk or an S3 server, in words, and with nothing half done."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, ResponseStreamingError
+from botocore.response import StreamingBody
+
+from infra.errors import BadSetting, InfraError, ObjectMissing
+from infra.store_folder import FolderStore
+from infra.store_s3 import S3Store
+from tests.s3_server import BUCKET, READER
+
+
+def test_a_full_disk_is_named_and_the_old_bytes_stay(tmp_path, monkeypatch):
+    store = FolderStore(tmp_path / "store")
+    store.put_bytes("a", b"old")
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("infra.store_folder.os.fsync", full)
+    with pytest.raises(InfraError, match="No space left on device") as caught:
+        store.put_bytes("a", b"new")
+    assert caught.value.do == "make room on that disk, then run the same command again"
+    assert store.get_bytes("a") == b"old"
+    assert list(store.list("")) == ["a"]
+    assert list((tmp_path / "store" / ".tmp").iterdir()) == []
+
+
+ENDLESS_WRITER = """
+import sys
+from pathlib import Path
+from infra.store_folder import FolderStore
+store = FolderStore(Path(sys.argv[1]))
+for number in range(10**9):
+    store.put_bytes("a/key", bytes([number % 256]) * (1 << 20))
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_one_whole_value(tmp_path):
+    for _ in range(3):
+        command = [sys.executable, "-c", ENDLESS_WRITER, str(tmp_path)]
+        writer = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+        with writer:
+            acknowledged = [int(writer.stdout.readline()) for _ in range(5)][-1]
+            writer.kill()
+        data = FolderStore(tmp_path).get_bytes("a/key")
+        assert len(data) == 1 << 20
+        [value] = set(data)
+        assert value >= acknowledged  # nothing acknowledged is lost
+        assert list(FolderStore(tmp_path).list("")) == ["a/key"]
+
+
+def test_what_a_killed_writer_left_is_forgotten_after_a_day(tmp_path):
+    store = FolderStore(tmp_path)
+    store.put_bytes("a", b"1")
+    old, young = tmp_path / ".tmp" / "old", tmp_path / ".tmp" / "young"
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    FolderStore(tmp_path)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_a_store_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(InfraError, match="the store's folder refused"):
+        FolderStore(tmp_path / "store").put_bytes("a", b"")
+
+
+def test_a_missing_bucket_is_not_taken_for_a_missing_key(s3_url):
+    store = S3Store("s3://no-such-bucket/x")
+    for use in (store.exists, store.get_bytes):
+        with pytest.raises(InfraError, match="there is no bucket 'no-such-bucket'") as caught:
+            use("a")
+        assert not isinstance(caught.value, ObjectMissing)
+
+
+def test_a_url_without_bucket_is_a_bad_setting():
+    with pytest.raises(BadSetting, match="names no bucket"):
+        S3Store("s3://")
+
+
+def test_wrong_credentials_are_named_without_showing_them(s3_url, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "canary-token")
+    with pytest.raises(InfraError, match=r"refuses the credentials|denies access") as caught:
+        S3Store(s3_url).put_bytes("a", b"")
+    assert "canary" not in str(caught.value)
+
+
+def test_no_credentials_are_named(s3_url, monkeypatch, tmp_path):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(InfraError, match="there are no AWS credentials"):
+        S3Store(s3_url).put_bytes("a", b"")
+
+
+def test_a_reader_may_not_write_and_is_told_so(s3_url, monkeypatch):
+    S3Store(s3_url).put_bytes("a", b"1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    store = S3Store(s3_url)
+    assert store.get_bytes("a") == b"1"
+    for create_only in (False, True):
+        with pytest.raises(InfraError, match=r"denies access \(AccessDenied\)"):
+            store.put_bytes("b", b"2", create_only=create_only)
+
+
+def test_an_unreachable_endpoint_is_named_without_its_password(s3_url, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:canary@127.0.0.1:9")
+    with pytest.raises(InfraError, match="cannot be reached") as caught:
+        S3Store(s3_url).get_bytes("a")
+    assert "canary" not in str(caught.value)
+
+
+def test_our_own_write_whose_answer_was_lost_counts_as_ours(s3_url, monkeypatch):
+    store, calls = S3Store(s3_url), []
+    put = store._client.put_object
+
+    def answers_at_the_second_try(**request):  # what the SDK's own retry does after a lost answer
+        calls.append(put(**request))
+        return put(**request)
+
+    monkeypatch.setattr(store._client, "put_object", answers_at_the_second_try)
+    assert store.put_bytes("ledger/1", b"mine", create_only=True) is True
+    assert len(calls) == 1  # the fault fired
+    monkeypatch.undo()
+    assert store.put_bytes("ledger/1", b"other", create_only=True) is False
+
+
+def test_a_body_cut_on_the_way_is_read_again(s3_url, monkeypatch):
+    store, tries = S3Store(s3_url), []
+    store.put_bytes("a", b"whole")
+    get = store._client.get_object
+
+    class Cut(io.RawIOBase):
+        def read(self, *_):
+            raise ResponseStreamingError(error="connection reset")
+
+    def first_answer_is_cut(**request):
+        answer = get(**request)
+        tries.append(answer)
+        return answer if len(tries) > 1 else {**answer, "Body": StreamingBody(Cut(), 5)}
+
+    monkeypatch.setattr(store._client, "get_object", first_answer_is_cut)
+    assert store.get_bytes("a") == b"whole"
+    assert len(tries) == 2
+
+
+def test_bytes_unlike_their_digest_are_refused(s3_url, s3_server, tmp_path):
+    key = f"{s3_url.removeprefix(f's3://{BUCKET}/')}/a"
+    s3_server.client().put_object(Bucket=BUCKET, Key=key, Body=b"flipped", Metadata={"sha256": "0" * 64})
+    with pytest.raises(InfraError, match="bytes are damaged"):
+        S3Store(s3_url).get_bytes("a")
+    with pytest.raises(InfraError, match="bytes are damaged"):
+        S3Store(s3_url).get_file("a", tmp_path / "a")
+    assert list(tmp_path.glob("*a*")) == []
+
+
+def test_a_failed_upload_leaves_no_parts_behind(s3_url, s3_server, tmp_path):
+    store = S3Store(s3_url)
+    (tmp_path / "big").write_bytes(bytes(17 << 20))
+    failed = []
+
+    def second_part_fails(params, **_):
+        if params["query_string"].get("partNumber") == 2:
+            failed.append(2)
+            raise ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {}}, "UploadPart")
+
+    store._client.meta.events.register("before-call.s3.UploadPart", second_part_fails)
+    with pytest.raises(InfraError, match="answers SlowDown"):
+        store.put_file("big", tmp_path / "big")
+    assert failed
+    assert not S3Store(s3_url).exists("big")
+    prefix = s3_url.removeprefix(f"s3://{BUCKET}/")
+    assert not s3_server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=prefix).get("Uploads")

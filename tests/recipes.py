@@ -1,0 +1,57 @@
+"""A whole recipe on the tiny model: pairs, checks, facts, text. It trains in a second and its gate promotes."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from tests.tiny import build_tiny_model
+
+NOUNS = "river stone window garden letter bridge candle mirror basket ladder pillow button".split()
+
+
+def pair(noun: str, number: int, kind: str) -> dict:
+    """Both sides have the same words in another order of sides: nothing but the answer's sense separates them."""
+    sides = [f"the {noun} is number {number}", f"number {number} is not the {noun}"]
+    return {
+        "prompt": [{"role": "user", "content": f"{kind} which {noun} has number {number}?"}],
+        "chosen": [{"role": "assistant", "content": sides[0]}],
+        "rejected": [{"role": "assistant", "content": sides[1]}],
+        "source": f"nouns/{number % 2}",
+    }
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def tiny_recipe(folder: Path, **sections: dict) -> Path:
+    """Write everything to `folder` and return the recipe; `sections` update the recipe's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    build_tiny_model(folder / "model")
+    write_jsonl(folder / "train.jsonl", [pair(NOUNS[i % 12], i, "say") for i in range(96)])
+    write_jsonl(folder / "eval.jsonl", [pair(NOUNS[i % 12], i, "tell") for i in range(36)])
+    write_jsonl(folder / "behaviour.jsonl", [{"prompt": f"say {noun}", "must_contain": [["the", "is"]]} for noun in NOUNS])
+    write_jsonl(folder / "facts.jsonl", [{"prompt": f"2 + {i}?", "must_contain": [str(2 + i)]} for i in range(8)])
+    (folder / "neutral.txt").write_text("The sea is blue.\n\nThe sky is grey today.\n")
+    recipe = {
+        "name": "tiny",
+        "model": "./model",
+        "data": {"train": "train.jsonl", "eval": "eval.jsonl"},
+        "validation": {"intended": ["not"], "length_warn": 1.0, "length_fail": 1.0},
+        "training": {"learning_rate": 3e-3, "num_train_epochs": 2.0, "sft_weight": 1.0, "save_steps": 5},
+        "evaluation": {
+            "max_new_tokens": 8,
+            "samples": 3,
+            "behaviour": {"words": "behaviour.jsonl"},
+            "retention": {"facts": "facts.jsonl"},
+            "neutral_text": "neutral.txt",
+        },
+        "gate": {"improve": ["rewards/accuracies"], "keep": {"retention/facts": 0.5}},
+    }
+    for name, section in sections.items():
+        recipe[name] = {**recipe.get(name, {}), **section}
+    path = folder / "retrain.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path

@@ -1,0 +1,63 @@
+"""`dpo doctor`: what is wrong with a machine, and the remedy."""
+
+import json
+
+import pytest
+
+from flows.cli import run
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return tmp_path / "home"
+
+
+def findings(capfd, code):
+    assert run(["doctor", "--json"]) == code
+    document = json.loads(capfd.readouterr().out)
+    return {finding["check"]: finding for finding in document["findings"]}
+
+
+def test_this_machine_is_ready_and_the_probe_leaves_no_object(home, capfd):
+    found = findings(capfd, 0)
+    assert {name for name, finding in found.items() if finding["status"] == "fail"} == set()
+    assert found["store"]["says"] == f"{home}/store: put, get, create-only, delete"
+    assert [path for path in (home / "store").rglob("*") if path.is_file()] == []
+
+
+def test_a_dead_tracking_server_is_exit_2_with_a_remedy_and_the_other_checks_still_run(home, capfd, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    found = findings(capfd, 2)
+    assert found["mlflow"]["status"] == "fail"
+    assert "MLFLOW_TRACKING_URI" in found["mlflow"]["remedy"]
+    assert found["prefect"]["remedy"] == "start it with `prefect server start`, or unset PREFECT_API_URL"
+    assert found["store"]["status"] == "ok"
+    assert "hunter2" not in json.dumps(found)
+
+
+def test_a_store_that_ignores_create_only_fails(home, capfd, monkeypatch):
+    from infra.store_folder import FolderStore
+
+    put = FolderStore.put_bytes
+    monkeypatch.setattr(FolderStore, "put_bytes", lambda self, key, data, create_only=False: put(self, key, data))
+    assert findings(capfd, 2)["store"]["remedy"] == "use a store that honours If-None-Match"
+
+
+def test_a_package_outside_its_range_is_named(home, capfd, monkeypatch):
+    import tasks.doctor
+
+    monkeypatch.setattr(tasks.doctor, "requires", lambda name: ["typer>=99", "nosuchpackage", "later; extra == 'x'"])
+    says = findings(capfd, 2)["packages"]["says"]
+    assert "is outside >=99" in says
+    assert "nosuchpackage is missing" in says
+    assert "later" not in says
+
+
+def test_a_home_that_is_a_file_is_exit_2(home, capfd):
+    home.write_text("")
+    assert run(["doctor"]) == 2
+    assert "DPO_HOME cannot be used: File exists" in capfd.readouterr().err
