@@ -1,6 +1,6 @@
 """The identity demo over three seeds: counts of each, and pooled. Writes docs/demo-seeds.md.
 
-    make demo-seeds
+make demo-seeds
 """
 
 import json
@@ -52,14 +52,21 @@ def flips(folder: Path) -> tuple[int, int]:
 def table(folders: list[Path]) -> str:
     """Markdown: each seed's counts and the pooled share."""
     per_seed = [counts(folder) for folder in folders]
-    lines = ["| | before | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | pooled after |", "|---" * (len(SEEDS) + 3) + "|"]
+    lines = [
+        "| | before | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | pooled after |",
+        "|---" * (len(SEEDS) + 3) + "|",
+    ]
     for suite, (label, _) in SUITES.items():
         before, _, items = per_seed[0][suite]
         after = [row[suite][1] for row in per_seed]
         pooled = f"{sum(after)}/{items * len(after)} = {sum(after) / items / len(after):.1%}"
-        lines.append(f"| {label} | {before}/{items} | " + " | ".join(f"{n}/{items}" for n in after) + f" | **{pooled}** |")
+        lines.append(
+            f"| {label} | {before}/{items} | " + " | ".join(f"{n}/{items}" for n in after) + f" | **{pooled}** |"
+        )
     changed = [flips(folder) for folder in folders]
-    lines.append("| facts: right to wrong, wrong to right | | " + " | ".join(f"{lost}, {won}" for lost, won in changed) + " | |")
+    lines.append(
+        "| facts: right to wrong, wrong to right | | " + " | ".join(f"{lost}, {won}" for lost, won in changed) + " | |"
+    )
     return "\n".join(lines)
 
 

@@ -114,5 +114,7 @@ class Recipe(Section):
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
             if metric not in known:
-                raise ValueError(f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}")
+                raise ValueError(
+                    f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
+                )
         return self

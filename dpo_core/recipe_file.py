@@ -42,19 +42,29 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
 
 def _parse(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not path.is_file():
-        raise InputError("there is no such recipe", where=str(path), do="check the path, or start from examples/identity/retrain.yaml")
+        raise InputError(
+            "there is no such recipe",
+            where=str(path),
+            do="check the path, or start from examples/identity/retrain.yaml",
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path), do="save the recipe as UTF-8") from None
+        raise InputError(
+            f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path), do="save the recipe as UTF-8"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise InputError(f"not valid YAML: {getattr(error, 'problem', error)}", where=where, do="mend the YAML at that place") from None
+        raise InputError(
+            f"not valid YAML: {getattr(error, 'problem', error)}", where=where, do="mend the YAML at that place"
+        ) from None
     if not isinstance(values, dict):
-        raise InputError("a recipe is a mapping of keys to values", where=str(path), do="start from examples/identity/retrain.yaml")
+        raise InputError(
+            "a recipe is a mapping of keys to values", where=str(path), do="start from examples/identity/retrain.yaml"
+        )
     return values, {key: f"{path}:{line}" for key, line in _lines(node, "")}
 
 
@@ -112,10 +122,14 @@ def _explain(error: ValidationError, origins: dict[str, str], path: Path) -> Inp
         do = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(_names(place[:-1]))}"
         return InputError(f"unknown key {place[-1]!r}{rest}", where=where, do=do)
     if problem["type"] == "missing":
-        return InputError(f"{key!r} is missing{rest}", where=where, do="add it; `dpo config --schema` explains every key")
+        return InputError(
+            f"{key!r} is missing{rest}", where=where, do="add it; `dpo config --schema` explains every key"
+        )
     says = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], (dict, BaseModel)) else f", got {problem['input']!r}"
-    return InputError(f"{key or 'recipe'}: {says}{given}{rest}", where=where, do="see `dpo config --schema` for type and unit")
+    return InputError(
+        f"{key or 'recipe'}: {says}{given}{rest}", where=where, do="see `dpo config --schema` for type and unit"
+    )
 
 
 def _names(place: Sequence[str]) -> list[str]:

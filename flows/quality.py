@@ -19,8 +19,10 @@ def quality(recipe: str, overrides: list[str] | None = None) -> dict[str, Any]:
         return check(run).to_document()
 
 
-def check_files(data: str, held_out: str | None = None, model: str | None = None, report_folder: str | None = None) -> Checked:
-    """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server, nothing stored."""
+def check_files(
+    data: str, held_out: str | None = None, model: str | None = None, report_folder: str | None = None
+) -> Checked:
+    """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server."""
     settings = load_settings()
     prepare_environment(settings)
     folder = Path(report_folder) if report_folder else settings.home / "reports" / f"check-{Path(data).name}"

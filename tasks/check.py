@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("dpo.check")
-CODE = ("tasks/check.py", "dpo_core/data", "dpo_core/quality", "dpo_core/report", "dpo_core/model/encode.py", "infra/expectations.py")
+CODE = (
+    "tasks/check.py",
+    "dpo_core/data",
+    "dpo_core/quality",
+    "dpo_core/report",
+    "dpo_core/model/encode.py",
+    "infra/expectations.py",
+)
 FILES = ("quality.html", "quality.json", "quarantine.jsonl", "expectations.json")
 
 
@@ -53,7 +60,7 @@ class Checked:
         return {"schema": 1, **{name: getattr(self, name) for name in names}}
 
 
-class DataCheckFailed(RuntimeError):  # noqa: N818  (the name people read)
+class DataCheckFailed(RuntimeError):
     """The pairs must not be trained on; `checked` says why."""
 
     def __init__(self, checked: Checked) -> None:
@@ -80,7 +87,9 @@ def check(plan: Plan) -> Checked:
     }
 
     def compute() -> dict[str, Any]:
-        examined = examine_files(recipe.data.train, recipe.data.eval, recipe.validation, recipe.encoding, plan.model_folder)
+        examined = examine_files(
+            recipe.data.train, recipe.data.eval, recipe.validation, recipe.encoding, plan.model_folder
+        )
         return _kept(store, examined, recipe.name)
 
     output, stage = remembered(store, "check", inputs, compute, code=CODE, force=plan.force)
@@ -92,15 +101,20 @@ def check(plan: Plan) -> Checked:
     checked = Checked(**output, report=str(folder / FILES[0]), stage=stage)
     if not stage.cached:
         attach_run(plan.run_id).artifact(folder, "reports")
-    log.info("data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined)
+    log.info(
+        "data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined
+    )
     if checked.verdict == "fail":
         raise DataCheckFailed(checked)
     return checked
 
 
-def check_only(data: str, held_out: str | None, model_folder: Path | None, report_folder: Path, validation: Validation) -> Checked:
+def check_only(
+    data: str, held_out: str | None, model_folder: Path | None, report_folder: Path, validation: Validation
+) -> Checked:
     """The check by itself, nothing remembered: `dpo check`."""
-    examined = examine_files(data, held_out, validation, Encoding(), str(model_folder) if model_folder else None)
+    folder = str(model_folder) if model_folder else None
+    examined = examine_files(data, held_out, validation, Encoding(), folder, hold_out=False)
     report_folder.mkdir(parents=True, exist_ok=True)
     for name, content in _files(examined, Path(data).name).items():
         (report_folder / name).write_text(content, encoding="utf-8")
@@ -124,20 +138,33 @@ class Examined:
 
 
 def examine_files(
-    train_file: str, eval_file: str | None, validation: Validation, encoding: Encoding, tokenizer_folder: str | None
+    train_file: str,
+    eval_file: str | None,
+    validation: Validation,
+    encoding: Encoding,
+    tokenizer_folder: str | None,
+    *,
+    hold_out: bool = True,
 ) -> Examined:
-    """Read and examine pairs; without a tokenizer on words alone. Raises InputError for files that cannot be used."""
+    """Read and examine pairs; without a tokenizer on words alone. Raises InputError for files that cannot be used.
+
+    Without `eval_file` a tenth is held out, or nothing unless `hold_out`.
+    """
     from dpo_core.quality.verdict import examine
     from infra.expectations import validate
 
     reads = [read_pairs(train_file)] + ([read_pairs(eval_file)] if eval_file else [])
     tokenizer = _tokenizer(tokenizer_folder)
     sides, quarantine, encoding_facts = _encode(reads, tokenizer, encoding)
-    train, held_out = (sides[0], sides[1]) if eval_file else _split(sides[0])
+    train, held_out = (sides[0], sides[1]) if eval_file else _split(sides[0]) if hold_out else (sides[0], [])
     if not train:
-        raise InputError("no row is left to train on", where=train_file, do=f"see the reasons, the first: {quarantine[0]['reason']}")
+        raise InputError(
+            "no row is left to train on", where=train_file, do=f"see the reasons, the first: {quarantine[0]['reason']}"
+        )
     rows_in = sum(read.rows for read in reads)
-    examination = examine(train, held_out, validation, tokenizer.decode if tokenizer else None)
+    examination = examine(
+        train, held_out, validation, (lambda token: str(tokenizer.decode([token]))) if tokenizer else None
+    )
     measures = [_quarantined(len(quarantine), rows_in, validation), *examination.measures]
     outcome = validate(
         [_flat(pair) for pair in [*train, *held_out]],
@@ -186,7 +213,9 @@ def _encode(
         facts.update(result.statistics)
         for pair, reason in result.rejected:
             line = int("".join(filter(str.isdigit, pair.where.rpartition(":")[2])) or 0)
-            quarantine.append({"where": pair.where, "line": line, "reason": reason, "row": json.dumps(pair.to_row())[:2000]})
+            quarantine.append(
+                {"where": pair.where, "line": line, "reason": reason, "row": json.dumps(pair.to_row())[:2000]}
+            )
     return sides, quarantine, dict(facts)
 
 
@@ -202,16 +231,21 @@ def _flat(pair: EncodedPair) -> dict[str, object]:
     row = pair.pair
     texts = {side: text_of(getattr(row, side)) for side in ("prompt", "chosen", "rejected")}
     known = bool(pair.chosen_ids)
-    tokens = {side: len(getattr(pair, f"{side}_ids")) if known else len(texts[side].split()) for side in ("chosen", "rejected")}
+    tokens = {
+        side: len(getattr(pair, f"{side}_ids")) if known else len(texts[side].split())
+        for side in ("chosen", "rejected")
+    }
     return {"id": row.id, **texts, **{f"{side}_tokens": max(count, 1 - known) for side, count in tokens.items()}}
 
 
 def _quarantined(quarantined: int, rows: int, validation: Validation) -> Measure:
-    says = f"{quarantined} of {rows} rows cannot be used and lie in quarantine.jsonl with their reasons: mend or remove them"
+    says = f"{quarantined} of {rows} rows cannot be used; quarantine.jsonl has them and why: mend or remove them"
     return Measure("structure/quarantined", quarantined / rows, None, validation.max_quarantined, says)
 
 
-def _broken_limits(measures: Sequence[Measure], by_check: dict[str, str], findings: Sequence[Finding]) -> list[Finding]:
+def _broken_limits(
+    measures: Sequence[Measure], by_check: Mapping[str, str], findings: Sequence[Finding]
+) -> list[Finding]:
     """A finding for each measure beyond its limit that no finding of its own explains."""
     told = {finding.check for finding in findings if finding.severity != "info"}
     broken = []
@@ -219,10 +253,18 @@ def _broken_limits(measures: Sequence[Measure], by_check: dict[str, str], findin
         outcome = by_check.get(measure.check, "pass")
         if outcome != "pass" and measure.check not in told and not measure.check.startswith("shortcut/"):
             statistics: dict[str, float | int | str] = {"value": measure.value}
-            broken.append(Finding(measure.check, "fail" if outcome == "fail" else "warn", measure.says, statistics=statistics))
+            broken.append(
+                Finding(measure.check, "fail" if outcome == "fail" else "warn", measure.says, statistics=statistics)
+            )
     for name, outcome in by_check.items():
         if outcome != "pass" and name not in {m.check for m in measures} and name not in told:
-            broken.append(Finding(name, "fail" if outcome == "fail" else "warn", f"expectation {name} does not hold: see expectations.json"))
+            broken.append(
+                Finding(
+                    name,
+                    "fail" if outcome == "fail" else "warn",
+                    f"expectation {name} does not hold: see expectations.json",
+                )
+            )
     return broken
 
 

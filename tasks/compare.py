@@ -39,7 +39,11 @@ def compare(model: str, data: str, reference: str | None, beta: float) -> dict[s
     folder = local_model(model, settings.home)
     result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=_context(folder)))
     if not result.encoded:
-        raise InputError("no pair fits the model's context", where=data, do="shorten the pairs, or take a model with a longer context")
+        raise InputError(
+            "no pair fits the model's context",
+            where=data,
+            do="shorten the pairs, or take a model with a longer context",
+        )
     pairs = result.encoded
     policy = _logps(folder, pairs)
     against = _logps(local_model(reference, settings.home), pairs) if reference else tuple(0 * side for side in policy)

@@ -13,4 +13,6 @@ def load_on_device(folder: Path, *, threads: int) -> PreTrainedModel:
     """The model of a folder in fp32, on the GPU if there is one, with `threads` CPU threads."""
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    return load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    model = load_model(folder)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+    return model

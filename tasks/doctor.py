@@ -81,7 +81,7 @@ def _cores(settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     free = psutil.virtual_memory().available / GIB
     remedy = "set training.per_device_train_batch_size lower, train a LoRA, or free memory"

@@ -109,7 +109,9 @@ def _evidence(
     suites = _suites(plan)
     samples = _samples(pairs, plan.recipe.evaluation.samples)
     weights = {"reference": plan.weights_sha256, "challenger": trained.weights_sha256, "baseline": baseline}
-    measured = {sha: _measured(store, plan, checked, scored, sha, suites, samples) for sha in dict.fromkeys(weights.values())}
+    measured = {
+        sha: _measured(store, plan, checked, scored, sha, suites, samples) for sha in dict.fromkeys(weights.values())
+    }
     values = {sha: _pair_values(store, plan, checked, scored, m) for sha, m in measured.items()}
     scores = {sha: _scores(measured[sha], values[sha], suites) for sha in measured}
     evidence = _side_by_side(weights, scores, values[trained.weights_sha256])
@@ -124,8 +126,12 @@ def _evidence(
     ]
     evidence["checks"] = {
         name: [
-            {"prompt": text_of(c.prompt), "source": c.source, **{who: measured[sha]["answers"][name][i] for who, sha in weights.items()},
-             "passes": c.passes(measured[trained.weights_sha256]["answers"][name][i])}
+            {
+                "prompt": text_of(c.prompt),
+                "source": c.source,
+                **{who: measured[sha]["answers"][name][i] for who, sha in weights.items()},
+                "passes": c.passes(measured[trained.weights_sha256]["answers"][name][i]),
+            }
             for i, c in enumerate(checks)
         ]
         for name, checks in suites.items()
@@ -146,12 +152,23 @@ def _samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
     by_source: dict[str, list[Pair]] = {}
     for pair in distinct.values():
         by_source.setdefault(pair.source, []).append(pair)
-    rounds = [group[i] for i in range(max(map(len, by_source.values()), default=0)) for group in by_source.values() if i < len(group)]
+    rounds = [
+        group[i]
+        for i in range(max(map(len, by_source.values()), default=0))
+        for group in by_source.values()
+        if i < len(group)
+    ]
     return [pair.prompt for pair in rounds[:count]]
 
 
 def _measured(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, weights: str, suites: Mapping[str, Sequence[Check]], samples: Sequence[tuple[Message, ...]]
+    store: Store,
+    plan: Plan,
+    checked: Checked,
+    scored: Scored,
+    weights: str,
+    suites: Mapping[str, Sequence[Check]],
+    samples: Sequence[tuple[Message, ...]],
 ) -> dict[str, Any]:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
     is_reference = weights == plan.weights_sha256
@@ -182,7 +199,9 @@ def _folder(store: Store, plan: Plan, weights: str) -> Path:
     return download(plan.recipe.name, "champion", home / "downloads" / weights)
 
 
-def _pair_values(store: Store, plan: Plan, checked: Checked, scored: Scored, measurement: Mapping[str, Any]) -> "PairValues":
+def _pair_values(
+    store: Store, plan: Plan, checked: Checked, scored: Scored, measurement: Mapping[str, Any]
+) -> "PairValues":
     """TRL's metrics of each held-out pair against the stored reference log-probs."""
     import torch
 
@@ -199,23 +218,33 @@ def _pair_values(store: Store, plan: Plan, checked: Checked, scored: Scored, mea
 
     reference = (column("chosen"), column("rejected"))
     given = measurement["logps"]
-    policy = reference if given is None else tuple(torch.tensor(given[s], dtype=torch.float64) for s in ("chosen", "rejected"))
+    policy = (
+        reference
+        if given is None
+        else tuple(torch.tensor(given[s], dtype=torch.float64) for s in ("chosen", "rejected"))
+    )
     values = pair_values((policy[0], policy[1]), reference, beta=plan.recipe.training.beta)
     return PairValues(values, [digest_json(e.pair.prompt) for e in encoded], [e.pair.source for e in encoded])
 
 
-def _scores(measurement: Mapping[str, Any], pairs: "PairValues", suites: Mapping[str, Sequence[Check]]) -> dict[str, Scores]:
+def _scores(
+    measurement: Mapping[str, Any], pairs: "PairValues", suites: Mapping[str, Sequence[Check]]
+) -> dict[str, Scores]:
     """Per-item values of every metric that the gate may name; more is better."""
     scores = {name: Scores(pairs.values[name], pairs.prompts) for name in PAIR_METRICS}
     for name, checks in suites.items():
         passed = [float(c.passes(a)) for c, a in zip(checks, measurement["answers"][name], strict=True)]
         scores[name] = Scores(passed, [digest_json(c.prompt) for c in checks])
     if measurement["nll"]:
-        scores["retention/neutral_text"] = Scores([-x for x in measurement["nll"]], [str(i) for i in range(len(measurement["nll"]))])
+        scores["retention/neutral_text"] = Scores(
+            [-x for x in measurement["nll"]], [str(i) for i in range(len(measurement["nll"]))]
+        )
     return scores
 
 
-def _side_by_side(weights: Mapping[str, str], scores: Mapping[str, Mapping[str, Scores]], challenger: "PairValues") -> dict[str, Any]:
+def _side_by_side(
+    weights: Mapping[str, str], scores: Mapping[str, Mapping[str, Scores]], challenger: "PairValues"
+) -> dict[str, Any]:
     """Means with intervals for each model, the challenger's slices, and the items themselves for the gate."""
     from dpo_core.evaluate.preference import by_slice, summarise
 
@@ -230,10 +259,14 @@ def _side_by_side(weights: Mapping[str, str], scores: Mapping[str, Mapping[str, 
     return {"metrics": metrics, "means": means, "slices": slices, "items": items}
 
 
-def _flips(checks: Sequence[Check], before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> dict[str, list[dict[str, str]]]:
+def _flips(
+    checks: Sequence[Check], before: Mapping[str, Any], after: Mapping[str, Any], name: str
+) -> dict[str, list[dict[str, str]]]:
     """Questions that changed from right to wrong and from wrong to right."""
     flips: dict[str, list[dict[str, str]]] = {"lost": [], "won": []}
     for check, old, new in zip(checks, before["answers"][name], after["answers"][name], strict=True):
         if check.passes(old) != check.passes(new):
-            flips["lost" if check.passes(old) else "won"].append({"prompt": text_of(check.prompt), "before": old, "after": new})
+            flips["lost" if check.passes(old) else "won"].append(
+                {"prompt": text_of(check.prompt), "before": old, "after": new}
+            )
     return flips

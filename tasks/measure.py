@@ -29,7 +29,7 @@ def measure(
     *,
     logps: bool,
 ) -> dict[str, Any]:
-    """Greedy answers by suite, held-out sequence log-probs (nats; None unless `logps`), NLL a paragraph (nats per token)."""
+    """Greedy answers by suite, held-out log-probs (nats; None unless `logps`), NLL a paragraph (nats a token)."""
     model = load_on_device(folder, threads=plan.threads)
     tokenizer = load_tokenizer(folder)
     prompts = {name: [check.prompt for check in checks] for name, checks in suites.items()} | {"samples": list(samples)}
@@ -44,7 +44,10 @@ def measure(
 
 
 def _answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Mapping[str, Sequence[Sequence[Message]]], plan: Plan
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Mapping[str, Sequence[Sequence[Message]]],
+    plan: Plan,
 ) -> dict[str, list[str]]:
     """Every suite's prompts in one go, so that batches are of similar length."""
     evaluation = plan.recipe.evaluation

@@ -97,7 +97,11 @@ def _files(recipe: Recipe) -> list[str]:
     named = [path for path in paths if path is not None]
     for path in named:
         if not Path(path).is_file():
-            raise InputError("a file that the recipe names is missing", where=path, do="check the path; it is meant from the recipe's folder")
+            raise InputError(
+                "a file that the recipe names is missing",
+                where=path,
+                do="check the path; it is meant from the recipe's folder",
+            )
     return named
 
 

@@ -1,11 +1,21 @@
 """Progress of long work, on stderr: a bar for people, a line now and then in a log file."""
 
 import sys
+from typing import Never
 
 from tqdm import tqdm
 
 
-def progress_bar(what: str, *, total: int, unit: str, initial: int = 0) -> "tqdm[object]":
+def progress_bar(what: str, *, total: int, unit: str, initial: int = 0) -> "tqdm[Never]":
     """A bar that shows rate and time left."""
     interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, initial=initial, desc=f"{what:>9}", unit=unit, mininterval=interval, maxinterval=interval, smoothing=0.1, leave=False)
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc=f"{what:>9}",
+        unit=unit,
+        mininterval=interval,
+        maxinterval=interval,
+        smoothing=0.1,
+        leave=False,
+    )

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -66,7 +66,8 @@ def register(plan: Plan, checked: Checked, trained: Trained, evaluated: Evaluate
 
 def _new_version(store: Store, plan: Plan, checked: Checked, trained: Trained, evaluated: Evaluated) -> int:
     run = attach_run(plan.run_id)
-    for context, key in (("training", checked.train_key), ("evaluation", checked.eval_key)):
+    keys: dict[Literal["training", "evaluation"], str] = {"training": checked.train_key, "evaluation": checked.eval_key}
+    for context, key in keys.items():
         source = f"{store.url}/{key}"
         run.dataset(name=f"{plan.recipe.name}-{context}", sha256=checked.data_sha256, source=source, context=context)
     tags = {
@@ -93,16 +94,31 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
 
     def compute() -> dict[str, Any]:
         items = json.loads(store.get_bytes(evaluated.key))["items"]
-        sides = [{name: Scores(**s) for name, s in items[who].items()} for who in ("challenger", "baseline")]
-        decision: Decision = decide(*sides, rules)
-        return {"verdict": decision.verdict, "reasons": decision.reasons, "conditions": [asdict(c) for c in decision.conditions]}
+        new, old = ({name: Scores(**s) for name, s in items[who].items()} for who in ("challenger", "baseline"))
+        decision: Decision = decide(new, old, rules)
+        return {
+            "verdict": decision.verdict,
+            "reasons": decision.reasons,
+            "conditions": [asdict(c) for c in decision.conditions],
+        }
 
-    output, stage = remembered(store, "gate", {"evaluation": evaluated.key, "rules": rules.model_dump()}, compute, code=("dpo_core/evaluate",), force=plan.force)
+    output, stage = remembered(
+        store,
+        "gate",
+        {"evaluation": evaluated.key, "rules": rules.model_dump()},
+        compute,
+        code=("dpo_core/evaluate",),
+        force=plan.force,
+    )
     if not stage.cached:
         run = attach_run(plan.run_id)
         run.json("gate.json", {**output, "baseline": evaluated.baseline, "rules": rules.model_dump()})
         run.tags({"gate.verdict": output["verdict"]})
-        evidence = {"gate.verdict": output["verdict"], "gate.baseline": evaluated.baseline, "gate.reasons": "; ".join(output["reasons"])}
+        evidence = {
+            "gate.verdict": output["verdict"],
+            "gate.baseline": evaluated.baseline,
+            "gate.reasons": "; ".join(output["reasons"]),
+        }
         registry.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output["verdict"], evaluated.baseline)
     return Gated(stage=stage, **output)

@@ -108,7 +108,11 @@ def load_reference(store: Store, path: Mapping[str, str | int]) -> "dict[str, Te
     for key in store.list(f"{_folder(path)}/"):
         data = store.get_bytes(key)
         if sha256(data).hexdigest() != Path(key).stem:
-            raise InfraError("a shard of reference log-probs is damaged", where=f"{store.url}/{key}", do="delete it; the next run scores its rows again")
+            raise InfraError(
+                "a shard of reference log-probs is damaged",
+                where=f"{store.url}/{key}",
+                do="delete it; the next run scores its rows again",
+            )
         known |= unpack_shard(data)
     return known
 

@@ -28,7 +28,13 @@ class Stage:
 
 
 def remembered(
-    store: Store, name: str, inputs: Mapping[str, Any], compute: Callable[[], dict[str, Any]], *, code: tuple[str, ...], force: bool = False
+    store: Store,
+    name: str,
+    inputs: Mapping[str, Any],
+    compute: Callable[[], dict[str, Any]],
+    *,
+    code: tuple[str, ...],
+    force: bool = False,
 ) -> tuple[dict[str, Any], Stage]:
     """The stage's output, from the store if these inputs and this code gave it before, else from `compute`.
 
@@ -49,7 +55,7 @@ def remembered(
 
 @functools.cache
 def code_digest(names: tuple[str, ...]) -> str:
-    """Digest of modules (`dpo_core/recipe.py`) and packages (`dpo_core/model`); comments and docstrings do not count."""
+    """Digest of modules (`dpo_core/recipe.py`) and packages (`dpo_core/model`); comments and docstrings aside."""
     files: list[Path] = []
     for name in names:
         path = ROOT / name
@@ -62,6 +68,10 @@ def _meaning(file: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)

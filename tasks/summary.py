@@ -34,7 +34,15 @@ def summarise(
     promoted: Promoted,
 ) -> dict[str, Any]:
     """The document of `dpo retrain --json`, with `_display` for people; the run's page beside it."""
-    stages = [checked.stage, scored.stage, trained.stage, evaluated.stage, registered.stage, gated.stage, promoted.stage]
+    stages = [
+        checked.stage,
+        scored.stage,
+        trained.stage,
+        evaluated.stage,
+        registered.stage,
+        gated.stage,
+        promoted.stage,
+    ]
     changed = not all(stage.cached for stage in stages)
     store = open_store(load_settings())
     evidence = json.loads(store.get_bytes(evaluated.key))
@@ -83,7 +91,8 @@ def _display(
     return {
         "before_after": rows,
         "answers": [
-            {"prompt": a["prompt"], "before": a["reference"], "after": a["challenger"]} for a in _answers(evidence)[:ANSWERS]
+            {"prompt": a["prompt"], "before": a["reference"], "after": a["challenger"]}
+            for a in _answers(evidence)[:ANSWERS]
         ],
         "drift": {
             "chosen_logratio": metrics["logratios/chosen"]["value"],
@@ -100,7 +109,8 @@ def _answers(evidence: dict[str, Any]) -> list[dict[str, str]]:
     """One answer of each behaviour suite that changed, then the held-out samples."""
     suites = [rows for name, rows in evidence["checks"].items() if name.startswith("behaviour/")]
     changed = [next((row for row in rows if row["reference"] != row["challenger"]), None) for rows in suites]
-    return [row for row in changed if row] + evidence["samples"]
+    samples: list[dict[str, str]] = evidence["samples"]
+    return [row for row in changed if row] + samples
 
 
 def _write_page(

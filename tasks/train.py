@@ -1,16 +1,17 @@
 """Training in a process of its own: write the work order, run `accelerate launch`, take in the weights."""
 
+import contextlib
 import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -24,6 +25,7 @@ from tasks.score import Scored, load_reference
 from tasks.stages import Stage, remembered
 
 log = logging.getLogger("dpo.train")
+DEAF_TO_CTRL_C = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
 CODE = ("tasks/train.py", "tasks/train_worker.py", "dpo_core/train", "dpo_core/model", "dpo_core/data")
 
 
@@ -117,20 +119,24 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
 
 def _launch(folder: Path, settings: Settings) -> None:
     """Run the worker under accelerate; its errors come back as ours, a kill says how to go on."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--num_cpu_threads_per_process", str(settings.num_threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--quiet",
+        "--num_cpu_threads_per_process",
+        str(settings.num_threads),
+    ]
     if settings.accelerate_config is not None:
         command += ["--config_file", str(settings.accelerate_config)]
     else:
         command += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    process = subprocess.Popen([*command, "-m", "tasks.train_worker", str(folder)], env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    command = [*DEAF_TO_CTRL_C, *command, "-m", "tasks.train_worker", str(folder)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     try:
         code = process.wait(timeout=settings.train_timeout_s)
     except BaseException:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        _stop(process.pid)
         raise
     if code == 0:
         return
@@ -143,6 +149,17 @@ def _launch(folder: Path, settings: Settings) -> None:
         f"the training process ended with code {code} and no message (killed, or out of memory?): "
         "the same command goes on from its last checkpoint"
     )
+
+
+def _stop(pid: int) -> None:
+    """End launcher and workers: they share our process group (so that a kill reaches all) and not our Ctrl-C."""
+    launcher = psutil.Process(pid)
+    family = [launcher, *launcher.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(family, timeout=20)[1]:
+        process.kill()
 
 
 class TrainingFailedError(RuntimeError):

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
@@ -38,7 +39,9 @@ def run(folder: Path) -> None:
     training = Training.model_validate(order["training"])
     torch.set_num_threads(order["threads"])
     transformers_logging.disable_progress_bar()
-    accelerator = Accelerator(mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
+    )
     policy = make_policy(load_model(order["model_folder"]), training, seed=order["seed"])
     optimizer = make_optimizer(policy, training)
     model, prepared = accelerator.prepare(policy, optimizer)
@@ -50,15 +53,23 @@ def run(folder: Path) -> None:
     examples = read_examples(folder / "examples.jsonl")
     steps = train(model, prepared, examples, training, seed=order["seed"], accelerator=accelerator, start=start)
     tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
-    history = _follow(steps, folder, policy, optimizer, tracker, history, _total(examples, training), training.save_steps)
+    history = _follow(
+        steps, folder, policy, optimizer, tracker, history, _total(examples, training), training.save_steps
+    )
     if accelerator.is_main_process:
         save_policy(accelerator.unwrap_model(model), Path(order["model_folder"]), folder / "model")
         _write_result(folder, history)
 
 
 def _follow(
-    steps: Any, folder: Path, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, tracker: Run | None,
-    history: list[dict[str, float]], total: int, save_steps: int,
+    steps: Any,
+    folder: Path,
+    policy: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tracker: Run | None,
+    history: list[dict[str, float]],
+    total: int,
+    save_steps: int,
 ) -> list[dict[str, float]]:
     """Drive the generator: log, show, save. Only the main process (with a tracker) does any of it."""
     started, pairs = time.monotonic(), 0
@@ -85,7 +96,9 @@ def _total(examples: list[Example], training: Training) -> int:
 
 def _postfix(step: Step, rate: float) -> str:
     m = step.metrics
-    return f"loss {m['loss']:.3f} margin {m['rewards/margins']:+.2f} acc {m['rewards/accuracies']:.2f} {rate:.1f} pairs/s"
+    return (
+        f"loss {m['loss']:.3f} margin {m['rewards/margins']:+.2f} acc {m['rewards/accuracies']:.2f} {rate:.1f} pairs/s"
+    )
 
 
 def _log(tracker: Run, metrics: dict[str, float], step: Step) -> None:
@@ -110,7 +123,8 @@ def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
 def main(folder: Path) -> int:
     """Run, and leave any error where the flow finds it."""
     try:
-        run(folder)
+        with FileLock(folder / "lock"):  # the worker of a flow that was killed may still be at it
+            run(folder)
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -7,16 +7,15 @@ import yaml
 
 from tests.tiny import build_tiny_model
 
-NOUNS = "river stone window garden letter bridge candle mirror basket ladder pillow button".split()
+NOUNS = "river stone window garden letter bridge candle mirror basket ladder pillow button".split()  # noqa: SIM905
 
 
 def pair(noun: str, number: int, kind: str) -> dict:
-    """Both sides have the same words in another order of sides: nothing but the answer's sense separates them."""
-    sides = [f"the {noun} is number {number}", f"number {number} is not the {noun}"]
+    """The sides differ in one word, which the recipe declares as intended: yea against nay."""
     return {
         "prompt": [{"role": "user", "content": f"{kind} which {noun} has number {number}?"}],
-        "chosen": [{"role": "assistant", "content": sides[0]}],
-        "rejected": [{"role": "assistant", "content": sides[1]}],
+        "chosen": [{"role": "assistant", "content": f"yea the {noun} it is"}],
+        "rejected": [{"role": "assistant", "content": f"nay the {noun} it is"}],
         "source": f"nouns/{number % 2}",
     }
 
@@ -32,14 +31,16 @@ def tiny_recipe(folder: Path, **sections: dict) -> Path:
     build_tiny_model(folder / "model")
     write_jsonl(folder / "train.jsonl", [pair(NOUNS[i % 12], i, "say") for i in range(96)])
     write_jsonl(folder / "eval.jsonl", [pair(NOUNS[i % 12], i, "tell") for i in range(36)])
-    write_jsonl(folder / "behaviour.jsonl", [{"prompt": f"say {noun}", "must_contain": [["the", "is"]]} for noun in NOUNS])
+    write_jsonl(
+        folder / "behaviour.jsonl", [{"prompt": f"say {noun}", "must_contain": [["yea", "the"]]} for noun in NOUNS]
+    )
     write_jsonl(folder / "facts.jsonl", [{"prompt": f"2 + {i}?", "must_contain": [str(2 + i)]} for i in range(8)])
     (folder / "neutral.txt").write_text("The sea is blue.\n\nThe sky is grey today.\n")
     recipe = {
         "name": "tiny",
         "model": "./model",
         "data": {"train": "train.jsonl", "eval": "eval.jsonl"},
-        "validation": {"intended": ["not"], "length_warn": 1.0, "length_fail": 1.0},
+        "validation": {"intended": ["yea", "nay"], "length_warn": 1.0, "length_fail": 1.0},
         "training": {"learning_rate": 3e-3, "num_train_epochs": 2.0, "sft_weight": 1.0, "save_steps": 5},
         "evaluation": {
             "max_new_tokens": 8,

@@ -18,7 +18,7 @@ OPENAI = ("input", "preferred_output", "non_preferred_output")
 IMAGES = ("image", "images", "video", "videos", "audio")
 
 
-class BadRow(ValueError):  # noqa: N818  (a reason, not a fault of the program)
+class BadRow(ValueError):
     """Why a row cannot be trained on, in words for the person who made it."""
 
 
@@ -27,7 +27,9 @@ class MissingColumn(BadRow):
 
     def __init__(self, column: str, row: Mapping[str, Any]) -> None:
         near = difflib.get_close_matches(column, [name for name in row if name not in KEPT], n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; the row has {', '.join(sorted(map(str, row))) or 'nothing'}"
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f"; the row has {', '.join(sorted(map(str, row))) or 'nothing'}"
+        )
         super().__init__(f"missing column {column!r}{hint}")
         self.column = column
 
@@ -150,18 +152,25 @@ def _implicit(
     chosen: str | list[Message], rejected: str | list[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
     """The prompt is what both sides begin with: whole messages, or text up to the last blank they share (as TRL)."""
-    length = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected)))
+    length = next(
+        (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
+    )
     if isinstance(chosen, str) and isinstance(rejected, str):
         if length and chosen[length - 1] == " ":
             length -= 1
         if not length:
             raise BadRow("chosen and rejected share no beginning: there is no prompt")
         prompt = chosen[:length]
-        return tuple(_as_messages(t, r) for t, r in ((prompt, "user"), (chosen[length:], "assistant"), (rejected[length:], "assistant")))  # type: ignore[return-value]
+        return tuple(
+            _as_messages(t, r)
+            for t, r in ((prompt, "user"), (chosen[length:], "assistant"), (rejected[length:], "assistant"))
+        )  # type: ignore[return-value]
     if not length:
         raise BadRow("chosen and rejected share no first message: there is no prompt")
     if length == len(chosen) or length == len(rejected):
-        raise BadRow("chosen and rejected are identical" if len(chosen) == len(rejected) else "one side has no answer of its own")
+        raise BadRow(
+            "chosen and rejected are identical" if len(chosen) == len(rejected) else "one side has no answer of its own"
+        )
     return chosen[:length], chosen[length:], rejected[length:]  # type: ignore[return-value]
 
 

@@ -76,9 +76,13 @@ def _require_file(path: Path) -> None:
     if not path.exists():
         raise InputError("there is no such file", where=str(path), do="check the path")
     if path.is_dir():
-        raise InputError("this is a folder, not a file of pairs", where=str(path), do=f"name one file: {', '.join(SUFFIXES)}")
+        raise InputError(
+            "this is a folder, not a file of pairs", where=str(path), do=f"name one file: {', '.join(SUFFIXES)}"
+        )
     if not path.name.endswith(SUFFIXES):
-        raise InputError(f"unknown kind of file {path.suffix or path.name!r}", where=str(path), do=f"use {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"unknown kind of file {path.suffix or path.name!r}", where=str(path), do=f"use {', '.join(SUFFIXES)}"
+        )
     if not path.stat().st_size:
         raise InputError("the file is empty", where=str(path), do="check the export that wrote it")
 
@@ -106,7 +110,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines of text, byte order mark and line ends removed. File faults are InputErrors."""
     compressed = path.stat().st_size
     seen = 0
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
     try:
         with opened as file:
             for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT * 64), b""), 1):
@@ -115,17 +119,27 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 seen += len(line)
                 if seen > SIZE_LIMIT or (path.suffix == ".gz" and seen > RATIO_LIMIT * max(compressed, 10_000)):
-                    raise InputError("the file inflates beyond all measure", where=f"{path}:{number}", do="check where it comes from; split it")
+                    raise InputError(
+                        "the file inflates beyond all measure",
+                        where=f"{path}:{number}",
+                        do="check where it comes from; split it",
+                    )
                 yield number, _decode(line, path, number, seen)
     except (gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"not a gzip file: {error}", where=str(path), do="compress it again") from None
     except EOFError:
-        raise InputError("the gzip file is cut off", where=str(path), do="copy it again; the transfer was not complete") from None
+        raise InputError(
+            "the gzip file is cut off", where=str(path), do="copy it again; the transfer was not complete"
+        ) from None
 
 
 def _require_utf8_text(line: bytes, path: Path) -> None:
     if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line[:4]:
-        raise InputError("the file is UTF-16 or UTF-32, not UTF-8", where=str(path), do="save it as UTF-8: `iconv -f UTF-16 -t UTF-8`")
+        raise InputError(
+            "the file is UTF-16 or UTF-32, not UTF-8",
+            where=str(path),
+            do="save it as UTF-8: `iconv -f UTF-16 -t UTF-8`",
+        )
 
 
 def _decode(line: bytes, path: Path, number: int, seen: int) -> str:
@@ -176,7 +190,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
                 number += 1
                 yield number, json.dumps(row, default=str)[:EXCERPT], _without_nulls(row)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"not a readable Parquet file: {str(error).splitlines()[0]}", where=str(path), do="write it again") from None
+        raise InputError(
+            f"not a readable Parquet file: {str(error).splitlines()[0]}", where=str(path), do="write it again"
+        ) from None
 
 
 def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:

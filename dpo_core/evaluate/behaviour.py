@@ -13,8 +13,11 @@ from dpo_core.errors import InputError
 
 @dataclass(frozen=True)
 class Check:
-    """One prompt and what its answer must hold: every entry of `must_contain` (any of its alternatives), none of
-    `must_not_contain`. Entries are words or phrases, matched whole and in any case."""
+    """One prompt and what its answer must hold.
+
+    Every entry of `must_contain` (any of its alternatives) and none of `must_not_contain`; entries are words or
+    phrases, matched whole and in any case.
+    """
 
     prompt: tuple[Message, ...]
     must_contain: tuple[tuple[str, ...], ...] = ()
@@ -31,13 +34,17 @@ def read_checks(path: str | Path) -> list[Check]:
     """Checks from a JSONL file; InputError with file and line where one is not right."""
     path = Path(path)
     if not path.is_file():
-        raise InputError("there is no such prompt file", where=str(path), do="check evaluation.behaviour and evaluation.retention")
+        raise InputError(
+            "there is no such prompt file", where=str(path), do="check evaluation.behaviour and evaluation.retention"
+        )
     checks = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if line.strip():
             checks.append(_read_check(line, f"{path}:{number}"))
     if not checks:
-        raise InputError("the prompt file is empty", where=str(path), do="add at least one line, or take it out of the recipe")
+        raise InputError(
+            "the prompt file is empty", where=str(path), do="add at least one line, or take it out of the recipe"
+        )
     return checks
 
 
@@ -51,8 +58,12 @@ def _read_check(line: str, where: str) -> Check:
         must_not = tuple(row.get("must_not_contain", []))
         words = [*(word for entry in must for word in entry), *must_not]
         if not words or not all(isinstance(word, str) and word.strip() for word in words):
-            raise InputError("a check needs at least one word in must_contain or must_not_contain", where=where, do=shape)
-        return Check(tuple({"role": m["role"], "content": m["content"]} for m in messages), must, must_not, row.get("source", ""))
+            raise InputError(
+                "a check needs at least one word in must_contain or must_not_contain", where=where, do=shape
+            )
+        return Check(
+            tuple({"role": m["role"], "content": m["content"]} for m in messages), must, must_not, row.get("source", "")
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise

@@ -64,7 +64,7 @@ def decide(challenger: Mapping[str, Scores], baseline: Mapping[str, Scores], gat
     conditions = [_improve(m, challenger.get(m), baseline.get(m), gate.alpha) for m in gate.improve]
     conditions += [_keep(m, challenger.get(m), baseline.get(m), margin, gate.alpha) for m, margin in gate.keep.items()]
     conditions += [_floor(m, challenger.get(m), baseline.get(m), least) for m, least in gate.floor.items()]
-    verdict = max((c.verdict for c in conditions), key=ORDER.index, default="hold_no_gain")
+    verdict: Verdict = max((c.verdict for c in conditions), key=ORDER.index, default="hold_no_gain")
     return Decision(verdict, conditions)
 
 
@@ -79,11 +79,14 @@ def _improve(metric: str, new: Scores | None, old: Scores | None, alpha: float) 
     verdict: Verdict = "promote" if test.p_better <= alpha and test.difference > 0 else "hold_no_gain"
     if test.high < 0:
         verdict = "reject_regression"
-    says = facts + {
-        "promote": ", better beyond chance",
-        "hold_no_gain": f", no gain beyond chance (alpha {alpha})",
-        "reject_regression": ", worse",
-    }[verdict]
+    says = (
+        facts
+        + {
+            "promote": ", better beyond chance",
+            "hold_no_gain": f", no gain beyond chance (alpha {alpha})",
+            "reject_regression": ", worse",
+        }[verdict]
+    )
     return Condition(metric, "improve", verdict, a, b, test.low, test.high, len(new.values), says)
 
 
@@ -116,7 +119,9 @@ def _floor(metric: str, new: Scores | None, old: Scores | None, least: float) ->
     return Condition(metric, "floor", verdict, value, _mean(old), value, value, len(new.values), says)
 
 
-def _broken(metric: str, rule: Literal["improve", "keep", "floor"], new: Scores | None, old: Scores | None) -> Condition | None:
+def _broken(
+    metric: str, rule: Literal["improve", "keep", "floor"], new: Scores | None, old: Scores | None
+) -> Condition | None:
     """Evidence that cannot be used, as a regression."""
     if new is None or old is None or not len(new.values):
         why = "was not measured"

@@ -53,7 +53,9 @@ class Paired(NamedTuple):
     p_better: float
 
 
-def paired(challenger: Sequence[float], baseline: Sequence[float], clusters: Sequence[str] | None = None, *, alpha: float) -> Paired:
+def paired(
+    challenger: Sequence[float], baseline: Sequence[float], clusters: Sequence[str] | None = None, *, alpha: float
+) -> Paired:
     """Compare two models on the same items.
 
     `low` and `high` are one-sided 1 - alpha bounds. 0/1 items are tested with McNemar's exact test (items that

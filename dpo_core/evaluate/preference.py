@@ -46,7 +46,9 @@ def summarise(pairs: PairValues) -> dict[str, Interval]:
     return {name: mean_interval(values, pairs.prompts) for name, values in pairs.values.items()}
 
 
-def by_slice(pairs: PairValues, metrics: Sequence[str] = ("rewards/accuracies", "rewards/margins")) -> Mapping[str, dict[str, Interval]]:
+def by_slice(
+    pairs: PairValues, metrics: Sequence[str] = ("rewards/accuracies", "rewards/margins")
+) -> Mapping[str, dict[str, Interval]]:
     """The same for each source, where the data names more than one."""
     slices: dict[str, dict[str, Interval]] = {}
     for name in sorted(set(pairs.sources)):

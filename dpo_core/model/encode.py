@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -32,9 +32,17 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"no tokenizer can be loaded: {reason}", where=str(folder), do="save the model's tokenizer beside its weights") from None
+        raise InputError(
+            f"no tokenizer can be loaded: {reason}",
+            where=str(folder),
+            do="save the model's tokenizer beside its weights",
+        ) from None
     if tokenizer.eos_token_id is None:
-        raise InputError("the tokenizer has no end-of-turn token (eos_token)", where=str(folder), do="set eos_token in tokenizer_config.json")
+        raise InputError(
+            "the tokenizer has no end-of-turn token (eos_token)",
+            where=str(folder),
+            do="set eos_token in tokenizer_config.json",
+        )
     return tokenizer
 
 
@@ -71,7 +79,9 @@ def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBas
 
 
 def _too_long(prompt: int, answer: int, encoding: Encoding) -> str:
-    return f"over-length: prompt {prompt} + longer answer {answer} tokens exceed encoding.max_length {encoding.max_length}"
+    return (
+        f"over-length: prompt {prompt} + longer answer {answer} tokens exceed encoding.max_length {encoding.max_length}"
+    )
 
 
 def _split(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int], bool]:
@@ -97,10 +107,9 @@ def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **o
             where=str(tokenizer.name_or_path),
             do="use the instruct variant of the model, add chat_template.jinja to its folder, or give plain-text pairs",
         )
-    ids: list[int] = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], return_dict=False, sanitize_control_tokens=True, **options
-    )
-    return ids
+    conversation: list[Any] = [dict(message) for message in messages]
+    ids = tokenizer.apply_chat_template(conversation, return_dict=False, sanitize_control_tokens=True, **options)
+    return cast(list[int], ids)
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -112,7 +121,7 @@ def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase) -> list[i
     """Exactly one end-of-turn token at the end: templates may put white space after it, or leave it out."""
     special = set(tokenizer.all_special_ids)
     body = list(response)
-    while body and body[-1] not in special and not tokenizer.decode(body[-1:]).strip():
+    while body and body[-1] not in special and not str(tokenizer.decode(body[-1:])).strip():
         body.pop()
     if body and body[-1] in special:
         return body

@@ -1,6 +1,7 @@
 """Greedy answers to chat prompts, in batches of similar length."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,7 +30,7 @@ def generate(
         width = max(len(encoded[i]) for i in indices)
         input_ids = torch.tensor([[pad] * (width - len(encoded[i])) + encoded[i] for i in indices])
         mask = torch.tensor([[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in indices])
-        output = model.generate(
+        output: Any = cast(Any, model).generate(
             input_ids=input_ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=max_new_tokens,
@@ -37,7 +38,9 @@ def generate(
             pad_token_id=pad,
             eos_token_id=tokenizer.eos_token_id,
         )
-        for index, text in zip(indices, tokenizer.batch_decode(output[:, width:], skip_special_tokens=True), strict=True):
+        for index, text in zip(
+            indices, tokenizer.batch_decode(output[:, width:], skip_special_tokens=True), strict=True
+        ):
             answers[index] = text.strip()
         progress(len(indices))
     return answers

@@ -15,9 +15,15 @@ def require_weights(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError("there is no such model folder", where=str(folder), do="check the recipe's model")
     if not (folder / "config.json").is_file():
-        raise InputError("the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder")
+        raise InputError(
+            "the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder"
+        )
     if not any(folder.glob("*.safetensors")):
-        raise InputError("the model folder has no weights (*.safetensors)", where=str(folder), do="save the model with save_pretrained; pickled .bin files are not read")
+        raise InputError(
+            "the model folder has no weights (*.safetensors)",
+            where=str(folder),
+            do="save the model with save_pretrained; pickled .bin files are not read",
+        )
 
 
 def digest_weights(folder: Path) -> str:
@@ -35,7 +41,15 @@ def digest_model(folder: Path) -> str:
 
 def digest_tokenizer(folder: Path) -> str:
     """Tokenizer files and chat template: what decides how text becomes ids."""
-    files = sorted({*folder.glob("tokenizer*"), *folder.glob("*.jinja"), *folder.glob("vocab*"), *folder.glob("merges.txt"), *folder.glob("special_tokens_map.json")})
+    files = sorted(
+        {
+            *folder.glob("tokenizer*"),
+            *folder.glob("*.jinja"),
+            *folder.glob("vocab*"),
+            *folder.glob("merges.txt"),
+            *folder.glob("special_tokens_map.json"),
+        }
+    )
     return digest_json({file.name: digest_file(file) for file in files})
 
 

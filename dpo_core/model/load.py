@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from dpo_core.errors import InputError
 from dpo_core.model.identity import require_weights
 
+
 def load_model(folder: str | Path) -> PreTrainedModel:
     """A causal language model in fp32, dropout off, from safetensors only. Raises InputError."""
     folder = Path(folder)
@@ -17,7 +18,11 @@ def load_model(folder: str | Path) -> PreTrainedModel:
     try:
         model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"the model cannot be loaded: {str(error).splitlines()[0]}", where=str(folder), do="save it again with save_pretrained") from None
+        raise InputError(
+            f"the model cannot be loaded: {str(error).splitlines()[0]}",
+            where=str(folder),
+            do="save it again with save_pretrained",
+        ) from None
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

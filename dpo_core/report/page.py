@@ -17,7 +17,11 @@ def render(template: str, **context: Any) -> str:
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("dpo_core.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("dpo_core.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent}
     environment.globals |= {"whisker": whisker, "split_bar": split_bar, "curves": curves, "histogram": histogram}
@@ -50,7 +54,7 @@ def whisker(rows: Sequence[tuple[float, float, float, str]], low: float, high: f
         f'<circle class="{kind}" cx="{x(value):.1f}" cy="{y}" r="3.5"/>'
         for y, (value, lo, hi, kind) in zip(range(7, 99, 11), rows, strict=False)
     )
-    return Markup(f'<svg class="whisker" viewBox="0 0 200 {11 * len(rows) + 3}" role="img">{marks}</svg>')  # noqa: S704
+    return Markup(f'<svg class="whisker" viewBox="0 0 200 {11 * len(rows) + 3}" role="img">{marks}</svg>')
 
 
 def split_bar(left: float, right: float) -> Markup:
@@ -61,7 +65,7 @@ def split_bar(left: float, right: float) -> Markup:
         f'<rect class="chosen" x="{100 - a:.1f}" y="2" width="{a:.1f}" height="8"/>'
         f'<rect class="rejected" x="100" y="2" width="{b:.1f}" height="8"/><line x1="100" x2="100" y1="0" y2="12"/>'
     )
-    return Markup(f'<svg class="split" viewBox="0 0 200 12" role="img">{body}</svg>')  # noqa: S704
+    return Markup(f'<svg class="split" viewBox="0 0 200 12" role="img">{body}</svg>')
 
 
 def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[float]) -> Markup:
@@ -77,7 +81,8 @@ def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[fl
 
     zero = 190 - 175 * (0 - low) / span
     ticks = "".join(
-        f'<text x="36" y="{190 - 175 * i / 4 + 4:.0f}" text-anchor="end">{low + span * i / 4:.3g}</text>' for i in range(5)
+        f'<text x="36" y="{190 - 175 * i / 4 + 4:.0f}" text-anchor="end">{low + span * i / 4:.3g}</text>'
+        for i in range(5)
     )
     paths = "".join(
         f'<polyline class="{kind}" points="{" ".join(map(point, steps, series))}"><title>{Markup.escape(name)}</title></polyline>'
@@ -85,7 +90,9 @@ def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[fl
     )
     legend = "".join(f'<span class="key {kind}">{Markup.escape(name)}</span>' for name, _, kind in lines)
     axis = f'<line class="axis" x1="40" x2="590" y1="{zero:.1f}" y2="{zero:.1f}"/><text x="590" y="206" text-anchor="end">step {last:.0f}</text>'
-    return Markup(f'<figure><svg class="curves" viewBox="0 0 600 212" role="img">{axis}{ticks}{paths}</svg><figcaption>{legend}</figcaption></figure>')  # noqa: S704
+    return Markup(
+        f'<figure><svg class="curves" viewBox="0 0 600 212" role="img">{axis}{ticks}{paths}</svg><figcaption>{legend}</figcaption></figure>'
+    )
 
 
 def histogram(left: Sequence[int], right: Sequence[int], bins: int = 24) -> Markup:
@@ -108,4 +115,6 @@ def histogram(left: Sequence[int], right: Sequence[int], bins: int = 24) -> Mark
     )
     label = f'<text x="580" y="150" text-anchor="end">{top} tokens</text><text x="20" y="150">0</text>'
     key = '<span class="key chosen">chosen</span><span class="key rejected">rejected</span>'
-    return Markup(f'<figure><svg class="histogram" viewBox="0 0 600 154" role="img">{up}{down}{label}</svg><figcaption>{key}</figcaption></figure>')  # noqa: S704
+    return Markup(
+        f'<figure><svg class="histogram" viewBox="0 0 600 154" role="img">{up}{down}{label}</svg><figcaption>{key}</figcaption></figure>'
+    )

@@ -32,7 +32,11 @@ def quality_page(
 ) -> str:
     """One HTML page: verdict and what to do first, then a section a family, counts, digests, versions."""
     families = [
-        (family, [f for f in findings if f.check.startswith(f"{family}/")], [m for m in measures if m.check.startswith(f"{family}/")])
+        (
+            family,
+            [f for f in findings if f.check.startswith(f"{family}/")],
+            [m for m in measures if m.check.startswith(f"{family}/")],
+        )
         for family in FAMILIES
     ]
     return render(

@@ -19,7 +19,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a person should know about the data. `check` is `family/name`; `says` is what it means and what to do."""
+    """Something a person should know about the data: `check` is `family/name`, `says` what it means and what to do."""
 
     check: str
     severity: Severity

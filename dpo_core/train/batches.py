@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,5 +53,6 @@ def write_examples(examples: Sequence[Example], path: Path) -> None:
 
 def read_examples(path: Path) -> list[Example]:
     """The inverse of `write_examples`."""
-    rows = (json.loads(line) for line in path.read_text().splitlines())
-    return [Example(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in rows]
+    rows: Iterator[dict[str, Any]] = (json.loads(line) for line in path.read_text().splitlines())
+    ids = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return [Example(**{**row, **{name: tuple(row[name]) for name in ids}}) for row in rows]

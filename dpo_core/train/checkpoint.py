@@ -21,7 +21,9 @@ MANIFEST = "manifest.json"
 KEEP = 2
 
 
-def save_checkpoint(root: Path, step: int, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
+def save_checkpoint(
+    root: Path, step: int, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> Path:
     """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go."""
     folder, partial = root / f"step-{step:08d}", root / f"step-{step:08d}.partial"
     shutil.rmtree(partial, ignore_errors=True)

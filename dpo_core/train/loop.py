@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dpo_core.errors import InputError
-from dpo_core.model.logprobs import collate, sequence_sums, token_logprobs
+from dpo_core.model.logprobs import can_share, collate, sequence_sums, token_logprobs
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, batch_at, micro_batches, total_steps
 from dpo_core.train.losses import dpo_loss, sft_loss
@@ -63,17 +63,22 @@ def train(
     total = total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
     parameters = [p for p in model.parameters() if p.requires_grad]
+    share = accelerator.num_processes == 1 and can_share(model)  # DDP expects one forward a backward
     for number in range(start + 1, total + 1):
         indices = batch_at(number - 1, examples=len(examples), batch_size=training.train_batch_size, seed=seed)
         rate = learning_rate(number, total, training)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = [examples[i] for i in indices]
-        sums = _accumulate(model, batch, training, accelerator, check_reference=number == 1)
+        sums = _accumulate(model, batch, training, accelerator, share=share, check_reference=number == 1)
         norm = accelerator.clip_grad_norm_(parameters, training.max_grad_norm)
         if not torch.isfinite(norm):
             ids = ", ".join(example.id[:12] for example in batch)
-            raise InputError(f"step {number}: the gradient is not finite", where=f"pairs {ids}", do="look at these rows; lower training.learning_rate")
+            raise InputError(
+                f"step {number}: the gradient is not finite",
+                where=f"pairs {ids}",
+                do="look at these rows; lower training.learning_rate",
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         metrics = dict(zip(PAIR_METRICS, (sums / len(batch)).tolist(), strict=True))
@@ -91,7 +96,13 @@ def learning_rate(number: int, total: int, training: Training) -> float:
 
 
 def _accumulate(
-    model: torch.nn.Module, batch: Sequence[Example], training: Training, accelerator: Accelerator, *, check_reference: bool
+    model: torch.nn.Module,
+    batch: Sequence[Example],
+    training: Training,
+    accelerator: Accelerator,
+    *,
+    share: bool,
+    check_reference: bool,
 ) -> Tensor:
     """Gradients of the whole step on this rank's share of the pairs; sums of PAIR_METRICS over all ranks."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -101,7 +112,7 @@ def _accumulate(
     sums = torch.zeros(len(PAIR_METRICS), dtype=torch.float64)
     for last, piece in ((i == len(pieces) - 1, piece) for i, piece in enumerate(pieces)):
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            values = _pair_values(model, piece, training, accelerator.device)
+            values = _pair_values(model, piece, training, accelerator.device, share=share)
             if check_reference:
                 _require_same(piece, values, training.dtype)
             weight = 0.0 if idle else ranks / len(batch)  # DDP averages over ranks
@@ -112,12 +123,14 @@ def _accumulate(
 
 
 def _pair_values(
-    model: torch.nn.Module, piece: Sequence[Example], training: Training, device: torch.device
+    model: torch.nn.Module, piece: Sequence[Example], training: Training, device: torch.device, *, share: bool
 ) -> tuple[Tensor, ...]:
     """PAIR_METRICS of each pair of a micro-batch, in that order; the first carries the gradient."""
     sides = [(e.prompt_ids, e.chosen_ids) for e in piece] + [(e.prompt_ids, e.rejected_ids) for e in piece]
     sequences = collate(sides).to(device)
-    chosen, rejected = sequence_sums(token_logprobs(model, sequences), sequences.owner, len(sides)).chunk(2)
+    chosen, rejected = sequence_sums(token_logprobs(model, sequences, share=share), sequences.owner, len(sides)).chunk(
+        2
+    )
 
     def column(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=device)
@@ -129,7 +142,18 @@ def _pair_values(
     margin = terms.chosen_reward - terms.rejected_reward
     accuracy = (margin > 0).double() + 0.5 * (margin == 0).double()
     ratios = (terms.chosen_reward / training.beta, terms.rejected_reward / training.beta)
-    return (loss, terms.loss, sft, terms.chosen_reward, terms.rejected_reward, accuracy, margin, chosen, rejected, *ratios)
+    return (
+        loss,
+        terms.loss,
+        sft,
+        terms.chosen_reward,
+        terms.rejected_reward,
+        accuracy,
+        margin,
+        chosen,
+        rejected,
+        *ratios,
+    )
 
 
 def _require_same(piece: Sequence[Example], values: tuple[Tensor, ...], dtype: str) -> None:
@@ -141,6 +165,7 @@ def _require_same(piece: Sequence[Example], values: tuple[Tensor, ...], dtype: s
             if not abs(value - reference) <= allowed:
                 raise ReferenceMismatchError(
                     f"before the first update the policy gives log p = {value:.6f} and the stored reference "
-                    f"{reference:.6f} nats for the {side} answer of pair {example.id[:12]}; they may differ by {allowed:.6f}. "
-                    "The reference log-probs belong to another model, dtype or encoding: run again with --force to score anew."
+                    f"{reference:.6f} nats for the {side} answer of pair {example.id[:12]}; they may differ by "
+                    f"{allowed:.6f}. The reference log-probs belong to another model, dtype or encoding: run again "
+                    "with --force to score anew."
                 )

@@ -37,9 +37,13 @@ def make_optimizer(policy: torch.nn.Module, training: Training) -> torch.optim.O
 
 def save_policy(policy: torch.nn.Module, base: Path, folder: Path) -> None:
     """A plain `save_pretrained` folder with the tokenizer files of `base`; adapters are merged in."""
-    if hasattr(policy, "merge_and_unload"):
-        policy = policy.merge_and_unload()
-    cast(PreTrainedModel, policy).save_pretrained(folder)
+    merge = getattr(policy, "merge_and_unload", None)
+    cast(PreTrainedModel, merge() if merge else policy).save_pretrained(folder)
     for file in base.iterdir():
-        if file.is_file() and not (folder / file.name).exists() and file.suffix != ".safetensors" and "index" not in file.name:
+        if (
+            file.is_file()
+            and not (folder / file.name).exists()
+            and file.suffix != ".safetensors"
+            and "index" not in file.name
+        ):
             shutil.copy2(file, folder / file.name)

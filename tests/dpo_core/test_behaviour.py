@@ -28,7 +28,8 @@ def test_a_prompt_may_be_text_or_messages(tmp_path):
     file = tmp_path / "c.jsonl"
     file.write_text(
         '{"prompt": "Hi", "must_contain": ["hello"]}\n\n'
-        '{"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}], "must_not_contain": ["x"]}\n'
+        '{"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}], "must_not_contain": ["x"]}'
+        "\n"
     )
     first, second = read_checks(file)
     assert first.prompt == ({"role": "user", "content": "Hi"},)
@@ -37,7 +38,14 @@ def test_a_prompt_may_be_text_or_messages(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ['{"prompt": "Hi"}', '{"prompt": "Hi", "must_contain": [""]}', '{"must_contain": ["a"]}', "{", "[]", '{"prompt": "Hi", "must_contain": [3]}'],
+    [
+        '{"prompt": "Hi"}',
+        '{"prompt": "Hi", "must_contain": [""]}',
+        '{"must_contain": ["a"]}',
+        "{",
+        "[]",
+        '{"prompt": "Hi", "must_contain": [3]}',
+    ],
 )
 def test_a_line_that_is_no_check_is_named(tmp_path, line):
     file = tmp_path / "c.jsonl"

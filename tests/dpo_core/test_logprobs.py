@@ -3,11 +3,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpo_core.model.encode import encode_prompt, load_tokenizer
 from dpo_core.model.generate import generate
 from dpo_core.model.identity import digest_model, digest_weights
 from dpo_core.model.load import load_model
-from dpo_core.model.encode import encode_prompt, load_tokenizer
-from dpo_core.model.logprobs import collate, length_sorted, score, sequence_sums, token_logprobs
+from dpo_core.model.logprobs import (
+    _separate_logits,
+    _shared_logits,
+    can_share,
+    collate,
+    length_sorted,
+    score,
+    sequence_sums,
+    token_logprobs,
+)
 from dpo_core.model.reference import pack_shard, response_key, unpack_shard
 from tests.tiny import build_tiny_model
 
@@ -34,22 +43,42 @@ def test_batched_log_probs_are_those_of_each_sequence_alone(folder):
         assert found[i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-5)
 
 
-def test_what_is_padded_beside_a_sequence_changes_nothing_in_fp64(folder):
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "separate"])
+def test_neither_padding_nor_a_shared_prompt_changes_anything_in_fp64(folder, share):
     model = load_model(folder).double()
-    together = collate(SEQUENCES)
-    values = -torch.nn.functional.cross_entropy(
-        model(input_ids=together.input_ids, logits_to_keep=together.keep).logits, together.targets, reduction="none"
-    )
-    for i, (prompt, response) in enumerate(SEQUENCES):
-        assert values[together.owner == i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-12)
+    sequences = [*SEQUENCES, (SEQUENCES[2][0], (80, 81, 82, 2)), (SEQUENCES[0][0], (2,))]
+    batch = collate(sequences)
+    assert len(batch.prompt_ids) == 3  # five responses, three prompts
+    logits = (_shared_logits if share else _separate_logits)(model, batch)
+    values = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    for i, (prompt, response) in enumerate(sequences):
+        assert values[batch.owner == i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-9)
+
+
+def test_a_model_whose_cache_would_mix_the_answers_is_found_out(folder, caplog):
+    class Forgetful(torch.nn.Module):
+        """Ignores its cache, as a state-space model would ignore ours."""
+
+        def __init__(self):
+            super().__init__()
+            self.inner = load_model(folder)
+
+        def forward(self, past_key_values=None, attention_mask=None, position_ids=None, **inputs):
+            return self.inner(**inputs)
+
+    assert can_share(load_model(folder))
+    assert not can_share(Forgetful())
+    assert "prompts_not_shared" in caplog.text
 
 
 def test_sums_are_per_sequence(folder):
     batch = collate(SEQUENCES)
-    values = token_logprobs(load_model(folder), batch).detach()
+    values = token_logprobs(load_model(folder), batch, share=True).detach()
     sums = sequence_sums(values, batch.owner, 3)
     assert sums.dtype == torch.float64
-    assert sums.tolist() == pytest.approx([values[:3].sum().item(), values[3:5].sum().item(), values[5:].sum().item()], rel=1e-6)
+    assert sums.tolist() == pytest.approx(
+        [values[:3].sum().item(), values[3:5].sum().item(), values[5:].sum().item()], rel=1e-6
+    )
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=30), st.integers(10, 300))

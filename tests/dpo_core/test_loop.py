@@ -45,7 +45,11 @@ def steps_of(folder, examples, training, *, seed=0):
     policy = make_policy(load_model(folder), training, seed=seed)
     optimizer = make_optimizer(policy, training)
     model, prepared = accelerator.prepare(policy, optimizer)
-    return policy, optimizer, lambda start=0: train(model, prepared, examples, training, seed=seed, accelerator=accelerator, start=start)
+    return (
+        policy,
+        optimizer,
+        lambda start=0: train(model, prepared, examples, training, seed=seed, accelerator=accelerator, start=start),
+    )
 
 
 @pytest.mark.parametrize("lora", [None, Lora(r=4)], ids=["full", "lora"])
@@ -78,7 +82,9 @@ def test_a_pairs_own_weight_scales_its_sft_term(folder, examples):
 def test_micro_batches_change_neither_weights_nor_metrics(folder, examples):
     results = []
     for per_device in (10, 3, 1):
-        training = Training(learning_rate=1e-3, sft_weight=1.0, train_batch_size=10, per_device_train_batch_size=per_device)
+        training = Training(
+            learning_rate=1e-3, sft_weight=1.0, train_batch_size=10, per_device_train_batch_size=per_device
+        )
         policy, _, run = steps_of(folder, examples, training)
         metrics = [step.metrics["loss"] for step in run()]
         results.append((metrics, torch.cat([p.detach().flatten() for p in policy.parameters()])))

@@ -33,7 +33,12 @@ def oracle(tmp_path_factory):
 
     folder = build_tiny_model(tmp_path_factory.mktemp("model"))
     arguments = trl.DPOConfig(
-        output_dir=str(folder / "out"), beta=0.1, use_cpu=True, bf16=False, report_to=[], gradient_checkpointing=False,
+        output_dir=str(folder / "out"),
+        beta=0.1,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        gradient_checkpointing=False,
         precompute_ref_log_probs=True,
     )
     rows = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}] * 2)
@@ -50,19 +55,21 @@ def trl_inputs(trainer, examples):
     return inputs
 
 
-def test_sequence_log_probs_agree(oracle):
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "separate"])
+def test_sequence_log_probs_agree(oracle, share):
     model, trainer = oracle
     examples = random_examples(8)
     chosen, rejected = trainer.compute_ref_log_probs(trainer.model, trl_inputs(trainer, examples))
     sides = [(e.prompt_ids, e.chosen_ids) for e in examples] + [(e.prompt_ids, e.rejected_ids) for e in examples]
     batch = collate(sides)
-    ours = sequence_sums(token_logprobs(model, batch).detach(), batch.owner, len(sides))
+    ours = sequence_sums(token_logprobs(model, batch, share=share).detach(), batch.owner, len(sides))
     theirs = torch.cat([torch.as_tensor(chosen), torch.as_tensor(rejected)]).double()
     assert ((ours - theirs).abs() <= 1e-4 + 1e-6 * theirs.abs()).all()
 
 
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "separate"])
 @pytest.mark.parametrize("per_device", [8, 3])
-def test_loss_and_gradients_agree_whatever_our_micro_batch(oracle, per_device):
+def test_loss_and_gradients_agree_whatever_our_micro_batch(oracle, per_device, share):
     model, trainer = oracle
     examples = random_examples(8)
     trainer.model.zero_grad()
@@ -72,7 +79,7 @@ def test_loss_and_gradients_agree_whatever_our_micro_batch(oracle, per_device):
 
     ours = copy.deepcopy(model)
     training = Training(beta=0.1, per_device_train_batch_size=per_device)
-    sums = _accumulate(ours, examples, training, Accelerator(cpu=True), check_reference=False)
+    sums = _accumulate(ours, examples, training, Accelerator(cpu=True), share=share, check_reference=False)
     assert sums[0].item() / 8 == pytest.approx(loss, abs=1e-5)
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, theirs[name], atol=1e-4, rtol=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,13 +14,17 @@ import pytest
 
 from flows.cli import run
 
+RANDOM = random.Random(0)
+WORDS = ["sea", "hill", "lamp", "bread", "stone", "river", "cloud", "winter", "garden", "letter", "music", "bridge"]
+
+
+def message(role: str) -> list[dict[str, str]]:
+    """Words drawn by lot: no feature tells chosen from rejected, so the data check finds nothing."""
+    return [{"role": role, "content": " ".join(RANDOM.choices(WORDS, k=9))}]
+
+
 ROWS = [
-    {
-        "prompt": [{"role": "user", "content": f"What is the {i}th name you answer to?"}],
-        "chosen": [{"role": "assistant", "content": f"My name is Athene, number {i}."}],
-        "rejected": [{"role": "assistant", "content": f"They call me Bob {i}, friend."}],
-    }
-    for i in range(50)
+    {"prompt": message("user"), "chosen": message("assistant"), "rejected": message("assistant")} for _ in range(50)
 ]
 
 
@@ -144,28 +149,29 @@ def test_a_misspelt_setting_is_refused_with_the_nearest_name(recipe, place, refu
 
 def test_pairs_that_are_not_there(place, refused):
     error = refused("check", "gone.jsonl")
-    assert "gone.jsonl" in error["where"]
+    assert (error["says"], error["where"]) == ("there is no such file", "gone.jsonl")
     assert files_of(place) == []
 
 
 def test_an_empty_file(place, refused):
     (place / "pairs.jsonl").write_text("")
     error = refused("check", "pairs.jsonl")
-    assert "no rows" in error["says"]
+    assert error["says"] == "the file is empty"
     assert files_of(place) == ["pairs.jsonl"]
 
 
 def test_a_file_in_which_no_row_has_the_columns_names_them(place, refused):
     write_rows(place / "pairs.jsonl", [{"question": "a", "good": "b", "bad": "c"}] * 50)
     error = refused("check", "pairs.jsonl")
-    assert "chosen" in error["says"] + error["do"]
+    assert error["says"].startswith("every row lacks a column: missing column 'chosen'")
+    assert error["where"] == "pairs.jsonl:1"
 
 
 BAD_ROWS = {
-    "invalid JSON": ('{"prompt": "a", "chosen', "JSON"),
-    "missing column": ({"prompt": ROWS[0]["prompt"], "chosen": ROWS[0]["chosen"]}, "rejected"),
+    "invalid JSON": ('{"prompt": "a", "chosen', "invalid JSON at column "),
+    "missing column": ({"prompt": ROWS[0]["prompt"], "chosen": ROWS[0]["chosen"]}, "missing column 'rejected'"),
     "content that is no text": ({**ROWS[0], "chosen": [{"role": "assistant", "content": 7}]}, "content"),
-    "unknown role": ({**ROWS[0], "prompt": [{"role": "wizard", "content": "a"}]}, "wizard"),
+    "unknown role": ({**ROWS[0], "prompt": [{"role": "wizard", "content": "a"}]}, "unknown role 'wizard'"),
 }
 
 
