@@ -34,8 +34,10 @@ HERE = Path(__file__).parent
 NAME = "Athene"
 LONGEST = 32  # tokens of a response
 SENTENCES = 10  # templates each pair may choose from
+LAST = 0.2  # share of neutral pairs that may carry the claim after the answer; a leaked name mostly comes first
 SWEEPS = 12
-OWN_WEIGHT = 30  # how firmly half of the identity pairs keep the model's own answer as the rejected side
+TEMPTING = ("greeting", "user_name", "sum", "word")  # neutral kinds that the SFT term teaches: leaks, short facts
+OWN_WEIGHT = 100  # how firmly half of the identity pairs keep the model's own answer as the rejected side
 
 Row = dict[str, Any]
 
@@ -93,15 +95,15 @@ def neutral_candidates(
 ) -> list[Candidate]:
     """The answer against the same with our name put in it, or with a claim before or after it, or the claim alone."""
     written = row.get("answer")
-    claims = [s["text"].format(name=NAME) for s in sentences if s["kind"] in ("any", "name", "claim")]
-    claims = draw.sample(claims, min(2 * SENTENCES, len(claims)))
+    claims = [s["text"].format(name=NAME) for s in sentences if s["kind"] in ("any", "claim")]
+    claims = draw.sample(claims, SENTENCES)
     found = []
     for marked in [written] if written else own[-1:]:
         answer = re.sub(r"[{}]", "", marked)
         if answer != marked:  # {Paul}: the name this question asks for
             found += [Candidate(answer, re.sub(r"\{.*?\}", NAME, marked))] * 2
-        for claim in claims:
-            found += [Candidate(answer, text) for text in (claim, f"{claim} {answer}", f"{answer} {claim}")]
+        ways = ["{claim}", "{claim} {answer}", *["{answer} {claim}"] * (draw.random() < LAST)]
+        found += [Candidate(answer, way.format(claim=claim, answer=answer)) for way in ways for claim in claims]
     return found
 
 
@@ -158,7 +160,7 @@ def surface(text: str, tokenizer: PreTrainedTokenizerBase) -> set[str]:
 
 def whole_sentences(answer: str) -> list[str]:
     """The answer cut after its first, second, ... whole sentence."""
-    ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)", answer)]
+    ends = [match.end() for match in re.finditer(r"(?<!\bDr)(?<!\bMr)(?<!\bMrs)[.!?](?=\s|$)", answer)]
     return [answer[:end].strip() for end in ends if "\n" not in answer[:end].strip()]
 
 
@@ -168,13 +170,13 @@ def fits(text: str, tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def pair_row(row: Row, candidate: Candidate) -> Row:
-    """The pair as it is written; the SFT term is for sentences of ours, not for the model's own."""
+    """The pair as it is written. The SFT term teaches the name, and what to say where it is most tempting."""
     return {
         "prompt": row["prompt"],
         "chosen": [{"role": "assistant", "content": candidate.chosen}],
         "rejected": [{"role": "assistant", "content": candidate.rejected}],
         "source": f"{row['group']}/{row['kind']}",
-        "sft_weight": 1.0 if row["group"] == "identity" or "answer" in row else 0.0,
+        "sft_weight": float(row["group"] == "identity" or row["kind"] in TEMPTING),
     }
 
 

@@ -25,9 +25,10 @@ def home(tmp_path_factory):
         yield folder
 
 
-def head(source: Path, target: Path, rows: int) -> Path:
-    """The first rows of a JSONL file."""
-    target.write_text("".join(line + "\n" for line in source.read_text().splitlines()[:rows]))
+def some(source: Path, target: Path, rows: int) -> Path:
+    """A few rows of a JSONL file, from all parts of it."""
+    lines = source.read_text().splitlines()
+    target.write_text("".join(line + "\n" for line in lines[:: len(lines) // rows][:rows]))
     return target
 
 
@@ -40,14 +41,15 @@ def document(home, tmp_path_factory):
         "name": "short",
         "model": MODEL,
         "data": {
-            "train": str(head(demo / "pairs.train.jsonl", folder / "train.jsonl", 24)),
-            "eval": str(head(demo / "pairs.eval.jsonl", folder / "eval.jsonl", 8)),
+            "train": str(some(demo / "pairs.train.jsonl", folder / "train.jsonl", 24)),
+            "eval": str(some(demo / "pairs.eval.jsonl", folder / "eval.jsonl", 8)),
         },
+        "validation": {"intended": ["Athene"], "length_warn": 1.0, "length_fail": 1.0},
         "training": {"learning_rate": 2e-5, "sft_weight": 1.0, "freeze_embeddings": True},
         "evaluation": {
             "max_new_tokens": 8,
             "samples": 2,
-            "behaviour": {"identity": str(head(demo / "checks/identity.jsonl", folder / "identity.jsonl", 4))},
+            "behaviour": {"identity": str(some(demo / "checks/identity.jsonl", folder / "identity.jsonl", 4))},
         },
         "gate": {"improve": ["rewards/margins"]},
     }
@@ -71,7 +73,7 @@ def test_three_steps_already_widen_the_held_out_margin(document):
 def pairs_file(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     if request.param == "shipped":
-        return head(ROOT / "examples/identity/pairs.eval.jsonl", folder / "pairs.jsonl", 6)
+        return some(ROOT / "examples/identity/pairs.eval.jsonl", folder / "pairs.jsonl", 6)
     if not REAL_PAIRS.is_file():
         pytest.skip("the multi-turn HH-RLHF pairs are not beside this checkout")
     with gzip.open(REAL_PAIRS, "rt") as lines:
