@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import Message
@@ -55,8 +56,9 @@ def _answers(
     if not everything or not tokenizer.chat_template:
         return {name: [] for name in prompts}
     with progress_bar("answers", total=len(everything), unit="prompt") as bar:
-        texts = iter(
-            generate(
+        bf16 = plan.recipe.training.dtype == "bfloat16"
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            found = generate(
                 model,
                 tokenizer,
                 everything,
@@ -64,7 +66,7 @@ def _answers(
                 batch_size=evaluation.batch_size,
                 progress=bar.update,
             )
-        )
+    texts = iter(found)
     return {name: [next(texts) for _ in suite] for name, suite in prompts.items()}
 
 

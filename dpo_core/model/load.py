@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
 from dpo_core.model.identity import require_weights
@@ -36,6 +37,7 @@ def convert_gguf(file: Path, folder: Path) -> Path:
         return folder
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    transformers_logging.disable_progress_bar()
     source: dict[str, Any] = {"gguf_file": file.name}
     quantized = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
     config = AutoConfig.from_pretrained(str(file.parent), **source)

@@ -63,7 +63,9 @@ def train(
     total = total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    share = accelerator.num_processes == 1 and can_share(model)  # DDP expects one forward a backward
+    tolerance = 0.5 if training.dtype == "bfloat16" else 1e-3
+    # DDP expects one forward a backward
+    share = accelerator.num_processes == 1 and can_share(model, tolerance=tolerance)
     for number in range(start + 1, total + 1):
         indices = batch_at(number - 1, examples=len(examples), batch_size=training.train_batch_size, seed=seed)
         rate = learning_rate(number, total, training)
@@ -157,11 +159,11 @@ def _pair_values(
 
 
 def _require_same(piece: Sequence[Example], values: tuple[Tensor, ...], dtype: str) -> None:
-    """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 1e-2 |log p| in bf16."""
+    """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 0.25 + 1e-2 |log p| in bf16."""
     for policy, side in ((values[7], "chosen"), (values[8], "rejected")):
         for example, value in zip(piece, policy.tolist(), strict=True):
             reference: float = getattr(example, f"ref_{side}_logps")
-            allowed = 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
+            allowed = 0.25 + 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
             if not abs(value - reference) <= allowed:
                 raise ReferenceMismatchError(
                     f"before the first update the policy gives log p = {value:.6f} and the stored reference "
