@@ -159,11 +159,11 @@ def _pair_values(
 
 
 def _require_same(piece: Sequence[Example], values: tuple[Tensor, ...], dtype: str) -> None:
-    """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 0.25 + 1e-2 |log p| in bf16."""
+    """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 1 + 1e-2 |log p| in bf16."""
     for policy, side in ((values[7], "chosen"), (values[8], "rejected")):
         for example, value in zip(piece, policy.tolist(), strict=True):
             reference: float = getattr(example, f"ref_{side}_logps")
-            allowed = 0.25 + 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
+            allowed = 1.0 + 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
             if not abs(value - reference) <= allowed:
                 raise ReferenceMismatchError(
                     f"before the first update the policy gives log p = {value:.6f} and the stored reference "
