@@ -65,7 +65,9 @@ class Training(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     freeze_embeddings: bool = Field(False, description="leave input embeddings (and a tied head) as they are")
     lora: Lora | None = Field(None, description="train adapters instead of all weights")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of score, train and evaluate; weights stay fp32")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="arithmetic of score, train and evaluate; weights stay fp32"
+    )
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
 
 

@@ -133,10 +133,13 @@ def _quiet() -> Iterator[None]:
     import logging
 
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    logger = logging.getLogger("great_expectations")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    import_module("great_expectations")  # sets a level of its own on the second logger
+    loggers = [logging.getLogger(f"great_expectations{name}") for name in ("", ".data_context.types.base")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import EncodedPair, Pair, digest_pairs, text_of
 from dpo_core.data.readers import ReadPairs, read_pairs
 from dpo_core.data.splits import split_held_out
@@ -85,19 +86,19 @@ def check(plan: Plan) -> Checked:
         "tokenizer": plan.tokenizer_sha256,
         "name": recipe.name,
     }
+    reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 
     def compute() -> dict[str, Any]:
         examined = examine_files(
             recipe.data.train, recipe.data.eval, recipe.validation, recipe.encoding, plan.model_folder
         )
-        return _kept(store, examined, recipe.name)
+        return _kept(store, examined, recipe.name, reports_key)
 
     output, stage = remembered(store, "check", inputs, compute, code=CODE, force=plan.force)
-    folder = settings.home / "reports" / Path(output["reports_key"]).name
+    folder = settings.home / reports_key
     for name in FILES:
-        if not (folder / name).is_file():
-            store.get_file(f"{output['reports_key']}/{name}", folder / name)
-    del output["reports_key"]
+        if not stage.cached or not (folder / name).is_file():
+            store.get_file(f"{reports_key}/{name}", folder / name)
     checked = Checked(**output, report=str(folder / FILES[0]), stage=stage)
     if not stage.cached:
         attach_run(plan.run_id).artifact(folder, "reports")
@@ -117,7 +118,7 @@ def check_only(
     examined = examine_files(data, held_out, validation, Encoding(), folder, hold_out=False)
     report_folder.mkdir(parents=True, exist_ok=True)
     for name, content in _files(examined, Path(data).name).items():
-        (report_folder / name).write_text(content, encoding="utf-8")
+        (report_folder / name).write_bytes(content)
     report = str(report_folder / FILES[0])
     return Checked(**examined.counts, report=report, train_key="", eval_key="", stage=Stage("check", False, 0.0))
 
@@ -291,13 +292,16 @@ def _facts(
         "dropped_columns": dict(reads[0].dropped_columns),
         "tokenizer": "training tokenizer" if tokenizer else "none: words only",
         "encoding": encoding_facts,
-        "lengths": {side: [row[f"{side}_tokens"] for row in flat] for side in ("chosen", "rejected")},
+        "lengths": {
+            "unit": "tokens" if tokenizer else "words",
+            **{side: [row[f"{side}_tokens"] for row in flat] for side in ("chosen", "rejected")},
+        },
         "versions": {name: version(name) for name in packages},
     }
 
 
-def _files(examined: Examined, name: str) -> dict[str, str]:
-    """The report's files by name."""
+def _files(examined: Examined, name: str) -> dict[str, bytes]:
+    """The report's files by name; half a surrogate pair, which a column's name may hold, is written as an escape."""
     from dpo_core.report.quality import quality_page
 
     page = quality_page(
@@ -311,16 +315,15 @@ def _files(examined: Examined, name: str) -> dict[str, str]:
     document = {"schema": 1, **examined.counts, "facts": {k: v for k, v in examined.facts.items() if k != "lengths"}}
     quarantine = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in examined.quarantine)
     contents = (page, json.dumps(document, indent=2), quarantine, json.dumps(examined.expectations, indent=2))
-    return dict(zip(FILES, contents, strict=True))
+    return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(FILES, contents, strict=True)}
 
 
-def _kept(store: Store, examined: Examined, name: str) -> dict[str, Any]:
+def _kept(store: Store, examined: Examined, name: str, reports_key: str) -> dict[str, Any]:
     """Store the rows and the report; what the stage remembers."""
     sha = examined.counts["data_sha256"]
     keys = {"train_key": f"data/{sha}/train.jsonl", "eval_key": f"data/{sha}/eval.jsonl"}
     for key, pairs in zip(keys.values(), (examined.train, examined.held_out), strict=True):
         store.put_bytes(key, "".join(json.dumps(pair.to_row()) + "\n" for pair in pairs).encode())
-    reports_key = f"reports/{name}-data-{sha[:12]}"
     for file, content in _files(examined, name).items():
-        store.put_bytes(f"{reports_key}/{file}", content.encode())
-    return {**examined.counts, **keys, "reports_key": reports_key}
+        store.put_bytes(f"{reports_key}/{file}", content)
+    return {**examined.counts, **keys}

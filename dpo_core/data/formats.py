@@ -5,7 +5,8 @@ fine-tuning files (`input.messages`, `preferred_output`, `non_preferred_output`)
 """
 
 import difflib
-import math
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -26,9 +27,10 @@ class MissingColumn(BadRow):
     """A column that every row needs is not there."""
 
     def __init__(self, column: str, row: Mapping[str, Any]) -> None:
-        near = difflib.get_close_matches(column, [name for name in row if name not in KEPT], n=1, cutoff=0.5)
+        others = {name.lower(): name for name in row if name not in KEPT}
+        near = difflib.get_close_matches(column, others, n=1, cutoff=0.5)
         hint = (
-            f"; did you mean {near[0]!r}?" if near else f"; the row has {', '.join(sorted(map(str, row))) or 'nothing'}"
+            f"; did you mean {others[near[0]]!r}?" if near else f"; the row has {', '.join(sorted(row)) or 'nothing'}"
         )
         super().__init__(f"missing column {column!r}{hint}")
         self.column = column
@@ -59,6 +61,8 @@ def to_pair(row: Mapping[str, Any], where: str) -> Pair:
         wrong = next((m["role"] for m in messages if m["role"] not in ANSWER_ROLES), None)
         if wrong is not None:
             raise BadRow(f"{side} has a turn of role {wrong!r}: an answer is the assistant's")
+        if all(m["role"] != "assistant" for m in messages):
+            raise BadRow(f"{side} has no turn of the assistant")
     if prompt[-1]["role"] == "assistant":
         raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
     if [m["content"].strip() for m in chosen] == [m["content"].strip() for m in rejected]:
@@ -83,13 +87,11 @@ def _sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[M
         if column not in row:
             raise MissingColumn(column, row)
     chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
-    meta = row.get("meta") or {}
-    if not isinstance(meta, Mapping):
-        raise BadRow(f"meta is {_kind(meta)}, not an object")
+    meta = _meta(row)
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise BadRow("one side is text and the other messages")
     if "prompt" not in row:
-        if any(name.lower() in ("question", "instruction", "query", "input") for name in row):
+        if any(name.lower() in ("prompt", "question", "instruction", "query", "input") for name in row):
             raise MissingColumn("prompt", row)
         return (*_implicit(chosen, rejected), isinstance(chosen, str), meta)
     prompt = _side(row, "prompt")
@@ -184,12 +186,27 @@ def _require_text(messages: Sequence[Message], side: str) -> None:
     if side != "prompt" and not messages[-1]["content"].strip():
         raise BadRow(f"{side} ends with an empty message")
     for message in messages:
-        if "\0" in message["content"]:
-            raise BadRow(f"{side} holds a NUL character")
-        try:
-            message["content"].encode()
-        except UnicodeEncodeError:
-            raise BadRow(f"{side} holds half of a surrogate pair, which is no text") from None
+        _require_clean(message["content"], side)
+
+
+def _require_clean(text: str, place: str) -> None:
+    if "\0" in text:
+        raise BadRow(f"{place} holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRow(f"{place} holds half of a surrogate pair, which is no text") from None
+
+
+def _meta(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = row.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise BadRow(f"meta is {_kind(meta)}, not an object")
+    try:
+        json.dumps(meta, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRow(f"meta is no JSON: {error}") from None
+    return meta
 
 
 def _source(row: Mapping[str, Any]) -> str:
@@ -198,6 +215,7 @@ def _source(row: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(source, str):
         raise BadRow(f"source is {_kind(source)}, not text")
+    _require_clean(source, "source")
     return source
 
 
@@ -205,7 +223,8 @@ def _weight(row: Mapping[str, Any]) -> float:
     weight = row.get("sft_weight")
     if weight is None:
         return 1.0
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not number or not 0 <= weight <= sys.float_info.max:  # NaN is in no range
         raise BadRow(f"sft_weight is {str(weight)[:40]}, not a number from 0")
     return float(weight)
 

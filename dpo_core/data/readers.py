@@ -17,7 +17,8 @@ from dpo_core.data.formats import BadRow, MissingColumn, dropped_columns, format
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
 
-LINE_LIMIT = 1 << 20  # bytes of one row
+LINE_LIMIT = 1 << 20  # characters of one row
+READ_LIMIT = 64 << 20  # bytes of one line, before it is looked at
 SIZE_LIMIT = 4 << 30  # bytes of a decompressed file
 RATIO_LIMIT = 1000  # decompressed to compressed: text reaches 20
 EXCERPT = 2000  # characters of a bad row that the quarantine keeps
@@ -113,10 +114,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
     try:
         with opened as file:
-            for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT * 64), b""), 1):
+            for number, line in enumerate(iter(lambda: file.readline(READ_LIMIT), b""), 1):
                 if number == 1:
                     _require_utf8_text(line, path)
                     line = line.removeprefix(b"\xef\xbb\xbf")
+                if len(line) == READ_LIMIT and not line.endswith(b"\n"):
+                    raise InputError(
+                        f"a line of more than {READ_LIMIT >> 20} MiB",
+                        where=f"{path}:{number}",
+                        do="write one row a line",
+                    )
                 seen += len(line)
                 if seen > SIZE_LIMIT or (path.suffix == ".gz" and seen > RATIO_LIMIT * max(compressed, 10_000)):
                     raise InputError(
@@ -188,15 +195,16 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 number += 1
-                yield number, json.dumps(row, default=str)[:EXCERPT], _without_nulls(row)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file: {str(error).splitlines()[0]}", where=str(path), do="write it again"
-        ) from None
+                yield number, json.dumps(row, default=str)[:EXCERPT], _as_json(row)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"not a readable Parquet file: {reason}", where=str(path), do="write it again") from None
 
 
-def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    """Parquet fills struct fields and columns that a row does not have with null: drop those that are optional."""
+def _as_json(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as a JSON file would hold it: no null for what it does not have, times of `meta` as text."""
+    if row.get("meta") is not None:
+        row["meta"] = json.loads(json.dumps(row["meta"], default=str))
     optional = ("source", "sft_weight", "meta", "prompt", *_OPTIONAL_IMAGES)
     return {name: value for name, value in row.items() if value is not None or name not in optional}
 

@@ -95,8 +95,8 @@ def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[fl
     )
 
 
-def histogram(left: Sequence[int], right: Sequence[int], bins: int = 24) -> Markup:
-    """Two distributions of token counts, one up, one down."""
+def histogram(left: Sequence[int], right: Sequence[int], unit: str, bins: int = 24) -> Markup:
+    """Two distributions of lengths, one up, one down; `unit` is the plural of what was counted."""
     if not left or not right:
         return Markup("")
     top = max(*left, *right, 1)
@@ -113,7 +113,7 @@ def histogram(left: Sequence[int], right: Sequence[int], bins: int = 24) -> Mark
         f'<rect class="rejected" x="{20 + i * width:.1f}" y="72" width="{width - 2:.1f}" height="{64 * n / tallest:.1f}"/>'
         for i, n in enumerate(counts[1])
     )
-    label = f'<text x="580" y="150" text-anchor="end">{top} tokens</text><text x="20" y="150">0</text>'
+    label = f'<text x="580" y="150" text-anchor="end">{top} {unit}</text><text x="20" y="150">0</text>'
     key = '<span class="key chosen">chosen</span><span class="key rejected">rejected</span>'
     return Markup(
         f'<figure><svg class="histogram" viewBox="0 0 600 154" role="img">{up}{down}{label}</svg><figcaption>{key}</figcaption></figure>'

@@ -16,9 +16,11 @@ SHOWN = 3
 
 
 def matters(findings: Sequence[Finding]) -> list[Finding]:
-    """Up to three findings that a person should read first: the worst that are not intended."""
+    """Up to three findings that a person should read first: the worst that are not intended, one a feature."""
     open_ones = [finding for finding in findings if not finding.intended and finding.severity != "info"]
-    return sorted(open_ones, key=lambda finding: ORDER[finding.severity])[:SHOWN]
+    open_ones.sort(key=lambda finding: ORDER[finding.severity])
+    distinct = {finding.feature or number: finding for number, finding in reversed(list(enumerate(open_ones)))}
+    return [finding for finding in open_ones if finding in distinct.values()][:SHOWN]
 
 
 def quality_page(
