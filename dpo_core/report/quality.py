@@ -19,8 +19,10 @@ def matters(findings: Sequence[Finding]) -> list[Finding]:
     """Up to three findings that a person should read first: the worst that are not intended, one a feature."""
     open_ones = [finding for finding in findings if not finding.intended and finding.severity != "info"]
     open_ones.sort(key=lambda finding: ORDER[finding.severity])
-    distinct = {finding.feature or number: finding for number, finding in reversed(list(enumerate(open_ones)))}
-    return [finding for finding in open_ones if finding in distinct.values()][:SHOWN]
+    distinct: dict[str, Finding] = {}
+    for number, finding in enumerate(open_ones):
+        distinct.setdefault(finding.feature or str(number), finding)
+    return list(distinct.values())[:SHOWN]
 
 
 def quality_page(

@@ -75,6 +75,7 @@ GOOD = {"prompt": [USER], "chosen": [YES], "rejected": [NO]}
         ),
         ({"chosen": [{"content": "x"}]}, "chosen[0] is not a message: it needs role and content"),
         ({"chosen": [USER]}, "chosen has a turn of role 'user': an answer is the assistant's"),
+        ({"chosen": [{"role": "tool", "content": "x"}]}, "chosen has no turn of the assistant"),
         ({"chosen": [{"role": "assistant", "content": "  "}]}, "chosen is empty"),
         ({"chosen": [NO]}, "chosen and rejected are identical"),
         ({"chosen": [{"role": "assistant", "content": " No "}]}, "chosen and rejected are identical"),
@@ -93,7 +94,10 @@ GOOD = {"prompt": [USER], "chosen": [YES], "rejected": [NO]}
         ({"prompt": " "}, "prompt is empty"),
         ({"sft_weight": -1}, "sft_weight is -1, not a number from 0"),
         ({"sft_weight": "1"}, "sft_weight is 1, not a number from 0"),
+        ({"sft_weight": 10**400}, f"sft_weight is 1{'0' * 39}, not a number from 0"),
+        ({"source": "\ud800"}, "source holds half of a surrogate pair, which is no text"),
         ({"meta": "x"}, "meta is text, not an object"),
+        ({"meta": {"score": float("inf")}}, "meta is no JSON: Out of range float values are not JSON compliant"),
     ],
 )
 def test_a_bad_row_says_what_is_wrong_with_it(change, reason):
@@ -106,6 +110,8 @@ def test_a_bad_row_says_what_is_wrong_with_it(change, reason):
     ("row", "reason"),
     [
         ({"prompt": "a", "choosen": "b", "rejected": "c"}, "missing column 'chosen'; did you mean 'choosen'?"),
+        ({"prompt": "a", "CHOSEN": "b", "rejected": "c"}, "missing column 'chosen'; did you mean 'CHOSEN'?"),
+        ({"Prompt": "a", "chosen": "b", "rejected": "c"}, "missing column 'prompt'; did you mean 'Prompt'?"),
         ({"prompt": "a", "chosen": "b"}, "missing column 'rejected'; the row has chosen, prompt"),
         (
             {"question": "a", "chosen": "b", "rejected": "c"},

@@ -1,9 +1,10 @@
 import gzip
 import json
+from datetime import datetime
 
 import pytest
 
-from dpo_core.data.readers import read_pairs
+from dpo_core.data.readers import READ_LIMIT, read_pairs
 from dpo_core.errors import InputError
 
 ROW = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -123,6 +124,35 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
     path = tmp_path / "p.parquet"
     path.write_bytes(b"PAR1 and nothing else")
     assert refused(path)[0].startswith("not a readable Parquet file")
+
+
+def test_a_parquet_column_of_broken_text_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    two_bytes = [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({**{k: [v] for k, v in ROW.items()}, "chosen": pa.Array.from_buffers(pa.string(), 1, two_bytes)}), path)
+    assert refused(path)[0] == (
+        "not a readable Parquet file: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+    )
+
+
+def test_a_time_in_the_meta_of_a_parquet_row_becomes_text(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.Table.from_pylist([{**ROW, "meta": {"at": datetime(2024, 5, 6, 7, 8)}}]), path)
+    assert read_pairs(path).pairs[0].meta == {"at": "2024-05-06 07:08:00"}
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path):
+    path = tmp_path / "p.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"prompt": "')
+        file.truncate(READ_LIMIT + 10)  # a hole: no bytes on disk
+    assert refused(path) == ("a line of more than 64 MiB", f"{path}:1")
 
 
 def test_columns_that_nobody_reads_are_counted(tmp_path):

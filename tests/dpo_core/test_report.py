@@ -20,7 +20,7 @@ FACTS = {
     "quarantine_reasons": {"chosen is null": 1},
     "dropped_columns": {},
     "tokenizer": "training tokenizer",
-    "lengths": {"chosen": [3, 9], "rejected": [4, 1]},
+    "lengths": {"unit": "tokens", "chosen": [3, 9], "rejected": [4, 1]},
     "versions": {"scipy": "1"},
 }
 
@@ -45,6 +45,13 @@ def test_the_first_screen_shows_the_three_worst_findings_that_nobody_intended():
     ]
     assert [f.severity for f in matters(found)] == ["fail", "warn", "warn"]
     assert not any(f.intended for f in matters(found))
+
+
+def test_one_feature_takes_one_place_on_the_first_screen():
+    assert [f.severity for f in matters([finding("fail", feature="length"), finding("fail", feature="length"), finding("warn")])] == [
+        "fail",
+        "warn",
+    ]
 
 
 @pytest.mark.parametrize("page", ["quality", "retrain"])

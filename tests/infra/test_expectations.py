@@ -1,6 +1,7 @@
 """Great Expectations decides: row expectations, thresholds, and nothing passes for want of data."""
 
 import json
+import logging
 import math
 
 import pytest
@@ -104,8 +105,10 @@ def test_two_measures_of_one_name_are_refused():
         judge(table(), [GOOD, GOOD])
 
 
-def test_it_prints_nothing(capfd):
+def test_it_prints_and_logs_nothing(capfd, caplog):
+    caplog.set_level(logging.INFO)
     judge(table())
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
+    assert not caplog.messages
