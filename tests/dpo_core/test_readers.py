@@ -132,7 +132,9 @@ def test_a_parquet_column_of_broken_text_is_refused(tmp_path):
 
     two_bytes = [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
     path = tmp_path / "p.parquet"
-    pq.write_table(pa.table({**{k: [v] for k, v in ROW.items()}, "chosen": pa.Array.from_buffers(pa.string(), 1, two_bytes)}), path)
+    pq.write_table(
+        pa.table({**{k: [v] for k, v in ROW.items()}, "chosen": pa.Array.from_buffers(pa.string(), 1, two_bytes)}), path
+    )
     assert refused(path)[0] == (
         "not a readable Parquet file: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
     )

@@ -48,7 +48,10 @@ def test_the_first_screen_shows_the_three_worst_findings_that_nobody_intended():
 
 
 def test_one_feature_takes_one_place_on_the_first_screen():
-    assert [f.severity for f in matters([finding("fail", feature="length"), finding("fail", feature="length"), finding("warn")])] == [
+    assert [
+        f.severity
+        for f in matters([finding("fail", feature="length"), finding("fail", feature="length"), finding("warn")])
+    ] == [
         "fail",
         "warn",
     ]

@@ -1,13 +1,15 @@
 """The check task on a folder store, and the files that it writes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dpo_core.data.digests import digest_file
 from dpo_core.recipe import Recipe, Validation
-from tasks.check import check, check_only
+from tasks.check import DataCheckFailed, check, check_only
 from tasks.plan import Plan
+
 
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -18,24 +20,35 @@ def neutral(count, **extra):
     """Pairs whose sides differ in one word, which half of the time is on the other side."""
     words = ["left", "west"]
     return [
-        {"prompt": f"question {n}", "chosen": f"to the {words[n % 2]}", "rejected": f"to the {words[1 - n % 2]}", **extra}
+        {
+            "prompt": f"question {n}",
+            "chosen": f"to the {words[n % 2]}",
+            "rejected": f"to the {words[1 - n % 2]}",
+            **extra,
+        }
         for n in range(count)
     ]
 
 
 @pytest.fixture
 def judged(tmp_path, tiny_model, monkeypatch):
-    """Run the task on one file with the given validation settings; get back the verdict that its page shows."""
+    """Run the task on one file with the given validation settings; get back what its report says, and if cached."""
     data = write(tmp_path / "p.jsonl", [*neutral(60), *neutral(3)])  # 3 of 63 rows are copies
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tasks.check.attach_run", lambda run_id: NoRun())
 
     def run(**validation):
         recipe = Recipe(name="n", model="m", data={"train": data}, validation=validation)
-        plan = Plan(recipe, str(tiny_model), "", "", "", {data: digest_file(tmp_path / "p.jsonl")}, None, "", "", 1, False)
-        checked = check.fn(plan)
-        page = json.loads((tmp_path / "home/reports" / checked.report).with_name("quality.json").read_text())
-        return page["verdict"], checked.stage.cached
+        plan = Plan(
+            recipe, str(tiny_model), "", "", "", {data: digest_file(tmp_path / "p.jsonl")}, None, "", "", 1, False
+        )
+        try:
+            checked = check.fn(plan)
+        except DataCheckFailed as failed:
+            checked = failed.checked
+        document = json.loads(Path(checked.report).with_name("quality.json").read_text())
+        assert document["verdict"] == checked.verdict
+        return document["verdict"], checked.stage.cached
 
     return run
 
@@ -47,7 +60,7 @@ class NoRun:
 
 def test_other_limits_give_another_report_and_the_first_is_still_there(judged):
     assert judged(max_duplicates=0.5) == ("pass", False)
-    assert judged(max_duplicates=0.5, length_warn=0.0) == ("pass", False)
+    assert judged(max_duplicates=0.0) == ("fail", False)
     assert judged(max_duplicates=0.5) == ("pass", True)
 
 
