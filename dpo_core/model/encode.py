@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair
@@ -55,7 +56,11 @@ def encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, enco
     rejected: list[tuple[Pair, str]] = []
     counts: Counter[str] = Counter(boundary_merges=0, prompts_cut=0, over_length=0)
     for pair in pairs:
-        prompt, chosen, rejected_ids, merged = _split(pair, tokenizer)
+        try:
+            prompt, chosen, rejected_ids, merged = _split(pair, tokenizer)
+        except TemplateError as error:
+            rejected.append((pair, f"the chat template refuses it: {error}"))
+            continue
         counts["boundary_merges"] += merged
         if not prompt:
             rejected.append((pair, "the prompt has no token of its own: the tokenizer joins it with both answers"))

@@ -4,7 +4,7 @@ from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
 from dpo_core.model.encode import encode_pairs
 from dpo_core.recipe import Encoding
-from tests.tiny import build_tiny_tokenizer
+from tests.tiny import CHAT_TEMPLATE, build_tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,16 @@ def test_messages_need_a_chat_template(tokenizer):
     bare.chat_template = None
     with pytest.raises(InputError, match="has no chat template"):
         encode_pairs([chat("a", "b", "c")], bare, Encoding())
+
+
+def test_a_row_that_the_chat_template_refuses_is_set_aside_with_its_reason():
+    strict = build_tiny_tokenizer()
+    strict.chat_template = "{{ raise_exception('no system turns') if messages[0]['role'] == 'system' }}" + CHAT_TEMPLATE
+    refused = Pair(({"role": "system", "content": "s"}, *chat("a", "b", "c").prompt), *_sides("b", "c"))
+    result = encode_pairs([refused, chat("a", "b", "c")], strict, Encoding())
+    assert [reason for _, reason in result.rejected] == ["the chat template refuses it: no system turns"]
+    assert len(result.encoded) == 1
+
+
+def _sides(*answers):
+    return [({"role": "assistant", "content": answer},) for answer in answers]
