@@ -8,6 +8,7 @@ leaves unset, for both kinds.
 import difflib
 import os
 import re
+import shutil
 from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from infra.errors import BadSetting
 
 PREFIX = "DPO_"
+LEAST_FREE = 32 * 1024**2  # bytes: the two databases alone start at a few MiB, and fail in ways hard to read
 
 
 def usable_cores() -> int:
@@ -106,6 +108,10 @@ def prepare_environment(settings: Settings) -> None:
     except OSError as error:
         says = f"DPO_HOME cannot be used: {error.strerror}"
         raise BadSetting(says, where=str(settings.home), do="set DPO_HOME to a folder of yours") from None
+    free = shutil.disk_usage(settings.home).free
+    if free < LEAST_FREE:
+        where = f"{settings.home}, {free // 1024} KiB free"
+        raise BadSetting("the disk is full", where=where, do="free space there, or set DPO_HOME to a larger disk")
 
 
 def without_secrets(text: str) -> str:

@@ -259,6 +259,37 @@ def test_a_full_disk_says_where_and_how_to_go_on(recipe, place, refused, prefect
     assert "run it again: " in error["do"]
 
 
+ENTER = ["unshare", "--user", "--map-root-user", "--mount"]  # a namespace of our own, where we may mount
+can_mount = (
+    shutil.which("unshare") and not subprocess.run([*ENTER, "true"], capture_output=True, check=False).returncode
+)
+
+
+@pytest.mark.skipif(not can_mount, reason="needs user namespaces, to mount a disk of 100 KiB")
+@pytest.mark.parametrize("setting", ["DPO_HOME", "DPO_STORE_URL"])
+def test_a_disk_that_is_really_full(recipe, place, setting):
+    """The home's disk is looked at before anything starts; the store's is met by the first thing kept there."""
+    recipe()
+    disk = place / "disk"
+    disk.mkdir()
+    command = [
+        "sh",
+        "-c",
+        f'mount -t tmpfs -o size=100k tmpfs {disk} && "$@"; code=$?; ls {disk} >&2; exit $code',
+        "sh",
+    ]
+    command += [sys.executable, "-c", "from flows.cli import main; main()", "retrain", "run.yaml", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), setting: str(disk)}
+    done = subprocess.run([*ENTER, *command], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 2
+    assert error["says"] == "the disk is full"
+    assert str(disk) in error["where"]
+    assert "free space there, or set DPO_HOME to a larger disk" in error["do"]
+    assert "Traceback" not in done.stderr
+    assert ".partial" not in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
 def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
