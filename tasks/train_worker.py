@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, read_examples, total_steps
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
@@ -44,20 +45,30 @@ def run(folder: Path) -> None:
     )
     policy = make_policy(load_model(order["model_folder"]), training, seed=order["seed"])
     optimizer = make_optimizer(policy, training)
-    model, prepared = accelerator.prepare(policy, optimizer)
-    start, history = 0, []
-    if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
-        state = load_checkpoint(checkpoint, policy, optimizer)
-        start, history = state["step"], state["history"]
-        log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
     examples = read_examples(folder / "examples.jsonl")
-    steps = train(model, prepared, examples, training, seed=order["seed"], accelerator=accelerator, start=start)
     tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
-    history = _follow(
-        steps, folder, policy, optimizer, tracker, history, _total(examples, training), training.save_steps
-    )
-    if accelerator.is_main_process:
-        save_policy(accelerator.unwrap_model(model), Path(order["model_folder"]), folder / "model")
+    with scoring(policy) as scorer:
+        model, prepared = accelerator.prepare(scorer, optimizer)
+        start, history = 0, []
+        if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
+            state = load_checkpoint(checkpoint, policy, optimizer)
+            start, history = state["step"], state["history"]
+            log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
+        steps = train(
+            model,
+            prepared,
+            examples,
+            training,
+            path=scorer.path,
+            seed=order["seed"],
+            accelerator=accelerator,
+            start=start,
+        )
+        total, every = _total(examples, training), training.save_steps
+        history = _follow(steps, folder, policy, optimizer, tracker, history, total, every)
+    if tracker is not None:
+        tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
+        save_policy(policy, Path(order["model_folder"]), folder / "model")
         _write_result(folder, history)
 
 

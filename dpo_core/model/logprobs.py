@@ -1,174 +1,216 @@
 """Log-probabilities of responses: one forward for training, reference and evaluation."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedModel
+
+from dpo_core.model.attention import segment_attention
+from dpo_core.model.head import Head, PairsLoss, at_least_fp32, pairs_loss, sequence_sums, token_logprobs
+from dpo_core.model.layout import Ids, Layout, lay_out
 
 log = logging.getLogger("dpo.model")
-Ids = Sequence[int]
+Rung = Literal["shared", "packed", "padded"]
+RUNGS: tuple[Rung, ...] = ("shared", "packed", "padded")
+TOLERANCE = 1e-3  # nats a token, in fp32: rounding moves a token by 1e-5, a mixed-up position by whole nats
 
 
-class Sequences(NamedTuple):
-    """S responses to G prompts, their H response tokens in one flat list, in order of the responses.
+@dataclass(frozen=True)
+class Path:
+    """How log-probs are computed: `shared`, a prompt once for all its responses in packed rows; `packed`, every
+    response with its own copy of the prompt; `padded`, transformers as it comes. `why` it is not the one before."""
 
-    A prompt is laid out once, however many responses share it: padded on the left to P, its responses on the right
-    to R - 1 inputs (the last token is never an input, as nothing follows it).
+    rung: Rung
+    head: bool  # our tiled head, else the model's own logits
+    why: str = ""
+
+    @property
+    def share(self) -> bool:
+        """Whether equal prompts are laid out once."""
+        return self.rung == "shared"
+
+
+class Scorer(torch.nn.Module):
+    """A causal language model that gives log-probs of laid-out responses; made by `scoring`, wrapped by accelerate."""
+
+    def __init__(self, model: torch.nn.Module, path: Path, head: Head | None) -> None:
+        super().__init__()
+        self.model = model
+        self.path = path
+        self._scale, self._softcap = (head.scale, head.softcap) if head else (1.0, None)
+
+    def forward(self, layout: Layout, loss: PairsLoss | None = None) -> tuple[Tensor | None, Float[Tensor, " H"]]:
+        """Log-prob of every response token (nats, fp32, detached); with `loss`, its sum over the row's pairs too."""
+        if self.path.head:
+            hidden = self._hidden(layout)
+            if loss is None:
+                return None, token_logprobs(self._head(), hidden, layout.targets)
+            return pairs_loss(self._head(), hidden, layout.targets, layout.lengths, loss)
+        logps = torch.log_softmax(at_least_fp32(self._logits(layout)), -1).gather(1, layout.targets[:, None])[:, 0]
+        if loss is None:
+            return None, logps.detach()
+        return loss(0, sequence_sums(logps, layout.owner, len(layout.lengths))), logps.detach()
+
+    def _hidden(self, layout: Layout) -> Float[Tensor, "H D"]:
+        decoder = cast(torch.nn.Module, decoder_of(self.model))
+        rows: Tensor = decoder(
+            input_ids=layout.input_ids, position_ids=layout.position_ids, use_cache=False, layout=layout
+        ).last_hidden_state
+        return rows[0].index_select(0, layout.head_rows)
+
+    def _head(self) -> Head:
+        output = _plain(self.model).get_output_embeddings()
+        return Head(output.weight, output.bias, self._scale, self._softcap)
+
+    def _logits(self, layout: Layout) -> Float[Tensor, "H V"]:
+        if self.path.rung != "padded":
+            options: dict[str, Any] = {"layout": layout, "logits_to_keep": layout.head_rows}
+            inputs = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
+            found: Tensor = self.model(**inputs, use_cache=False, **options).logits[0]
+            return found
+        return _padded_logits(self.model, layout)
+
+
+@contextlib.contextmanager
+def scoring(model: torch.nn.Module) -> Iterator[Scorer]:
+    """`model` on the best path that gives its own log-probs, tried on it, not guessed from its name.
+
+    Inside, the model attends by layouts and cannot generate; afterwards it is as before.
     """
-
-    prompt_ids: Int[Tensor, "G P"]
-    prompt_mask: Bool[Tensor, "G P"]
-    group: Int[Tensor, " S"]  # the prompt of each response
-    response_ids: Int[Tensor, "S R"]
-    keep: Bool[Tensor, "S R"]  # positions of response_ids whose next token is a target
-    targets: Int[Tensor, " H"]
-    first: Bool[Tensor, " H"]  # targets that follow the prompt itself
-    owner: Int[Tensor, " H"]  # the response a target belongs to
-
-    def to(self, device: torch.device) -> "Sequences":
-        """The same on another device."""
-        return Sequences(*(tensor.to(device) for tensor in self))
-
-
-def collate(sequences: Sequence[tuple[Ids, Ids]]) -> Sequences:
-    """Lay out (prompt ids, response ids)."""
-    prompts = list(dict.fromkeys(tuple(prompt) for prompt, _ in sequences))
-    number = {prompt: i for i, prompt in enumerate(prompts)}
-    widest = max(map(len, prompts))
-    longest = max(1, max(len(response) for _, response in sequences) - 1)
-    prompt_ids = torch.zeros(len(prompts), widest, dtype=torch.long)
-    prompt_mask = torch.zeros(len(prompts), widest, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        prompt_ids[row, widest - len(prompt) :] = torch.tensor(prompt)
-        prompt_mask[row, widest - len(prompt) :] = True
-    response_ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    keep = torch.zeros(len(sequences), longest, dtype=torch.bool)
-    for row, (_, response) in enumerate(sequences):
-        response_ids[row, : len(response) - 1] = torch.tensor(response[:-1], dtype=torch.long)
-        keep[row, : len(response) - 1] = True
-    responses = [response for _, response in sequences]
-    return Sequences(
-        prompt_ids,
-        prompt_mask,
-        torch.tensor([number[tuple(prompt)] for prompt, _ in sequences]),
-        response_ids,
-        keep,
-        torch.tensor([token for response in responses for token in response]),
-        torch.tensor([i == 0 for response in responses for i in range(len(response))]),
-        torch.tensor([row for row, response in enumerate(responses) for _ in response]),
-    )
+    plain = _plain(model)
+    expected = _probe(Scorer(model, Path("padded", head=False), None))
+    why: list[str] = []
+    for rung in RUNGS[:-1]:
+        with segment_attention(plain):
+            if fault := _fault(Scorer(model, Path(rung, head=False), None), expected):
+                why.append(f"{rung}: {fault}")
+                continue
+            head = _matching_head(model, rung, expected)
+            path = Path(rung, head is not None, "; ".join([*why, *([] if head else ["the head is not a plain one"])]))
+            log.info("log_probs rung=%s head=%s%s", rung, "tiled" if head else "model", f" ({path.why})" if path.why else "")
+            yield Scorer(model, path, head)
+            return
+    path = Path("padded", head=False, why="; ".join(why))
+    log.warning("log_probs rung=padded (%s)", path.why)
+    yield Scorer(model, path, None)
 
 
-def token_logprobs(model: torch.nn.Module, batch: Sequences, *, share: bool) -> Float[Tensor, " H"]:
-    """Log p(token | everything before it) in nats, fp32, of every response token; prompt rows skip the head.
-
-    With `share` a prompt is computed once and its keys and values serve all its responses, gradients included;
-    `can_share` says for which models that is exact.
-    """
-    logits = _shared_logits(model, batch) if share else _separate_logits(model, batch)
-    return -F.cross_entropy(logits.float(), batch.targets, reduction="none")
-
-
-def _shared_logits(model: torch.nn.Module, batch: Sequences) -> Float[Tensor, "H V"]:
-    mask = batch.prompt_mask.long()
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    prompt = model(
-        input_ids=batch.prompt_ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-    )
-    firsts: Tensor = prompt.logits[:, -1].index_select(0, batch.group)
-    if not batch.keep.any():
-        return firsts
-    cache = prompt.past_key_values
-    cache.reorder_cache(batch.group)
-    width = batch.response_ids.shape[1]
-    follow = torch.ones(len(batch.group), width, dtype=torch.long, device=mask.device)
-    rest = model(
-        input_ids=batch.response_ids,
-        attention_mask=torch.cat([mask.index_select(0, batch.group), follow], dim=1),
-        position_ids=mask.sum(1).index_select(0, batch.group)[:, None] + torch.arange(width, device=mask.device),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=batch.keep,
-    ).logits
-    logits = rest.new_empty(len(batch.targets), rest.shape[-1])
-    logits = logits.index_copy(0, batch.first.nonzero()[:, 0], firsts.to(rest.dtype))
-    both: Tensor = logits.index_copy(0, (~batch.first).nonzero()[:, 0], rest)
-    return both
+def decoder_of(model: torch.nn.Module) -> torch.nn.Module | None:
+    """The part of a causal language model that ends in hidden states."""
+    plain = _plain(model)
+    inner = plain.get_decoder()
+    if inner is plain:
+        inner = getattr(plain, plain.base_model_prefix, plain)
+    return None if inner is plain else inner
 
 
-def _separate_logits(model: torch.nn.Module, batch: Sequences) -> Float[Tensor, "H V"]:
-    """Each prompt once per response, padded on the right: no mask, as no real position of a causal model sees a pad."""
-    lengths = batch.prompt_mask.sum(1).index_select(0, batch.group)
-    rows = [
-        torch.cat([batch.prompt_ids[group][batch.prompt_mask[group]], ids])
-        for group, ids in zip(batch.group.tolist(), batch.response_ids, strict=True)
-    ]
-    input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    wanted = torch.zeros_like(input_ids, dtype=torch.bool)
-    for row, length, kept in zip(wanted, lengths.tolist(), batch.keep.sum(1).tolist(), strict=True):
-        row[length - 1 : length + kept] = True
+def _plain(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model inside peft's wrapper, with its adapters."""
+    inner = getattr(model, "get_base_model", None)
+    return cast(PreTrainedModel, inner() if inner else model)
+
+
+_PROBE = tuple(int(i) for i in torch.randint(3, 100, (64,), generator=torch.Generator().manual_seed(0)))
+_PROBE_SEQUENCES = (
+    (_PROBE[:24], _PROBE[24:33]),
+    (_PROBE[:24], _PROBE[33:45]),
+    (_PROBE[45:58], _PROBE[58:62]),
+    (_PROBE[45:58], _PROBE[62:63]),
+)
+
+
+@torch.no_grad()
+def _probe(scorer: Scorer) -> Tensor:
+    device = next(scorer.parameters()).device
+    layout = lay_out(_PROBE_SEQUENCES, share=scorer.path.share).to(device)
+    logps = scorer(layout)[1]
+    if scorer.path.rung != "padded":
+        layers = _plain(scorer.model).config.get_text_config().num_hidden_layers
+        if len(layout.attended) != layers:
+            raise RuntimeError(f"{len(layout.attended)} of {layers} layers used the attention they were given")
+    return cast(Tensor, logps)
+
+
+def _fault(scorer: Scorer, expected: Tensor) -> str:
+    """Why a path does not give this model's log-probs; empty if it does."""
+    try:
+        found = _probe(scorer)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    off = float((found - expected).abs().max())
+    return "" if off <= TOLERANCE else f"log-probs of a trial off by {off:.4f} nats"
+
+
+def _matching_head(model: torch.nn.Module, rung: Rung, expected: Tensor) -> Head | None:
+    """The plain head with the factor and softcap that give the model's own log-probs."""
+    plain = _plain(model)
+    output: Any = plain.get_output_embeddings()
+    if decoder_of(model) is None or type(output) is not torch.nn.Linear:
+        return None
+    config = plain.config.get_text_config()
+    factors = [getattr(config, name, None) for name in ("logit_scale", "logits_scaling", "lm_head_multiplier")]
+    known = [float(factor) for factor in factors if isinstance(factor, int | float) and factor]
+    for scale in dict.fromkeys([1.0, *known, *(1 / factor for factor in known)]):
+        head = Head(output.weight, output.bias, scale, getattr(config, "final_logit_softcapping", None))
+        if not _fault(Scorer(model, Path(rung, head=True), head), expected):
+            return head
+    return None
+
+
+def _padded_logits(model: torch.nn.Module, layout: Layout) -> Float[Tensor, "H V"]:
+    """One response a line, its prompt before it, padded on the right: no real position of a causal model sees a pad."""
+    ids, rows = layout.input_ids[0], layout.head_rows.split(layout.lengths)
+    starts = {s.prompt for s in layout.segments}
+    lines = []
+    for response in rows:
+        last = int(response[0])  # of the prompt
+        start = max(s for s in starts if s <= last)
+        lines.append(torch.cat([ids[start : last + 1], ids[response[1:]]]))
+    wanted = torch.zeros(len(lines), max(map(len, lines)), dtype=torch.bool, device=ids.device)
+    for line, tokens, response in zip(wanted, lines, rows, strict=True):
+        line[len(tokens) - len(response) : len(tokens)] = True
+    input_ids = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True)
     logits: Tensor = model(input_ids=input_ids, use_cache=False, logits_to_keep=wanted).logits
     return logits if logits.dim() == 2 else logits[wanted]  # a model that takes no mask here returns every position
 
 
-@torch.no_grad()
-def can_share(model: torch.nn.Module, *, tolerance: float = 1e-3) -> bool:
-    """Whether sharing prompts gives this model's own log-probs: tried on it, not guessed from its name.
-
-    `tolerance` in nats a token: bf16 alone moves a token by 0.1, a cache that mixes positions by whole nats.
-    """
-    device = next(model.parameters()).device
-    ids = [int(i) for i in torch.randint(3, 100, (40,), generator=torch.Generator().manual_seed(0))]
-    batch = collate([(ids[:9], ids[9:14]), (ids[:9], ids[14:17]), (ids[20:33], ids[33:40])]).to(device)
-    try:
-        shared, separate = (token_logprobs(model, batch, share=share) for share in (True, False))
-    except Exception:
-        log.warning("prompts_not_shared reason=the model refuses a shared prompt")
-        return False
-    close = bool(torch.allclose(shared, separate, atol=tolerance, rtol=1e-3))
-    if not close:
-        log.warning("prompts_not_shared difference=%.4f nats", float((shared - separate).abs().max()))
-    return close
-
-
-def sequence_sums(values: Float[Tensor, " H"], owner: Int[Tensor, " H"], sequences: int) -> Float[Tensor, " S"]:
-    """Sum per sequence in fp64: fp32 sums of a few hundred tokens are off by 1e-3."""
-    return torch.zeros(sequences, dtype=torch.float64, device=values.device).index_add(0, owner, values.double())
-
-
-def length_sorted(sequences: Sequence[tuple[Ids, Ids]], tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, at most `tokens` tokens each with padding; equal prompts stay together."""
+def rows_of(sequences: Sequence[tuple[Ids, Ids]], tokens: int, *, share: bool) -> Iterator[list[int]]:
+    """Indices of rows of at most `tokens` tokens, shortest first; with `share`, equal prompts stay together."""
     order = sorted(
         range(len(sequences)), key=lambda i: (len(sequences[i][0]), tuple(sequences[i][0]), len(sequences[i][1]))
     )
-    batch: list[int] = []
-    longest = 0
+    row: list[int] = []
+    length = 0
     for index in order:
-        length = sum(map(len, sequences[index]))
-        if batch and max(longest, length) * (len(batch) + 1) > tokens:
-            yield batch
-            batch, longest = [], 0
-        batch.append(index)
-        longest = max(longest, length)
-    if batch:
-        yield batch
+        prompt, response = sequences[index]
+        joined = share and row and sequences[row[-1]][0] == prompt
+        size = len(response) - 1 + (0 if joined else len(prompt))
+        if row and length + size > tokens:
+            yield row
+            row, length, size = [], 0, len(response) - 1 + len(prompt)
+        row.append(index)
+        length += size
+    if row:
+        yield row
 
 
 def score(
-    model: torch.nn.Module, sequences: Sequence[tuple[Ids, Ids]], *, dtype: str = "float32", tokens: int = 4096
+    model: torch.nn.Module, sequences: Sequence[tuple[Ids, Ids]], *, dtype: str = "float32", tokens: int = 2048
 ) -> Iterator[tuple[int, Float[Tensor, " R"]]]:
     """Yield (index, per-token log-probs in fp32) of every sequence, shortest prompts first.
 
-    `dtype` is the arithmetic (autocast over fp32 weights), as in training.
+    `dtype` is the arithmetic (autocast over fp32 weights), as in training; `tokens` those of a forward.
     """
     device = next(model.parameters()).device
-    share = can_share(model)
-    for indices in length_sorted(sequences, tokens):
-        batch = collate([sequences[i] for i in indices]).to(device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            values = token_logprobs(model, batch, share=share).cpu()
-        yield from zip(indices, values.split([len(sequences[i][1]) for i in indices]), strict=True)
+    with scoring(model) as scorer:
+        for indices in rows_of(sequences, tokens, share=scorer.path.share):
+            layout = lay_out([sequences[i] for i in indices], share=scorer.path.share).to(device)
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                values = scorer(layout)[1].cpu()
+            yield from zip(indices, values.split(layout.lengths), strict=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from dpo_core.model.layout import Ids, first_fit_decreasing, row_tokens
+
 
 @dataclass(frozen=True)
 class Example:
@@ -39,11 +41,32 @@ def batch_at(step: int, *, examples: int, batch_size: int, seed: int) -> list[in
     return indices
 
 
-def micro_batches(batch: Sequence[Example], size: int) -> Iterator[list[Example]]:
-    """A batch in pieces of at most `size` pairs, longest first, so that like lengths are padded together."""
-    ordered = sorted(batch, key=lambda e: -len(e.prompt_ids) - max(len(e.chosen_ids), len(e.rejected_ids)))
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+def sequences_of(pairs: Sequence[Example]) -> list[tuple[Ids, Ids]]:
+    """(prompt ids, response ids), chosen and rejected in turn."""
+    return [(e.prompt_ids, answer) for e in pairs for answer in (e.chosen_ids, e.rejected_ids)]
+
+
+def rows_for(batch: Sequence[Example], tokens: int, *, ranks: int, share: bool) -> list[list[list[Example]]]:
+    """The rows of each rank: the pairs of a step packed into rows of at most `tokens` tokens, the ranks evenly loaded.
+
+    With `share`, pairs with the same prompt stay together as far as a row has room for them.
+    """
+    clusters: dict[object, list[list[Example]]] = {}
+    for number, pair in enumerate(batch):
+        found = clusters.setdefault(pair.prompt_ids if share else number, [[]])
+        if found[-1] and row_tokens(sequences_of([*found[-1], pair]), share=share) > tokens:
+            found.append([])
+        found[-1].append(pair)
+    units = [unit for parts in clusters.values() for unit in parts]
+    sizes = [row_tokens(sequences_of(unit), share=share) for unit in units]
+    bins = first_fit_decreasing(sizes, min(tokens, math.ceil(sum(sizes) / ranks)))
+    shares: list[list[list[Example]]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for members in sorted(bins, key=lambda members: -sum(sizes[i] for i in members)):
+        rank = loads.index(min(loads))
+        shares[rank].append([pair for i in sorted(members) for pair in units[i]])
+        loads[rank] += sum(sizes[i] for i in members)
+    return shares
 
 
 def write_examples(examples: Sequence[Example], path: Path) -> None:

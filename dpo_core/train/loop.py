@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from jaxtyping import Float
 from torch import Tensor
 
 from dpo_core.errors import InputError
-from dpo_core.model.logprobs import can_share, collate, sequence_sums, token_logprobs
+from dpo_core.model.head import PairsLoss, sequence_sums
+from dpo_core.model.layout import lay_out
+from dpo_core.model.logprobs import Path
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example, batch_at, micro_batches, total_steps
+from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
 from dpo_core.train.losses import dpo_loss, sft_loss
 
 PAIR_METRICS = (
@@ -51,28 +54,26 @@ def train(
     examples: Sequence[Example],
     training: Training,
     *,
+    path: Path,
     seed: int,
     accelerator: Accelerator,
     start: int = 0,
 ) -> Iterator[Step]:
     """Optimizer steps `start` + 1 to the last.
 
-    `model` and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on the number of
-    ranks or on the micro-batch; each pair weighs 1 / (pairs in the step).
+    `model`, a Scorer on `path`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
+    the number of ranks or on the packing; each pair weighs 1 / (pairs in the step).
     """
     total = total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    tolerance = 0.5 if training.dtype == "bfloat16" else 1e-3
-    # DDP expects one forward a backward
-    share = accelerator.num_processes == 1 and can_share(model, tolerance=tolerance)
     for number in range(start + 1, total + 1):
         indices = batch_at(number - 1, examples=len(examples), batch_size=training.train_batch_size, seed=seed)
         rate = learning_rate(number, total, training)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = [examples[i] for i in indices]
-        sums = _accumulate(model, batch, training, accelerator, share=share, check_reference=number == 1)
+        sums = _accumulate(model, batch, training, accelerator, path=path, check_reference=number == 1)
         norm = accelerator.clip_grad_norm_(parameters, training.max_grad_norm)
         if not torch.isfinite(norm):
             ids = ", ".join(example.id[:12] for example in batch)
@@ -103,65 +104,61 @@ def _accumulate(
     training: Training,
     accelerator: Accelerator,
     *,
-    share: bool,
+    path: Path,
     check_reference: bool,
 ) -> Tensor:
-    """Gradients of the whole step on this rank's share of the pairs; sums of PAIR_METRICS over all ranks."""
-    rank, ranks = accelerator.process_index, accelerator.num_processes
-    mine = list(batch[rank::ranks])
-    idle = not mine  # fewer pairs than ranks: take part in the collective calls with weight zero
-    pieces = list(micro_batches(mine or batch[:1], training.per_device_train_batch_size))
+    """Gradients of the whole step from this rank's rows; sums of PAIR_METRICS over all ranks."""
+    ranks = accelerator.num_processes
+    shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=path.share)
+    mine = shares[accelerator.process_index]
+    most = max(map(len, shares))
     sums = torch.zeros(len(PAIR_METRICS), dtype=torch.float64)
-    for last, piece in ((i == len(pieces) - 1, piece) for i, piece in enumerate(pieces)):
-        with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            values = _pair_values(model, piece, training, accelerator.device, share=share)
+    for turn in range(most):  # every rank takes as many turns, for the calls that all take part in
+        row, idle = (mine[turn], False) if turn < len(mine) else (batch[:1], True)
+        weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
+        with contextlib.nullcontext() if turn == most - 1 else accelerator.no_sync(model):
+            layout = lay_out(sequences_of(row), share=path.share).to(accelerator.device)
+            loss, logps = model(layout, _objective(row, training, weight))
+            values = _pair_values(row, sequence_sums(logps, layout.owner, 2 * len(row)), training)
             if check_reference:
-                _require_same(piece, values, training.dtype)
-            weight = 0.0 if idle else ranks / len(batch)  # DDP averages over ranks
-            accelerator.backward(values[0].sum() * weight)
-            sums += torch.stack(values).detach().double().cpu().sum(1) * (not idle)
+                _require_same(row, values, training.dtype)
+            accelerator.backward(loss)
+            sums += values.cpu().sum(1) * (not idle)
     reduced: Tensor = accelerator.reduce(sums.to(accelerator.device, torch.float32) if ranks > 1 else sums, "sum")
     return reduced.cpu()
 
 
-def _pair_values(
-    model: torch.nn.Module, piece: Sequence[Example], training: Training, device: torch.device, *, share: bool
-) -> tuple[Tensor, ...]:
-    """PAIR_METRICS of each pair of a micro-batch, in that order; the first carries the gradient."""
-    sides = [(e.prompt_ids, e.chosen_ids) for e in piece] + [(e.prompt_ids, e.rejected_ids) for e in piece]
-    sequences = collate(sides).to(device)
-    chosen, rejected = sequence_sums(token_logprobs(model, sequences, share=share), sequences.owner, len(sides)).chunk(
-        2
-    )
+def _objective(row: Sequence[Example], training: Training, weight: float) -> PairsLoss:
+    """The loss of some of the row's pairs, as the head wants it."""
+
+    def loss(first: int, sums: Float[Tensor, " S"]) -> Tensor:
+        return _pair_values(row[first : first + len(sums) // 2], sums, training)[0].sum() * weight
+
+    return loss
+
+
+def _pair_values(row: Sequence[Example], sums: Float[Tensor, " S"], training: Training) -> Float[Tensor, "M B"]:
+    """PAIR_METRICS of each pair, in that order, given log p of its chosen and its rejected answer in turn (nats)."""
 
     def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=device)
+        return torch.tensor(values, dtype=torch.float64, device=sums.device)
 
-    reference = [column([e.ref_chosen_logps for e in piece]), column([e.ref_rejected_logps for e in piece])]
+    chosen, rejected = sums[::2], sums[1::2]
+    reference = [column([e.ref_chosen_logps for e in row]), column([e.ref_rejected_logps for e in row])]
     terms = dpo_loss(chosen, rejected, *reference, beta=training.beta)
-    sft = sft_loss(chosen, column([len(e.chosen_ids) for e in piece]))
-    loss = terms.loss + training.sft_weight * column([e.sft_weight for e in piece]) * sft
+    sft = sft_loss(chosen, column([len(e.chosen_ids) for e in row]))
+    loss = terms.loss + training.sft_weight * column([e.sft_weight for e in row]) * sft
     margin = terms.chosen_reward - terms.rejected_reward
     accuracy = (margin > 0).double() + 0.5 * (margin == 0).double()
     ratios = (terms.chosen_reward / training.beta, terms.rejected_reward / training.beta)
-    return (
-        loss,
-        terms.loss,
-        sft,
-        terms.chosen_reward,
-        terms.rejected_reward,
-        accuracy,
-        margin,
-        chosen,
-        rejected,
-        *ratios,
-    )
+    rewards = (terms.chosen_reward, terms.rejected_reward, accuracy, margin)
+    return torch.stack([loss, terms.loss, sft, *rewards, chosen, rejected, *ratios])
 
 
-def _require_same(piece: Sequence[Example], values: tuple[Tensor, ...], dtype: str) -> None:
+def _require_same(row: Sequence[Example], values: Float[Tensor, "M B"], dtype: str) -> None:
     """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 1 + 1e-2 |log p| in bf16."""
     for policy, side in ((values[7], "chosen"), (values[8], "rejected")):
-        for example, value in zip(piece, policy.tolist(), strict=True):
+        for example, value in zip(row, policy.tolist(), strict=True):
             reference: float = getattr(example, f"ref_{side}_logps")
             allowed = 1.0 + 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
             if not abs(value - reference) <= allowed:

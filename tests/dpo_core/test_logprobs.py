@@ -7,16 +7,9 @@ from dpo_core.model.encode import encode_prompt, load_tokenizer
 from dpo_core.model.generate import generate
 from dpo_core.model.identity import digest_model, digest_weights
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import (
-    _separate_logits,
-    _shared_logits,
-    can_share,
-    collate,
-    length_sorted,
-    score,
-    sequence_sums,
-    token_logprobs,
-)
+from dpo_core.model.head import Head, _tiles, pairs_loss, sequence_sums, token_logprobs
+from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens
+from dpo_core.model.logprobs import Path, Scorer, rows_of, score, scoring
 from dpo_core.model.reference import pack_shard, response_key, unpack_shard
 from tests.tiny import build_tiny_model
 
@@ -43,52 +36,122 @@ def test_batched_log_probs_are_those_of_each_sequence_alone(folder):
         assert found[i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-5)
 
 
-@pytest.mark.parametrize("share", [True, False], ids=["shared", "separate"])
-def test_neither_padding_nor_a_shared_prompt_changes_anything_in_fp64(folder, share):
+@pytest.mark.parametrize("rung", ["shared", "packed", "padded"])
+@pytest.mark.parametrize("tiled", [True, False])
+def test_neither_packing_nor_a_shared_prompt_nor_our_head_changes_anything_in_fp64(folder, rung, tiled):
+    if tiled and rung == "padded":
+        pytest.skip("the padded path uses the model's own head")
     model = load_model(folder).double()
     sequences = [*SEQUENCES, (SEQUENCES[2][0], (80, 81, 82, 2)), (SEQUENCES[0][0], (2,))]
-    batch = collate(sequences)
-    assert len(batch.prompt_ids) == 3  # five responses, three prompts
-    logits = (_shared_logits if share else _separate_logits)(model, batch)
-    values = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    layout = lay_out(sequences, share=rung == "shared")
+    # 89 prompt tokens, 44 of them again in equal prompts, and 20 inputs of responses
+    assert layout.input_ids.shape[1] == row_tokens(sequences, share=rung == "shared") == (65 if rung == "shared" else 109)
+    values = logps_of(model, layout, Path(rung, head=tiled))
     for i, (prompt, response) in enumerate(sequences):
-        assert values[batch.owner == i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-9)
+        assert values[layout.owner == i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-9)
 
 
-def test_a_model_whose_cache_would_mix_the_answers_is_found_out(folder, caplog):
-    class Forgetful(torch.nn.Module):
-        """Ignores its cache, as a state-space model would ignore ours."""
+def logps_of(model, layout, path):
+    from contextlib import nullcontext
 
-        def __init__(self):
-            super().__init__()
-            self.inner = load_model(folder)
+    from dpo_core.model.attention import segment_attention
 
-        def forward(self, past_key_values=None, attention_mask=None, position_ids=None, **inputs):
-            return self.inner(**inputs)
-
-    assert can_share(load_model(folder))
-    assert not can_share(Forgetful())
-    assert "prompts_not_shared" in caplog.text
+    output = model.get_output_embeddings()
+    with nullcontext() if path.rung == "padded" else segment_attention(model), torch.no_grad():
+        return Scorer(model, path, Head(output.weight) if path.head else None)(layout)[1]
 
 
-def test_sums_are_per_sequence(folder):
-    batch = collate(SEQUENCES)
-    values = token_logprobs(load_model(folder), batch, share=True).detach()
-    sums = sequence_sums(values, batch.owner, 3)
-    assert sums.dtype == torch.float64
-    assert sums.tolist() == pytest.approx(
-        [values[:3].sum().item(), values[3:5].sum().item(), values[5:].sum().item()], rel=1e-6
-    )
+def test_a_layout_counts_a_shared_prompt_once_and_its_last_row_for_each_response():
+    layout = lay_out([((5, 6, 7), (8, 9)), ((5, 6, 7), (10, 11, 12)), ((5,), (13,))], share=True)
+    # the longer answer rides with its prompt; no answer's last token is an input
+    assert layout.input_ids.tolist() == [[5, 6, 7, 10, 11, 8, 5]]
+    assert layout.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 0]]
+    assert layout.head_rows.tolist() == [2, 5, 2, 3, 4, 6]
+    assert layout.targets.tolist() == [8, 9, 10, 11, 12, 13]
+    assert [tuple(segment) for segment in layout.segments] == [(0, 5, 0, 0), (5, 6, 0, 3), (6, 7, 6, 0)]
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=30), st.integers(10, 300))
+def test_a_model_that_ignores_the_layout_is_found_out_and_gets_the_padded_path(folder, caplog, monkeypatch):
+    model = load_model(folder)
+    with scoring(model) as scorer:
+        assert scorer.path == Path("shared", head=True)
+    plain = model.model.forward
+
+    def forgetful(**inputs):  # as a state-space layer would: it sees the row as one text
+        inputs.pop("layout", None)
+        model.set_attn_implementation("sdpa")
+        return plain(**inputs)
+
+    monkeypatch.setattr(model.model, "forward", forgetful)
+    with scoring(model) as scorer:
+        assert scorer.path.rung == "padded"
+    assert "0 of 2 layers used the attention" in caplog.text
+    found = dict(score(model, SEQUENCES))
+    assert found[0].tolist() == pytest.approx(alone(load_model(folder), *SEQUENCES[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("tile", [1, 7, 10**9], ids=["long pairs in pieces", "a pair a tile", "all at once"])
+def test_the_heads_gradients_are_those_of_autograd(softcap, tile, monkeypatch):
+    """Ours are made in the forward pass; the oracle is log_softmax under autograd, in fp64."""
+    from dpo_core.model import head as module
+
+    monkeypatch.setattr(module, "TILE", tile * 11)
+    monkeypatch.setattr(module, "KEPT", tile * 11)
+    draw = torch.Generator().manual_seed(0)
+    lengths = [3, 1, 2, 5, 4, 4]
+    tensors = [torch.randn(*shape, dtype=torch.float64, generator=draw) for shape in ((19, 6), (11, 6), (11,))]
+    targets = torch.randint(0, 11, (19,), generator=draw)
+    owner = torch.repeat_interleave(torch.tensor(lengths))
+
+    def loss(first, sums):
+        return -torch.nn.functional.logsigmoid(0.3 * (sums[::2] - sums[1::2]) + 0.1 * sums[::2]).sum()
+
+    ours = [t.clone().requires_grad_() for t in tensors]
+    total, logps = pairs_loss(Head(ours[1], ours[2], 0.7, softcap), ours[0], targets, lengths, loss)
+    (2 * total).backward()
+    theirs = [t.clone().requires_grad_() for t in tensors]
+    z = 0.7 * (theirs[0] @ theirs[1].T + theirs[2])
+    z = z if softcap is None else softcap * torch.tanh(z / softcap)
+    expected = z.log_softmax(-1)[torch.arange(19), targets]
+    (2 * loss(0, sequence_sums(expected, owner, 6))).backward()
+    torch.testing.assert_close(logps, expected.detach(), atol=1e-12, rtol=0)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-12, rtol=1e-12)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 30))
+def test_tiles_hold_whole_pairs_in_order_and_no_more_than_fit(sizes, most):
+    lengths = [n for size in sizes for n in (size, 1)]
+    tiles = list(_tiles(lengths, most))
+    assert [i for pairs, _ in tiles for i in range(pairs.start, pairs.stop)] == list(range(len(sizes)))
+    assert [i for _, rows in tiles for i in range(rows.start, rows.stop)] == list(range(sum(lengths)))
+    assert all(pairs.stop - pairs.start == 1 or rows.stop - rows.start <= most for pairs, rows in tiles)
+
+
+def test_sums_are_per_sequence_in_fp64():
+    sums = sequence_sums(torch.tensor([1.0, 1e-9, 2.0, 3.0]), torch.tensor([0, 0, 1, 1]), 2)
+    assert sums.tolist() == [1.0 + float(torch.tensor(1e-9)), 5.0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 50)), min_size=1, max_size=30), st.integers(10, 100))
 @settings(max_examples=50, deadline=None)
-def test_length_sorted_batches_hold_every_sequence_once_within_the_budget(lengths, budget):
-    sequences = [((0,) * a, (0,) * b) for a, b in lengths]
-    batches = list(length_sorted(sequences, budget))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(sum(lengths[i]) for i in batch) <= budget
+def test_rows_hold_every_sequence_once_within_the_budget(lengths, budget):
+    sequences = [((a,) * a, (0,) * b) for a, b in lengths]
+    for share in (True, False):
+        rows = list(rows_of(sequences, budget, share=share))
+        assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+        for row in rows:
+            assert len(row) == 1 or row_tokens([sequences[i] for i in row], share=share) <= budget
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(10, 50))
+def test_bins_hold_every_item_once_within_the_budget_and_no_two_could_be_one(sizes, budget):
+    bins = first_fit_decreasing(sizes, budget)
+    assert sorted(i for members in bins for i in members) == list(range(len(sizes)))
+    loads = sorted(sum(sizes[i] for i in members) for members in bins)
+    assert all(load <= budget or len(members) == 1 for load, members in zip(loads, sorted(bins, key=lambda m: sum(sizes[i] for i in m)), strict=True))
+    assert len(loads) < 2 or loads[0] + loads[1] > budget
 
 
 def test_a_shard_gives_back_what_it_was_given():

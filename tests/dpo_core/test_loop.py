@@ -8,7 +8,7 @@ from accelerate.state import AcceleratorState
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import score
+from dpo_core.model.logprobs import score, scoring
 from dpo_core.recipe import Lora, Training
 from dpo_core.train.batches import Example, batch_at, read_examples, total_steps, write_examples
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
@@ -44,12 +44,14 @@ def steps_of(folder, examples, training, *, seed=0):
     accelerator = Accelerator(cpu=True, mixed_precision="bf16" if training.dtype == "bfloat16" else "no")
     policy = make_policy(load_model(folder), training, seed=seed)
     optimizer = make_optimizer(policy, training)
-    model, prepared = accelerator.prepare(policy, optimizer)
-    return (
-        policy,
-        optimizer,
-        lambda start=0: train(model, prepared, examples, training, seed=seed, accelerator=accelerator, start=start),
-    )
+
+    def run(start=0):
+        with scoring(policy) as scorer:
+            model, prepared = accelerator.prepare(scorer, optimizer)
+            options = {"path": scorer.path, "seed": seed, "accelerator": accelerator, "start": start}
+            yield from train(model, prepared, examples, training, **options)
+
+    return policy, optimizer, run
 
 
 @pytest.mark.parametrize("lora", [None, Lora(r=4)], ids=["full", "lora"])
@@ -79,12 +81,10 @@ def test_a_pairs_own_weight_scales_its_sft_term(folder, examples):
     assert metrics["losses/sft"] == pytest.approx(sum(nll) / 10, abs=1e-5)
 
 
-def test_micro_batches_change_neither_weights_nor_metrics(folder, examples):
+def test_packing_changes_neither_weights_nor_metrics(folder, examples):
     results = []
-    for per_device in (10, 3, 1):
-        training = Training(
-            learning_rate=1e-3, sft_weight=1.0, train_batch_size=10, per_device_train_batch_size=per_device
-        )
+    for tokens_per_row in (10_000, 60, 1):
+        training = Training(learning_rate=1e-3, sft_weight=1.0, train_batch_size=10, tokens_per_row=tokens_per_row)
         policy, _, run = steps_of(folder, examples, training)
         metrics = [step.metrics["loss"] for step in run()]
         results.append((metrics, torch.cat([p.detach().flatten() for p in policy.parameters()])))

@@ -8,9 +8,11 @@ import torch
 from accelerate import Accelerator
 
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import collate, sequence_sums, token_logprobs
+from dpo_core.model.head import sequence_sums
+from dpo_core.model.layout import lay_out
+from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example
+from dpo_core.train.batches import Example, sequences_of
 from dpo_core.train.loop import _accumulate
 from tests.tiny import build_tiny_model
 
@@ -55,21 +57,19 @@ def trl_inputs(trainer, examples):
     return inputs
 
 
-@pytest.mark.parametrize("share", [True, False], ids=["shared", "separate"])
-def test_sequence_log_probs_agree(oracle, share):
+def test_sequence_log_probs_agree(oracle):
     model, trainer = oracle
     examples = random_examples(8)
     chosen, rejected = trainer.compute_ref_log_probs(trainer.model, trl_inputs(trainer, examples))
-    sides = [(e.prompt_ids, e.chosen_ids) for e in examples] + [(e.prompt_ids, e.rejected_ids) for e in examples]
-    batch = collate(sides)
-    ours = sequence_sums(token_logprobs(model, batch, share=share).detach(), batch.owner, len(sides))
-    theirs = torch.cat([torch.as_tensor(chosen), torch.as_tensor(rejected)]).double()
+    layout = lay_out(sequences_of(examples), share=True)
+    with scoring(copy.deepcopy(model)) as scorer, torch.no_grad():
+        ours = sequence_sums(scorer(layout)[1], layout.owner, 16)
+    theirs = torch.stack([torch.as_tensor(chosen), torch.as_tensor(rejected)], dim=1).flatten().double()
     assert ((ours - theirs).abs() <= 1e-4 + 1e-6 * theirs.abs()).all()
 
 
-@pytest.mark.parametrize("share", [True, False], ids=["shared", "separate"])
-@pytest.mark.parametrize("per_device", [8, 3])
-def test_loss_and_gradients_agree_whatever_our_micro_batch(oracle, per_device, share):
+@pytest.mark.parametrize("tokens_per_row", [4096, 150, 1])
+def test_loss_and_gradients_agree_however_we_pack(oracle, tokens_per_row):
     model, trainer = oracle
     examples = random_examples(8)
     trainer.model.zero_grad()
@@ -78,8 +78,9 @@ def test_loss_and_gradients_agree_whatever_our_micro_batch(oracle, per_device, s
     loss = trainer._compute_loss(trainer.model, trl_inputs(trainer, examples), return_outputs=False).item()
 
     ours = copy.deepcopy(model)
-    training = Training(beta=0.1, per_device_train_batch_size=per_device)
-    sums = _accumulate(ours, examples, training, Accelerator(cpu=True), share=share, check_reference=False)
+    training = Training(beta=0.1, tokens_per_row=tokens_per_row)
+    with scoring(ours) as scorer:
+        sums = _accumulate(scorer, examples, training, Accelerator(cpu=True), path=scorer.path, check_reference=False)
     assert sums[0].item() / 8 == pytest.approx(loss, abs=1e-5)
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, theirs[name], atol=1e-4, rtol=1e-4)

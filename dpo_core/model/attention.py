@@ -1,0 +1,136 @@
+"""Attention over a `Layout`, through transformers' own registry: no model is patched.
+
+A layer hands its queries, keys and values to the function registered here, with its scale, window, softcap and sinks;
+the layout arrives as a keyword argument of the forward, so recomputation under gradient checkpointing sees it too.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+
+from dpo_core.model.layout import Layout, Segment
+
+NAME = "dpo_segments"
+
+
+class NoLayoutError(RuntimeError):
+    """A layer called the attention without the layout: its model drops keyword arguments on the way."""
+
+
+@contextlib.contextmanager
+def segment_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, `model` attends by the layout that its forward is given; afterwards as before."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The signature of transformers' attention functions. (1, heads, T, D) in, (1, T, heads, D) out."""
+    if layout is None:
+        raise NoLayoutError(type(module).__name__)
+    layout.attended.add(id(module))
+    if query.device.type == "cuda" and softcap is None and s_aux is None and query.dtype != torch.float32:
+        return _varlen(query, key, value, layout, scaling, sliding_window), None
+    found = []
+    for segment in layout.segments:
+        keys, values = (_seen(tensor, segment) for tensor in (key, value))
+        queries = query[:, :, segment.start : segment.stop]
+        found.append(_causal(queries, keys, values, scaling, sliding_window, softcap, s_aux).transpose(1, 2))
+    return torch.cat(found, dim=1), None
+
+
+def _seen(tensor: Tensor, segment: Segment) -> Tensor:
+    """The keys or values of a segment: the shared prompt, then its own tokens."""
+    own = tensor[:, :, segment.start : segment.stop]
+    if not segment.shared:
+        return own
+    return torch.cat([tensor[:, :, segment.prompt : segment.prompt + segment.shared], own], dim=2)
+
+
+def _causal(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """Causal attention whose queries are the last of the keys; exact in every option transformers' layers use."""
+    rows, columns = query.shape[2], key.shape[2]
+    if window is not None and window >= columns:
+        window = None
+    grouped = query.shape[1] != key.shape[1]
+    if rows == columns and window is None and softcap is None and sinks is None:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
+    distance = torch.arange(columns - rows, columns, device=query.device)[:, None] - torch.arange(
+        columns, device=query.device
+    )
+    mask = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+    if softcap is None and sinks is None:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+    repeats = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.float().masked_fill(~mask, -torch.inf)
+    if sinks is not None:  # one more column a head, whose weight goes nowhere
+        column = sinks.float().reshape(1, -1, 1, 1).expand(scores.shape[0], -1, rows, 1)
+        scores = torch.cat([scores, column], dim=-1)
+    weights = scores.softmax(-1)[..., :columns].to(value.dtype)
+    return weights @ value
+
+
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None
+) -> Tensor:
+    """The same on CUDA in one kernel: segments of unequal numbers of queries and keys, aligned at their ends."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    def ends(lengths: list[int]) -> Tensor:
+        return torch.tensor([0, *lengths], dtype=torch.int32, device=query.device).cumsum(0, dtype=torch.int32)
+
+    segments = layout.segments
+    seen = [[*range(s.prompt, s.prompt + s.shared), *range(s.start, s.stop)] for s in segments]
+    index = torch.tensor([i for part in seen for i in part], device=query.device)
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
+    counts = [s.stop - s.start for s in segments]
+    out: Tensor = varlen_attn(
+        queries.contiguous(),
+        keys.index_select(0, index),
+        values.index_select(0, index),
+        ends(counts),
+        ends([len(part) for part in seen]),
+        max(counts),
+        max(len(part) for part in seen),
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=queries.shape[1] != keys.shape[1],
+    )
+    return out[None]
+
+
+AttentionInterface.register(NAME, attend)  # and no mask function: transformers then builds no mask
