@@ -78,7 +78,7 @@ def explain(error: BaseException) -> Answer:
         do = "stop the program that listens there, or choose another port"
         return trouble("the port is in use by another program", str(busy), do, BAD_INPUT)
     if isinstance(error, MemoryError):
-        do = "set training.per_device_train_batch_size or encoding.max_length lower, or free memory"
+        do = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, or free memory"
         return trouble("the machine is out of memory", "inside dpo", do, FAILED)
     says = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
     return trouble(says, "inside dpo", "run again with --debug for the traceback", FAILED)

@@ -84,7 +84,7 @@ def _memory(settings: Settings) -> Iterator[Finding]:
     import psutil
 
     free = psutil.virtual_memory().available / GIB
-    remedy = "set training.per_device_train_batch_size lower, train a LoRA, or free memory"
+    remedy = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, train a LoRA, or free memory"
     yield Finding(
         "memory", "warn" if free < MIN_MEMORY else "ok", f"{free:.1f} GiB free", remedy if free < MIN_MEMORY else ""
     )

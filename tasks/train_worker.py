@@ -23,7 +23,8 @@ from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example, read_examples, total_steps
+from dpo_core.train.batches import read_examples, total_steps
+from dpo_core.train.displacement import displaced
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.loop import Step, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
@@ -64,11 +65,11 @@ def run(folder: Path) -> None:
             accelerator=accelerator,
             start=start,
         )
-        total, every = _total(examples, training), training.save_steps
+        total, every = total_steps(len(examples), training), training.save_steps
         history = _follow(steps, folder, policy, optimizer, tracker, history, total, every)
+    save_policy(policy, Path(order["model_folder"]), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
-        save_policy(policy, Path(order["model_folder"]), folder / "model")
         _write_result(folder, history)
 
 
@@ -82,7 +83,7 @@ def _follow(
     total: int,
     save_steps: int,
 ) -> list[dict[str, float]]:
-    """Drive the generator: log, show, save. Only the main process (with a tracker) does any of it."""
+    """Drive the generator; the main process (with a tracker) logs, shows and writes."""
     started, pairs = time.monotonic(), 0
     tokens = history[-1]["num_tokens"] if history else 0.0
     with progress_bar("train", total=total, unit="step", initial=len(history)) as bar:
@@ -91,18 +92,19 @@ def _follow(
             tokens += step.tokens
             rate = pairs / (time.monotonic() - started)
             history.append({**step.metrics, "num_tokens": tokens, "pairs_per_second": rate, "step": step.number})
-            if tracker is None:
-                continue
-            _log(tracker, history[-1], step)
-            bar.set_postfix_str(_postfix(step, rate), refresh=False)
-            bar.update()
+            if tracker is not None:
+                _log(tracker, history[-1], step)
+                if (warning := displaced(history)) is not None:
+                    bar.write(warning, file=sys.stderr)
+                    log.warning("likelihood_displaced step=%d", step.number)
+                bar.set_postfix_str(_postfix(step, rate), refresh=False)
+                bar.update()
             if step.number % save_steps == 0 and step.number < step.total:
-                save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {"history": history})
+                state = {"history": history}
+                save_checkpoint(
+                    folder / "checkpoints", step.number, policy, optimizer, state, write=tracker is not None
+                )
     return history
-
-
-def _total(examples: list[Example], training: Training) -> int:
-    return total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
 
 
 def _postfix(step: Step, rate: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dpo_core.model.layout import Ids, first_fit_decreasing, row_tokens
+from dpo_core.recipe import Training
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class Example:
     source: str = ""
 
 
-def total_steps(examples: int, batch_size: int, epochs: float) -> int:
+def total_steps(examples: int, training: Training) -> int:
     """Optimizer steps of a run; an epoch's last batch may be smaller, a fraction of an epoch rounds up."""
-    return max(1, math.ceil(math.ceil(examples / batch_size) * epochs - 1e-9))
+    per_epoch = math.ceil(examples / training.train_batch_size)
+    return training.max_steps or max(1, math.ceil(per_epoch * training.num_train_epochs - 1e-9))
 
 
 def batch_at(step: int, *, examples: int, batch_size: int, seed: int) -> list[int]:

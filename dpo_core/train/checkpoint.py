@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dpo_core.data.digests import digest_file
 
@@ -22,13 +23,25 @@ KEEP = 2
 
 
 def save_checkpoint(
-    root: Path, step: int, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> Path:
-    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go."""
+    root: Path,
+    step: int,
+    policy: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    write: bool = True,
+) -> None:
+    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go.
+
+    Every rank calls this, as shards are gathered from all; one of them has `write`.
+    """
+    tensors = _tensors(policy, optimizer)
+    if not write:
+        return
     folder, partial = root / f"step-{step:08d}", root / f"step-{step:08d}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(_tensors(policy, optimizer), partial / "state.safetensors")
+    save_file(tensors, partial / "state.safetensors")
     (partial / "state.json").write_text(json.dumps({**state, "step": step}))
     files = {file.name: digest_file(file) for file in sorted(partial.iterdir())}
     (partial / MANIFEST).write_text(json.dumps(files))
@@ -40,7 +53,6 @@ def save_checkpoint(
     _fsync(root)
     for older in sorted(root.glob("step-????????"))[:-KEEP]:
         shutil.rmtree(older, ignore_errors=True)
-    return folder
 
 
 def newest_valid(root: Path) -> Path | None:
@@ -61,11 +73,9 @@ def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.opti
     tensors = load_file(folder / "state.safetensors")
     with torch.no_grad():
         for name, parameter in _trainable(policy):
-            parameter.copy_(tensors[f"weight:{name}"])
-            optimizer.state[parameter] = {
-                key: tensors[f"{key}:{name}"].to(parameter.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            parameter.copy_(_like(parameter, tensors[f"weight:{name}"]))
+            moments = {key: _like(parameter, tensors[f"{key}:{name}"]) for key in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {"step": tensors[f"step:{name}"], **moments}
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     return state
 
@@ -79,7 +89,20 @@ def _tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[
     for name, parameter in _trainable(policy):
         tensors[f"weight:{name}"] = parameter.detach()
         tensors |= {f"{key}:{name}": value for key, value in optimizer.state[parameter].items()}
-    return {key: value.contiguous().cpu() for key, value in tensors.items()}
+    return {key: whole(value).contiguous().cpu() for key, value in tensors.items()}
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that FSDP has spread over the ranks, gathered; any other as it is. All ranks call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` on the parameter's device, spread over the ranks as it is."""
+    tensor = tensor.to(parameter.device)
+    if not isinstance(parameter, DTensor):
+        return tensor
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
 
 
 def _fsync(path: Path) -> None:

@@ -30,12 +30,16 @@ PAIR_METRICS = (
     "logps/rejected",
     "logratios/chosen",
     "logratios/rejected",
+    "displacement",
 )
 
 
 @dataclass(frozen=True)
 class Step:
-    """One finished optimizer step; `number` counts from 1. Metrics have TRL's names and are means over pairs."""
+    """One finished optimizer step; `number` counts from 1. Metrics have TRL's names and are means over pairs.
+
+    `displacement`: nats a token by which the chosen answer has become less likely than under the reference.
+    """
 
     number: int
     total: int
@@ -64,7 +68,7 @@ def train(
     `model`, a Scorer on `path`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
     the number of ranks or on the packing; each pair weighs 1 / (pairs in the step).
     """
-    total = total_steps(len(examples), training.train_batch_size, training.num_train_epochs)
+    total = total_steps(len(examples), training)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
     parameters = [p for p in model.parameters() if p.requires_grad]
     for number in range(start + 1, total + 1):
@@ -151,8 +155,9 @@ def _pair_values(row: Sequence[Example], sums: Float[Tensor, " S"], training: Tr
     margin = terms.chosen_reward - terms.rejected_reward
     accuracy = (margin > 0).double() + 0.5 * (margin == 0).double()
     ratios = (terms.chosen_reward / training.beta, terms.rejected_reward / training.beta)
+    fallen = -ratios[0] / column([len(e.chosen_ids) for e in row])
     rewards = (terms.chosen_reward, terms.rejected_reward, accuracy, margin)
-    return torch.stack([loss, terms.loss, sft, *rewards, chosen, rejected, *ratios])
+    return torch.stack([loss, terms.loss, sft, *rewards, chosen, rejected, *ratios, fallen])
 
 
 def _require_same(row: Sequence[Example], values: Float[Tensor, "M B"], dtype: str) -> None:

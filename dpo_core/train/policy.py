@@ -8,12 +8,17 @@ import torch
 from transformers import PreTrainedModel
 
 from dpo_core.recipe import Training
+from dpo_core.train.checkpoint import whole
 
 
 def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> torch.nn.Module:
     """Freeze or wrap `model` as the recipe says. Adapters start as the identity: policy = reference."""
     torch.manual_seed(seed)
     model.train()
+    if training.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        if training.lora is not None:  # the first layer's input has to carry a gradient for the adapters after it
+            model.enable_input_require_grads()
     if training.lora is not None:
         from peft import LoraConfig, get_peft_model
 
@@ -35,10 +40,17 @@ def make_optimizer(policy: torch.nn.Module, training: Training) -> torch.optim.O
     return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=0.0, fused=True)
 
 
-def save_policy(policy: torch.nn.Module, base: Path, folder: Path) -> None:
-    """A plain `save_pretrained` folder with the tokenizer files of `base`; adapters are merged in."""
+def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: bool = True) -> None:
+    """A plain `save_pretrained` folder with the tokenizer files of `base`; adapters are merged in.
+
+    Every rank calls this, as shards are gathered from all; one of them has `write`.
+    """
     merge = getattr(policy, "merge_and_unload", None)
-    cast(PreTrainedModel, merge() if merge else policy).save_pretrained(folder)
+    plain = cast(PreTrainedModel, merge() if merge else policy)
+    state = {name: whole(tensor) for name, tensor in plain.state_dict().items()}
+    if not write:
+        return
+    plain.save_pretrained(folder, state_dict=state)
     for file in base.iterdir():
         if (
             file.is_file()

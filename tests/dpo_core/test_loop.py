@@ -12,6 +12,7 @@ from dpo_core.model.logprobs import score, scoring
 from dpo_core.recipe import Lora, Training
 from dpo_core.train.batches import Example, batch_at, read_examples, total_steps, write_examples
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import ReferenceMismatchError, learning_rate, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from tests.tiny import build_tiny_model
@@ -120,6 +121,48 @@ def test_frozen_embeddings_do_not_move_and_the_rest_does(folder, examples):
     assert len(moved) == len(before) - 1
 
 
+def test_gradient_checkpointing_computes_twice_and_changes_nothing(folder, examples, monkeypatch):
+    from dpo_core.model import attention
+
+    calls: list[str] = []
+    plain = attention._causal
+    monkeypatch.setattr(attention, "_causal", lambda *a: calls.append("x") or plain(*a))
+    gradients, counts = [], []
+    for checkpointing in (False, True):
+        calls.clear()
+        training = Training(train_batch_size=10, learning_rate=1e-2, gradient_checkpointing=checkpointing)
+        policy, _, run = steps_of(folder, examples, training)
+        list(run())
+        counts.append(len(calls))
+        gradients.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
+    layers, segments, trials = 2, 20, 2 * 2 * 3  # each of ten pairs has two segments; two trials of three segments
+    assert counts == [layers * segments + trials, 2 * layers * segments + trials]
+    assert torch.equal(*gradients)
+
+
+def test_displacement_is_told_once_when_chosen_answers_fall_while_margins_rise():
+    def history(displacement, margin):
+        return [{"displacement": displacement(i), "rewards/margins": margin(i)} for i in range(60)]
+
+    def told(rows):
+        return [i for i in range(60) if displaced(rows[: i + 1])]
+
+    falling = history(lambda i: 0.02 * i, lambda i: 0.1 * i)
+    # the mean of the last ten passes 0.5 where 0.02 * (i - 4.5) > 0.5: at i = 30
+    assert told(falling) == [30]
+    assert "0.51 nats a token less likely" in displaced(falling[:31])
+    assert told(history(lambda i: 0.02 * i, lambda i: -0.1 * i)) == []
+    assert told(history(lambda i: 0.4, lambda i: 0.1 * i)) == []
+
+
+def test_displacement_is_nats_a_token(folder, examples):
+    *_, run = steps_of(folder, examples, Training(learning_rate=1e-2, train_batch_size=10, num_train_epochs=3))
+    last = list(run())[-1].metrics
+    tokens = len(examples[0].chosen_ids)  # the same for all
+    assert last["displacement"] == pytest.approx(-last["logratios/chosen"] / tokens, rel=1e-9)
+    assert abs(last["displacement"]) > 1e-3
+
+
 def test_resuming_from_a_checkpoint_gives_the_same_bits(folder, examples, tmp_path):
     training = Training(learning_rate=1e-2, num_train_epochs=3, train_batch_size=4)
     whole, _, run = steps_of(folder, examples, training)
@@ -170,7 +213,9 @@ def test_every_epoch_uses_every_pair_once_in_an_order_of_its_own():
 
 def test_a_fraction_of_an_epoch_rounds_up():
     # 10 pairs in batches of 4 are 3 steps; a half of them is 1.5, so 2
-    assert [total_steps(10, 4, e) for e in (0.01, 0.5, 1.0, 2.0)] == [1, 2, 3, 6]
+    epochs = [Training(train_batch_size=4, num_train_epochs=e) for e in (0.01, 0.5, 1.0, 2.0)]
+    assert [total_steps(10, training) for training in epochs] == [1, 2, 3, 6]
+    assert total_steps(10, Training(train_batch_size=4, max_steps=5)) == 5
 
 
 def test_learning_rate_warms_up_then_falls_to_one_step_above_zero():

@@ -1,0 +1,50 @@
+"""Trains the tiny model under `accelerate launch`: python -m tests.dpo_core.ranks_worker FOLDER [STOP_AFTER].
+
+Goes on from FOLDER/checkpoints if there are any; leaves FOLDER/out with the weights and the history of this start.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import scoring
+from dpo_core.recipe import Training
+from dpo_core.train.batches import read_examples
+from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.loop import train
+from dpo_core.train.policy import make_optimizer, make_policy, save_policy
+
+
+def main(folder: Path, stop_after: int) -> None:
+    torch.set_num_threads(1)
+    # batches of 5 over 2 ranks, the last of an epoch 2: ranks have unequal shares
+    training = Training(learning_rate=1e-3, num_train_epochs=2, train_batch_size=5, sft_weight=0.5, tokens_per_row=60)
+    accelerator = Accelerator(cpu=True)
+    policy = make_policy(load_model(folder / "model"), training, seed=0)
+    optimizer = make_optimizer(policy, training)
+    examples = read_examples(folder / "examples.jsonl")
+    main_rank, history = accelerator.is_main_process, []
+    with scoring(policy) as scorer:
+        model, prepared = accelerator.prepare(scorer, optimizer)
+        start = 0
+        if (found := newest_valid(folder / "checkpoints")) is not None:
+            start = load_checkpoint(found, policy, optimizer)["step"]
+        options = {"path": scorer.path, "seed": 0, "accelerator": accelerator, "start": start}
+        for step in train(model, prepared, examples, training, **options):
+            history.append(step.metrics)
+            if step.number == stop_after:
+                save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {}, write=main_rank)
+                accelerator.wait_for_everyone()
+                return
+    save_policy(policy, folder / "model", folder / "out", write=main_rank)
+    if main_rank:
+        record = {"ranks": accelerator.num_processes, "kind": str(accelerator.distributed_type), "history": history}
+        (folder / "out" / "history.json").write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)

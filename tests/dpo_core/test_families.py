@@ -1,0 +1,170 @@
+"""Every family of models: what our path gives is what plain transformers gives, one sequence at a time, or we fall back."""
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dpo_core.model.layout import lay_out
+from dpo_core.model.logprobs import scoring
+
+SMALL = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "attention_dropout": 0.0,
+    "tie_word_embeddings": False,
+}
+WINDOW = {"sliding_window": 6}  # shorter than the prompts
+MIXED = {**WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+EXPERTS = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+GPT2 = {
+    "vocab_size": 128,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 128,
+    "initializer_range": 0.3,
+    **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 1, "eos_token_id": 2},
+}
+OPT = {
+    "ffn_dim": 64,
+    "word_embed_proj_dim": 32,
+    "dropout": 0.0,
+    "init_std": 0.3,
+}
+MLA = {
+    **EXPERTS,
+    "n_routed_experts": 4,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_key_value_heads": 4,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+SSM = {"state_size": 8, "num_heads": 8, "expand": 2, "head_dim": 8, "n_groups": 1, "chunk_size": 8}
+
+SHARED = {
+    "llama": {},
+    "mistral": WINDOW,
+    "qwen2": {"use_sliding_window": True, "max_window_layers": 1, **MIXED},
+    "qwen3": {},
+    "gemma": {},
+    "gemma2": {**MIXED, "query_pre_attn_scalar": 8},
+    "gemma3_text": {**MIXED, "query_pre_attn_scalar": 8},
+    "phi3": {},
+    "olmo2": {},
+    "olmo3": MIXED,
+    "granite": {"logits_scaling": 4.0},
+    "cohere": {"logit_scale": 0.25},
+    "cohere2": {"logit_scale": 0.25, **MIXED},
+    "smollm3": {"no_rope_layers": [1, 0]},
+    "glm4": {},
+    "gpt_neox": {"hidden_dropout": 0.0},
+    "gpt2": GPT2,
+    "opt": OPT,
+    "phi": {"resid_pdrop": 0.0, "embd_pdrop": 0.0},
+    "starcoder2": {"residual_dropout": 0.0, "embedding_dropout": 0.0, **WINDOW},
+    "ernie4_5": {},
+    "exaone4": MIXED,
+    "mixtral": {**EXPERTS, **WINDOW},
+    "qwen3_moe": EXPERTS,
+    "gpt_oss": {**EXPERTS, **MIXED},
+    "deepseek_v3": MLA,
+    "helium": {},
+    "seed_oss": {},
+}
+PADDED = {
+    "falcon": {"new_decoder_architecture": True, "hidden_dropout": 0.0},
+    "stablelm": {"hidden_dropout": 0.0},
+    "mamba2": SSM,
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 128, "vocab_size": 128},
+    "bloom": {"n_layer": 2, "n_head": 4, "hidden_size": 32, "vocab_size": 128, "hidden_dropout": 0.0},
+    "gpt_neo": {"num_heads": 4, "num_layers": 2, "attention_types": [[["global"], 2]], "hidden_size": 32},
+}
+
+
+def build(family, options):
+    torch.manual_seed(0)
+    base = {} if family in ("gpt2", "mpt", "bloom") else SMALL
+    if family == "falcon":
+        base = {name: value for name, value in SMALL.items() if name != "head_dim"}
+    config = AutoConfig.for_model(family, **{**base, **options})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # sinks, norms and biases start as constants that would hide a mistake
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1 and "A_log" not in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+    return model
+
+
+def numbers(count, seed):
+    return tuple(torch.randint(3, 128, (count,), generator=torch.Generator().manual_seed(seed)).tolist())
+
+
+FIRST, SECOND = numbers(17, 1), numbers(11, 2)
+SEQUENCES = [
+    (FIRST, numbers(9, 3)),
+    (FIRST, numbers(5, 4)),
+    (SECOND, numbers(12, 5)),
+    (SECOND, numbers(1, 6)),
+    (FIRST, numbers(7, 7)),
+    (FIRST, numbers(1, 8)),
+]
+
+
+def plain(model, sequence):
+    prompt, response = sequence
+    logps = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits.float().log_softmax(-1)[0]
+    return logps[len(prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None]).double().sum()
+
+
+def dpo(first, sums):
+    return -torch.nn.functional.logsigmoid(0.1 * (sums[::2] - sums[1::2])).sum()
+
+
+@pytest.mark.parametrize(("family", "rung"), [(f, "shared") for f in SHARED] + [(f, "padded") for f in PADDED])
+@pytest.mark.filterwarnings("ignore")
+def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_used(family, rung):
+    model = build(family, {**SHARED, **PADDED}[family])
+    before, implementation = model(torch.tensor([FIRST])).logits, model.config._attn_implementation
+    expected = torch.stack([plain(model, sequence) for sequence in SEQUENCES])
+    dpo(0, expected).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    with scoring(model) as scorer:
+        assert scorer.path.rung == rung, scorer.path.why
+        assert scorer.path.head == (rung == "shared"), scorer.path.why
+        layout = lay_out(SEQUENCES, share=scorer.path.share)
+        loss, logps = scorer(layout, dpo)
+        loss.backward()
+    sums = torch.stack([logps[layout.owner == i].double().sum() for i in range(len(SEQUENCES))])
+    assert ((sums - expected).abs() <= 1e-4 + 1e-6 * expected.abs()).all(), (sums - expected).abs().max()
+    assert {name for name, p in model.named_parameters() if p.grad is not None} == set(gradients)
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-4, rtol=1e-4, msg=name)
+    assert model.config._attn_implementation == implementation
+    assert torch.equal(model(torch.tensor([FIRST])).logits, before)
+
+
+def test_a_model_saved_while_it_scores_does_not_name_our_attention(tmp_path):
+    model = build("llama", {})
+    model.save_pretrained(tmp_path / "before")
+    with scoring(model):
+        model.save_pretrained(tmp_path / "inside")
+    before, inside = ((tmp_path / name / "config.json").read_bytes() for name in ("before", "inside"))
+    assert before == inside

@@ -1,0 +1,91 @@
+"""Two processes (gloo, CPU) train what one process trains: data parallel, and with the weights spread (FSDP2)."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import score
+from dpo_core.train.batches import Example, write_examples
+from tests.tiny import build_tiny_model
+
+ROOT = Path(__file__).parents[2]
+KINDS: dict[str, dict[str, str]] = {
+    "ddp": {},
+    # what `accelerate launch` makes of infra/accelerate/fsdp2.yaml
+    "fsdp": {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    build_tiny_model(folder / "model")
+    ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(12)]
+    sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]
+    sums = {i: v.double().sum().item() for i, v in score(load_model(folder / "model"), sequences)}
+    rows = [Example(str(i), *row, sums[2 * i], sums[2 * i + 1]) for i, row in enumerate(ids)]
+    write_examples(rows, folder / "examples.jsonl")
+    return folder
+
+
+def launch(place, name, ranks, kind, *stop_after):
+    """Train in a folder of its own, which may hold checkpoints already."""
+    folder = place / name
+    folder.mkdir(exist_ok=True)
+    for part in ("model", "examples.jsonl"):
+        if not (folder / part).exists():
+            (folder / part).symlink_to(place / part)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    command += ["-m", "tests.dpo_core.ranks_worker", str(folder), *stop_after]
+    environment = {**os.environ, **KINDS[kind], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    if stop_after:
+        return None
+    return json.loads((folder / "out/history.json").read_text()), load_file(folder / "out/model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def alone(place):
+    return launch(place, "alone", 1, "ddp")
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_two_processes_train_what_one_does_and_resume_the_same_way(place, alone, kind):
+    expected, weights = alone
+    record, found = launch(place, kind, 2, kind)
+    assert record["ranks"] == 2
+    assert record["kind"].endswith("FSDP" if kind == "fsdp" else "MULTI_CPU")
+    for ours, theirs in zip(record["history"], expected["history"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
+    assert found.keys() == weights.keys()
+    for name, tensor in weights.items():
+        # Adam divides by the root of a tiny squared gradient: 1e-6 of a gradient becomes a share of the step, 1e-3
+        torch.testing.assert_close(found[name], tensor, atol=2e-5, rtol=0)
+
+    launch(place, f"{kind}-resumed", 2, kind, "3")
+    _, resumed = launch(place, f"{kind}-resumed", 2, kind)
+    assert all(torch.equal(resumed[name], found[name]) for name in found)
+
+
+def test_another_number_of_processes_goes_on_with_the_same_batches(place, alone):
+    launch(place, "moved", 2, "ddp", "3")
+    record, weights = launch(place, "moved", 1, "ddp")
+    assert len(record["history"]) == len(alone[0]["history"]) - 3
+    for ours, theirs in zip(record["history"], alone[0]["history"][3:], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+    shutil.rmtree(place / "moved")
