@@ -1,4 +1,4 @@
-"""A training step, ours against TRL 1.16, on the same ids, pairs, optimizer and threads. Writes results/train_step.json.
+"""A training step, ours against TRL 1.16: same ids, pairs, optimizer, threads. Writes results/train_step.json.
 
     python benchmarks/train_step.py                                              # the whole table
     python benchmarks/train_step.py --shape 1500/50/50 --dtype float32 --arms T3 O4 --out /tmp/row.json
@@ -44,7 +44,10 @@ def make_batches(shape: str, model: Path) -> list[Batch]:
     else:
         lengths = json.loads(LENGTHS.read_text())[shape[5:]] if shape.startswith("real:") else []
         lengths = lengths or [[int(n) for n in shape.split("/")]] * PAIRS[shape] * (STEPS + 1)
-        pairs = [{k: [draw.randrange(100, 40_000) for _ in range(n)] for k, n in zip(SIDES, row, strict=True)} for row in lengths]
+        pairs = [
+            {k: [draw.randrange(100, 40_000) for _ in range(n)] for k, n in zip(SIDES, row, strict=True)}
+            for row in lengths
+        ]
     draw.shuffle(pairs)
     size = PAIRS[shape]
     pairs = sorted(pairs[: 8 * size * (STEPS + 1)], key=lambda pair: sum(len(pair[k]) for k in SIDES))

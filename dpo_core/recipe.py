@@ -61,12 +61,16 @@ class Training(Section):
     num_train_epochs: float = Field(1.0, gt=0, description="passes over the pairs; a fraction ends early")
     max_steps: int | None = Field(None, ge=1, description="optimizer steps, instead of num_train_epochs")
     train_batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all devices")
-    tokens_per_row: int = Field(2048, ge=1, description="tokens of a forward pass on one device (memory); pairs are packed")
+    tokens_per_row: int = Field(
+        2048, ge=1, description="tokens of a forward pass on one device (memory); pairs are packed"
+    )
     warmup_ratio: Fraction = Field(0.1, description="share of the steps that warm up; then linear to zero")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     freeze_embeddings: bool = Field(False, description="leave input embeddings (and a tied head) as they are")
     lora: Lora | None = Field(None, description="train adapters instead of all weights")
-    gradient_checkpointing: bool = Field(False, description="compute activations twice instead of keeping them (memory)")
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations twice instead of keeping them (memory)"
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="arithmetic of score, train and evaluate; weights stay fp32"
     )

@@ -24,8 +24,8 @@ from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
 from dpo_core.train.batches import read_examples, total_steps
-from dpo_core.train.displacement import displaced
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import Step, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from infra.errors import InfraError

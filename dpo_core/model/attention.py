@@ -6,7 +6,7 @@ the layout arrives as a keyword argument of the forward, so recomputation under 
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +118,7 @@ def _varlen(
     index = torch.tensor([i for part in seen for i in part], device=query.device)
     queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
     counts = [s.stop - s.start for s in segments]
-    out: Tensor = varlen_attn(
+    out = varlen_attn(
         queries.contiguous(),
         keys.index_select(0, index),
         values.index_select(0, index),
@@ -130,7 +130,7 @@ def _varlen(
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=queries.shape[1] != keys.shape[1],
     )
-    return out[None]
+    return cast(Tensor, out)[None]
 
 
 AttentionInterface.register(NAME, attend)  # and no mask function: transformers then builds no mask

@@ -7,7 +7,7 @@ targets are multiplied back while they are there, three matrix products instead 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -64,13 +64,13 @@ def pairs_loss(
 
     `lengths`: tokens of each response, chosen and rejected in turn. `loss` must be a sum over pairs.
     """
-    total, logps = _PairsLoss.apply(hidden, head.weight, head.bias, head, targets, lengths, loss)
+    total, logps = cast(Any, _PairsLoss).apply(hidden, head.weight, head.bias, head, targets, lengths, loss)
     return total, logps
 
 
 class _PairsLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -108,7 +108,7 @@ class _PairsLoss(torch.autograd.Function):
         return total, logps
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         grads: _Grads = ctx.grads
         del ctx.grads
         if grad_total.device.type != "cpu" or grad_total.item() != 1.0:

@@ -23,8 +23,11 @@ TOLERANCE = 1e-3  # nats a token, in fp32: rounding moves a token by 1e-5, a mix
 
 @dataclass(frozen=True)
 class Path:
-    """How log-probs are computed: `shared`, a prompt once for all its responses in packed rows; `packed`, every
-    response with its own copy of the prompt; `padded`, transformers as it comes. `why` it is not the one before."""
+    """How log-probs are computed, and why not on a better path.
+
+    `shared`: packed rows, a prompt once for all its responses; `packed`: every response with its own copy of the
+    prompt; `padded`: transformers as it comes.
+    """
 
     rung: Rung
     head: bool  # our tiled head, else the model's own logits
@@ -93,7 +96,9 @@ def scoring(model: torch.nn.Module) -> Iterator[Scorer]:
                 continue
             head = _matching_head(model, rung, expected)
             path = Path(rung, head is not None, "; ".join([*why, *([] if head else ["the head is not a plain one"])]))
-            log.info("log_probs rung=%s head=%s%s", rung, "tiled" if head else "model", f" ({path.why})" if path.why else "")
+            log.info(
+                "log_probs rung=%s head=%s%s", rung, "tiled" if head else "model", f" ({path.why})" if path.why else ""
+            )
             yield Scorer(model, path, head)
             return
     path = Path("padded", head=False, why="; ".join(why))

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dpo_core.data.digests import digest_json
-from dpo_core.model.logprobs import Ids
+from dpo_core.model.layout import Ids
 
 
 def response_key(path: Mapping[str, str | int], prompt_ids: Ids, response_ids: Ids) -> str:

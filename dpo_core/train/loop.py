@@ -16,6 +16,7 @@ from dpo_core.model.layout import lay_out
 from dpo_core.model.logprobs import Path
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
+from dpo_core.train.checkpoint import whole
 from dpo_core.train.losses import dpo_loss, sft_loss
 
 PAIR_METRICS = (
@@ -78,7 +79,7 @@ def train(
             group["lr"] = rate
         batch = [examples[i] for i in indices]
         sums = _accumulate(model, batch, training, accelerator, path=path, check_reference=number == 1)
-        norm = accelerator.clip_grad_norm_(parameters, training.max_grad_norm)
+        norm = whole(accelerator.clip_grad_norm_(parameters, training.max_grad_norm))
         if not torch.isfinite(norm):
             ids = ", ".join(example.id[:12] for example in batch)
             raise InputError(

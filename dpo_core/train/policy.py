@@ -47,7 +47,9 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
     """
     merge = getattr(policy, "merge_and_unload", None)
     plain = cast(PreTrainedModel, merge() if merge else policy)
-    state = {name: whole(tensor) for name, tensor in plain.state_dict().items()}
+    tensors = plain.state_dict(keep_vars=True)
+    gathered = {id(tensor): whole(tensor).detach() for tensor in tensors.values()}  # a tied weight once
+    state = {name: gathered[id(tensor)] for name, tensor in tensors.items()}
     if not write:
         return
     plain.save_pretrained(folder, state_dict=state)

@@ -1,4 +1,4 @@
-"""Trains the tiny model under `accelerate launch`: python -m tests.dpo_core.ranks_worker FOLDER [STOP_AFTER].
+"""Trains the tiny model under torchrun, with the arguments FOLDER (ddp | fsdp) [STOP_AFTER].
 
 Goes on from FOLDER/checkpoints if there are any; leaves FOLDER/out with the weights and the history of this start.
 """
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
@@ -19,17 +21,23 @@ from dpo_core.train.loop import train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 
 
-def main(folder: Path, stop_after: int) -> None:
+def main(folder: Path, kind: str, stop_after: int) -> None:
     torch.set_num_threads(1)
     # batches of 5 over 2 ranks, the last of an epoch 2: ranks have unequal shares
     training = Training(learning_rate=1e-3, num_train_epochs=2, train_batch_size=5, sft_weight=0.5, tokens_per_row=60)
     accelerator = Accelerator(cpu=True)
     policy = make_policy(load_model(folder / "model"), training, seed=0)
-    optimizer = make_optimizer(policy, training)
     examples = read_examples(folder / "examples.jsonl")
     main_rank, history = accelerator.is_main_process, []
     with scoring(policy) as scorer:
-        model, prepared = accelerator.prepare(scorer, optimizer)
+        if kind == "fsdp":  # as accelerate does on GPUs; on CPUs it has data parallel only
+            for layer in policy.model.layers:
+                fully_shard(layer)
+            model = fully_shard(scorer)
+            optimizer = prepared = make_optimizer(policy, training)
+        else:
+            optimizer = make_optimizer(policy, training)
+            model, prepared = accelerator.prepare(scorer, optimizer)
         start = 0
         if (found := newest_valid(folder / "checkpoints")) is not None:
             start = load_checkpoint(found, policy, optimizer)["step"]
@@ -40,11 +48,12 @@ def main(folder: Path, stop_after: int) -> None:
                 save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {}, write=main_rank)
                 accelerator.wait_for_everyone()
                 return
+    sharded = all(isinstance(p, DTensor) for p in policy.parameters())
     save_policy(policy, folder / "model", folder / "out", write=main_rank)
     if main_rank:
-        record = {"ranks": accelerator.num_processes, "kind": str(accelerator.distributed_type), "history": history}
+        record = {"ranks": accelerator.num_processes, "sharded": sharded, "history": history}
         (folder / "out" / "history.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0)

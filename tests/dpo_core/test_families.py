@@ -1,4 +1,4 @@
-"""Every family of models: what our path gives is what plain transformers gives, one sequence at a time, or we fall back."""
+"""Every family of models: our path gives what plain transformers gives, one sequence at a time, or is not used."""
 
 import pytest
 import torch

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from dpo_core.model.encode import encode_prompt, load_tokenizer
 from dpo_core.model.generate import generate
+from dpo_core.model.head import Head, _tiles, pairs_loss, sequence_sums
 from dpo_core.model.identity import digest_model, digest_weights
-from dpo_core.model.load import load_model
-from dpo_core.model.head import Head, _tiles, pairs_loss, sequence_sums, token_logprobs
 from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens
+from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import Path, Scorer, rows_of, score, scoring
 from dpo_core.model.reference import pack_shard, response_key, unpack_shard
 from tests.tiny import build_tiny_model
@@ -45,7 +45,9 @@ def test_neither_packing_nor_a_shared_prompt_nor_our_head_changes_anything_in_fp
     sequences = [*SEQUENCES, (SEQUENCES[2][0], (80, 81, 82, 2)), (SEQUENCES[0][0], (2,))]
     layout = lay_out(sequences, share=rung == "shared")
     # 89 prompt tokens, 44 of them again in equal prompts, and 20 inputs of responses
-    assert layout.input_ids.shape[1] == row_tokens(sequences, share=rung == "shared") == (65 if rung == "shared" else 109)
+    assert (
+        layout.input_ids.shape[1] == row_tokens(sequences, share=rung == "shared") == (65 if rung == "shared" else 109)
+    )
     values = logps_of(model, layout, Path(rung, head=tiled))
     for i, (prompt, response) in enumerate(sequences):
         assert values[layout.owner == i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-9)
@@ -150,7 +152,10 @@ def test_bins_hold_every_item_once_within_the_budget_and_no_two_could_be_one(siz
     bins = first_fit_decreasing(sizes, budget)
     assert sorted(i for members in bins for i in members) == list(range(len(sizes)))
     loads = sorted(sum(sizes[i] for i in members) for members in bins)
-    assert all(load <= budget or len(members) == 1 for load, members in zip(loads, sorted(bins, key=lambda m: sum(sizes[i] for i in m)), strict=True))
+    assert all(
+        load <= budget or len(members) == 1
+        for load, members in zip(loads, sorted(bins, key=lambda m: sum(sizes[i] for i in m)), strict=True)
+    )
     assert len(loads) < 2 or loads[0] + loads[1] > budget
 
 

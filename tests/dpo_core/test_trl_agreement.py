@@ -7,9 +7,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dpo_core.model.load import load_model
 from dpo_core.model.head import sequence_sums
 from dpo_core.model.layout import lay_out
+from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, sequences_of
