@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
-from dpo_core.model.layout import Layout, Segment
+from dpo_core.model.layout import Layout, at_least_fp32
 
 NAME = "dpo_segments"
 
 
-class NoLayoutError(RuntimeError):
-    """A layer called the attention without the layout: its model drops keyword arguments on the way."""
+class NotOursError(RuntimeError):
+    """A layer whose attention cannot be done by segments."""
 
 
 @contextlib.contextmanager
@@ -49,24 +49,42 @@ def attend(
 ) -> tuple[Tensor, None]:
     """The signature of transformers' attention functions. (1, heads, T, D) in, (1, T, heads, D) out."""
     if layout is None:
-        raise NoLayoutError(type(module).__name__)
-    layout.attended.add(id(module))
+        raise NotOursError(f"{type(module).__name__} is not given the layout: its model drops keyword arguments")
+    if attention_mask is not None or key.shape[2] != query.shape[2]:
+        raise NotOursError(f"{type(module).__name__} attends by a mask or to keys of its own")
+    layout.windows[id(module)] = sliding_window
     if query.device.type == "cuda" and softcap is None and s_aux is None and query.dtype != torch.float32:
         return _varlen(query, key, value, layout, scaling, sliding_window), None
+    dtype = value.dtype
+    with torch.autocast(query.device.type, enabled=False):
+        if query.device.type == "cpu":  # its bf16 backward is several times slower than fp32
+            query, key, value = (at_least_fp32(tensor) for tensor in (query, key, value))
+        queries = query.split([s.stop - s.start for s in layout.segments], dim=2)
+        keys, values = (_seen(tensor, layout) for tensor in (key, value))
+        found = [
+            _causal(q, k, v, scaling, sliding_window, softcap, s_aux).transpose(1, 2)
+            for q, k, v in zip(queries, keys, values, strict=True)
+        ]
+        return torch.cat(found, dim=1).to(dtype), None
+
+
+def _seen(tensor: Tensor, layout: Layout) -> list[Tensor]:
+    """The keys or values of each segment: the prompt it shares, then its own tokens.
+
+    Cut once and joined, not sliced: the gradient of a slice is a whole row of zeros around it.
+    """
+    cuts = sorted({s.start for s in layout.segments} | {s.prompt + s.shared for s in layout.segments if s.shared})
+    ends = [*cuts[1:], tensor.shape[2]]
+    parts = dict(zip(cuts, tensor.split([end - cut for cut, end in zip(cuts, ends, strict=True)], dim=2), strict=True))
+
+    def between(start: int, stop: int) -> list[Tensor]:
+        return [part for cut, part in parts.items() if start <= cut < stop]
+
     found = []
-    for segment in layout.segments:
-        keys, values = (_seen(tensor, segment) for tensor in (key, value))
-        queries = query[:, :, segment.start : segment.stop]
-        found.append(_causal(queries, keys, values, scaling, sliding_window, softcap, s_aux).transpose(1, 2))
-    return torch.cat(found, dim=1), None
-
-
-def _seen(tensor: Tensor, segment: Segment) -> Tensor:
-    """The keys or values of a segment: the shared prompt, then its own tokens."""
-    own = tensor[:, :, segment.start : segment.stop]
-    if not segment.shared:
-        return own
-    return torch.cat([tensor[:, :, segment.prompt : segment.prompt + segment.shared], own], dim=2)
+    for s in layout.segments:
+        pieces = between(s.prompt, s.prompt + s.shared) + between(s.start, s.stop)
+        found.append(pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2))
+    return found
 
 
 def _causal(

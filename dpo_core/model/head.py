@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dpo_core.model.layout import at_least_fp32
+
 TILE = 2**25  # logits computed together: 128 MiB in fp32
 KEPT = 2**27  # logits kept from log-prob to gradient; a pair with more of them computes them twice
 
@@ -185,11 +187,6 @@ def _tiles(lengths: Sequence[int], most: int) -> Iterator[tuple[slice, slice]]:
 def sequence_sums(values: Float[Tensor, " H"], owner: Int[Tensor, " H"], sequences: int) -> Float[Tensor, " S"]:
     """Sum per sequence in fp64: fp32 sums of a few hundred tokens are off by 1e-3."""
     return torch.zeros(sequences, dtype=torch.float64, device=values.device).index_add(0, owner, values.double())
-
-
-def at_least_fp32(tensor: Tensor) -> Tensor:
-    """bf16 as fp32, fp64 as it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _arithmetic(hidden: Tensor) -> torch.dtype:

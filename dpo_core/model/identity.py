@@ -54,5 +54,6 @@ def digest_tokenizer(folder: Path) -> str:
 
 
 def numeric_path(*, model_sha256: str, dtype: str, threads: int) -> dict[str, str | int]:
-    """All that can change a log-prob besides the ids."""
-    return {"model": model_sha256, "dtype": dtype, "threads": threads, "torch": version("torch").split("+")[0]}
+    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing changes."""
+    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "threads": threads, "layout": 1}
+    return {**path, "torch": version("torch").split("+")[0]}

@@ -34,7 +34,7 @@ class Layout:
     targets: Int[Tensor, " H"]
     owner: Int[Tensor, " H"]  # the response a target belongs to
     segments: tuple[Segment, ...]  # in order of the row, without gaps
-    attended: set[int] = field(default_factory=set)  # the attention modules that have used this layout
+    windows: dict[int, int | None] = field(default_factory=dict)  # window of each attention module that used this
 
     @property
     def lengths(self) -> list[int]:
@@ -101,3 +101,8 @@ def first_fit_decreasing(sizes: Sequence[int], budget: int) -> list[list[int]]:
         bins[place].append(index)
         room[place] -= sizes[index]
     return bins
+
+
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """bf16 as fp32, fp64 as it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dpo_core.model.attention import segment_attention
-from dpo_core.model.head import Head, PairsLoss, at_least_fp32, pairs_loss, sequence_sums, token_logprobs
-from dpo_core.model.layout import Ids, Layout, lay_out
+from dpo_core.model.attention import NotOursError, segment_attention
+from dpo_core.model.head import Head, PairsLoss, pairs_loss, sequence_sums, token_logprobs
+from dpo_core.model.layout import Ids, Layout, at_least_fp32, lay_out
 
 log = logging.getLogger("dpo.model")
 Rung = Literal["shared", "packed", "padded"]
@@ -136,10 +136,23 @@ def _probe(scorer: Scorer) -> Tensor:
     layout = lay_out(_PROBE_SEQUENCES, share=scorer.path.share).to(device)
     logps = scorer(layout)[1]
     if scorer.path.rung != "padded":
-        layers = _plain(scorer.model).config.get_text_config().num_hidden_layers
-        if len(layout.attended) != layers:
-            raise RuntimeError(f"{len(layout.attended)} of {layers} layers used the attention they were given")
+        wanted = _windows(_plain(scorer.model).config.get_text_config())
+        if len(layout.windows) != len(wanted):
+            raise NotOursError(f"{len(layout.windows)} of {len(wanted)} layers used the attention they were given")
+        if (found := list(layout.windows.values())) != wanted:
+            raise NotOursError(f"layers ask for windows {found} where the configuration says {wanted}")
     return cast(Tensor, logps)
+
+
+def _windows(config: Any) -> list[int | None]:
+    """The window of each layer: the trial is shorter than most, so it cannot tell a layer that forgets its own."""
+    window = getattr(config, "sliding_window", None) or None
+    every = "sliding_attention" if window else "full_attention"
+    types = getattr(config, "layer_types", None) or [every] * config.num_hidden_layers
+    known = {"full_attention": None, "sliding_attention": window}
+    if unknown := sorted(set(types) - set(known)):
+        raise NotOursError(f"layers of type {', '.join(unknown)}")
+    return [known[kind] for kind in types]
 
 
 def _fault(scorer: Scorer, expected: Tensor) -> str:

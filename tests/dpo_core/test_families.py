@@ -92,6 +92,11 @@ PADDED = {
     "mamba2": SSM,
     "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 128, "vocab_size": 128},
     "bloom": {"n_layer": 2, "n_head": 4, "hidden_size": 32, "vocab_size": 128, "hidden_dropout": 0.0},
+    # these would be silently wrong: the window (here longer than the trial) reaches their layers by the mask alone
+    "qwen2_moe": {**EXPERTS, "use_sliding_window": True, "max_window_layers": 1, **MIXED, "sliding_window": 70},
+    "phimoe": {**EXPERTS, "sliding_window": 70},
+    "doge": {"sliding_window": 70},
+    "llama4_text": {**EXPERTS, "attention_chunk_size": 70, "intermediate_size_mlp": 64},
     "gpt_neo": {"num_heads": 4, "num_layers": 2, "attention_types": [[["global"], 2]], "hidden_size": 32},
 }
 
