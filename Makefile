@@ -24,8 +24,8 @@ check: .venv/.dev ## format, lint, types, who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.test ## run every script in benchmarks/
-	@for script in $(filter-out benchmarks/demo_seeds.py,$(sort $(wildcard benchmarks/*.py))); do echo "== $$script"; $(BIN)/python $$script || exit; done
+bench: .venv/.test ## time a training step against TRL's, into benchmarks/results/
+	$(BIN)/python benchmarks/train_step.py
 
 clean: ## remove the environment, every run, every cache
 	rm -rf .venv .dpo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -29,27 +29,27 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "train_step.json"
 LENGTHS = Path(__file__).parent / "lengths.json"  # token counts of real pairs; the ids are drawn by lot
 ARMS = ("T0", "T3", "O1", "O2", "O3", "O4")
-PAIRS = {"200/300/300": 4, "1500/50/50": 1, "3000/200/200": 1, "real:identity": 8, "real:hh-rlhf": 8}  # a step
+PAIRS = {"200/300/300": 2, "1500/50/50": 1, "3000/200/200": 1, "real:identity": 8, "real:hh-rlhf": 8}  # a step
 SIDES = ("prompt_ids", "chosen_ids", "rejected_ids")
 STEPS = 5
 TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}  # of a sequence's log-prob, relative
 Batch = list[dict[str, Any]]
 
 
-def make_batches(shape: str, model: Path) -> list[Batch]:
+def make_batches(shape: str, model: Path, *, size: int | None = None) -> list[Batch]:
     """STEPS + 1 batches, each of pairs of similar length, as TRL's `group_by_length` makes them."""
     draw = random.Random(0)
+    size = size or PAIRS[shape]
     if shape == "real:identity":
         pairs = demo_pairs(model)
     else:
         lengths = json.loads(LENGTHS.read_text())[shape[5:]] if shape.startswith("real:") else []
-        lengths = lengths or [[int(n) for n in shape.split("/")]] * PAIRS[shape] * (STEPS + 1)
+        lengths = lengths or [[int(n) for n in shape.split("/")]] * size * (STEPS + 1)
         pairs = [
             {k: [draw.randrange(100, 40_000) for _ in range(n)] for k, n in zip(SIDES, row, strict=True)}
             for row in lengths
         ]
     draw.shuffle(pairs)
-    size = PAIRS[shape]
     pairs = sorted(pairs[: 8 * size * (STEPS + 1)], key=lambda pair: sum(len(pair[k]) for k in SIDES))
     grouped = [pairs[i : i + size] for i in range(0, len(pairs), size)]
     draw.shuffle(grouped)
@@ -98,24 +98,41 @@ def run_arm(order: dict[str, Any]) -> dict[str, Any]:
     step(order["batches"][0])
     seconds = []
     for batch in order["batches"][1:]:
-        start = time.perf_counter()
+        start = finished(order)
         step(batch)
-        seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {**found, "seconds": seconds, "peak": peak, "state_bytes": state_bytes(), "flops": product_speed(dtype)}
+        seconds.append(finished(order) - start)
+    cuda = order["device"] == "cuda"
+    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        **found,
+        "seconds": seconds,
+        "peak": peak,
+        "state_bytes": state_bytes(),
+        "flops": product_speed(dtype, order),
+    }
 
 
-def product_speed(dtype: Any) -> float:
-    """FLOP/s of a large matrix product on these threads: the best of several."""
+def finished(order: dict[str, Any]) -> float:
+    """The time, once the device has nothing left to do."""
+    if order["device"] == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def product_speed(dtype: Any, order: dict[str, Any]) -> float:
+    """FLOP/s of a large matrix product on this device: the best of several."""
     import torch
 
-    left, right = torch.randn(3072, 3072, dtype=dtype), torch.randn(3072, 3072, dtype=dtype)
+    size = 8192 if order["device"] == "cuda" else 3072
+    left, right = (torch.randn(size, size, dtype=dtype, device=order["device"]) for _ in range(2))
     best = float("inf")
     for _ in range(6):
-        start = time.perf_counter()
+        start = finished(order)
         left @ right
-        best = min(best, time.perf_counter() - start)
-    return 2 * 3072**3 / best
+        best = min(best, finished(order) - start)
+    return 2 * size**3 / best
 
 
 Arm = tuple[Callable[[Batch], object], Callable[[Batch], list[float]], Callable[[], int]]
@@ -139,7 +156,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
 
     identity = order["shape"] == "real:identity"
     training = Training(
-        train_batch_size=PAIRS[order["shape"]],
+        train_batch_size=len(order["batches"][0]),
         num_train_epochs=STEPS + 1,
         dtype=order["dtype"],
         freeze_embeddings=identity,
@@ -153,7 +170,9 @@ def our_arm(order: dict[str, Any]) -> Arm:
         "O3": LogProbs("shared", head=False),
         "O4": LogProbs("shared", head=True),
     }[order["arm"]]
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if order["dtype"] == "bfloat16" else "no")
+    accelerator = Accelerator(
+        cpu=order["device"] == "cpu", mixed_precision="bf16" if order["dtype"] == "bfloat16" else "no"
+    )
     policy = make_policy(load_model(order["model"]), training, seed=0)
     (segment_attention(policy) if path.rung != "padded" else nullcontext()).__enter__()
     head = Head(policy.get_output_embeddings().weight) if path.head else None
@@ -167,7 +186,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
         return next(train(model, optimizer, examples(batch), training, **options))
 
     def logps(batch: Batch) -> list[float]:
-        layout = lay_out(sequences_of(examples(batch)), share=path.share)
+        layout = lay_out(sequences_of(examples(batch)), share=path.share).to(accelerator.device)
         with torch.no_grad(), accelerator.autocast():
             return sequence_sums(model(layout)[1], layout.owner, 2 * len(batch)).tolist()
 
@@ -189,10 +208,10 @@ def trl_arm(order: dict[str, Any]) -> Arm:
         beta=0.1,
         learning_rate=1e-6,
         weight_decay=0.0,
-        use_cpu=True,
+        use_cpu=order["device"] == "cpu",
         report_to=[],
         bf16=order["dtype"] == "bfloat16",
-        per_device_train_batch_size=PAIRS[order["shape"]],
+        per_device_train_batch_size=len(order["batches"][0]),
         max_length=None,
         **({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]} if identity else {}),
         **({"precompute_ref_log_probs": True, "gradient_checkpointing": False} if best else {}),
@@ -209,8 +228,11 @@ def trl_arm(order: dict[str, Any]) -> Arm:
 
     def inputs(batch: Batch) -> dict[str, Any]:
         found = trainer.data_collator([{k: pair[k] for k in SIDES} for pair in batch])
+        found = {k: v.to(order["device"]) if hasattr(v, "to") else v for k, v in found.items()}
         for side in ("chosen", "rejected") if best else ():
-            found[f"ref_{side}_logps"] = torch.tensor([pair[f"ref_{side}_logps"] for pair in batch])
+            found[f"ref_{side}_logps"] = torch.tensor(
+                [pair[f"ref_{side}_logps"] for pair in batch], device=order["device"]
+            )
         return found
 
     def step(batch: Batch) -> None:
@@ -254,7 +276,13 @@ def useful_flops(batch: Batch, config: dict[str, Any], *, frozen_head: bool) -> 
 
 def measure(shape: str, dtype: str, arms: list[str], model: Path, rounds: int) -> list[dict[str, Any]]:
     """Rows of the table for one shape and arithmetic. Exits where the arms disagree."""
-    order = {"shape": shape, "dtype": dtype, "model": str(model), "threads": len(os.sched_getaffinity(0))}
+    order = {
+        "shape": shape,
+        "dtype": dtype,
+        "model": str(model),
+        "threads": len(os.sched_getaffinity(0)),
+        "device": "cpu",
+    }
     order["batches"] = make_batches(shape, model)
     add_reference(order["batches"], model)
     found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}

@@ -53,12 +53,14 @@ def attend(
     if attention_mask is not None or key.shape[2] != query.shape[2]:
         raise NotOursError(f"{type(module).__name__} attends by a mask or to keys of its own")
     layout.windows[id(module)] = sliding_window
-    if query.device.type == "cuda" and softcap is None and s_aux is None and query.dtype != torch.float32:
-        return _varlen(query, key, value, layout, scaling, sliding_window), None
-    dtype = value.dtype
-    with torch.autocast(query.device.type, enabled=False):
-        if query.device.type == "cpu":  # its bf16 backward is several times slower than fp32
+    device, dtype = query.device.type, value.dtype
+    with torch.autocast(device, enabled=False):
+        if device == "cpu":  # its bf16 backward is several times slower than fp32
             query, key, value = (at_least_fp32(tensor) for tensor in (query, key, value))
+        else:  # under autocast rotary embeddings leave queries and keys in fp32
+            query, key = query.to(dtype), key.to(dtype)
+        if device == "cuda" and dtype in (torch.bfloat16, torch.float16) and softcap is None and s_aux is None:
+            return _varlen(query, key, value, layout, scaling, sliding_window), None
         queries = query.split([s.stop - s.start for s in layout.segments], dim=2)
         keys, values = (_seen(tensor, layout) for tensor in (key, value))
         found = [

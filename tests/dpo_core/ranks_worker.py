@@ -46,13 +46,20 @@ def main(folder: Path, kind: str, stop_after: int) -> None:
             history.append(step.metrics)
             if step.number == stop_after:
                 save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {}, write=main_rank)
-                accelerator.wait_for_everyone()
+                leave(accelerator)
                 return
     sharded = all(isinstance(p, DTensor) for p in policy.parameters())
     save_policy(policy, folder / "model", folder / "out", write=main_rank)
     if main_rank:
         record = {"ranks": accelerator.num_processes, "sharded": sharded, "history": history}
         (folder / "out" / "history.json").write_text(json.dumps(record))
+    leave(accelerator)
+
+
+def leave(accelerator: Accelerator) -> None:
+    """Together: a rank that ends while another still talks to it aborts."""
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
