@@ -72,7 +72,6 @@ def run(folder: Path) -> None:
         tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
         _write_result(folder, history)
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
-    accelerator.end_training()
 
 
 def _follow(

@@ -59,7 +59,8 @@ def attend(
             query, key, value = (at_least_fp32(tensor) for tensor in (query, key, value))
         else:  # under autocast rotary embeddings leave queries and keys in fp32
             query, key = query.to(dtype), key.to(dtype)
-        if device == "cuda" and dtype in (torch.bfloat16, torch.float16) and softcap is None and s_aux is None:
+        one_size = query.shape[-1] == value.shape[-1] <= 256  # what the kernel takes
+        if device == "cuda" and dtype == torch.bfloat16 and one_size and softcap is None and s_aux is None:
             return _varlen(query, key, value, layout, scaling, sliding_window), None
         queries = query.split([s.stop - s.start for s in layout.segments], dim=2)
         keys, values = (_seen(tensor, layout) for tensor in (key, value))
@@ -116,9 +117,9 @@ def _causal(
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.float().masked_fill(~mask, -torch.inf)
+    scores = at_least_fp32(scores).masked_fill(~mask, -torch.inf)
     if sinks is not None:  # one more column a head, whose weight goes nowhere
-        column = sinks.float().reshape(1, -1, 1, 1).expand(scores.shape[0], -1, rows, 1)
+        column = sinks.to(scores.dtype).reshape(1, -1, 1, 1).expand(scores.shape[0], -1, rows, 1)
         scores = torch.cat([scores, column], dim=-1)
     weights = scores.softmax(-1)[..., :columns].to(value.dtype)
     return weights @ value

@@ -24,6 +24,7 @@ SMALL = {
     "tie_word_embeddings": False,
 }
 WINDOW = {"sliding_window": 6}  # shorter than the prompts
+FAR = 50  # a window longer than the trial of `scoring`, 36 tokens, and shorter than what the test scores
 MIXED = {**WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
 EXPERTS = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 GPT2 = {
@@ -55,20 +56,24 @@ MLA = {
     "v_head_dim": 8,
 }
 SSM = {"state_size": 8, "num_heads": 8, "expand": 2, "head_dim": 8, "n_groups": 1, "chunk_size": 8}
+SCALE = {"query_pre_attn_scalar": 5}  # not head_dim, which is what an attention that forgets it would use
+HEAVY = {"compress_rates": {"heavily_compressed_attention": FAR, "compressed_sparse_attention": 4}}
+ALIBI = {"vocab_size": 128, "initializer_range": 0.3}
+TIED = {"tie_word_embeddings": True}
 
 SHARED = {
     "llama": {},
     "mistral": WINDOW,
     "qwen2": {"use_sliding_window": True, "max_window_layers": 1, **MIXED},
-    "qwen3": {},
-    "gemma": {},
-    "gemma2": {**MIXED, "query_pre_attn_scalar": 8},
-    "gemma3_text": {**MIXED, "query_pre_attn_scalar": 8},
-    "phi3": {},
+    "qwen3": {"use_sliding_window": True, "max_window_layers": 1, **MIXED},
+    "gemma": TIED,
+    "gemma2": {**MIXED, **SCALE, **TIED},
+    "gemma3_text": {**MIXED, **SCALE, **TIED},
+    "phi3": WINDOW,
     "olmo2": {},
     "olmo3": MIXED,
-    "granite": {"logits_scaling": 4.0},
-    "cohere": {"logit_scale": 0.25},
+    "granite": {"logits_scaling": 4.0, "attention_multiplier": 0.2, **TIED},
+    "cohere": {"logit_scale": 0.25, **TIED},
     "cohere2": {"logit_scale": 0.25, **MIXED},
     "smollm3": {"no_rope_layers": [1, 0]},
     "glm4": {},
@@ -86,19 +91,32 @@ SHARED = {
     "helium": {},
     "seed_oss": {},
 }
+OWN_HEAD = {
+    "modernbert-decoder": MIXED,  # a dense layer and a norm of its own between the decoder and the output weights
+}
 PADDED = {
+    # attention of their own, outside transformers' registry (or, stablelm, without its keyword arguments)
     "falcon": {"new_decoder_architecture": True, "hidden_dropout": 0.0},
     "stablelm": {"hidden_dropout": 0.0},
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 128, **ALIBI},
+    "bloom": {"n_layer": 2, "n_head": 4, "hidden_size": 32, "hidden_dropout": 0.0, **ALIBI},
+    "gpt_neo": {"num_heads": 4, "num_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 6},
+    # layers that carry a state or a convolution from one text of a row to the next
     "mamba2": SSM,
-    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 128, "vocab_size": 128},
-    "bloom": {"n_layer": 2, "n_head": 4, "hidden_size": 32, "vocab_size": 128, "hidden_dropout": 0.0},
-    # these would be silently wrong: the window (here longer than the trial) reaches their layers by the mask alone
-    "qwen2_moe": {**EXPERTS, "use_sliding_window": True, "max_window_layers": 1, **MIXED, "sliding_window": 70},
-    "phimoe": {**EXPERTS, "sliding_window": 70},
-    "doge": {"sliding_window": 70},
-    "llama4_text": {**EXPERTS, "attention_chunk_size": 70, "intermediate_size_mlp": 64},
-    "gpt_neo": {"num_heads": 4, "num_layers": 2, "attention_types": [[["global"], 2]], "hidden_size": 32},
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    # the mask brings their window, chunk or compressed keys, unseen by us; a trial shorter than these sees none of it
+    "qwen2_moe": {**EXPERTS, "use_sliding_window": True, "max_window_layers": 1, **MIXED, "sliding_window": FAR},
+    "phimoe": {**EXPERTS, "sliding_window": FAR},
+    "doge": {"sliding_window": FAR},
+    "llama4_text": {**EXPERTS, "attention_chunk_size": FAR, "intermediate_size_mlp": 64},
+    "deepseek_v4": {**MLA, **HEAVY, "layer_types": ["heavily_compressed_attention"] * 2},
 }
+EXPECTED = [
+    *((family, "shared", True) for family in SHARED),
+    *((family, "shared", False) for family in OWN_HEAD),
+    *((family, "padded", False) for family in PADDED),
+]
 
 
 def build(family, options):
@@ -120,7 +138,7 @@ def numbers(count, seed):
     return tuple(torch.randint(3, 128, (count,), generator=torch.Generator().manual_seed(seed)).tolist())
 
 
-FIRST, SECOND = numbers(17, 1), numbers(11, 2)
+FIRST, SECOND = numbers(57, 1), numbers(11, 2)
 SEQUENCES = [
     (FIRST, numbers(9, 3)),
     (FIRST, numbers(5, 4)),
@@ -141,18 +159,17 @@ def dpo(first, sums):
     return -torch.nn.functional.logsigmoid(0.1 * (sums[::2] - sums[1::2])).sum()
 
 
-@pytest.mark.parametrize(("family", "rung"), [(f, "shared") for f in SHARED] + [(f, "padded") for f in PADDED])
+@pytest.mark.parametrize(("family", "rung", "head"), EXPECTED)
 @pytest.mark.filterwarnings("ignore")
-def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_used(family, rung):
-    model = build(family, {**SHARED, **PADDED}[family])
+def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_used(family, rung, head):
+    model = build(family, {**SHARED, **OWN_HEAD, **PADDED}[family])
     before, implementation = model(torch.tensor([FIRST])).logits, model.config._attn_implementation
     expected = torch.stack([plain(model, sequence) for sequence in SEQUENCES])
     dpo(0, expected).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
     with scoring(model) as scorer:
-        assert scorer.path.rung == rung, scorer.path.why
-        assert scorer.path.head == (rung == "shared"), scorer.path.why
+        assert (scorer.path.rung, scorer.path.head) == (rung, head), scorer.path.why
         layout = lay_out(SEQUENCES, share=scorer.path.share)
         loss, logps = scorer(layout, dpo)
         loss.backward()
