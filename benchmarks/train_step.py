@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -32,6 +32,7 @@ ARMS = ("T0", "T3", "O1", "O2", "O3", "O4")
 PAIRS = {"200/300/300": 2, "1500/50/50": 1, "3000/200/200": 1, "real:identity": 8, "real:hh-rlhf": 8}  # a step
 SIDES = ("prompt_ids", "chosen_ids", "rejected_ids")
 STEPS = 5
+KEPT = ExitStack()  # an arm's attention stays to the end of its process
 TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}  # of a sequence's log-prob, relative
 Batch = list[dict[str, Any]]
 
@@ -174,7 +175,8 @@ def our_arm(order: dict[str, Any]) -> Arm:
         cpu=order["device"] == "cpu", mixed_precision="bf16" if order["dtype"] == "bfloat16" else "no"
     )
     policy = make_policy(load_model(order["model"]), training, seed=0)
-    (segment_attention(policy) if path.rung != "padded" else nullcontext()).__enter__()
+    if path.rung != "padded":
+        KEPT.enter_context(segment_attention(policy))
     head = Head(policy.get_output_embeddings().weight) if path.head else None
     model, optimizer = accelerator.prepare(Scorer(policy, path, head), make_optimizer(policy, training))
 
@@ -225,6 +227,7 @@ def trl_arm(order: dict[str, Any]) -> Arm:
     trainer.create_optimizer_and_scheduler(num_training_steps=1000)
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     model.train()
+    trainer.current_gradient_accumulation_steps = 1  # what `train()` sets before its first step
 
     def inputs(batch: Batch) -> dict[str, Any]:
         found = trainer.data_collator([{k: pair[k] for k in SIDES} for pair in batch])
