@@ -1,7 +1,8 @@
 """A training step, ours against TRL 1.16: same ids, pairs, optimizer, threads. Writes results/train_step.json.
 
     python benchmarks/train_step.py                                              # the whole table
-    python benchmarks/train_step.py --shape 1500/50/50 --dtype float32 --arms T3 O4 --out /tmp/row.json
+    python benchmarks/train_step.py --shape 1500/50/50 --dtype float32 --arms T3 O4   # these rows anew, others kept
+    python benchmarks/train_step.py --draw                                            # the saved rows as a picture
 
 Arms: T0 TRL as it comes (reference in the loop, gradient checkpointing); T3 TRL at its best (reference precomputed, no
 checkpointing, batches of similar length); O1 ours, padded; O2 packed; O3 packed, prompts shared; O4 and our head. Every
@@ -29,9 +30,11 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "train_step.json"
 LENGTHS = Path(__file__).parent / "lengths.json"  # token counts of real pairs; the ids are drawn by lot
 ARMS = ("T0", "T3", "O1", "O2", "O3", "O4")
-PAIRS = {"200/300/300": 2, "1500/50/50": 1, "3000/200/200": 1, "real:identity": 8, "real:hh-rlhf": 8}  # a step
+PAIRS = {"200/300/300": 2, "1500/50/50": 1, "3000/200/200": 1, "real:identity": 8, "real:hh-rlhf": 4}  # a step
 SIDES = ("prompt_ids", "chosen_ids", "rejected_ids")
 STEPS = 5
+ENOUGH_S = 60  # an arm that has taken two steps and this long takes no more
+PICTURE = ROOT / "docs" / "images" / "train_step.png"
 KEPT = ExitStack()  # an arm's attention stays to the end of its process
 TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}  # of a sequence's log-prob, relative
 Batch = list[dict[str, Any]]
@@ -99,6 +102,8 @@ def run_arm(order: dict[str, Any]) -> dict[str, Any]:
     step(order["batches"][0])
     seconds = []
     for batch in order["batches"][1:]:
+        if len(seconds) >= 2 and sum(seconds) > ENOUGH_S:
+            break
         start = finished(order)
         step(batch)
         seconds.append(finished(order) - start)
@@ -356,12 +361,22 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--rounds", type=int, default=1, help="processes an arm, taking turns")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--draw", action="store_true", help=f"only draw {PICTURE.name} from the saved rows")
     parser.add_argument("--order", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.order:
         result = run_arm(json.loads(options.order.read_text()))
         print(json.dumps(result))
         return
+    if not options.draw:
+        rows = measure_all(options)
+        print(show(rows))
+    if options.out == RESULTS:
+        draw(json.loads(RESULTS.read_text())["rows"])
+
+
+def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every row asked for; each is saved as soon as it is there."""
     from dpo_core.recipe_file import load_recipe
     from tasks.plan import local_model
 
@@ -371,12 +386,56 @@ def main() -> None:
     for shape in options.shape:
         for dtype in options.dtype or (["float32", "bfloat16"] if has_bf16() else ["float32"]):
             rows += measure(shape, dtype, options.arms, model, options.rounds)
-            machine = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
-            versions = {name: version(name) for name in ("torch", "transformers", "accelerate", "trl")}
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            document = {"schema": 1, "machine": machine, "versions": versions, "rows": rows}
-            options.out.write_text(json.dumps(document, indent=1))
-    print(show(rows))
+            save(rows, options.out)
+    return rows
+
+
+def save(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write the rows, and keep those of other arms that the same machine and versions gave."""
+    machine = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    versions = {name: version(name) for name in ("torch", "transformers", "accelerate", "trl")}
+    document = {"schema": 1, "machine": machine, "versions": versions}
+    saved = json.loads(path.read_text()) if path.is_file() else {}
+    if {key: saved.get(key) for key in document} == document:
+        new = {place(row) for row in rows}
+        rows = [row for row in saved["rows"] if place(row) not in new] + rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**document, "rows": sorted(rows, key=place)}, indent=1))
+
+
+def place(row: dict[str, Any]) -> tuple[int, int, int]:
+    """Where a row stands in the table; no two have the same."""
+    return list(PAIRS).index(row["shape"]), list(TOLERANCE).index(row["dtype"]), ARMS.index(row["arm"])
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """Pairs a second of each arm over T3's, and its peak memory through T3's."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    best = {place(row)[:2]: row for row in rows if row["arm"] == "T3"}
+    shapes = [shape for shape in PAIRS if any(row["shape"] == shape for row in best.values())]
+    figure, grid = pyplot.subplots(2, 2, figsize=(11, 6), sharex=True, layout="constrained")
+    quantities = {"pairs_per_second": "pairs a second, over T3", "peak_memory_bytes": "peak memory, through T3"}
+    for across, dtype in enumerate(TOLERANCE):
+        for axis, (key, label) in zip(grid[:, across], quantities.items(), strict=True):
+            for i, arm in enumerate(ARMS):
+                found = {
+                    row["shape"]: row[key] / best[place(row)[:2]][key]
+                    for row in rows
+                    if row["arm"] == arm and row["dtype"] == dtype and place(row)[:2] in best
+                }
+                places = [shapes.index(shape) + (i - 2.5) * 0.14 for shape in found]
+                axis.bar(places, list(found.values()), width=0.13, label=arm, color=f"C{i}")
+            axis.axhline(1, color="grey", linewidth=0.7)
+            axis.set_ylabel(label)
+            axis.set_xticks(range(len(shapes)), shapes, fontsize=8)
+        grid[0, across].set_title(dtype)
+    grid[0, 0].legend(ncols=3, fontsize=8)
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PICTURE, dpi=110)
 
 
 if __name__ == "__main__":
