@@ -6,7 +6,7 @@ that name the line, is `dpo_core.recipe_file`.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -75,6 +75,19 @@ class Training(Section):
         "float32", description="arithmetic of score, train and evaluate; weights stay fp32"
     )
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
+    token_metrics_steps: int = Field(
+        0, ge=0, description="optimizer steps between values of entropy and mean_token_accuracy; 0: none"
+    )
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _no_float16(cls, dtype: object) -> object:
+        if dtype in ("float16", "fp16", "half"):
+            raise ValueError(
+                "float16 is not offered: gradients of a summed log-prob leave its range, and scaling the loss skips "
+                "steps, so that a resumed run would differ; bfloat16 has the range of float32"
+            )
+        return dtype
 
 
 class Evaluation(Section):

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         return {**values, "home": home, "store_url": store if separator else str(Path(store).expanduser().absolute())}
 
     @property
+    def store_outlives_home(self) -> bool:
+        """Whether another machine can see the store: it is S3, or a folder that is not in the home."""
+        return self.store_url.startswith("s3://") or not Path(self.store_url).is_relative_to(self.home)
+
+    @property
     def artifact_root(self) -> str | None:
         """Where MLflow keeps what runs log; None leaves it to a tracking server that has its own place for that."""
         if self.store_url.startswith("s3://"):

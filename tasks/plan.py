@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
-from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, require_weights
+from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text, require_weights
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
 from infra.errors import InfraError
@@ -56,6 +56,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
         read_checks(path)
     model_folder = local_model(checked.model, settings.home)
+    _require_context(checked, model_folder)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
     content = _without_paths(checked, files)
     key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(CODE)])
@@ -103,6 +104,16 @@ def _files(recipe: Recipe) -> list[str]:
                 do="check the path; it is meant from the recipe's folder",
             )
     return named
+
+
+def _require_context(recipe: Recipe, model_folder: Path) -> None:
+    limit = longest_text(model_folder)
+    if limit is not None and recipe.encoding.max_length > limit:
+        raise InputError(
+            f"encoding.max_length is {recipe.encoding.max_length}; the model's context is {limit} tokens",
+            where=str(model_folder / "config.json"),
+            do=f"lower encoding.max_length to {limit}, or take a model with a longer context",
+        )
 
 
 def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:

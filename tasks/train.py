@@ -23,6 +23,7 @@ from tasks.check import Checked
 from tasks.plan import Plan
 from tasks.score import Scored, load_reference
 from tasks.stages import Stage, remembered
+from tasks.uploads import fetch_newest, forget
 
 log = logging.getLogger("dpo.train")
 DEAF_TO_CTRL_C = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
@@ -55,16 +56,20 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         "training": plan.recipe.training.model_dump(exclude={"save_steps"}),
         "seed": plan.recipe.seed,
     }
-    folder = settings.home / "runs" / digest_json(inputs)[:16]
+    name = digest_json(inputs)[:16]
+    folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
 
     def compute() -> dict[str, Any]:
         if plan.force:
             shutil.rmtree(folder, ignore_errors=True)
+            forget(store, checkpoints)
+        fetch_newest(store, checkpoints, folder / "checkpoints")
         _write_order(folder, store, plan, checked, scored)
         _launch(folder, settings)
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         store.put_folder(f"models/{result['weights_sha256']}", folder / "model")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        forget(store, checkpoints)
         return result
 
     result, stage = remembered(store, "train", inputs, compute, code=CODE, force=plan.force)
@@ -101,6 +106,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
             ref_chosen_logps=logp(pair.prompt_ids, pair.chosen_ids),
             ref_rejected_logps=logp(pair.prompt_ids, pair.rejected_ids),
             sft_weight=pair.pair.sft_weight,
+            where=pair.pair.where,
         )
         for pair in encoded_pairs(store, plan, checked.train_key)
     ]

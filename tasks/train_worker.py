@@ -4,12 +4,14 @@ Reads FOLDER/order.json and examples.jsonl; streams metrics to MLflow, shows a p
 goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json.
 """
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,11 @@ from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import Step, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from infra.errors import InfraError
+from infra.settings import load_settings
+from infra.store import open_store
 from infra.tracking import Run, attach_run
 from tasks.progress import progress_bar
+from tasks.uploads import CheckpointUploads
 
 log = logging.getLogger("dpo.train")
 
@@ -48,7 +53,15 @@ def run(folder: Path) -> None:
     optimizer = make_optimizer(policy, training)
     examples = read_examples(folder / "examples.jsonl")
     tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
-    with scoring(policy) as scorer:
+    uploading = _uploads(folder) if accelerator.is_main_process else contextlib.nullcontext()
+
+    def save(number: int, history: list[dict[str, float]]) -> None:
+        state = {"history": history}
+        saved = save_checkpoint(folder / "checkpoints", number, policy, optimizer, state, write=tracker is not None)
+        if uploads is not None and saved is not None:
+            uploads.add(saved)
+
+    with scoring(policy) as scorer, uploading as uploads:
         model, prepared = accelerator.prepare(scorer, optimizer)
         start, history = 0, []
         if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
@@ -66,7 +79,7 @@ def run(folder: Path) -> None:
             start=start,
         )
         total, every = total_steps(len(examples), training), training.save_steps
-        history = _follow(steps, folder, policy, optimizer, tracker, history, total, every)
+        history = _follow(steps, tracker, history, save, total=total, every=every)
     save_policy(policy, Path(order["model_folder"]), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
@@ -74,17 +87,24 @@ def run(folder: Path) -> None:
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
 
 
+def _uploads(folder: Path) -> contextlib.AbstractContextManager[CheckpointUploads | None]:
+    """Checkpoints go to the store too, where it is not on this machine's disk anyway."""
+    settings = load_settings()
+    if not settings.store_outlives_home:
+        return contextlib.nullcontext()
+    return CheckpointUploads(open_store(settings), f"checkpoints/{folder.name}")
+
+
 def _follow(
-    steps: Any,
-    folder: Path,
-    policy: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    steps: Iterator[Step],
     tracker: Run | None,
     history: list[dict[str, float]],
+    save: Callable[[int, list[dict[str, float]]], None],
+    *,
     total: int,
-    save_steps: int,
+    every: int,
 ) -> list[dict[str, float]]:
-    """Drive the generator; the main process (with a tracker) logs, shows and writes."""
+    """Drive the generator; the main process (with a tracker) logs and shows; all save `every` so many steps."""
     started, pairs = time.monotonic(), 0
     tokens = history[-1]["num_tokens"] if history else 0.0
     with progress_bar("train", total=total, unit="step", initial=len(history)) as bar:
@@ -100,11 +120,8 @@ def _follow(
                     log.warning("likelihood_displaced step=%d", step.number)
                 bar.set_postfix_str(_postfix(step, rate), refresh=False)
                 bar.update()
-            if step.number % save_steps == 0 and step.number < step.total:
-                state = {"history": history}
-                save_checkpoint(
-                    folder / "checkpoints", step.number, policy, optimizer, state, write=tracker is not None
-                )
+            if step.number % every == 0 and step.number < step.total:
+                save(step.number, history)
     return history
 
 

@@ -53,6 +53,7 @@ class Pair:
             "sft_weight": self.sft_weight,
             "plain": self.plain,
             "meta": dict(self.meta),
+            "where": self.where,
         }
 
     @classmethod
@@ -66,6 +67,7 @@ class Pair:
             sft_weight=row["sft_weight"],
             plain=row["plain"],
             meta=row["meta"],
+            where=row["where"],
         )
 
 

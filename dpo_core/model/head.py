@@ -61,13 +61,24 @@ def pairs_loss(
     targets: Int[Tensor, " H"],
     lengths: Sequence[int],
     loss: PairsLoss,
-) -> tuple[Float[Tensor, ""], Float[Tensor, " H"]]:
+    *,
+    measure: bool = False,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " H"], Float[Tensor, "2 H"] | None]:
     """The summed loss of a row of pairs, ready for backward, and the log-prob of every target (nats, fp32, detached).
 
-    `lengths`: tokens of each response, chosen and rejected in turn. `loss` must be a sum over pairs.
+    `lengths`: tokens of each response, chosen and rejected in turn. `loss` must be a sum over pairs. With `measure`
+    the `token_metrics` of every target too.
     """
-    total, logps = cast(Any, _PairsLoss).apply(hidden, head.weight, head.bias, head, targets, lengths, loss)
-    return total, logps
+    inputs = (hidden, head.weight, head.bias, head, targets, lengths, loss, measure)
+    total, logps, metrics = cast(Any, _PairsLoss).apply(*inputs)
+    return total, logps, metrics
+
+
+def token_metrics(log_shares: Float[Tensor, "H V"], targets: Int[Tensor, " H"]) -> Float[Tensor, "2 H"]:
+    """Entropy (nats) of each distribution over the vocabulary, and 1 where its target is the likeliest token."""
+    return torch.stack(
+        [torch.special.entr(log_shares.exp()).sum(-1), (log_shares.argmax(-1) == targets).to(log_shares)]
+    )
 
 
 class _PairsLoss(torch.autograd.Function):
@@ -81,7 +92,8 @@ class _PairsLoss(torch.autograd.Function):
         targets: Tensor,
         lengths: Sequence[int],
         loss: PairsLoss,
-    ) -> tuple[Tensor, Tensor]:
+        measure: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         cast = head.to(_arithmetic(hidden))
         inputs = hidden.to(cast.weight.dtype)
         grads = _Grads(
@@ -90,6 +102,7 @@ class _PairsLoss(torch.autograd.Function):
             torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None,
         )
         logps = at_least_fp32(hidden.new_empty(len(targets)))
+        metrics = logps.new_empty(2, len(targets)) if measure else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             for pairs, rows in _tiles(lengths, max(1, TILE // len(weight))):
@@ -99,6 +112,8 @@ class _PairsLoss(torch.autograd.Function):
                 for piece in pieces:
                     kept = _Tile(cast, inputs[piece], targets[piece])
                     logps[piece] = kept.logps
+                    if metrics is not None:
+                        metrics[:, piece] = kept.metrics()
                     kept = kept if len(pieces) == 1 else None
                 value, slope = _slope(loss, pairs.start, logps[rows], lengths[2 * pairs.start : 2 * pairs.stop])
                 total += value
@@ -106,18 +121,18 @@ class _PairsLoss(torch.autograd.Function):
                     tile = kept or _Tile(cast, inputs[piece], targets[piece])
                     tile.backward(slope[piece.start - rows.start : piece.stop - rows.start], grads, piece)
         ctx.grads = grads
-        ctx.mark_non_differentiable(logps)
-        return total, logps
+        ctx.mark_non_differentiable(logps, *([] if metrics is None else [metrics]))
+        return total, logps, metrics
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         grads: _Grads = ctx.grads
         del ctx.grads
         if grad_total.device.type != "cpu" or grad_total.item() != 1.0:
             for tensor in (grads.hidden, grads.weight, grads.bias):
                 if tensor is not None:
                     tensor.mul_(grad_total)
-        return grads.hidden, grads.weight, grads.bias, None, None, None, None
+        return grads.hidden, grads.weight, grads.bias, None, None, None, None, None
 
 
 @dataclass
@@ -136,6 +151,11 @@ class _Tile:
         self._log_shares: Tensor | None = torch.log_softmax(logits, -1)
         self._bend = None if head.softcap is None else 1 - (logits / head.softcap).square()  # d softcap(z) / dz
         self.logps: Tensor = self._log_shares.gather(1, targets[:, None])[:, 0]
+
+    def metrics(self) -> Float[Tensor, "2 H"]:
+        """`token_metrics`; before `backward`."""
+        assert self._log_shares is not None
+        return token_metrics(self._log_shares, self.targets)
 
     def backward(self, slope: Float[Tensor, " H"], grads: _Grads, rows: slice) -> None:
         """Add the gradients that `slope`, d loss / d log-prob, gives; once, for it uses up the log-probs.

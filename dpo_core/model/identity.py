@@ -26,6 +26,22 @@ def require_weights(folder: Path) -> None:
         )
 
 
+def longest_text(folder: Path) -> int | None:
+    """Tokens up to which the model gives a text the same log-prob whatever lies beside it; None: no limit is named.
+
+    Where rotary frequencies follow the longest text of a forward pass (`longrope`), that is the original context.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    config = config.get("text_config") or config
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one a type of layer, or one for all
+    limits = [config.get(name) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    for part in parts:
+        if part.get("rope_type", part.get("type")) == "longrope":
+            limits += [(source.get("original_max_position_embeddings")) for source in (part, config)]
+    return min((int(limit) for limit in limits if limit), default=None)
+
+
 def digest_weights(folder: Path) -> str:
     """SHA-256 of a model's weights: of the one safetensors file, or of the list of shards with theirs."""
     files = sorted(folder.glob("*.safetensors"))

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dpo_core.model.attention import NotOursError, segment_attention
-from dpo_core.model.head import Head, PairsLoss, pairs_loss, sequence_sums, token_logprobs
+from dpo_core.model.head import Head, PairsLoss, pairs_loss, sequence_sums, token_logprobs, token_metrics
 from dpo_core.model.layout import Ids, Layout, at_least_fp32, lay_out
 
 log = logging.getLogger("dpo.model")
@@ -48,17 +48,24 @@ class Scorer(torch.nn.Module):
         self.path = path
         self._scale, self._softcap = (head.scale, head.softcap) if head else (1.0, None)
 
-    def forward(self, layout: Layout, loss: PairsLoss | None = None) -> tuple[Tensor | None, Float[Tensor, " H"]]:
-        """Log-prob of every response token (nats, fp32, detached); with `loss`, its sum over the row's pairs too."""
+    def forward(
+        self, layout: Layout, loss: PairsLoss | None = None, *, measure: bool = False
+    ) -> tuple[Tensor | None, Float[Tensor, " H"], Float[Tensor, "2 H"] | None]:
+        """Log-prob of every response token (nats, fp32, detached).
+
+        With `loss`, its sum over the row's pairs before them; then with `measure`, `token_metrics` after them.
+        """
         if self.path.head:
             hidden = self._hidden(layout)
             if loss is None:
-                return None, token_logprobs(self._head(), hidden, layout.targets)
-            return pairs_loss(self._head(), hidden, layout.targets, layout.lengths, loss)
-        logps = torch.log_softmax(at_least_fp32(self._logits(layout)), -1).gather(1, layout.targets[:, None])[:, 0]
+                return None, token_logprobs(self._head(), hidden, layout.targets), None
+            return pairs_loss(self._head(), hidden, layout.targets, layout.lengths, loss, measure=measure)
+        shares = torch.log_softmax(at_least_fp32(self._logits(layout)), -1)
+        logps = shares.gather(1, layout.targets[:, None])[:, 0]
         if loss is None:
-            return None, logps.detach()
-        return loss(0, sequence_sums(logps, layout.owner, len(layout.lengths))), logps.detach()
+            return None, logps.detach(), None
+        metrics = token_metrics(shares.detach(), layout.targets) if measure else None
+        return loss(0, sequence_sums(logps, layout.owner, len(layout.lengths))), logps.detach(), metrics
 
     def _hidden(self, layout: Layout) -> Float[Tensor, "H D"]:
         decoder = cast(torch.nn.Module, decoder_of(self.model))

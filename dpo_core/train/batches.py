@@ -24,7 +24,7 @@ class Example:
     ref_chosen_logps: float
     ref_rejected_logps: float
     sft_weight: float = 1.0
-    source: str = ""
+    where: str = ""  # file and row, for messages to people
 
 
 def total_steps(examples: int, training: Training) -> int:

@@ -30,14 +30,14 @@ def save_checkpoint(
     state: dict[str, Any],
     *,
     write: bool = True,
-) -> None:
+) -> Path | None:
     """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go.
 
-    Every rank calls this, as shards are gathered from all; one of them has `write`.
+    Every rank calls this, as shards are gathered from all; one of them has `write` and gets the folder.
     """
     tensors = _tensors(policy, optimizer)
     if not write:
-        return
+        return None
     folder, partial = root / f"step-{step:08d}", root / f"step-{step:08d}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -53,6 +53,7 @@ def save_checkpoint(
     _fsync(root)
     for older in sorted(root.glob("step-????????"))[:-KEEP]:
         shutil.rmtree(older, ignore_errors=True)
+    return folder
 
 
 def newest_valid(root: Path) -> Path | None:

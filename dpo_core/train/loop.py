@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
 
 from dpo_core.errors import InputError
 from dpo_core.model.head import PairsLoss, sequence_sums
-from dpo_core.model.layout import lay_out
+from dpo_core.model.layout import Layout, lay_out
 from dpo_core.model.logprobs import Path
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
@@ -33,13 +34,16 @@ PAIR_METRICS = (
     "logratios/rejected",
     "displacement",
 )
+TOKEN_SUMS = ("entropy", "tokens", "hits", "chosen_tokens")
 
 
 @dataclass(frozen=True)
 class Step:
     """One finished optimizer step; `number` counts from 1. Metrics have TRL's names and are means over pairs.
 
-    `displacement`: nats a token by which the chosen answer has become less likely than under the reference.
+    `displacement`: nats a token by which the chosen answer has become less likely than under the reference. Every
+    `training.token_metrics_steps` steps also `entropy` (nats, mean over response tokens) and `mean_token_accuracy`
+    (share of the chosen answers' tokens that are the likeliest).
     """
 
     number: int
@@ -78,18 +82,20 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = [examples[i] for i in indices]
-        sums = _accumulate(model, batch, training, accelerator, path=path, check_reference=number == 1)
+        every = training.token_metrics_steps
+        measure = bool(every) and number % every == 0
+        sums, wild = _accumulate(
+            model, batch, training, accelerator, path=path, check_reference=number == 1, measure=measure
+        )
         norm = whole(accelerator.clip_grad_norm_(parameters, training.max_grad_norm))
-        if not torch.isfinite(norm):
-            ids = ", ".join(example.id[:12] for example in batch)
-            raise InputError(
-                f"step {number}: the gradient is not finite",
-                where=f"pairs {ids}",
-                do="look at these rows; lower training.learning_rate",
-            )
+        if not (torch.isfinite(norm) and torch.isfinite(sums).all()):
+            raise _not_finite(number, gather_object(wild) or [_place(example) for example in batch])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        metrics = dict(zip(PAIR_METRICS, (sums / len(batch)).tolist(), strict=True))
+        metrics = dict(zip(PAIR_METRICS, (sums[: len(PAIR_METRICS)] / len(batch)).tolist(), strict=True))
+        if measure:
+            entropy, tokens, hits, chosen_tokens = sums[len(PAIR_METRICS) :].tolist()
+            metrics |= {"entropy": entropy / tokens, "mean_token_accuracy": hits / chosen_tokens}
         metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": number / per_epoch}
         tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
         yield Step(number, total, len(batch), tokens, metrics)
@@ -111,26 +117,55 @@ def _accumulate(
     *,
     path: Path,
     check_reference: bool,
-) -> Tensor:
-    """Gradients of the whole step from this rank's rows; sums of PAIR_METRICS over all ranks."""
+    measure: bool,
+) -> tuple[Tensor, list[str]]:
+    """Gradients of the whole step from this rank's rows; sums of PAIR_METRICS and TOKEN_SUMS over all ranks.
+
+    With them the places of this rank's pairs whose values are not finite.
+    """
     ranks = accelerator.num_processes
     shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=path.share)
     mine = shares[accelerator.process_index]
     most = max(map(len, shares))
-    sums = torch.zeros(len(PAIR_METRICS), dtype=torch.float64)
+    sums, wild = torch.zeros(len(PAIR_METRICS) + len(TOKEN_SUMS), dtype=torch.float64), []
     for turn in range(most):  # every rank takes as many turns, for the calls that all take part in
         row, idle = (mine[turn], False) if turn < len(mine) else (batch[:1], True)
         weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
         with contextlib.nullcontext() if turn == most - 1 else accelerator.no_sync(model):
             layout = lay_out(sequences_of(row), share=path.share).to(accelerator.device)
-            loss, logps = model(layout, _objective(row, training, weight))
+            loss, logps, metrics = model(layout, _objective(row, training, weight), measure=measure)
             values = _pair_values(row, sequence_sums(logps, layout.owner, 2 * len(row)), training)
             if check_reference:
                 _require_same(row, values, training.dtype)
             accelerator.backward(loss)
-            sums += values.cpu().sum(1) * (not idle)
+            if not idle:
+                sums += torch.cat([values.sum(1), _token_sums(metrics, layout)]).cpu()
+                finite = values.isfinite().all(0).tolist()
+                wild += [_place(example) for example, fine in zip(row, finite, strict=True) if not fine]
     reduced: Tensor = accelerator.reduce(sums.to(accelerator.device, torch.float32) if ranks > 1 else sums, "sum")
-    return reduced.cpu()
+    return reduced.cpu(), wild
+
+
+def _token_sums(metrics: Float[Tensor, "2 H"] | None, layout: Layout) -> Float[Tensor, "4"]:
+    """TOKEN_SUMS of a row."""
+    if metrics is None:
+        return torch.zeros(len(TOKEN_SUMS), dtype=torch.float64, device=layout.owner.device)
+    chosen = (layout.owner % 2 == 0).double()
+    entropy, hits = metrics.double()
+    return torch.stack([entropy.sum(), torch.ones_like(entropy).sum(), (hits * chosen).sum(), chosen.sum()])
+
+
+def _place(example: Example) -> str:
+    return example.where or f"pair {example.id[:12]}"
+
+
+def _not_finite(number: int, places: Sequence[str]) -> InputError:
+    more = f" and {len(places) - 10} more" if len(places) > 10 else ""
+    return InputError(
+        f"step {number}: loss or gradient is not finite",
+        where=", ".join(places[:10]) + more,
+        do="look at these rows; lower training.learning_rate or max_grad_norm. Checkpoints before this step are good",
+    )
 
 
 def _objective(row: Sequence[Example], training: Training, weight: float) -> PairsLoss:

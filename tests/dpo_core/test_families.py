@@ -171,7 +171,7 @@ def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_us
     with scoring(model) as scorer:
         assert (scorer.path.rung, scorer.path.head) == (rung, head), scorer.path.why
         layout = lay_out(SEQUENCES, share=scorer.path.share)
-        loss, logps = scorer(layout, dpo)
+        loss, logps, _ = scorer(layout, dpo)
         loss.backward()
     sums = torch.stack([logps[layout.owner == i].double().sum() for i in range(len(SEQUENCES))])
     assert ((sums - expected).abs() <= 1e-4 + 1e-6 * expected.abs()).all(), (sums - expected).abs().max()

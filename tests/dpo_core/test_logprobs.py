@@ -110,7 +110,7 @@ def test_the_heads_gradients_are_those_of_autograd(softcap, tile, monkeypatch):
         return -torch.nn.functional.logsigmoid(0.3 * (sums[::2] - sums[1::2]) + 0.1 * sums[::2]).sum()
 
     ours = [t.clone().requires_grad_() for t in tensors]
-    total, logps = pairs_loss(Head(ours[1], ours[2], 0.7, softcap), ours[0], targets, lengths, loss)
+    total, logps, _ = pairs_loss(Head(ours[1], ours[2], 0.7, softcap), ours[0], targets, lengths, loss)
     (2 * total).backward()
     theirs = [t.clone().requires_grad_() for t in tensors]
     z = 0.7 * (theirs[0] @ theirs[1].T + theirs[2])
