@@ -18,6 +18,15 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers that belong to a finding: strata, before and after, what was planted and found."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str | int | float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something a person should know about the data: `check` is `family/name`, `says` what it means and what to do."""
 
@@ -28,6 +37,7 @@ class Finding:
     intended: bool = False  # declared as the aim of the run: shown, does not gate
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
+    tables: tuple[Table, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """The finding as the JSON document has it (no rows of the data)."""
