@@ -361,9 +361,11 @@ def show(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def has_bf16() -> bool:
-    """Whether this CPU multiplies in bf16 itself."""
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu("flags").split())
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies faster in bf16 than in fp32: some have the instructions and not the speed."""
+    import torch
+
+    return product_speed(torch.bfloat16, {"device": "cpu"}) > 1.1 * product_speed(torch.float32, {"device": "cpu"})
 
 
 def processor() -> str:
@@ -409,8 +411,9 @@ def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     recipe = load_recipe(ROOT / "examples/identity/retrain.yaml").recipe
     model = local_model(recipe.model, Path(os.environ.get("DPO_HOME", ROOT / ".dpo")).resolve())
     rows: list[dict[str, Any]] = []
+    dtypes = options.dtype or (["float32", "bfloat16"] if bf16_pays() else ["float32"])
     for shape in options.shape:
-        for dtype in options.dtype or (["float32", "bfloat16"] if has_bf16() else ["float32"]):
+        for dtype in dtypes:
             rows += measure(shape, dtype, options.arms, model, options.rounds)
             save(rows, options.out)
     return rows

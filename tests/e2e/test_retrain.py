@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.recipes import tiny_recipe
@@ -151,8 +152,11 @@ def test_a_run_killed_while_training_goes_on_and_ends_in_the_same_weights(
     moves = machine == "another machine"
     root, pattern = (store, "checkpoints/*/step-*/MANIFEST.json") if moves else (first, "runs/*/checkpoints/step-*/*")
     _wait_for(lambda: list(root.glob(pattern)), process)
+    servers = [p for p in psutil.Process(process.pid).children(recursive=True) if "uvicorn" in p.cmdline()]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert servers, "Prefect's temporary server runs while a flow does"
+    assert psutil.wait_procs(servers, timeout=30)[1] == []
 
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "second" if moves else first))
     for name, value in shared.items():
