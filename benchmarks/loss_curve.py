@@ -17,7 +17,7 @@ from typing import Any
 
 from train_step import ROOT, SIDES, Batch, add_reference, cpu, trl_arm
 
-STEPS, PAIRS_A_STEP, HELD_OUT, LONGEST = 50, 4, 100, 320
+STEPS, PAIRS_A_STEP, HELD_OUT, LONGEST = 50, 4, 100, 256
 REAL = ROOT.parent / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "loss_curve.json"
 PICTURE = ROOT / "docs" / "images" / "loss_curve.png"

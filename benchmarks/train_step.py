@@ -324,18 +324,20 @@ def measure(shape: str, dtype: str, arms: list[str], model: Path, rounds: int) -
                 sys.exit(f"{shape} {dtype} {arm}: log p = {ours}, plain transformers {true}: not timed what it should")
     speed = max(run["flops"] for runs in found.values() for run in runs)
     config = json.loads((model / "config.json").read_text())
-    work = median(useful_flops(b, config, frozen_head=shape == "real:identity") for b in order["batches"][1:])
-    tokens = median(sum(len(pair[k]) for pair in b for k in SIDES) for b in order["batches"][1:])
+    common = min(len(run["seconds"]) for runs in found.values() for run in runs)  # arms are compared on the same steps
+    timed = order["batches"][1 : common + 1]
+    work = sum(useful_flops(batch, config, frozen_head=shape == "real:identity") for batch in timed)
+    tokens = sum(len(pair[k]) for batch in timed for pair in batch for k in SIDES)
     rows = []
     for arm in arms:
-        seconds = median(s for run in found[arm] for s in run["seconds"])
+        seconds = sum(median(run["seconds"][i] for run in found[arm]) for i in range(common))
         state = found[arm][0]["state_bytes"]
         rows.append(
             {
                 "shape": shape,
                 "dtype": dtype,
                 "arm": arm,
-                "pairs_per_second": PAIRS[shape] / seconds,
+                "pairs_per_second": PAIRS[shape] * common / seconds,
                 "tokens_per_second": tokens / seconds,
                 "useful_flop_utilisation": work / seconds / speed,
                 "peak_memory_bytes": max(run["peak"] for run in found[arm]) - state,
@@ -355,7 +357,7 @@ def show(rows: list[dict[str, Any]]) -> str:
         peer = best.get((row["shape"], row["dtype"]))
         ratios = [row[k] / peer[k] if peer else float("nan") for k in ("pairs_per_second", "peak_memory_bytes")]
         lines.append(
-            f"| {row['shape']} | {row['dtype']} | {row['arm']} | {row['pairs_per_second']:.2f} | {ratios[0]:.2f} | "
+            f"| {row['shape']} | {row['dtype']} | {row['arm']} | {row['pairs_per_second']:.3g} | {ratios[0]:.2f} | "
             f"{row['useful_flop_utilisation']:.0%} | {row['peak_memory_bytes'] / 2**30:.2f} GiB | {ratios[1]:.0%} |"
         )
     return "\n".join(lines)
