@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -97,15 +98,15 @@ def run_arm(order: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     dtype = getattr(torch, order["dtype"])
     make = trl_arm if order["arm"].startswith("T") else our_arm
-    step, logps, state_bytes = make(order)
-    found = {"logps": logps(order["batches"][0])}
-    step(order["batches"][0])
+    arm = make(order)
+    found = {"logps": arm.logps(order["batches"][0])}
+    arm.step(order["batches"][0])
     seconds = []
     for batch in order["batches"][1:]:
         if len(seconds) >= 2 and sum(seconds) > ENOUGH_S:
             break
         start = finished(order)
-        step(batch)
+        arm.step(batch)
         seconds.append(finished(order) - start)
     cuda = order["device"] == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -113,7 +114,7 @@ def run_arm(order: dict[str, Any]) -> dict[str, Any]:
         **found,
         "seconds": seconds,
         "peak": peak,
-        "state_bytes": state_bytes(),
+        "state_bytes": arm.state_bytes(),
         "flops": product_speed(dtype, order),
     }
 
@@ -141,7 +142,14 @@ def product_speed(dtype: Any, order: dict[str, Any]) -> float:
     return 2 * size**3 / best
 
 
-Arm = tuple[Callable[[Batch], object], Callable[[Batch], list[float]], Callable[[], int]]
+@dataclass(frozen=True)
+class Arm:
+    """One side of the comparison, ready for its first step."""
+
+    step: Callable[..., object]  # of a batch
+    logps: Callable[[Batch], list[float]]  # of every sequence, chosen and rejected in turn
+    state_bytes: Callable[[], int]
+    model: Any
 
 
 def our_arm(order: dict[str, Any]) -> Arm:
@@ -197,7 +205,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
         with torch.no_grad(), accelerator.autocast():
             return sequence_sums(model(layout)[1], layout.owner, 2 * len(batch)).tolist()
 
-    return step, logps, lambda: bytes_of(policy, optimizer)
+    return Arm(step, logps, lambda: bytes_of(policy, optimizer), policy)
 
 
 def trl_arm(order: dict[str, Any]) -> Arm:
@@ -243,18 +251,21 @@ def trl_arm(order: dict[str, Any]) -> Arm:
             )
         return found
 
-    def step(batch: Batch) -> None:
-        trainer.training_step(model, inputs(batch))
+    def step(batch: Batch, rate: float = 1e-6) -> float:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = trainer.training_step(model, inputs(batch))
         trainer.accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        return float(loss)
 
     def logps(batch: Batch) -> list[float]:
         with torch.no_grad(), trainer.accelerator.autocast():
             sides = trainer.compute_ref_log_probs(model, inputs(batch)) if best else ([], [])
         return [float(value) for pair in zip(*sides, strict=True) for value in pair]
 
-    return step, logps, lambda: bytes_of(model, optimizer)
+    return Arm(step, logps, lambda: bytes_of(model, optimizer), model)
 
 
 def bytes_of(model: Any, optimizer: Any) -> int:
@@ -268,18 +279,21 @@ def bytes_of(model: Any, optimizer: Any) -> int:
 
 
 def useful_flops(batch: Batch, config: dict[str, Any], *, frozen_head: bool) -> float:
-    """3 times the forward of every token once, causal attention, head on response tokens (2 times if frozen)."""
+    """3 times the forward of every token once, causal attention, head on response tokens (2 times if frozen).
+
+    Once: what the pairs of a step have in common at the beginning of their texts counts once, for every arm.
+    """
+    from dpo_core.model.layout import lay_out
+
     hidden, layers, heads = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
     head_dim = config.get("head_dim") or hidden // heads
     keys = config["num_key_value_heads"] * head_dim
     per_layer = 2 * hidden * heads * head_dim + 2 * hidden * keys + 3 * hidden * config["intermediate_size"]
-    total = 0.0
-    for pair in batch:
-        p, c, r = (len(pair[k]) for k in SIDES)
-        seen = p * p / 2 + p * (c + r) + (c * c + r * r) / 2
-        total += 3 * (2 * layers * per_layer * (p + c + r) + 4 * layers * heads * head_dim * seen)
-        total += (2 if frozen_head else 3) * 2 * hidden * config["vocab_size"] * (c + r)
-    return total
+    layout = lay_out([(pair["prompt_ids"], pair[side]) for pair in batch for side in SIDES[1:]], share=True)
+    lengths = [(stop - start, sum(b - a for a, b in seen)) for start, stop, seen in layout.segments]
+    seen = sum(own * before + own * own / 2 for own, before in lengths)
+    trunk = 3 * (2 * layers * per_layer * layout.input_ids.shape[1] + 4 * layers * heads * head_dim * seen)
+    return trunk + (2 if frozen_head else 3) * 2 * hidden * config["vocab_size"] * len(layout.targets)
 
 
 def measure(shape: str, dtype: str, arms: list[str], model: Path, rounds: int) -> list[dict[str, Any]]:
@@ -310,18 +324,20 @@ def measure(shape: str, dtype: str, arms: list[str], model: Path, rounds: int) -
                 sys.exit(f"{shape} {dtype} {arm}: log p = {ours}, plain transformers {true}: not timed what it should")
     speed = max(run["flops"] for runs in found.values() for run in runs)
     config = json.loads((model / "config.json").read_text())
-    work = median(useful_flops(b, config, frozen_head=shape == "real:identity") for b in order["batches"][1:])
-    tokens = median(sum(len(pair[k]) for pair in b for k in SIDES) for b in order["batches"][1:])
+    common = min(len(run["seconds"]) for runs in found.values() for run in runs)  # arms are compared on the same steps
+    timed = order["batches"][1 : common + 1]
+    work = sum(useful_flops(batch, config, frozen_head=shape == "real:identity") for batch in timed)
+    tokens = sum(len(pair[k]) for batch in timed for pair in batch for k in SIDES)
     rows = []
     for arm in arms:
-        seconds = median(s for run in found[arm] for s in run["seconds"])
+        seconds = sum(median(run["seconds"][i] for run in found[arm]) for i in range(common))
         state = found[arm][0]["state_bytes"]
         rows.append(
             {
                 "shape": shape,
                 "dtype": dtype,
                 "arm": arm,
-                "pairs_per_second": PAIRS[shape] / seconds,
+                "pairs_per_second": PAIRS[shape] * common / seconds,
                 "tokens_per_second": tokens / seconds,
                 "useful_flop_utilisation": work / seconds / speed,
                 "peak_memory_bytes": max(run["peak"] for run in found[arm]) - state,
@@ -341,16 +357,30 @@ def show(rows: list[dict[str, Any]]) -> str:
         peer = best.get((row["shape"], row["dtype"]))
         ratios = [row[k] / peer[k] if peer else float("nan") for k in ("pairs_per_second", "peak_memory_bytes")]
         lines.append(
-            f"| {row['shape']} | {row['dtype']} | {row['arm']} | {row['pairs_per_second']:.2f} | {ratios[0]:.2f} | "
+            f"| {row['shape']} | {row['dtype']} | {row['arm']} | {row['pairs_per_second']:.3g} | {ratios[0]:.2f} | "
             f"{row['useful_flop_utilisation']:.0%} | {row['peak_memory_bytes'] / 2**30:.2f} GiB | {ratios[1]:.0%} |"
         )
     return "\n".join(lines)
 
 
-def has_bf16() -> bool:
-    """Whether this CPU multiplies in bf16 itself."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies faster in bf16 than in fp32: some have the instructions and not the speed."""
+    import torch
+
+    return product_speed(torch.bfloat16, {"device": "cpu"}) > 1.1 * product_speed(torch.float32, {"device": "cpu"})
+
+
+def processor() -> str:
+    """The CPU by name, and what it has for matrix products: rows of two kinds of machine are never mixed."""
+    flags = sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(cpu("flags").split()))
+    return f"{cpu('model name') or platform.machine()} ({', '.join(flags)})"
+
+
+def cpu(key: str) -> str:
+    """A line of /proc/cpuinfo; empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def main() -> None:
@@ -383,8 +413,9 @@ def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     recipe = load_recipe(ROOT / "examples/identity/retrain.yaml").recipe
     model = local_model(recipe.model, Path(os.environ.get("DPO_HOME", ROOT / ".dpo")).resolve())
     rows: list[dict[str, Any]] = []
+    dtypes = options.dtype or (["float32", "bfloat16"] if bf16_pays() else ["float32"])
     for shape in options.shape:
-        for dtype in options.dtype or (["float32", "bfloat16"] if has_bf16() else ["float32"]):
+        for dtype in dtypes:
             rows += measure(shape, dtype, options.arms, model, options.rounds)
             save(rows, options.out)
     return rows
@@ -392,7 +423,7 @@ def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def save(rows: list[dict[str, Any]], path: Path) -> None:
     """Write the rows, and keep those of other arms that the same machine and versions gave."""
-    machine = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    machine = {"machine": processor(), "cores": len(os.sched_getaffinity(0))}
     versions = {name: version(name) for name in ("torch", "transformers", "accelerate", "trl")}
     document = {"schema": 1, "machine": machine, "versions": versions}
     saved = json.loads(path.read_text()) if path.is_file() else {}
