@@ -17,6 +17,9 @@ from dpo_core.data.readers import ReadPairs, read_pairs
 from dpo_core.data.splits import split_held_out
 from dpo_core.errors import InputError
 from dpo_core.recipe import Encoding, Validation
+from dpo_core.report.compare import Comparison, compare
+from dpo_core.report.document import quality_document, read_report
+from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
 from infra.settings import load_settings
 from infra.store import Store, open_store
@@ -54,11 +57,13 @@ class Checked:
     eval_key: str
     format: str
     stage: Stage
+    compare: dict[str, Any] | None = None  # with an earlier report, where one was named
 
     def to_document(self) -> dict[str, Any]:
         """The document of `dpo check --json`."""
         names = ("verdict", "rows_in", "rows_kept", "rows_quarantined", "report", "findings", "data_sha256", "format")
-        return {"schema": 1, **{name: getattr(self, name) for name in names}}
+        document = {"schema": 1, **{name: getattr(self, name) for name in names}}
+        return document | ({"compare": self.compare} if self.compare else {})
 
 
 class DataCheckFailed(RuntimeError):
@@ -111,16 +116,30 @@ def check(plan: Plan) -> Checked:
 
 
 def check_only(
-    data: str, held_out: str | None, model_folder: Path | None, report_folder: Path, validation: Validation
+    data: str,
+    held_out: str | None,
+    model_folder: Path | None,
+    report_folder: Path,
+    validation: Validation,
+    earlier: Path | None = None,
 ) -> Checked:
-    """The check by itself, nothing remembered: `dpo check`."""
+    """The check by itself, nothing remembered: `dpo check`. `earlier` is a report to compare with."""
+    old = read_report(earlier) if earlier else None  # before anything is written: it may be the same folder
     folder = str(model_folder) if model_folder else None
     examined = examine_files(data, held_out, validation, Encoding(), folder, hold_out=False)
+    name = Path(data).name
+    comparison = compare(old, _document(examined, name), str(earlier)) if old else None
     report_folder.mkdir(parents=True, exist_ok=True)
-    for name, content in _files(examined, Path(data).name).items():
-        (report_folder / name).write_bytes(content)
-    report = str(report_folder / FILES[0])
-    return Checked(**examined.counts, report=report, train_key="", eval_key="", stage=Stage("check", False, 0.0))
+    for file, content in _files(examined, name, comparison).items():
+        (report_folder / file).write_bytes(content)
+    return Checked(
+        **examined.counts,
+        report=str(report_folder / FILES[0]),
+        train_key="",
+        eval_key="",
+        stage=Stage("check", False, 0.0),
+        compare=comparison.to_document() if comparison else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +171,7 @@ def examine_files(
     Without `eval_file` a tenth is held out, or nothing unless `hold_out`.
     """
     from dpo_core.quality.verdict import examine
-    from infra.expectations import validate
+    from infra.expectations import project_folder, validate
 
     reads = [read_pairs(train_file)] + ([read_pairs(eval_file)] if eval_file else [])
     tokenizer = _tokenizer(tokenizer_folder)
@@ -167,11 +186,14 @@ def examine_files(
         train, held_out, validation, (lambda token: str(tokenizer.decode([token]))) if tokenizer else None
     )
     measures = [_quarantined(len(quarantine), rows_in, validation), *examination.measures]
+    settings, name = load_settings(), Path(train_file).name
     outcome = validate(
-        [_flat(pair) for pair in [*train, *held_out]],
+        _columns([*train, *held_out]),
         [(m.check, m.value, m.warn_above, m.fail_above) for m in measures],
-        name=Path(train_file).name,
+        name=name,
         min_rows=validation.min_pairs,
+        folder=project_folder(settings.home, name),
+        data_docs=settings.data_docs,
     )
     pairs = [pair.pair for pair in train], [pair.pair for pair in held_out]
     findings = [*_broken_limits(measures, outcome.by_check, examination.findings), *examination.findings]
@@ -227,16 +249,19 @@ def _split(pairs: list[EncodedPair]) -> tuple[list[EncodedPair], list[EncodedPai
     return [p for p in pairs if id(p.pair) not in ids], [p for p in pairs if id(p.pair) in ids]
 
 
-def _flat(pair: EncodedPair) -> dict[str, object]:
-    """A row as Great Expectations sees it: flat columns only."""
-    row = pair.pair
-    texts = {side: text_of(getattr(row, side)) for side in ("prompt", "chosen", "rejected")}
-    known = bool(pair.chosen_ids)
-    tokens = {
-        side: len(getattr(pair, f"{side}_ids")) if known else len(texts[side].split())
-        for side in ("chosen", "rejected")
+def _columns(pairs: Sequence[EncodedPair]) -> dict[str, list[int]]:
+    """What Great Expectations looks at: numbers, one a pair, and no text."""
+    texts = [[text_of(side) for side in (p.pair.prompt, p.pair.chosen, p.pair.rejected)] for p in pairs]
+    columns = {
+        f"{side}_characters": [len(row[number]) for row in texts]
+        for number, side in enumerate(("prompt", "chosen", "rejected"))
     }
-    return {"id": row.id, **texts, **{f"{side}_tokens": max(count, 1 - known) for side, count in tokens.items()}}
+    columns["answers_differ"] = [int(chosen != rejected) for _, chosen, rejected in texts]
+    if any(pair.chosen_ids for pair in pairs):
+        columns |= {
+            f"{side}_tokens": [len(getattr(p, f"{side}_ids")) for p in pairs] for side in ("chosen", "rejected")
+        }
+    return columns
 
 
 def _quarantined(quarantined: int, rows: int, validation: Validation) -> Measure:
@@ -281,7 +306,13 @@ def _facts(
     """What the page shows beside the findings."""
     from importlib.metadata import version
 
-    flat = [_flat(pair) for pair in train]
+    chosen, rejected = (
+        [
+            len(getattr(pair, f"{side}_ids")) if tokenizer else len(text_of(getattr(pair.pair, side)).split())
+            for pair in train
+        ]
+        for side in ("chosen", "rejected")
+    )
     packages = ("dpo-pipeline", "great-expectations", "scipy", "transformers")
     return {
         **{name: counts[name] for name in ("rows_in", "rows_kept", "rows_quarantined", "data_sha256", "format")},
@@ -292,15 +323,16 @@ def _facts(
         "dropped_columns": dict(reads[0].dropped_columns),
         "tokenizer": "training tokenizer" if tokenizer else "none: words only",
         "encoding": encoding_facts,
-        "lengths": {
-            "unit": "tokens" if tokenizer else "words",
-            **{side: [row[f"{side}_tokens"] for row in flat] for side in ("chosen", "rejected")},
-        },
+        "lengths": length_bins(chosen, rejected, "tokens" if tokenizer else "words"),
         "versions": {name: version(name) for name in packages},
     }
 
 
-def _files(examined: Examined, name: str) -> dict[str, bytes]:
+def _document(examined: Examined, name: str) -> dict[str, Any]:
+    return quality_document(name, examined.counts, examined.measures, examined.by_check, examined.facts)
+
+
+def _files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
     """The report's files by name; half a surrogate pair, which a column's name may hold, is written as an escape."""
     from dpo_core.report.quality import quality_page
 
@@ -311,8 +343,9 @@ def _files(examined: Examined, name: str) -> dict[str, bytes]:
         measures=examined.measures,
         by_check=examined.by_check,
         facts=examined.facts,
+        comparison=comparison,
     )
-    document = {"schema": 1, **examined.counts, "facts": {k: v for k, v in examined.facts.items() if k != "lengths"}}
+    document = _document(examined, name) | ({"compare": comparison.to_document()} if comparison else {})
     quarantine = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in examined.quarantine)
     contents = (page, json.dumps(document, indent=2), quarantine, json.dumps(examined.expectations, indent=2))
     return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(FILES, contents, strict=True)}

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from dpo_core.report.page import number
+from dpo_core.report.lengths import length_bins
+from dpo_core.report.numbers import number
 from dpo_core.report.quality import matters, quality_page
 from dpo_core.report.results import Evidence, Finding, Measure
 from dpo_core.report.retrain import retrain_page
@@ -20,7 +21,7 @@ FACTS = {
     "quarantine_reasons": {"chosen is null": 1},
     "dropped_columns": {},
     "tokenizer": "training tokenizer",
-    "lengths": {"unit": "tokens", "chosen": [3, 9], "rejected": [4, 1]},
+    "lengths": length_bins([3, 9], [4, 1], "tokens"),
     "versions": {"scipy": "1"},
 }
 
@@ -60,7 +61,8 @@ def test_one_feature_takes_one_place_on_the_first_screen():
 @pytest.mark.parametrize("page", ["quality", "retrain"])
 def test_a_page_needs_no_network(page, run):
     text = quality([finding("fail")], [Measure("shortcut/x", 1.0, 0.0, None, "s")]) if page == "quality" else run()
-    assert not re.search(r"""(src|href)\s*=|url\(|@import|<script|<link""", text)
+    assert not re.search(r"""src\s*=|href\s*=\s*"(?!#)|url\(|@import|<script|<link|style\s*=""", text)
+    assert "default-src 'none'" in text
 
 
 def test_rows_of_the_data_cannot_write_html(run):
