@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality.balance import check_balance
 from dpo_core.quality.consistency import check_consistency
 from dpo_core.quality.leakage import check_leakage
-from dpo_core.quality.shortcut import check_shortcuts
+from dpo_core.quality.separation import examine_separation, tables_of
 from dpo_core.quality.structure import check_structure
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
@@ -36,8 +35,7 @@ def examine(
         check_structure(train),
         check_consistency(train, validation),
         check_leakage(train, held_out),
-        check_balance(train, validation),
-        check_shortcuts(train, intended=validation.intended, token_text=token_text),
+        examine_separation(*tables_of(train, validation), validation, token_text),
     )
     return Examination(
         [measure for measures, _ in results for measure in measures],
