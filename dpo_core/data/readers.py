@@ -3,16 +3,13 @@
 Whatever happens, rows = pairs + quarantined.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpo_core.data.chunks import Chunk, RawRow
-from dpo_core.data.digests import digest_json
 from dpo_core.data.formats import BadRow, MissingColumn, dropped_columns, format_of, to_pair
-from dpo_core.data.hub import is_hub_name
 from dpo_core.data.pairs import Pair
 from dpo_core.data.sources import chunks_of, digest_source
 from dpo_core.errors import InputError
@@ -93,18 +90,12 @@ class RowStream:
         self.sha256 = ""
 
     def __iter__(self) -> Iterator[Pair | Quarantined]:
-        content = hashlib.sha256()
-        hub = is_hub_name(self.source)
         for chunk in chunks_of(self.source):
             rows, tally = read_chunk(chunk, self.tally.first_good)
             self.tally.add(tally)
             yield from rows
-            if hub:
-                content.update(
-                    "".join(row.id if isinstance(row, Pair) else digest_json(row.row) for row in rows).encode()
-                )
         self.tally.require_pairs(self.source)
-        self.sha256 = content.hexdigest() if hub else digest_source(self.source)
+        self.sha256 = digest_source(self.source)
 
 
 def stream_rows(source: str | Path) -> RowStream:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dpo_core.data.arrow_files import arrow_chunks, parquet_chunks
 from dpo_core.data.chunks import Chunk
 from dpo_core.data.digests import digest_file, digest_json
-from dpo_core.data.hub import hub_chunks, is_hub_name
+from dpo_core.data.hub import hub_chunks, hub_revision, is_hub_name
 from dpo_core.data.text_files import text_chunks
 from dpo_core.errors import InputError
 
@@ -35,7 +35,9 @@ def chunks_of(source: str) -> Iterator[Chunk]:
 
 
 def digest_source(source: str) -> str:
-    """SHA-256 of the bytes of a source's files (of a single file: the file's own)."""
+    """SHA-256 of the bytes of a source's files (of a single file: the file's own); of the hub's: its commit."""
+    if is_hub_name(source):
+        return hub_revision(source)
     files = files_of(source)
     if len(files) == 1:
         return digest_file(files[0])
