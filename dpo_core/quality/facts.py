@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality import comparisons, language, leakage, near_duplicates, people, traces
+from dpo_core.quality import comparisons, language, leakage, near_duplicates, people, profile, topics, traces
 from dpo_core.quality.prompt_index import PromptIndex
 from dpo_core.quality.texts import Chunk
 
-SOURCES = (traces, comparisons, near_duplicates, language, people)
+SOURCES = (traces, comparisons, near_duplicates, language, people, profile, topics)
 BLOCK = 250  # pairs whose words are looked at together: what then stays in the processor's cache
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.texts import Chunk, Hashes, Texts, table_of, word_hashes
+from dpo_core.quality.texts import Chunk, Hashes, Ints, Texts, table_of, word_hashes
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)
 UNKNOWN = 0
@@ -99,15 +99,28 @@ def languages(texts: Texts) -> NDArray[np.uint8]:
     return np.where(clear, np.where(found == UNKNOWN, spoken, found), UNKNOWN).astype(np.uint8)
 
 
+def is_function_word(hashes: Hashes) -> NDArray[np.bool_]:
+    """Whether a word (by its hash) is a function word of some language."""
+    known = np.zeros(len(hashes), dtype=np.bool_)
+    known[_function_words(hashes)[0]] = True
+    return known
+
+
+def _function_words(hashes: Hashes) -> tuple[Ints, Ints]:
+    """Which of the words are function words, and their rows in the lexicon."""
+    lexicon = _lexicon()
+    maybe = np.flatnonzero(lexicon.maybe[hashes & np.uint64(0xFFFF)])
+    row = np.minimum(np.searchsorted(lexicon.hashes, hashes[maybe]), len(lexicon.hashes) - 1)
+    same = lexicon.hashes[row] == hashes[maybe]
+    return maybe[same], row[same]
+
+
 def _by_function_words(texts: Texts) -> NDArray[np.uint8]:
-    words, lexicon = texts.words, _lexicon()
-    maybe = np.flatnonzero(lexicon.maybe[words.hashes & np.uint64(0xFFFF)])
-    hashes = words.hashes[maybe]
-    row = np.minimum(np.searchsorted(lexicon.hashes, hashes), len(lexicon.hashes) - 1)
-    known = lexicon.hashes[row] == hashes
-    owner, row = words.owners[maybe[known]], row[known]
+    words = texts.words
+    word, row = _function_words(words.hashes)
+    owner = words.owners[word]
     scores = np.stack(
-        [np.bincount(owner, weights=weights[row], minlength=len(texts)) for weights in lexicon.weights.T], axis=1
+        [np.bincount(owner, weights=weights[row], minlength=len(texts)) for weights in _lexicon().weights.T], axis=1
     )
     best = scores.argmax(axis=1)
     ordered = np.partition(scores, -2, axis=1)

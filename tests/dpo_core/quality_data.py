@@ -39,3 +39,11 @@ def table_of_pairs(pairs: Sequence[EncodedPair], **more: NDArray) -> PairTable:
     """A table of pairs in memory, with the columns of dpo_core.quality.facts and those of `more`."""
     kept = list(pairs)
     return PairTable(len(kept), {**columns(kept), **more}, lambda rows: [kept[row].pair for row in rows])
+
+
+def measured(results):
+    return {measure.check: measure.value for measure in results[0]}
+
+
+def severities(results):
+    return {finding.check: finding.severity for finding in results[1]}
