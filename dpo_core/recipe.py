@@ -42,6 +42,17 @@ class Validation(Section):
     max_duplicates: Fraction = Field(0.05, description="largest share of rows that repeat an earlier row")
     length_warn: Fraction = Field(0.60, description="share of pairs the longer (or shorter) side wins: warn")
     length_fail: Fraction = Field(0.70, description="the same: fail")
+    max_identical: Fraction = Field(
+        0.001, description="largest share of pairs with equal or empty answers: above, fail"
+    )
+    max_near_duplicates: Fraction = Field(0.05, description="largest share of rows that nearly repeat another: warn")
+    max_flipped: Fraction = Field(0.01, description="largest share of rows that scores, or cycles, contradict: warn")
+    benchmarks: dict[str, str] = Field(
+        {}, description="name: file of prompts (JSON lines or text) not to be trained on"
+    )
+    max_benchmark_overlap: Fraction = Field(0.0, description="largest share of pairs with a benchmark's prompt: warn")
+    max_personal: Fraction = Field(0.01, description="largest share of pairs with personal data (e-mail, phone): warn")
+    max_drift: float = Field(0.25, gt=0, description="largest shift since the last accepted data set, as PSI: warn")
 
 
 class Lora(Section):

@@ -13,7 +13,7 @@ from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 
 PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text")
-PATH_TABLES = ("evaluation.behaviour", "evaluation.retention")
+PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dpo_core.data.pairs import EncodedPair, Pair
 from dpo_core.data.readers import Quarantined
 from dpo_core.data.spool import Part
 from dpo_core.quality.grams import Grams, grams
+from dpo_core.quality.prompt_index import PromptIndex
 from dpo_core.quality.table import Columns, joined
 from dpo_core.quality.verdict import columns
 from dpo_core.recipe import Encoding, Validation
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a process must know to describe rows. `bound`: prompts with a digest up to it are in the sample."""
+    """What a process must know to describe rows.
+
+    `bound`: prompts with a digest up to it are in the sample. `indexes`: prompts that none may share.
+    """
 
     validation: Validation
     encoding: Encoding
     tokenizer: str | None  # folder
     bound: int
+    indexes: Sequence[PromptIndex]
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
     encoded, refused, encoding = _encoded(pairs, wanted)
     bad = {id(pair) for pair, _ in refused}
     kept = np.array([id(pair) not in bad for pair in pairs], dtype=np.bool_)
-    found = columns(encoded, wanted.validation)
+    found = columns(encoded, wanted.validation, wanted.indexes)
     sampled = np.zeros(len(pairs), dtype=np.bool_)
     sampled[kept] = train[kept] & (found["prompt"] <= wanted.bound)
     return DescribedChunk(

@@ -4,7 +4,7 @@ Two passes over the rows, in worker processes where there are many; between them
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.digests import digest_lines
-from dpo_core.data.pairs import Pair
+from dpo_core.data.pairs import Message, Pair
 from dpo_core.data.splits import held_out_places
 from dpo_core.data.spool import Spool
 from dpo_core.errors import InputError
+from dpo_core.quality.prompt_index import PromptIndex
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.verdict import Facts, examine_facts, indexes_of
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
@@ -73,7 +75,8 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
     held_out = _held_out(data, request)
     prompts = data.prompts[~held_out]
     bound = int(prompts[sample_rows(prompts)].max(initial=0))
-    wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound)
+    indexes = indexes_of(_prompts(data.spool, held_out), request.validation)
+    wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound, indexes)
     described = describe_rows(data, ~held_out, wanted, workers=workers)
     quarantine.add(described.refused)
     train, kept_out = (np.flatnonzero(described.kept & side) for side in (~held_out, held_out))
@@ -81,7 +84,15 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
         raise InputError(
             "no row is left to train on", where=request.train, do=f"see the reasons, the first: {_first(quarantine)}"
         )
-    return _judged(request, data, described, train, kept_out, quarantine, settings)
+    return _judged(request, data, described, train, kept_out, quarantine, indexes, settings)
+
+
+def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
+    """The prompts of some rows, a part in memory at a time."""
+    for part in spool.parts():
+        mine = rows[part.first : part.first + part.rows]
+        if mine.any():
+            yield from (pair.prompt for pair, wanted in zip(part.pairs(), mine, strict=True) if wanted)
 
 
 def _held_out(data: Normalised, request: Request) -> Bools:
@@ -97,9 +108,9 @@ def _judged(
     train: Ints,
     held_out: Ints,
     quarantine: Quarantine,
+    indexes: Sequence[PromptIndex],
     settings: Settings,
 ) -> Examined:
-    from dpo_core.quality.verdict import Facts, examine_facts
     from infra.expectations import project_folder, validate
 
     validation, name = request.validation, Path(request.train).name
@@ -110,6 +121,7 @@ def _judged(
         table,
         described.grams,
         np.flatnonzero(described.sampled[train]),
+        indexes,
         described.encoding,
         own_split=request.held_out is None,
     )

@@ -94,6 +94,7 @@ def local_model(model: str, home: Path) -> Path:
 
 def _files(recipe: Recipe) -> list[str]:
     paths = [recipe.data.train, recipe.data.eval, recipe.evaluation.neutral_text]
+    paths += recipe.validation.benchmarks.values()
     paths += [*recipe.evaluation.behaviour.values(), *recipe.evaluation.retention.values()]
     named = [path for path in paths if path is not None]
     for path in named:
