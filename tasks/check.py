@@ -21,9 +21,9 @@ from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
-from infra.settings import load_settings
+from infra.settings import load_settings, without_secrets
 from infra.store import Store, open_store
-from infra.tracking import attach_run
+from tasks.announce import announce
 from tasks.plan import Plan
 from tasks.stages import Stage, remembered
 
@@ -38,6 +38,7 @@ CODE = (
     "dpo_core/report",
     "dpo_core/model/encode.py",
     "infra/expectations.py",
+    "infra/pair_expectations.py",
 )
 FILES = ("quality.html", "quality.json", "quarantine.jsonl", "expectations.json")
 
@@ -105,8 +106,7 @@ def check(plan: Plan) -> Checked:
         if not stage.cached or not (folder / name).is_file():
             store.get_file(f"{reports_key}/{name}", folder / name)
     checked = Checked(**output, report=str(folder / FILES[0]), stage=stage)
-    if not stage.cached:
-        attach_run(plan.run_id).artifact(folder, "reports")
+    announce(plan, checked, reports_key, without_secrets(settings.store_url))
     log.info(
         "data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined
     )
