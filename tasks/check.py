@@ -14,9 +14,9 @@ from dpo_core.data.digests import digest_json
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
-from infra.settings import load_settings
+from infra.settings import load_settings, without_secrets
 from infra.store import Store, open_store
-from infra.tracking import attach_run
+from tasks.announce import announce
 from tasks.examine import Examined, Request, examine_request
 from tasks.plan import Plan
 from tasks.scratch import scratch_folder
@@ -33,6 +33,7 @@ CODE = (
     "dpo_core/report",
     "dpo_core/model/encode.py",
     "infra/expectations.py",
+    "infra/pair_expectations.py",
 )
 QUARANTINE = "quarantine.jsonl"
 FILES = ("quality.html", "quality.json", QUARANTINE, "expectations.json")
@@ -102,8 +103,7 @@ def check(plan: Plan) -> Checked:
         if not stage.cached or not (folder / name).is_file():
             store.get_file(f"{reports_key}/{name}", folder / name)
     checked = Checked(**output, report=str(folder / FILES[0]), stage=stage)
-    if not stage.cached:
-        attach_run(plan.run_id).artifact(folder, "reports")
+    announce(plan, checked, reports_key, without_secrets(settings.store_url))
     log.info(
         "data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined
     )

@@ -15,6 +15,8 @@ LABELS = {
     "p_family": "p (whole family)",
     "p": "p",
     "longer_wins": "longer wins",
+    "more_wins": "the side with more wins",
+    "z_adjusted": "z given length",
     "share_needed": "share needed",
 }
 SHARES = {

@@ -12,6 +12,11 @@ from dpo_core.report.results import Table
 
 SHOWN = 60  # rows of a table; the JSON document has them all
 DRAWN = 24  # rows of a chart
+PAIRS = (
+    (("chosen", "rejected"), sides),
+    (("only in chosen", "only in rejected"), sides),
+    (("before", "after"), changes),
+)
 CHANCE = ("accuracy", "purity", "wins")  # shares that are a half where nothing is going on
 
 
@@ -47,7 +52,7 @@ def _chart(table: Table) -> Markup:
     header = [name.lower() for name in table.header]
     if {"low", "high"} <= set(header) and header.index("low") > 1:
         return _intervals(table, header)
-    for pair, draw in ((("chosen", "rejected"), sides), (("before", "after"), changes)):
+    for pair, draw in PAIRS:
         if set(pair) <= set(header):
             at = [header.index(name) for name in pair]
             drawn = [
