@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench clean
+.PHONY: help demo demo-seeds test check bench bench-data clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: .venv/.dev ## format, lint, types, who imports whom
 
 bench: .venv/.test ## time a training step against TRL's, into benchmarks/results/
 	$(BIN)/python benchmarks/train_step.py
+
+bench-data: .venv/.runtime ## time the data check on up to a million pairs, into benchmarks/results/
+	$(BIN)/python benchmarks/check_data.py
 
 clean: ## remove the environment, every run, every cache
 	rm -rf .venv .dpo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

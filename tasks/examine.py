@@ -97,7 +97,7 @@ def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
 
 def _held_out(data: Normalised, request: Request) -> Bools:
     if request.held_out is not None:
-        return data.origins == 1
+        return np.asarray(data.origins == 1)
     return held_out_places(data.places) if request.split else np.zeros(len(data.spool), dtype=np.bool_)
 
 

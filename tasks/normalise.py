@@ -16,8 +16,8 @@ from dpo_core.data.readers import Quarantined, Tally, read_chunk
 from dpo_core.data.sources import chunks_of, digest_source
 from dpo_core.data.splits import place_of
 from dpo_core.data.spool import Spool, SpoolWriter, lines_of
-from dpo_core.quality.evidence import redact
 from dpo_core.quality.prompts import digest, prompt_key
+from dpo_core.quality.redaction import redact
 from tasks.workers import in_order
 
 
