@@ -20,7 +20,10 @@ class Section(BaseModel):
 class Data(Section):
     """Where the pairs come from. Paths are relative to the recipe's folder."""
 
-    train: str = Field(description="pairs to train on: a .jsonl, .jsonl.gz or .parquet file")
+    train: str = Field(
+        description="pairs to train on: a file (JSON lines or array, plain, .gz or .zst; Parquet; Arrow), a folder or "
+        "pattern of files, s3:// of any of these, or a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT]"
+    )
     eval: str | None = Field(None, description="held-out pairs; unset: a stable tenth of train, by prompt")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 
@@ -145,7 +146,8 @@ def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Relative paths are meant from the recipe's folder; `./x` and `../x` models too."""
 
     def absolute(text: str) -> str:
-        return text if "://" in text else str((folder / text).resolve())
+        named = "://" in text or (is_hub_name(text) and not (folder / text).exists())
+        return text if named else str((folder / text).resolve())
 
     values = recipe.model_dump()
     for key in PATH_KEYS:

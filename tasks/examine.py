@@ -27,6 +27,7 @@ from dpo_core.report.results import Finding, Measure
 from infra.settings import Settings
 from tasks.describe import Described, Wanted, describe_rows, tokenizer_of
 from tasks.normalise import Normalised, Quarantine, normalise_sources
+from tasks.sources import local_source
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -69,7 +70,8 @@ class Examined:
 def examine_request(request: Request, folder: Path, settings: Settings) -> Examined:
     """Run the check; `folder` is for the rows on their way. Raises InputError for files that cannot be used."""
     quarantine = Quarantine(folder / "quarantine.jsonl")
-    names = [name for name in (request.train, request.held_out) if name is not None]
+    named = [name for name in (request.train, request.held_out) if name is not None]
+    names = [local_source(name, settings.home) for name in named]
     workers = settings.num_threads
     data = normalise_sources(names, folder, quarantine, workers=workers)
     held_out = _held_out(data, request)
