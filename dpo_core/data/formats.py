@@ -249,7 +249,7 @@ def _require_comparison(sides: Sides) -> None:
 def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, object]]:
     """Without white space at the ends and differences of Unicode that cannot be seen."""
     texts = (m["content"].strip() for m in messages)
-    same = (text if text.isascii() else unicodedata.normalize("NFKC", text) for text in texts)
+    same = (text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text) for text in texts)
     return [(m["role"], text, m.get("tool_calls")) for m, text in zip(messages, same, strict=True)]
 
 
