@@ -105,8 +105,8 @@ def test_each_trace_is_found_in_its_own_check_and_in_no_other(check, pair):
         "if a < b and b > c: x[0]",
         "The Assistant: a play in two acts",
         "tab\there\r\n",
-        "\u00ab tr\u00e8s \u00bb\u2026 na\u00efve, pass\u00e9\u2026 oubli\u00e9\u2026 tomb\u00e9\u2026 fini\u00e9\u00bb",
-        "\u00ab\u0421\u0421\u0421\u0420\u00bb, \u00ab\u0420\u0421\u00bb, \u00ab\u041c\u0421\u00bb, \u00ab\u0422\u0420\u00bb",
+        "\u00ab tr\u00e8s \u00bb\u2026 na\u00efve, " + "pass\u00e9\u2026 oubli\u00e9\u00bb " * 4,
+        "\u00ab\u0421\u0421\u0421\u0420\u00bb, \u00ab\u0420\u0421\u00bb " * 4,
     ],
 )
 def test_what_belongs_in_a_text_is_no_trace(text):
