@@ -164,7 +164,7 @@ def _in_part(asked: _Asked, index: PromptIndex) -> Ints:
     """The prompt with the longest unbroken match of words, if that covers enough of it."""
     ngrams, owners = asked.ngrams
     mine, theirs = index.ngrams.meet(ngrams)
-    row, prompt = owners[mine], index.ngrams.whose[theirs]
+    row, prompt = owners[mine], index.ngrams.whose[theirs].astype(np.int64)
     diagonal = index.ngrams.place[theirs] - mine  # constant while both texts go on together
     order = np.lexsort((mine, diagonal, prompt, row))
     mine, row, prompt, diagonal = mine[order], row[order], prompt[order], diagonal[order]
