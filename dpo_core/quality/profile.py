@@ -10,7 +10,7 @@ from dpo_core.quality.comparisons import digests
 from dpo_core.quality.language import LANGUAGES
 from dpo_core.quality.redaction import redact
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.texts import SIDES, Chunk, mix
+from dpo_core.quality.texts import SIDES, Chunk, Hashes, mix
 from dpo_core.quality.topics import Topics, find_topics, topic_of
 
 SCHEMA = 1
@@ -42,7 +42,7 @@ def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
         **{f"profile_words_{side}": words[:, number].copy() for number, side in enumerate(SIDES)},
         "profile_formats_chosen": chosen,
         "profile_formats_rejected": rejected,
-        "profile_source": digests(pair.pair.source.encode("utf-8", "surrogatepass") for pair in chunk.pairs),
+        "profile_source": _source_digests([pair.pair.source for pair in chunk.pairs]),
     }
 
 
@@ -74,6 +74,12 @@ def distributions(table: PairTable, topics: Topics) -> dict[str, Counts]:
         where = ((chosen >> number) & 1) + 2 * ((rejected >> number) & 1)
         found[f"format {name}"] = _named(where, ("neither", "only chosen", "only rejected", "both"))
     return found
+
+
+def _source_digests(sources: list[str]) -> Hashes:
+    names = list(dict.fromkeys(sources))
+    digest = dict(zip(names, digests(name.encode("utf-8", "surrogatepass") for name in names), strict=True))
+    return np.array([digest[source] for source in sources], dtype=np.uint64)
 
 
 def _formats(text: str) -> int:

@@ -1,8 +1,13 @@
 """Rows that compare nothing, and traces of templates and broken exports, on pairs small enough to count by eye."""
 
+import math
+
 import pytest
 
 from dpo_core.data.pairs import EncodedPair, Pair
+from dpo_core.quality.consistency import check_consistency
+from dpo_core.quality.language_balance import check_language
+from dpo_core.quality.people import check_people
 from dpo_core.quality.structure import check_structure
 from dpo_core.quality.traces import shared_share
 from dpo_core.recipe import Validation
@@ -138,3 +143,16 @@ def test_shared_share_counts_beginning_and_end_once():
     assert shared_share("x" * 60 + "1" + "y" * 59, "x" * 60 + "2" + "y" * 59) == pytest.approx(119 / 120)
     assert shared_share("a" * 119, "a" * 120) == pytest.approx(119 / 120)
     assert shared_share("short", "short") == 0
+
+
+def test_an_empty_table_measures_nothing_that_could_pass():
+    table = table_of_pairs([])
+    results = [
+        check_structure(table, Validation()),
+        check_consistency(table, Validation()),
+        check_language(table),
+        check_people(table, Validation()),
+    ]
+    values = [measure.value for measures, _ in results for measure in measures]
+    assert len(values) > 15
+    assert all(math.isnan(value) for value in values)
