@@ -34,7 +34,7 @@ def read_prompts(path: str) -> list[tuple[Message, ...]]:
 def _prompt_of(line: str, where: str) -> tuple[Message, ...]:
     try:
         prompt: Any = json.loads(line)["prompt"]
-        messages = _user(prompt) if isinstance(prompt, str) else tuple({**message} for message in prompt)
+        messages: tuple[Any, ...] = _user(prompt) if isinstance(prompt, str) else tuple(prompt)
         if any(message["role"] == "user" and message["content"].strip() for message in messages):
             return messages
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,7 +1,7 @@
 """Which language a text is in, by script and function words, and whether that gives a side away.
 
 A small detector of our own: Unicode scripts tell Chinese, Japanese, Korean, Thai, Greek, Hebrew and Hindi; the most
-frequent words tell apart what shares a script. Of a few words, names or code it says `unknown`, on purpose.
+frequent words tell apart what shares a script. Of a few words or names it says `unknown`, on purpose.
 """
 
 from functools import lru_cache

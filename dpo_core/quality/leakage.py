@@ -67,8 +67,8 @@ def _held_out(table: PairTable, index: PromptIndex, own_split: bool) -> Results:
             f"{pairs} of {total} held-out pairs have {what}: their evaluation would flatter the model. "
             "Remove them from one of the two files."
         )
-        limits = (0.0, None) if own_split and kind != EXACT else (None, 0.0)
-        measure = Measure(check, float(pairs), *limits, says)
+        warn_above, fail_above = (0.0, None) if own_split and kind != EXACT else (None, 0.0)
+        measure = Measure(check, float(pairs), warn_above, fail_above, says)
         measures.append(measure)
         if pairs:
             counts: Statistics = {

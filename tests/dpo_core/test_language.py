@@ -49,7 +49,7 @@ def test_every_language_of_the_list_is_recognised():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Paris", "42", "for i in range(10): x[i] = y", "w1 w2 w3 w4", "Berlin Hamburg Bremen"]
+    "text", ["", "Paris", "42", "x = foo(bar)\nreturn baz", "w1 w2 w3 w4", "Berlin Hamburg Bremen"]
 )
 def test_what_no_language_can_be_told_from_is_unknown(text):
     assert found(text) == ["unknown"]

@@ -98,7 +98,9 @@ def test_each_trace_is_found_in_its_own_check_and_in_no_other(check, pair):
     assert found == {f"structure/{check}"}
 
 
-@pytest.mark.parametrize("text", ["\u4f60\u597d\u5417", "\u043f\u0440\u0438\u0432\u0435\u0442", "stra\u00dfe"])
+@pytest.mark.parametrize(
+    "text", ["\u4f60\u597d\u5417\u6211\u5f88\u597d", "\u043f\u0440\u0438\u0432\u0435\u0442", "stra\u00dfe"]
+)
 def test_utf8_read_as_latin1_is_found_in_other_scripts_too(text):
     broken = make_pair("p", text.encode().decode("latin-1"), "b")
     assert measured(checked([broken]))["structure/broken_encoding"] == 1
