@@ -20,24 +20,26 @@ def index_benchmarks(files: Mapping[str, str]) -> list[PromptIndex]:
 def read_prompts(path: str) -> list[tuple[Message, ...]]:
     """Prompts of a file: JSON lines with `prompt` (text or messages), or one prompt a line. Raises InputError."""
     try:
-        lines = [line for line in Path(path).read_text("utf-8-sig").splitlines() if line.strip()]
+        text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the prompts cannot be read: {type(error).__name__}", where=path, do=DO) from None
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError("the file has no prompts", where=path, do=DO)
-    if not lines[0].lstrip().startswith("{"):
-        return [_user(line) for line in lines]
-    return [_prompt_of(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+    if not lines[0][1].lstrip().startswith("{"):
+        return [_user(line.strip()) for _, line in lines]
+    return [_prompt_of(line, f"{path}:{number}") for number, line in lines]
 
 
 def _prompt_of(line: str, where: str) -> tuple[Message, ...]:
     try:
         prompt: Any = json.loads(line)["prompt"]
-        return (
-            _user(prompt) if isinstance(prompt, str) else tuple({**message} for message in prompt if message["content"])
-        )
-    except (ValueError, KeyError, TypeError):
-        raise InputError("this line has no prompt", where=where, do=DO) from None
+        messages: tuple[Any, ...] = _user(prompt) if isinstance(prompt, str) else tuple(prompt)
+        if any(message["role"] == "user" and message["content"].strip() for message in messages):
+            return messages
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise InputError("this line has no prompt", where=where, do=DO)
 
 
 def _user(text: str) -> tuple[Message, ...]:

@@ -9,15 +9,18 @@ from dpo_core.quality.texts import Bools, Ints, Texts, table_of
 
 CONTROL, ZERO_WIDTH, BIDI, REPLACEMENT = 1, 2, 4, 8
 JOINER, LEAD, CONTINUATION = 16, 32, 64
-SURE = "\u00c2\u00c3\u00e2"  # of UTF-8 read as Latin-1: accents and curly quotes begin with these
-MANY = 3  # sequences with other leads that make a text suspicious
+SURE = "\u00c2\u00c3"  # UTF-8 accents read as Latin-1 begin with these; curly quotes with \u00e2
+MAYBE = (
+    "\u00c4\u00c5\u00ce\u00cf\u00d0\u00d1"  # of Slavic, Greek and Cyrillic text: also letters before a quote or dots
+)
+MANY = 3  # sequences that are not sure alone
 CLASSES = (
     ("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]", CONTROL),
     ("[\u200b\u2060-\u2064\ufeff\u180e\U000e0000-\U000e007f]", ZERO_WIDTH),
     ("[\u202a-\u202e\u2066-\u2069]", BIDI),
     ("[\ufffd]", REPLACEMENT),
     ("[\u200c\u200d]", JOINER),  # at home in Persian, in Indic scripts and in emoji, not between Latin letters
-    ("[\u00c2-\u00f4\u0420\u0421]", LEAD),
+    ("[\u00c2-\u00f4]", LEAD),
     # what the bytes 80 to BF look like in Latin-1 and in Windows-1252
     (
         "[\u0080-\u009f\u00a1-\u00bf\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018"
@@ -44,15 +47,16 @@ def unreadable(texts: Texts) -> dict[str, Bools]:
 
 
 def _mojibake(texts: Texts, bits: NDArray[np.uint8]) -> Bools:
-    """UTF-8 read as Latin-1 or Windows-1252: one sure sequence, or several of a kind that French text can hold once."""
+    """UTF-8 read as Latin-1 or Windows-1252: one sure sequence, or several that are likely."""
     leads = np.flatnonzero(bits & LEAD)
-    leads = leads[bits[leads + 1] & CONTINUATION != 0]  # a line feed follows every text
-    points = texts.points[leads]
-    sure = np.isin(points, [ord(character) for character in SURE])
-    quote = points == ord("\u00e2")  # three bytes: \u00e2, \u20ac, then one more
-    sure &= ~quote | np.isin(texts.points[leads + 1], (0x20AC, 0x80, 0x81, 0x201A, 0x2020))
-    many = np.bincount(texts.owner(leads), minlength=len(texts)) >= MANY if len(leads) else np.zeros(len(texts), bool)
-    return texts.any_of(leads[sure]) | many
+    leads = leads[bits[leads + 1] & CONTINUATION != 0]  # a line feed follows every text, so there is a next
+    points, after = texts.points[leads], texts.points[leads + 1]
+    quote = (points == ord("\u00e2")) & np.isin(after, [ord(character) for character in "\u20ac\u0080\u201a\u2020"])
+    sure = quote | np.isin(points, [ord(character) for character in SURE])
+    three_bytes = (points >= 0xE0) & (bits[np.minimum(leads + 2, len(bits) - 1)] & CONTINUATION != 0)
+    likely = leads[three_bytes | np.isin(points, [ord(character) for character in MAYBE])]
+    many = np.bincount(texts.owner(likely), minlength=len(texts)) >= MANY
+    return np.asarray(texts.any_of(leads[sure]) | many)
 
 
 def _latin(texts: Texts, places: Ints) -> Bools:

@@ -76,6 +76,8 @@ def contradictions(table: PairTable) -> tuple[Bools, Bools]:
     answers, node = np.unique(np.concatenate([_joined(prompt, loser), _joined(prompt, winner)]), return_inverse=True)
     start, end = node[: len(table)], node[len(table) :]
     graph = sparse.csr_array((np.ones(len(table)), (start, end)), shape=(len(answers), len(answers)))
+    if not len(table):
+        return both, both
     _, component = csgraph.connected_components(graph, directed=True, connection="strong")
     return both, differ & (component[start] == component[end]) & ~both
 

@@ -44,7 +44,7 @@ def check_consistency(table: PairTable, validation: Validation) -> Results:
     return gathered(
         [
             share_of_rows("consistency/duplicates", table, repeats, REPEATED, fail_above=validation.max_duplicates),
-            *_near(table, ~repeats, validation),
+            *_near(table, ~repeats, both, validation),
             share_of_rows(
                 "consistency/both_directions", table, both, BOTH_WAYS, warn_above=0.0, fail_above=BOTH_WAYS_FAIL
             ),
@@ -56,9 +56,9 @@ def check_consistency(table: PairTable, validation: Validation) -> Results:
     )
 
 
-def _near(table: PairTable, fresh: Bools, validation: Validation) -> list[tuple[Measure, list[Finding]]]:
+def _near(table: PairTable, fresh: Bools, both: Bools, validation: Validation) -> list[tuple[Measure, list[Finding]]]:
     """Near copies, straight and flipped, among the rows that are no exact copies."""
-    found = find_near_duplicates(table, fresh)
+    found = find_near_duplicates(table, fresh, both)
     counts: Statistics = {"candidates": found.candidates, "compared": found.checked}
 
     def result(check: str, rows: Ints, share: float, limit: float, says: str) -> tuple[Measure, list[Finding]]:

@@ -15,7 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from dpo_core.quality.profile import SCHEMA, Counts, Profile, distributions
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.tally import Results, Statistics, evidence_at, severity_of
-from dpo_core.quality.topics import topic_of
+from dpo_core.quality.topics import Topics, topic_of
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Evidence, Finding, Measure, Table
 
@@ -38,8 +38,8 @@ def check_drift(table: PairTable, previous: Profile, validation: Validation) -> 
     if previous.get("schema") != SCHEMA:
         says = "the profile of the last accepted data set is of another version: nothing was compared"
         return [], [Finding("drift/profile", "info", says)]
-    centres = np.array(previous["topics"], dtype=np.float32)
-    now = distributions(table, centres)
+    topics = Topics(np.array(previous["topics"], dtype=np.float32), previous["topics_least"])
+    now = distributions(table, topics)
     prompts = len(np.unique(table["comparison_prompt"]))
     independent = min(prompts / max(len(table), 1), previous["prompts"] / max(previous["pairs"], 1))
     shifts = {
@@ -57,7 +57,7 @@ def check_drift(table: PairTable, previous: Profile, validation: Validation) -> 
         measure = Measure(f"drift/{name.replace(' ', '_')}", shift.psi, limit, None, says)
         measures.append(measure)
         if real[name]:
-            evidence = _risen_topic(table, centres, before, after) if name == "topic" else ()
+            evidence = _risen_topic(table, topics, before, after) if name == "topic" else ()
             findings.append(_finding(measure, name, shift, before, after, evidence))
     return measures, findings
 
@@ -112,10 +112,11 @@ def _moved(before: Counts, after: Counts) -> str:
     return ", ".join(f"{name} {old:.1%} to {new:.1%}" for name, old, new in _changes(before, after)[:NAMED])
 
 
-def _risen_topic(table: PairTable, centres: NDArray[np.float32], before: Counts, after: Counts) -> tuple[Evidence, ...]:
+def _risen_topic(table: PairTable, topics: Topics, before: Counts, after: Counts) -> tuple[Evidence, ...]:
     """Rows of the topic that gained most."""
     name = max(_changes(before, after), key=lambda change: change[2] - change[1])[0]
-    return evidence_at(table, np.flatnonzero(topic_of(table["topic_sketch"], centres) == int(name.split()[-1])))
+    number = int(name) if name.isdigit() else len(topics.centres)
+    return evidence_at(table, np.flatnonzero(topic_of(table["topic_sketch"], topics) == number))
 
 
 def _finding(

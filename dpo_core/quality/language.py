@@ -1,7 +1,7 @@
 """Which language a text is in, by script and function words, and whether that gives a side away.
 
 A small detector of our own: Unicode scripts tell Chinese, Japanese, Korean, Thai, Greek, Hebrew and Hindi; the most
-frequent words tell apart what shares a script. It says `unknown` for short answers and for code, on purpose.
+frequent words tell apart what shares a script. Of a few words or names it says `unknown`, on purpose.
 """
 
 from functools import lru_cache
@@ -62,7 +62,7 @@ SCRIPTS = (
 OF_SCRIPT = {HAN: "zh", KANA: "ja", HANGUL: "ko", THAI: "th", GREEK: "el", HEBREW: "he", DEVANAGARI: "hi"}
 SHARE = 0.6  # of a text's words that its main script must have
 LEAST_WORDS = 2  # of a script that one language writes
-LEAST_HITS, LEAST_RATE, LEAD = 1.5, 0.04, 1.5  # function words: weight, share of words, times the second language
+LEAST_HITS, LEAST_RATE, LEAD = 2.0, 0.04, 1.5  # function words: weight, share of words, times the second language
 
 
 class Lexicon(NamedTuple):

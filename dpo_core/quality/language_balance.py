@@ -50,7 +50,8 @@ def _rule(table: PairTable, known: Bools) -> tuple[Measure, list[Finding]]:
         f"{int(max(plus[0], minus[0]))} of them (sign test p = {p:.2g}): a model can learn the language instead of the "
         "answer. Fine if that is the aim; else add pairs in one language."
     )
-    measure = Measure("balance/prompt_language", low if a_rule else 0.0, PURE if a_rule else None, None, says)
+    value = low if a_rule else 0.0 if len(table) else float("nan")
+    measure = Measure("balance/prompt_language", value, PURE if a_rule else None, None, says)
     if not differing:
         return measure, []
     counts: Statistics = {"chosen_only": int(plus[0]), "rejected_only": int(minus[0]), "p": p, "purity_low": low}

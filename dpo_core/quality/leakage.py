@@ -1,7 +1,7 @@
 """Prompts that are trained on must not be held out, nor belong to a benchmark: equal, nearly equal, or in part."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +67,8 @@ def _held_out(table: PairTable, index: PromptIndex, own_split: bool) -> Results:
             f"{pairs} of {total} held-out pairs have {what}: their evaluation would flatter the model. "
             "Remove them from one of the two files."
         )
-        limits = (0.0, None) if own_split and kind != EXACT else (None, 0.0)
-        measure = Measure(check, float(pairs), *limits, says)
+        warn_above, fail_above = (0.0, None) if own_split and kind != EXACT else (None, 0.0)
+        measure = Measure(check, float(pairs), warn_above, fail_above, says)
         measures.append(measure)
         if pairs:
             counts: Statistics = {
@@ -115,9 +115,17 @@ class _Asked:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    @lru_cache(maxsize=2)  # noqa: B019  (lives as long as its chunk)
-    def keys(self, turns: bool) -> tuple[Hashes, Ints]:
-        """Digests for equality and whose they are."""
+    @cached_property
+    def conversations(self) -> tuple[Hashes, Ints]:
+        """Digests of the prompts, and whose they are."""
+        return self._keys(turns=False)
+
+    @cached_property
+    def questions(self) -> tuple[Hashes, Ints]:
+        """Digests of each turn of a user, and whose they are."""
+        return self._keys(turns=True)
+
+    def _keys(self, *, turns: bool) -> tuple[Hashes, Ints]:
         keys = [keys_of(prompt, turns=turns) for prompt in self.prompts]
         owners = np.repeat(np.arange(len(self)), [len(some) for some in keys])
         return digests(key for some in keys for key in some), owners
@@ -133,7 +141,7 @@ def _overlaps(asked: _Asked, index: PromptIndex) -> dict[str, NDArray[np.generic
 
 
 def _equal(asked: _Asked, index: PromptIndex) -> Ints:
-    keys, owners = asked.keys(index.turns)
+    keys, owners = asked.questions if index.turns else asked.conversations
     mine, theirs = index.equal.meet(keys)
     found = np.full(len(asked), NOBODY)
     found[owners[mine]] = index.equal.whose[theirs]
@@ -146,8 +154,8 @@ def _near(asked: _Asked, index: PromptIndex) -> Ints:
     own = ~has(index.boilerplate, shingles)
     sizes = np.bincount(owners[own], minlength=len(asked))
     mine, theirs = index.shingles.meet(shingles)
-    pair, common = np.unique(owners[mine] * len(index) + index.shingles.whose[theirs], return_counts=True)
-    row, prompt = pair // max(len(index), 1), pair % max(len(index), 1)
+    pair, common = np.unique((owners[mine] << 32) | index.shingles.whose[theirs], return_counts=True)
+    row, prompt = pair >> 32, pair & 0xFFFFFFFF
     alike = common / (sizes[row] + index.sizes[prompt] - common)
     return _best(len(asked), row, prompt, alike, alike >= ALIKE)
 
@@ -156,7 +164,7 @@ def _in_part(asked: _Asked, index: PromptIndex) -> Ints:
     """The prompt with the longest unbroken match of words, if that covers enough of it."""
     ngrams, owners = asked.ngrams
     mine, theirs = index.ngrams.meet(ngrams)
-    row, prompt = owners[mine], index.ngrams.whose[theirs]
+    row, prompt = owners[mine], index.ngrams.whose[theirs].astype(np.int64)
     diagonal = index.ngrams.place[theirs] - mine  # constant while both texts go on together
     order = np.lexsort((mine, diagonal, prompt, row))
     mine, row, prompt, diagonal = mine[order], row[order], prompt[order], diagonal[order]

@@ -79,8 +79,8 @@ def bands(answers: Signatures, prompts: Signatures | None = None) -> Signatures:
     return np.where(known[:, None], (key >> np.uint64(32)).astype(np.uint32) | np.uint32(1), np.uint32(0))
 
 
-def find_near_duplicates(table: PairTable, fresh: Bools, *, seed: int = 0) -> NearDuplicates:
-    """Near duplicates among the rows where `fresh` (those that repeat no earlier row exactly)."""
+def find_near_duplicates(table: PairTable, fresh: Bools, contradicted: Bools, *, seed: int = 0) -> NearDuplicates:
+    """Near duplicates among the rows where `fresh` (no exact repeats); flipped ones unless `contradicted` exactly."""
     later, earlier = links(table["near_bands"], fresh)
     candidates = np.unique(later)
     checked = candidates
@@ -91,6 +91,7 @@ def find_near_duplicates(table: PairTable, fresh: Bools, *, seed: int = 0) -> Ne
     alike = _compare(table, later, earlier)
     same = np.unique(later[alike == 1])
     flipped = np.setdiff1d(later[alike == -1], same)
+    flipped = flipped[~contradicted[flipped]]
     scale = len(candidates) / max(len(checked), 1) / max(len(table), 1)
     return NearDuplicates(same, flipped, len(same) * scale, len(flipped) * scale, len(candidates), len(checked))
 

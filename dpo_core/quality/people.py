@@ -54,9 +54,12 @@ def _result(
     check: str, table: PairTable, bad: Bools, says: str, kinds: tuple[str, ...], limit: float
 ) -> tuple[Measure, list[Finding]]:
     measure, findings = share_of_rows(check, table, bad, says, warn_above=limit, around="[")
-    rows = tuple((kind, *(int((table[f"people_{side}"] & BIT[kind] != 0).sum()) for side in SIDES)) for kind in kinds)
-    counts = Table("texts that hold it, by kind and side", ("kind", *SIDES), rows)
+    counts = Table("texts that hold it, by kind and side", ("kind", *SIDES), tuple(_counts(table, k) for k in kinds))
     return measure, [replace(finding, tables=(counts,)) for finding in findings]
+
+
+def _counts(table: PairTable, kind: str) -> tuple[str | int | float, ...]:
+    return kind, *(int((table[f"people_{side}"] & BIT[kind] != 0).sum()) for side in SIDES)
 
 
 def _bits(kinds: tuple[str, ...]) -> int:

@@ -1,7 +1,7 @@
 """A small profile of a data set: what a later one is compared with. It holds counts, never a row."""
 
 from collections import Counter
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from dpo_core.quality.comparisons import digests
 from dpo_core.quality.language import LANGUAGES
 from dpo_core.quality.redaction import redact
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.texts import SIDES, Chunk, mix
-from dpo_core.quality.topics import find_topics, topic_of
+from dpo_core.quality.texts import SIDES, Chunk, Hashes, mix
+from dpo_core.quality.topics import Topics, find_topics, topic_of
 
 SCHEMA = 1
 SOURCES = 50  # named in a profile; the rest are one
@@ -21,7 +21,7 @@ Counts = dict[str, int]
 
 
 class Profile(TypedDict):
-    """JSON of a data set. `distributions`: name -> category -> pairs; `topics`: centres of the prompts' clusters."""
+    """JSON of a data set. `distributions`: name -> category -> pairs; `topics`: see Topics."""
 
     schema: int
     digest: str
@@ -29,6 +29,7 @@ class Profile(TypedDict):
     prompts: int
     distributions: dict[str, Counts]
     topics: list[list[float]]
+    topics_least: float
 
 
 def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
@@ -41,30 +42,31 @@ def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
         **{f"profile_words_{side}": words[:, number].copy() for number, side in enumerate(SIDES)},
         "profile_formats_chosen": chosen,
         "profile_formats_rejected": rejected,
-        "profile_source": digests(pair.pair.source.encode("utf-8", "surrogatepass") for pair in chunk.pairs),
+        "profile_source": _source_digests([pair.pair.source for pair in chunk.pairs]),
     }
 
 
 def profile_of(table: PairTable) -> Profile:
     """The profile of a data set, to be stored once the set is accepted; the same pairs in any order give the same."""
-    centres = find_topics(table["topic_sketch"])
+    topics = find_topics(table["topic_sketch"])
     rows = mix(mix(table["comparison_prompt"]) + mix(table["comparison_chosen"]) * np.uint64(3))
     return {
         "schema": SCHEMA,
         "digest": f"{int(mix(rows + table['comparison_rejected']).sum(dtype=np.uint64)):016x}",
         "pairs": len(table),
         "prompts": len(np.unique(table["comparison_prompt"])),
-        "distributions": distributions(table, centres),
-        "topics": centres.round(4).tolist(),
+        "distributions": distributions(table, topics),
+        "topics": topics.centres.astype(np.float64).round(4).tolist(),
+        "topics_least": round(topics.least, 4),
     }
 
 
-def distributions(table: PairTable, centres: NDArray[np.floating[Any]]) -> dict[str, Counts]:
-    """Every distribution that is watched; topics by the given centres."""
+def distributions(table: PairTable, topics: Topics) -> dict[str, Counts]:
+    """Every distribution that is watched; topics by the given clusters."""
     found = {f"length of {side}": _lengths(table[f"profile_words_{side}"]) for side in SIDES}
     found |= {f"language of {side}": _named(table[f"language_{side}"], LANGUAGES) for side in SIDES}
     found["source"] = _sources(table)
-    found["topic"] = _named(topic_of(table["topic_sketch"], centres), [f"topic {n}" for n in range(len(centres))])
+    found["topic"] = _named(topic_of(table["topic_sketch"], topics), [*map(str, range(len(topics.centres))), "another"])
     longer = np.sign(table["profile_words_chosen"] - table["profile_words_rejected"]) + 1
     found["longer side"] = _named(longer, ("rejected", "equal", "chosen"))
     chosen, rejected = table["profile_formats_chosen"], table["profile_formats_rejected"]
@@ -72,6 +74,12 @@ def distributions(table: PairTable, centres: NDArray[np.floating[Any]]) -> dict[
         where = ((chosen >> number) & 1) + 2 * ((rejected >> number) & 1)
         found[f"format {name}"] = _named(where, ("neither", "only chosen", "only rejected", "both"))
     return found
+
+
+def _source_digests(sources: list[str]) -> Hashes:
+    names = list(dict.fromkeys(sources))
+    digest = dict(zip(names, digests(name.encode("utf-8", "surrogatepass") for name in names), strict=True))
+    return np.array([digest[source] for source in sources], dtype=np.uint64)
 
 
 def _formats(text: str) -> int:

@@ -51,14 +51,14 @@ KEY_LIKE = (  # masked but not counted: too much else looks like it
     r"|(?<![A-Za-z0-9_-])(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9_-]{24,}"
     r"|(?i:\b(?:api[_-]?key|secret|passw(?:or)?d|pwd|token)[\"']?[:=]\s?[\"']?)[^\s\"',;\[\]]{6,}"
 )
-CARD = r"(?<!\d)(?:[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d{2}([ -]?)\d{6}\2\d{5}|[3-6]\d{12,18})(?!\d)"
+CARD = r"(?<!\d)(?:[3-6]\d{3}([ .-]?)\d{4}\1\d{4}\1\d{4}|3[47]\d{2}([ .-]?)\d{6}\2\d{5}|[3-6]\d{12,18})(?!\d)"
 IBAN = r"\b(?=([A-Z]{2}\d{2}(?: ?[A-Za-z0-9]){11,27}))"  # looks ahead only, so every start is tried
 EMAIL = r"[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z][\w-]{1,23}"
 IP = r"(?<![\w.:])(?:(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)"
 PHONE = (
     r"(?<![\w+])\+\d{1,3}[ ./-]?(?:\(\d{1,5}\)[ ./-]?)?\d(?:[ ./-]?\d){5,12}(?!\d)"  # international
-    r"|(?<![\d.,/-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])\d{3}[ .-]\d{4}(?![\d-])"  # North America
-    r"|(?<![\d.,/-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,4}(?![\d,-])"  # trunk prefix 0
+    r"|(?<![\d.,/-])(?<!\d )(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])\d{3}[ .-]\d{4}(?![\d-])"  # North America
+    r"|(?<![\d.,/-])(?<!\d )0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,4}(?![\d-])"  # trunk prefix 0
     r"|(?<![\d.])1[3-9]\d{9}(?!\d)"  # Chinese mobile
 )
 Spans = Iterator[tuple[int, int]]
@@ -103,8 +103,10 @@ def is_public_address(text: str) -> bool:
         return False
 
 
-def _matches(pattern: str, valid: Callable[[str], bool] = lambda _: True) -> Callable[[str], Spans]:
-    compiled = re.compile(pattern, re.ASCII)
+def _matches(
+    pattern: str, valid: Callable[[str], bool] = lambda _: True, flags: int = re.ASCII
+) -> Callable[[str], Spans]:
+    compiled = re.compile(pattern, flags)
 
     def find(text: str) -> Spans:
         return (match.span() for match in compiled.finditer(text) if valid(match.group()))
@@ -124,13 +126,13 @@ def _has(*literals: str) -> Callable[[str], bool]:
 
 
 _number = re.compile(r"[0-9][0-9 ()./-]{5,}[0-9]").search
-_long_number = re.compile(r"[0-9][0-9 -]{11,}[0-9]").search
+_long_number = re.compile(r"[0-9][0-9 .-]{11,}[0-9]").search
 _account = re.compile(r"[A-Z][A-Z][0-9][0-9] ?[A-Za-z0-9]").search
 _address = re.compile(r"[0-9A-Fa-f:][.:][0-9A-Fa-f:]").search
 KINDS = (
     Kind("private key", _matches(PRIVATE_KEY), _has("PRIVATE KEY")),
     Kind("key", _matches(KEY), _has(*KEY_BEGINS)),
-    Kind("e-mail", _matches(EMAIL), _has("@")),
+    Kind("e-mail", _matches(EMAIL, flags=0), _has("@")),
     Kind("IBAN", _find_ibans, _account),
     Kind("card", _matches(CARD, luhn), _long_number),
     Kind("IP address", _matches(IP, is_public_address), _address),
@@ -147,8 +149,8 @@ def kinds_in(text: str) -> frozenset[str]:
 def redact(text: str) -> str:
     """`text` with every find replaced by its kind in brackets, and with strings that only look like keys.
 
-    Again until nothing is found: what stood apart may meet once something between is masked. It ends, because every
-    round removes a digit or an @, or a dash run of a key, and no mask has one.
+    Again until nothing is found: what stood apart may meet once something between is masked. It ends, because no mask
+    looks like a find, so that every round leaves less that could be one.
     """
     while True:
         before = text

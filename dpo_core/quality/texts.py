@@ -173,7 +173,7 @@ def _folded() -> NDArray[np.uint64]:
 
 @lru_cache(maxsize=1)
 def _powers() -> NDArray[np.uint64]:
-    return np.cumprod(np.full(LONGEST, 0xD1342543DE82EF95, dtype=np.uint64))
+    return np.cumprod(np.full(LONGEST, 0xD1342543DE82EF95, dtype=np.uint64), dtype=np.uint64)
 
 
 def _words(texts: Texts) -> Words:

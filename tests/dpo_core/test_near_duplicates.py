@@ -77,7 +77,7 @@ def test_bands_meet_as_often_as_the_formula_says():
 
 
 def test_sets_of_one_shingle_meet_only_if_it_is_the_same():
-    hashes = np.array([5, 5, 6], dtype=np.uint64) << np.uint64(40)
+    hashes = word_hashes(["a", "a", "b"])
     keys = bands(signatures(hashes, np.arange(3), 3, BINS))
     assert (keys[0] == keys[1]).all()
     assert not (keys[0] == keys[2]).any()

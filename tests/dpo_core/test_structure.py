@@ -1,8 +1,13 @@
 """Rows that compare nothing, and traces of templates and broken exports, on pairs small enough to count by eye."""
 
+import math
+
 import pytest
 
 from dpo_core.data.pairs import EncodedPair, Pair
+from dpo_core.quality.consistency import check_consistency
+from dpo_core.quality.language_balance import check_language
+from dpo_core.quality.people import check_people
 from dpo_core.quality.structure import check_structure
 from dpo_core.quality.traces import shared_share
 from dpo_core.recipe import Validation
@@ -94,6 +99,14 @@ def test_each_trace_is_found_in_its_own_check_and_in_no_other(check, pair):
 
 
 @pytest.mark.parametrize(
+    "text", ["\u4f60\u597d\u5417\u6211\u5f88\u597d", "\u043f\u0440\u0438\u0432\u0435\u0442", "stra\u00dfe"]
+)
+def test_utf8_read_as_latin1_is_found_in_other_scripts_too(text):
+    broken = make_pair("p", text.encode().decode("latin-1"), "b")
+    assert measured(checked([broken]))["structure/broken_encoding"] == 1
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "\u00c0 la carte \u2013 d\u00e9j\u00e0 vu\u00a0!",
@@ -101,9 +114,10 @@ def test_each_trace_is_found_in_its_own_check_and_in_no_other(check, pair):
         "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian needs its non-joiner
         "a family: \U0001f468\u200d\U0001f469\u200d\U0001f467",
         "if a < b and b > c: x[0]",
-        "The Assistant: a play in two acts".replace("The ", "See The "),
+        "The Assistant: a play in two acts",
         "tab\there\r\n",
-        "\u00ab tr\u00e8s \u00bb\u2026 na\u00efve",
+        "\u00ab tr\u00e8s \u00bb\u2026 na\u00efve, " + "pass\u00e9\u2026 oubli\u00e9\u00bb " * 4,
+        "\u00ab\u0421\u0421\u0421\u0420\u00bb, \u00ab\u0420\u0421\u00bb " * 4,
     ],
 )
 def test_what_belongs_in_a_text_is_no_trace(text):
@@ -131,3 +145,16 @@ def test_shared_share_counts_beginning_and_end_once():
     assert shared_share("x" * 60 + "1" + "y" * 59, "x" * 60 + "2" + "y" * 59) == pytest.approx(119 / 120)
     assert shared_share("a" * 119, "a" * 120) == pytest.approx(119 / 120)
     assert shared_share("short", "short") == 0
+
+
+def test_an_empty_table_measures_nothing_that_could_pass():
+    table = table_of_pairs([])
+    results = [
+        check_structure(table, Validation()),
+        check_consistency(table, Validation()),
+        check_language(table),
+        check_people(table, Validation()),
+    ]
+    values = [measure.value for measures, _ in results for measure in measures]
+    assert len(values) > 15
+    assert all(math.isnan(value) for value in values)
