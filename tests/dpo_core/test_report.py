@@ -213,6 +213,8 @@ def test_a_million_lengths_and_hundreds_of_findings_make_a_page_below_a_megabyte
         (("language", "chosen", "rejected"), (("de", 3, 4), ("fr", 1, 2)), "rows sides"),
         (("source", "only in chosen", "only in rejected", "z"), (("a", 3, 4, 0.1), ("b", 1, 2, 0.1)), "rows sides"),
         (("source", "before", "after"), (("a", 0.1, 0.2), ("b", 0.9, 0.8)), "rows changes"),
+        (("topic", "last accepted", "now"), (("a", 0.1, 0.2), ("b", 0.9, 0.8)), "rows changes"),
+        (("planted", "pairs each", "planted", "found"), (("a word", 20, 8, 7), ("b", 10, 8, 8)), "rows parts"),
         (("source", "pairs"), (("a", 1), ("b", 2)), None),
     ],
 )
