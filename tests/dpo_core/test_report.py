@@ -83,6 +83,17 @@ def test_rows_of_the_data_cannot_write_html(run):
     assert evil not in run(answer=evil)
 
 
+@pytest.mark.parametrize(
+    "header", [("<script>", "low", "x"), ("a", "share", "low", "high"), ("a", "chosen", "rejected")]
+)
+def test_a_table_of_the_datas_words_cannot_write_html(header):
+    evil = "<script>alert(1)</script>"
+    row = (evil, *[0.5] * (len(header) - 1))
+    page = quality([finding("fail", tables=(Table(evil, header, (row, row)),))])
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
 @pytest.fixture
 def run():
     """A retrain page of little content."""
