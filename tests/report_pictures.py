@@ -22,6 +22,8 @@ def take(tab: Page, page: Path, folder: Path) -> None:
     for name, (width, height, part, options) in PICTURES.items():
         tab.open(page, width, height, **options)
         tab.value("document.documentElement.style.scrollBehavior = 'auto'")
+        if options.get("media") == "print":
+            tab.value("document.body.style.padding = '14mm'")  # the paper's margin
         if part:
             tab.value(f"document.querySelector('{part}').scrollIntoView()")
         tab.picture(folder / f"{name}.png")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-__all__ = ["changes", "gauge", "intervals", "sides", "split_bar", "whisker"]
+__all__ = ["changes", "gauge", "intervals", "parts", "sides", "split_bar", "whisker"]
 
 Interval = tuple[str, float, float, float, str]  # label, value, low, high, the value in words
 
@@ -49,6 +49,20 @@ def changes(rows: Sequence[tuple[str, float, float, str]], words: str) -> Markup
     return _rows(
         "changes", marks, words, Markup('<span class="key before">before</span><span class="key">after</span>')
     )
+
+
+def parts(rows: Sequence[tuple[str, float, float, str]], words: str) -> Markup:
+    """How much of a whole was reached, as a filled bar; rows are (label, whole, part, in words)."""
+    marks = [
+        (
+            label,
+            '<rect class="rail" y="3" width="100%" height="8" rx="2"/>'
+            f'<rect class="chosen" y="3" width="{min(max(part / whole, 0.0), 1.0) if whole else 0:.2%}" height="8" rx="2"/>',
+            f"{part:,.0f} of {whole:,.0f}",
+        )
+        for label, whole, part, _ in rows
+    ]
+    return _rows("parts", marks, words)
 
 
 def gauge(value: float, warn_above: float | None, fail_above: float | None, outcome: str) -> Markup:
@@ -107,7 +121,7 @@ def _both_ways(chosen: float, rejected: float) -> str:
 
 
 def _rows(kind: str, marks: Sequence[tuple[str, str, str]], words: str, key: Markup | None = None) -> Markup:
-    height = 14 if kind == "sides" else 22
+    height = 14 if kind in ("sides", "parts") else 22
     body = Markup("").join(
         Markup(
             '<li><span class="name">{}</span><svg width="100%" height="{}" aria-hidden="true">{}</svg><span class="n">{}</span></li>'

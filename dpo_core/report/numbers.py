@@ -19,20 +19,9 @@ LABELS = {
     "z_adjusted": "z given length",
     "share_needed": "share needed",
 }
-SHARES = {
-    "share",
-    "purity",
-    "coverage",
-    "accuracy",
-    "low",
-    "high",
-    "wins",
-    "found",
-    "power",
-    "recall",
-    "before",
-    "after",
-}
+SHARES = frozenset(
+    "share purity coverage accuracy low high wins found power recall before after accepted now".split()  # noqa: SIM905
+)
 
 
 def number(value: object) -> str:

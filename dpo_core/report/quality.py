@@ -37,7 +37,7 @@ ADVICE = {
 ORDER = {"fail": 0, "warn": 1, "info": 2}
 SHOWN = 3  # findings of the first screen
 OPEN, MOST = 8, 40  # findings of a family that are open, and that the page has at all; the JSON document has every one
-POWER = ("shortcut/detectable", "shortcut/planted", "shortcut/power")  # what this data could have shown
+POWER = ("shortcut/detectable",)  # what this data could have shown
 
 
 class ShownFinding(NamedTuple):

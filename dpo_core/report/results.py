@@ -26,7 +26,8 @@ class Table:
     """Numbers that belong to a finding: strata, before and after, what was planted and found.
 
     The header decides how the page draws it: a number before `low` and `high` becomes dots with intervals, `chosen`
-    beside `rejected` bars to both sides, `before` beside `after` what changed. Shares are fractions of 1.
+    beside `rejected` bars to both sides, `before` beside `after` what changed (all of them: PAIRS in
+    report/tables.py). Shares are fractions of 1.
     """
 
     title: str

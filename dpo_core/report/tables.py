@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from dpo_core.report.charts import changes, intervals, sides
+from dpo_core.report.charts import changes, intervals, parts, sides
 from dpo_core.report.numbers import share_or_number
 from dpo_core.report.results import Table
 
@@ -16,6 +16,9 @@ PAIRS = (
     (("chosen", "rejected"), sides),
     (("only in chosen", "only in rejected"), sides),
     (("before", "after"), changes),
+    (("wins before", "wins after"), changes),
+    (("last accepted", "now"), changes),
+    (("planted", "found"), parts),
 )
 CHANCE = ("accuracy", "purity", "wins")  # shares that are a half where nothing is going on
 
@@ -54,7 +57,7 @@ def _chart(table: Table) -> Markup:
         return _intervals(table, header)
     for pair, draw in PAIRS:
         if set(pair) <= set(header):
-            at = [header.index(name) for name in pair]
+            at = [len(header) - 1 - header[::-1].index(name) for name in pair]  # the last column of that name
             drawn = [
                 (
                     label,

@@ -200,24 +200,22 @@ FINDINGS = [
     Finding(
         "shortcut/detectable",
         "info",
-        "38,114 features were tested. One that always stands on the same side is seen from about 23 pairs on, 0.05% of "
-        "these 48,192: a rarer shortcut would go unnoticed",
+        "38,114 features were tested. One that always stands on the same side is seen from about 23 pairs on, 0.05% "
+        "of these 48,192: a rarer shortcut would go unnoticed. Planted into a copy of 1,000 pairs, 37 of 42 artefacts "
+        "were found",
         statistics={"features": 38_114, "pairs_needed": 23, "share_needed": 23 / PAIRS},
-    ),
-    Finding(
-        "shortcut/planted",
-        "info",
-        "known shortcuts were planted into copies of a sample of this data, and this share of them was found",
         tables=(
             Table(
-                "Share of planted shortcuts that was found, with 95 % intervals",
-                ("planted", "share of pairs", "found", "low", "high"),
+                "Planted into 1,000 pairs, and found",
+                ("planted", "pairs each", "planted", "found"),
                 (
-                    ("pure word", 0.005, 1.0, 0.83, 1.0),
-                    ("pure word", 0.002, 0.95, 0.75, 1.0),
-                    ("word, right in 9 of 10", 0.01, 1.0, 0.83, 1.0),
-                    ("word, right in 3 of 4", 0.01, 0.35, 0.15, 0.59),
-                    ("blank at the end", 0.005, 1.0, 0.83, 1.0),
+                    ("a word in 1% of pairs, always chosen", 10, 8, 4),
+                    ("a word in 2% of pairs, always chosen", 20, 8, 8),
+                    ("a word in 5% of pairs, always chosen", 50, 8, 8),
+                    ("a word in 5% of pairs, chosen in 90 %", 50, 8, 7),
+                    ("an opener in 5.0% of pairs, mid-text on the other side", 50, 8, 8),
+                    ("a space after 10 % of the rejected answers", 100, 1, 1),
+                    ("the longer answer wins 75 % of pairs", 1000, 1, 1),
                 ),
             ),
         ),
@@ -237,7 +235,7 @@ FINDINGS = [
         tables=(
             Table(
                 "Share of the pairs by source",
-                ("source", "before", "after"),
+                ("source", "last accepted", "now"),
                 (
                     ("help desk", 0.561, 0.444),
                     ("community forum", 0.298, 0.293),

@@ -83,6 +83,17 @@ def test_rows_of_the_data_cannot_write_html(run):
     assert evil not in run(answer=evil)
 
 
+@pytest.mark.parametrize(
+    "header", [("<script>", "low", "x"), ("a", "share", "low", "high"), ("a", "chosen", "rejected")]
+)
+def test_a_table_of_the_datas_words_cannot_write_html(header):
+    evil = "<script>alert(1)</script>"
+    row = (evil, *[0.5] * (len(header) - 1))
+    page = quality([finding("fail", tables=(Table(evil, header, (row, row)),))])
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
 @pytest.fixture
 def run():
     """A retrain page of little content."""
@@ -213,6 +224,8 @@ def test_a_million_lengths_and_hundreds_of_findings_make_a_page_below_a_megabyte
         (("language", "chosen", "rejected"), (("de", 3, 4), ("fr", 1, 2)), "rows sides"),
         (("source", "only in chosen", "only in rejected", "z"), (("a", 3, 4, 0.1), ("b", 1, 2, 0.1)), "rows sides"),
         (("source", "before", "after"), (("a", 0.1, 0.2), ("b", 0.9, 0.8)), "rows changes"),
+        (("topic", "last accepted", "now"), (("a", 0.1, 0.2), ("b", 0.9, 0.8)), "rows changes"),
+        (("planted", "pairs each", "planted", "found"), (("a word", 20, 8, 7), ("b", 10, 8, 8)), "rows parts"),
         (("source", "pairs"), (("a", 1), ("b", 2)), None),
     ],
 )
