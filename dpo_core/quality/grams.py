@@ -42,7 +42,8 @@ class Feature(NamedTuple):
         """As people read it."""
         if self.kind in ("property", "amount"):
             return self.text
-        return f"{self.kind.replace('_', ' ')} {self.text!r}"
+        part = " (part of a character)" if "\ufffd" in self.text else ""
+        return f"{self.kind.replace('_', ' ')} {self.text!r}{part}"
 
 
 @dataclass(frozen=True)

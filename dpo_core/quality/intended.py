@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dpo_core.data.pairs import EncodedPair, Pair, text_of
 from dpo_core.quality.grams import Feature
 from dpo_core.quality.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of, presence_of, property_span
+from dpo_core.quality.table import PairTable
 from dpo_core.quality.words import words
 
 SAME_PAIRS = 0.9  # share of a piece's discordant pairs in which an intended term differs the same way
@@ -32,6 +33,15 @@ def columns(pairs: Sequence[EncodedPair], terms: Sequence[str]) -> dict[str, NDA
     ]
     there = np.array(sides, dtype=np.int8).reshape(len(pairs), 2, len(terms))
     return {"intended": there[:, 0] - there[:, 1]}
+
+
+def differs_in_property(table: PairTable, terms: Sequence[str]) -> NDArray[np.bool_]:
+    """Pairs whose sides differ in a declared property, such as a refusal.
+
+    That is a kind of answer, not a word of it: it is shorter than others, opens and is worded in its own way.
+    """
+    declared = {term.casefold() for term in terms}
+    return np.asarray((table["presence"][:, [name in declared for name in PRESENCE]] != 0).any(axis=1), dtype=np.bool_)
 
 
 def names_feature(feature: Feature, terms: Sequence[str]) -> bool:

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.quality import intended, prompts, surface
 from dpo_core.quality.balance import check_balance
+from dpo_core.quality.conditional import check_conditional
 from dpo_core.quality.grams import GramTable, grams, merge
 from dpo_core.quality.origins import check_origins
+from dpo_core.quality.probe import check_probe
 from dpo_core.quality.shortcut import check_shortcuts, separate
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
@@ -35,6 +37,8 @@ def examine_separation(
         check_balance(table, validation),
         check_origins(table, validation),
         check_shortcuts(separation, validation.intended),
+        check_conditional(separation, validation),
+        check_probe(separation, validation),
     ]
     return [m for measures, _ in results for m in measures], [f for _, findings in results for f in findings]
 
