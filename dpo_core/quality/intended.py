@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Pair, text_of
-from dpo_core.quality.grams import Feature
+from dpo_core.quality.grams import Feature, stands
 from dpo_core.quality.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of, presence_of, property_span
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.words import words
@@ -73,7 +73,7 @@ def is_piece(
     looked = there[:: max(1, len(there) // LOOKED_AT)][:LOOKED_AT]
     left = 0
     for pair, sign in zip(rows(looked), d[looked].tolist(), strict=True):
-        sides = [_stands(feature, cut(text_of(side), terms)) for side in (pair.chosen, pair.rejected)]
+        sides = [_left(feature, cut(text_of(side), terms)) for side in (pair.chosen, pair.rejected)]
         left += int(sides[0]) - int(sides[1]) == sign
     return left <= LEFT_OVER * len(looked)
 
@@ -111,18 +111,14 @@ def _property_spans(name: str) -> Callable[[str], list[tuple[int, int]]]:
     return spans
 
 
-def _stands(feature: Feature, text: str) -> bool:
-    """Whether a text has the feature; tokens by their spelling."""
+def _left(feature: Feature, text: str) -> bool:
+    """Whether a text with its terms cut out still has the feature; tokens by their spelling."""
     kind, wanted = feature
     if kind == "property":
         return bool(presence_of(text, amounts_of(text, 0))[PRESENCE.index(wanted)])
     if "token" in kind:
         return text.startswith(wanted) if kind == "first_token" else wanted in text
-    spelt = words(text)
-    if kind == "first_word":
-        return text.strip()[:1] != _CUT.strip() and spelt[:1] == [wanted]
-    if kind == "last_word":
-        return text.strip()[-1:] != _CUT.strip() and spelt[-1:] == [wanted]
-    between = words(wanted)
-    pieces = [words(part) for part in text.split(_CUT.strip())]
-    return any(part[at : at + len(between)] == between for part in pieces for at in range(len(part)))
+    mark = _CUT.strip()
+    if (kind == "first_word" and text.strip()[:1] == mark) or (kind == "last_word" and text.strip()[-1:] == mark):
+        return False
+    return any(stands(feature, part) for part in text.split(mark))

@@ -47,6 +47,7 @@ GOES_WITH_AIM = (
     "it goes with a declared property and is not seen where both sides have it or neither; declare it too if it is "
     "meant"
 )
+TokenText = Callable[[int], str]  # the text of one token id
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -119,7 +120,7 @@ class Separation:
     clusters: Counts
     terms: Floats
     scores: Scores
-    token_text: Callable[[int], str] | None
+    token_text: TokenText | None
 
     def features(self, columns: Sequence[int]) -> dict[int, Feature]:
         """What these columns of `d` are."""
@@ -146,7 +147,7 @@ class Separation:
         }
 
 
-def separate(table: PairTable, grams: GramTable, token_text: Callable[[int], str] | None = None) -> Separation:
+def separate(table: PairTable, grams: GramTable, token_text: TokenText | None = None) -> Separation:
     """Test every property, word and token of the sampled pairs."""
     often = np.bincount(grams.d.indices, minlength=len(grams.keys)) >= max(LEAST, LIKELY_COVERAGE * len(grams.rows))
     tested = GramTable(grams.rows, grams.keys[often], sparse.csr_array(grams.d[:, np.flatnonzero(often)]))
@@ -195,12 +196,8 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
 def check_shortcuts(separation: Separation, intended: Sequence[str]) -> tuple[list[Measure], list[Finding]]:
     """Findings on properties, words and tokens; declared aims are shown and do not count."""
     scores = separation.scores
-    flagged = np.flatnonzero(scores.fails | scores.warns).tolist()
-    features = separation.features(flagged)
-    aims = separation.intended(intended, features)
-    flagged.sort(key=lambda c: (not scores.fails[c], -round(abs(float(scores.z[c])), 1), _plainness(features[c])))
-    gating = [column for column in flagged if column not in aims]
-    told = without_repeats(separation, gating, features)
+    flagged, features, aims = _flagged(separation, intended)
+    told = without_repeats(separation, [column for column in flagged if column not in aims], features)
     with_aim = _gone_without_aim(separation, list(told), intended)
     aims_told = without_repeats(separation, [column for column in flagged if column in aims], features)
     findings = [
@@ -219,6 +216,21 @@ def check_shortcuts(separation: Separation, intended: Sequence[str]) -> tuple[li
         ),
     ]
     return measures, [*findings, *_explained_by_length(separation)]
+
+
+def gating(separation: Separation, intended: Sequence[str]) -> tuple[list[int], dict[int, Feature]]:
+    """Columns that warn or fail, repeats left out, the worst first; and what they are."""
+    flagged, features, aims = _flagged(separation, intended)
+    return list(without_repeats(separation, [c for c in flagged if c not in aims], features)), features
+
+
+def _flagged(separation: Separation, intended: Sequence[str]) -> tuple[list[int], dict[int, Feature], set[int]]:
+    """Columns that warn or fail, the worst first; what they are; those that are aims or pieces of them."""
+    scores = separation.scores
+    flagged = np.flatnonzero(scores.fails | scores.warns).tolist()
+    features = separation.features(flagged)
+    flagged.sort(key=lambda c: (not scores.fails[c], -round(abs(float(scores.z[c])), 1), _plainness(features[c])))
+    return flagged, features, separation.intended(intended, features)
 
 
 def _gone_without_aim(separation: Separation, columns: Sequence[int], terms: Sequence[str]) -> set[int]:

@@ -25,7 +25,7 @@ REFUSES = re.compile(
     r"(?i)\bi(?:['\u2019]m| am) (?:\w+ )?(?:sorry|unable|not able|not programmed|not comfortable|just an ai)"
     r"|\bi (?:can(?:['\u2019]t|not)|won['\u2019]t|(?:do not|don['\u2019]t) have (?:access|the ability|personal|real)"
     r"|(?:must|have to) (?:decline|refuse))|\bas an? (?:\w+ ){0,3}(?:ai|language model|assistant)\b"
-    r"|\b(?:is|are|would be|be) (?:\w+ )?(?:not|never|in)(?: ?\w+)? ?(?:appropriate|ethical|acceptable|advisable|legal)"
+    r"|\b(?:is|are|would be|be) (?:not|never) (?:\w+ ){0,2}(?:appropriate|ethical|acceptable|advisable|legal)\b"
     r"|\b(?:illegal|unethical|inappropriate)\b|\u62b1\u6b49|\u5bf9\u4e0d\u8d77|\u65e0\u6cd5"
 )
 AFFIRMATIVE = re.compile(r"(?i)\A\W*(?:sure|certainly|of course|absolutely|definitely|great question|\u5f53\u7136)\b")
