@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
+from dpo_core.data.pairs import Pair
 from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.grams import Feature
-from dpo_core.quality.intended import differs_in_property, names_feature
+from dpo_core.quality.intended import differs_in_property, is_piece, names_feature
 from dpo_core.quality.length_adjusted import adjusted_z, length_terms
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.statistics import as_independent, by_cluster, sign_test, signs, squares
@@ -116,6 +117,17 @@ def severity_of(balance: Balance, tests: int, validation: Validation) -> Severit
     return "fail" if balance.share > validation.length_fail and p * tests <= FAMILY_ERROR else "warn"
 
 
+def _is_intended(name: str, table: PairTable, terms: Sequence[str]) -> bool:
+    """Declared, or more of it only because of a declared word (the capital letter of a name)."""
+    feature = Feature("amount", name)
+    d = np.sign(table["amounts"][:, AMOUNTS.index(name)]).astype(np.int8)
+
+    def rows(places: NDArray[np.intp]) -> list[Pair]:
+        return table.rows(places.tolist())
+
+    return names_feature(feature, terms) or is_piece(feature, d, table["intended"], terms, rows)
+
+
 def _worth_telling(finding: Finding, balance: Balance) -> bool:
     return balance.is_length or finding.severity != "info" or finding.intended
 
@@ -127,7 +139,7 @@ def _judge(
     name = balance.name
     check = f"balance/length_{name}" if balance.is_length else f"balance/{name.replace(' ', '_')}"
     severity = "warn" if severity == "fail" and with_aim else severity
-    intended = names_feature(Feature("amount", name), validation.intended) and severity != "info"
+    intended = severity != "info" and _is_intended(name, table, validation.intended)
     says = _says(balance, severity, intended, validation)
     if severity != "info" and with_aim and not intended:
         says += f" {GOES_WITH_AIM}"

@@ -193,9 +193,11 @@ def _flag(
     is_length = np.isin(cells.feature, [num_features + AMOUNTS.index(name) for name in LENGTHS])
     is_amount = cells.feature >= num_features
     q = false_discovery(cells.p)
-    p_adjusted = np.where(is_length, 0.0, 2 * special.ndtr(-cells.z_adjusted * np.sign(cells.plus - cells.minus)))
-    beyond = false_discovery(np.minimum(p_adjusted, 1.0)) <= ERROR
-    real = (q <= ERROR) & (beyond | is_length) & ~_known(cells, view, num_features, validation)
+    real = (q <= ERROR) & ~_known(cells, view, num_features, validation)
+    p_adjusted = 2 * special.ndtr(-cells.z_adjusted * np.sign(cells.plus - cells.minus))
+    beyond = is_length.copy()
+    beyond[real] |= false_discovery(np.minimum(p_adjusted[real], 1.0)) <= ERROR
+    real &= beyond
     share = (cells.plus + cells.minus) / total
     coverage = (cells.plus + cells.minus) / cells.size
     pure = (cells.purity_low >= PURE) & (coverage >= PURE_COVERAGE)

@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 Signs = NDArray[np.int8]
 ROUNDS = 4  # dropping pairs can bring up another rule
 LEFT = 0.5  # |z| that a rule may keep
-STEEPEST = 1.5  # a pair's log weight per rule, at most
+STEEPEST = 3.0  # a pair's log weight per rule, at most
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Scores:
     q: Floats
     p_family: Floats
     z_adjusted: Floats  # given the lengths of the answers
-    q_adjusted: Floats
+    q_adjusted: Floats  # over the features that would be flagged, did the lengths not explain them
     log_odds_z: Floats  # for reading
 
     @property
@@ -184,9 +184,11 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
         q=_q(sign_test(*independent), tested),
         p_family=np.ones(len(plus)),
         z_adjusted=z_adjusted,
-        q_adjusted=_q(2 * special.ndtr(-np.abs(z_adjusted)), tested),
+        q_adjusted=np.ones(len(plus)),
         log_odds_z=log_odds(plus, minus),
     )
+    candidates = (scores.q <= ERROR) & (scores.size_warns | scores.size_fails)
+    scores.q_adjusted[:] = _q(2 * special.ndtr(-np.abs(z_adjusted)), candidates)
     scores.p_family[tested] = _family(
         sums[:, np.flatnonzero(tested)], (scores.size_fails & scores.beyond_length)[tested]
     )

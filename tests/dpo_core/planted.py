@@ -128,9 +128,11 @@ def diffuse(seed: int, count: int = 2000) -> list[EncodedPair]:
     """L: 300 words are 1.6 times as frequent in the rejected answers."""
     rng = np.random.default_rng([seed, 11])
     frequency = FREQUENCY.copy()
-    frequency[rng.choice(np.arange(20, 2000), size=300, replace=False)] *= 1.6
+    frequency[rng.choice(np.arange(20, 2000), size=450, replace=False)] *= 1.6
     frequency /= frequency.sum()
-    return as_pairs([[answer(rng), " ".join(VOCABULARY[rng.choice(2000, size=30, p=frequency)])] for _ in range(count)])
+    return as_pairs(
+        [[answer(rng, 45), " ".join(VOCABULARY[rng.choice(2000, size=45, p=frequency)])] for _ in range(count)]
+    )
 
 
 def before_filter(seed: int, count: int = 1500) -> list[EncodedPair]:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from dpo_core.quality.intended import columns, cut
 from dpo_core.quality.separation import examine_separation, tables_of
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality_data import VOCABULARY, as_pairs, make_pair, null_texts
+from tests.dpo_core.quality_data import as_pairs, make_pair, null_texts
 
 
 def gating(pairs, *intended):
@@ -26,8 +26,9 @@ def refusing(rider="", count=600):
 def test_a_regular_expression_declares_every_form_of_a_name():
     texts = null_texts(21, 600)
     for row in range(0, 600, 6):
-        texts[row][0] += f" Athene {VOCABULARY[row]}"
-        texts[row + 1][0] += f" Athena's {VOCABULARY[row]}"
+        for at, name in ((row, "Athene"), (row + 1, "Athena's")):
+            words = texts[at][0].split()
+            texts[at][0] = " ".join([*words[: at % 25 + 1], name, *words[at % 25 + 2 :]])
     pairs = as_pairs(texts)
     assert set(gating(pairs)) >= {"word 'athene'", "word 'athena'"}
     assert gating(pairs, r"/\bAthen(?:e|a's)/") == {}

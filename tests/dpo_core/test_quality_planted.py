@@ -12,7 +12,7 @@ from tests.dpo_core import planted
 
 def examined(pairs, **options):
     validation = Validation(**options)
-    return examine_separation(*tables_of(pairs, validation), validation, None)
+    return examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
 
 
 def gating(pairs, **options):
