@@ -4,7 +4,7 @@ Prompts stay whole: all pairs of one are dropped together, or weigh the same.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,10 @@ from dpo_core.quality.grams import GramTable
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.rules import Rule, separating_rules
 from dpo_core.quality.shortcut import PURE, TokenText, separate
+from dpo_core.quality.surface import LENGTHS
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding, Table
+from dpo_core.report.results import Finding, Measure, Table
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -31,6 +32,7 @@ STEEPEST = 3.0  # a pair's log weight per rule, at most
 class Mitigation:
     """`kept`: rows of the table, in order. `weights`: one each, mean 1; a pair's share of the loss is its weight."""
 
+    rules: tuple[Rule, ...]
     kept: Rows
     weights: Floats
     finding: Finding
@@ -71,7 +73,7 @@ def mitigate(
     if not rules:
         return None
     weights = np.ones(len(kept)) if how == "drop" else balance(d[kept][:, ~pure], clusters[kept])
-    return Mitigation(kept, weights, _finding(rules, d, kept, weights, how))
+    return Mitigation(tuple(rules), kept, weights, _finding(rules, d, kept, weights, how))
 
 
 def subset(table: PairTable, grams: GramTable, kept: Rows) -> tuple[PairTable, GramTable]:
@@ -84,6 +86,44 @@ def subset(table: PairTable, grams: GramTable, kept: Rows) -> tuple[PairTable, G
     left = np.flatnonzero(place[grams.rows] >= 0)
     part = PairTable(len(kept), columns, lambda rows: table.rows(kept[list(rows)].tolist()))
     return part, GramTable(place[grams.rows[left]], grams.keys, sparse.csr_array(grams.d[left]))
+
+
+def evened_out(
+    measures: Sequence[Measure], findings: Sequence[Finding], mitigation: Mitigation
+) -> tuple[list[Measure], list[Finding]]:
+    """What was measured and found before weights were given, with the rules that they even out shown and not gating.
+
+    Only for `balance`: a test does not see weights. After `drop`, examine the subset instead.
+    """
+    names = {rule.feature.name for rule in mitigation.rules}
+    names |= {"length"} if names & set(LENGTHS) else set()
+    cured = [
+        replace(f, severity="info", says=f"{f.says} Evened out by weights.")
+        if (f.feature in names and f.check != "shortcut/stratum") or f.check == "shortcut/probe"
+        else f
+        for f in findings
+    ]
+    checks = {f"balance/{name.replace(' ', '_')}" for name in names} | {f"balance/length_{name}" for name in LENGTHS}
+    checks |= {"shortcut/failing_features", "shortcut/warning_features"}
+    free = [
+        replace(m, warn_above=None, fail_above=None) if m.check in checks or "/probe_" in m.check else m
+        for m in measures
+    ]
+    return free, cured
+
+
+def softened(measures: Sequence[Measure], findings: Sequence[Finding]) -> tuple[list[Measure], list[Finding]]:
+    """For `validation.on_shortcut: warn`: what would fail warns, among shortcuts and balance."""
+    families = ("shortcut/", "balance/")
+    soft = [
+        replace(m, warn_above=m.fail_above if m.warn_above is None else m.warn_above, fail_above=None)
+        if m.check.startswith(families)
+        else m
+        for m in measures
+    ]
+    return soft, [
+        replace(f, severity="warn") if f.severity == "fail" and f.check.startswith(families) else f for f in findings
+    ]
 
 
 def drop(d: Signs, clusters: Rows) -> Rows:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo_core.quality.prompt_topics import topics
 from dpo_core.quality.prompts import origin
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.topics import topics
 
 Labels = NDArray[np.int64]
 LEAST_PAIRS, MOST_LEVELS = 60, 12  # of a stratum; strata of one kind

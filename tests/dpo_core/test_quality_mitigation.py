@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpo_core.quality.grams import Feature
-from dpo_core.quality.mitigation import balance, drop, mitigate, subset
+from dpo_core.quality.mitigation import balance, drop, evened_out, mitigate, softened, subset
 from dpo_core.quality.rules import Rule, columns
 from dpo_core.quality.separation import examine_separation, tables_of
 from dpo_core.recipe import Validation
@@ -109,3 +109,26 @@ def test_rules_are_looked_up_in_pairs_as_they_were_found():
         Rule(Feature("word", "bar")),
     ]
     assert columns(pairs, rules)["rules"].tolist() == [[1, 1, 1, 1, -1, 1, 0], [0, 0, 0, 0, 0, -1, 0]]
+
+
+def severities(results):
+    measures, findings = results
+    limits = {m.check: m.fail_above for m in measures if m.fail_above is not None}
+    return {f.check for f in findings if f.severity == "fail"}, limits
+
+
+def test_rules_that_weights_even_out_are_shown_and_no_longer_gate():
+    pairs, validation = planted.length(0), Validation()
+    before = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    assert "balance/length_words" in severities(before)[0]
+    failed, limits = severities(evened_out(*before, mitigated(pairs, "balance")))
+    assert failed == set()
+    assert limits.keys() == {"shortcut/failing_in_strata"}
+
+
+def test_what_would_fail_warns_where_shortcuts_are_let_pass():
+    pairs, validation = planted.word(0, 0.05), Validation()
+    measures, findings = softened(*examine_separation(*tables_of(pairs, validation), validation, None, smoke=False))
+    assert {m.check: m.warn_above for m in measures}["shortcut/failing_features"] == 0
+    assert {f.severity for f in findings if f.feature == "word 'zebra'"} == {"warn"}
+    assert severities((measures, findings)) == (set(), {})
