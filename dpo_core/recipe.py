@@ -4,6 +4,7 @@ Frozen pydantic models that refuse unknown keys. Reading a recipe from YAML, wit
 that name the line, is `dpo_core.recipe_file`.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -39,7 +40,12 @@ class Encoding(Section):
 class Validation(Section):
     """When a data set is good enough to train on."""
 
-    intended: list[str] = Field([], description="words whose shift is the aim of the run, e.g. a new name")
+    intended: list[str] = Field(
+        [], description="the aim of the run: words, /regular expressions/, or features (length, refusal, list, ...)"
+    )
+    on_shortcut: Literal["fail", "warn", "drop", "balance"] = Field(
+        "fail", description="where features give the chosen side away: stop, go on, drop pairs, or weigh them"
+    )
     min_pairs: int = Field(16, ge=1, description="fewest pairs after quarantine, in rows")
     max_quarantined: Fraction = Field(0.01, description="largest share of rows set aside as unreadable")
     max_duplicates: Fraction = Field(0.05, description="largest share of rows that repeat an earlier row")
@@ -56,6 +62,17 @@ class Validation(Section):
     max_benchmark_overlap: Fraction = Field(0.0, description="largest share of pairs with a benchmark's prompt: warn")
     max_personal: Fraction = Field(0.01, description="largest share of pairs with personal data (e-mail, phone): warn")
     max_drift: float = Field(0.25, gt=0, description="largest shift since the last accepted data set, as PSI: warn")
+
+    @field_validator("intended")
+    @classmethod
+    def _patterns_compile(cls, terms: list[str]) -> list[str]:
+        for term in terms:
+            if len(term) > 2 and term.startswith("/") and term.endswith("/"):
+                try:
+                    re.compile(term[1:-1])
+                except re.error as error:
+                    raise ValueError(f"{term} is no regular expression: {error}") from None
+        return terms
 
 
 class Lora(Section):

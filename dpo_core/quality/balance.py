@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
+from dpo_core.data.pairs import Pair
 from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.grams import Feature
-from dpo_core.quality.intended import names_feature
+from dpo_core.quality.intended import differs_in_property, is_piece, names_feature
 from dpo_core.quality.length_adjusted import adjusted_z, length_terms
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.statistics import as_independent, by_cluster, sign_test, signs, squares
@@ -26,6 +27,11 @@ CURE = {
     False: "a model can learn to write more (or fewer) of them instead of a better answer. Add pairs in which they do "
     "not decide, set validation.on_shortcut to drop or balance, or declare the name in validation.intended.",
 }
+
+GOES_WITH_AIM = (
+    "It goes with a declared property and is not seen where both sides have it or neither: declare it too if it is "
+    "meant"
+)
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,23 @@ class Balance:
         return self.name in LENGTHS
 
 
-def balances(table: PairTable) -> list[Balance]:
-    """Of every amount that is measured: characters and tokens (words without a tokenizer), then the others."""
-    differences = table["amounts"]
+def balances(table: PairTable, inside: NDArray[np.bool_] | None = None) -> list[Balance]:
+    """Of every amount that is measured: tokens (words without a tokenizer) and characters, then the others.
+
+    `inside`: (N,), only these pairs.
+    """
+    rows = np.arange(len(table)) if inside is None else np.flatnonzero(inside)
+    differences = table["amounts"][rows]
     unit = "tokens" if differences[:, AMOUNTS.index("tokens")].any() else "words"
     names = [unit, "characters", *(name for name in AMOUNTS if name not in LENGTHS)]
     d = sparse.csr_array(np.sign(differences[:, [AMOUNTS.index(name) for name in names]]).astype(np.int8))
-    clusters = prompt_clusters(table)
+    clusters = prompt_clusters(table, rows)
     plus, minus = signs(d)
     sums = by_cluster(d, clusters)
     p = [float(sign_test(*as_independent(plus[[k]], minus[[k]], sums[:, [k]]))[0]) for k in range(len(names))]
     plain = (plus - minus) / np.sqrt(np.maximum(np.maximum(plus + minus, 1), squares(sums)))
-    adjusted = adjusted_z(d, clusters, length_terms(table["log_length"])) if len(table) else plain
-    total = len(table)
+    adjusted = adjusted_z(d, clusters, length_terms(table["log_length"][rows])) if len(rows) else plain
+    total = len(rows)
     return [
         Balance(
             name,
@@ -82,10 +92,17 @@ def check_balance(table: PairTable, validation: Validation) -> tuple[list[Measur
     """Share of pairs that the side with more of each amount wins (ties half), or its complement where that is larger.
 
     The limits apply only where a sign test finds the imbalance beyond chance (and, but for lengths themselves, a
-    score test beyond what the lengths explain): before that the share of a small data set is chance.
+    score test beyond what the lengths explain): before that the share of a small data set is chance. An imbalance
+    that is gone among pairs that do not differ in a declared property (a refusal) warns and does not fail.
     """
     found = balances(table)
-    judged = [_judge(balance, len(found), table, validation) for balance in found]
+    apart = differs_in_property(table, validation.intended)
+    others = balances(table, ~apart) if apart.any() else found
+    severities = [severity_of(balance, len(found), validation) for balance in found]
+    judged = [
+        _judge(balance, severity, severity_of(other, len(found), validation) == "info", table, validation)
+        for balance, severity, other in zip(found, severities, others, strict=True)
+    ]
     kept = [finding for (_, finding), balance in zip(judged, found, strict=True) if _worth_telling(finding, balance)]
     return [measure for measure, _ in judged], kept
 
@@ -100,16 +117,32 @@ def severity_of(balance: Balance, tests: int, validation: Validation) -> Severit
     return "fail" if balance.share > validation.length_fail and p * tests <= FAMILY_ERROR else "warn"
 
 
+def _is_intended(name: str, table: PairTable, terms: Sequence[str]) -> bool:
+    """Declared, or more of it only because of a declared word (the capital letter of a name)."""
+    feature = Feature("amount", name)
+    d = np.sign(table["amounts"][:, AMOUNTS.index(name)]).astype(np.int8)
+
+    def rows(places: NDArray[np.intp]) -> list[Pair]:
+        return table.rows(places.tolist())
+
+    return names_feature(feature, terms) or is_piece(feature, d, table["intended"], terms, rows)
+
+
 def _worth_telling(finding: Finding, balance: Balance) -> bool:
     return balance.is_length or finding.severity != "info" or finding.intended
 
 
-def _judge(balance: Balance, tests: int, table: PairTable, validation: Validation) -> tuple[Measure, Finding]:
+def _judge(
+    balance: Balance, severity: Severity, with_aim: bool, table: PairTable, validation: Validation
+) -> tuple[Measure, Finding]:
+    """`with_aim`: not found among the pairs that do not differ in a declared property."""
     name = balance.name
     check = f"balance/length_{name}" if balance.is_length else f"balance/{name.replace(' ', '_')}"
-    severity = severity_of(balance, tests, validation)
-    intended = names_feature(Feature("amount", name), validation.intended) and severity != "info"
+    severity = "warn" if severity == "fail" and with_aim else severity
+    intended = severity != "info" and _is_intended(name, table, validation.intended)
     says = _says(balance, severity, intended, validation)
+    if severity != "info" and with_aim and not intended:
+        says += f" {GOES_WITH_AIM}"
     limits = {
         "info": (None, None),
         "warn": (validation.length_warn, None),

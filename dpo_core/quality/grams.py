@@ -42,7 +42,8 @@ class Feature(NamedTuple):
         """As people read it."""
         if self.kind in ("property", "amount"):
             return self.text
-        return f"{self.kind.replace('_', ' ')} {self.text!r}"
+        part = " (part of a character)" if "\ufffd" in self.text else ""
+        return f"{self.kind.replace('_', ' ')} {self.text!r}{part}"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,34 @@ def spell(
     for column, (_, sign) in unread.items():
         features[column] = _word_feature(int(grams.keys[column]), pairs[column], sign)
     return features
+
+
+def stands(feature: Feature, text: str) -> bool:
+    """Whether a text has a word, a pair of words, or one at its start or end."""
+    kind, wanted = feature
+    if kind == "word" and wanted not in text.casefold():
+        return False
+    spelt, sought = words(text), words(wanted)
+    if kind in ("first_word", "last_word"):
+        return spelt[:1] == sought if kind == "first_word" else spelt[-1:] == sought
+    return any(spelt[at : at + len(sought)] == sought for at in range(len(spelt) - len(sought) + 1))
+
+
+def word_key(feature: Feature) -> int:
+    """The key of a word, a first word or a last word."""
+    number = _number(feature.text)
+    if feature.kind == "word":
+        return WORD | number
+    pair = [_WORD_START, number] if feature.kind == "first_word" else [number, _WORD_END]
+    return int(_pair_keys(np.array(pair, dtype=np.int64))[0])
+
+
+def token_ids(key: int) -> tuple[int, ...]:
+    """The token ids that a key is made of; empty for words."""
+    kind, left, right = key & ~_REST, (key & _REST) >> 28, key & ((1 << 28) - 1)
+    if kind not in (TOKEN, TOKENS):
+        return ()
+    return (right,) if kind == TOKEN or left == _START else (left, right)
 
 
 def _columns(chunk: Grams, kept: Keys) -> sparse.csr_array:

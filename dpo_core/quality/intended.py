@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Pair, text_of
-from dpo_core.quality.grams import Feature
+from dpo_core.quality.grams import Feature, stands
 from dpo_core.quality.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of, presence_of, property_span
-from dpo_core.quality.words import words
+from dpo_core.quality.table import PairTable
+from dpo_core.quality.words import count_words, words
 
 SAME_PAIRS = 0.9  # share of a piece's discordant pairs in which an intended term differs the same way
 LEFT_OVER = 0.1  # share of them in which it may still stand when the terms are cut out
@@ -32,6 +33,15 @@ def columns(pairs: Sequence[EncodedPair], terms: Sequence[str]) -> dict[str, NDA
     ]
     there = np.array(sides, dtype=np.int8).reshape(len(pairs), 2, len(terms))
     return {"intended": there[:, 0] - there[:, 1]}
+
+
+def differs_in_property(table: PairTable, terms: Sequence[str]) -> NDArray[np.bool_]:
+    """Pairs whose sides differ in a declared property, such as a refusal.
+
+    That is a kind of answer, not a word of it: it is shorter than others, opens and is worded in its own way.
+    """
+    declared = {term.casefold() for term in terms}
+    return np.asarray((table["presence"][:, [name in declared for name in PRESENCE]] != 0).any(axis=1), dtype=np.bool_)
 
 
 def names_feature(feature: Feature, terms: Sequence[str]) -> bool:
@@ -56,15 +66,15 @@ def is_piece(
     `d`: (N,) of the feature; `intended`: (N, terms) as `columns` made it; `rows` fetches pairs by their place in `d`.
     """
     there = np.flatnonzero(d)
-    if not len(terms) or feature.kind == "amount":
+    if not len(terms) or not len(there):
         return False
     if np.mean((intended[there] == d[there, None]).any(axis=1)) < SAME_PAIRS:
         return False
     looked = there[:: max(1, len(there) // LOOKED_AT)][:LOOKED_AT]
     left = 0
     for pair, sign in zip(rows(looked), d[looked].tolist(), strict=True):
-        sides = [_stands(feature, cut(text_of(side), terms)) for side in (pair.chosen, pair.rejected)]
-        left += int(sides[0]) - int(sides[1]) == sign
+        chosen, rejected = (_left(feature, cut(text_of(side), terms)) for side in (pair.chosen, pair.rejected))
+        left += np.sign(chosen - rejected) == sign
     return left <= LEFT_OVER * len(looked)
 
 
@@ -101,18 +111,16 @@ def _property_spans(name: str) -> Callable[[str], list[tuple[int, int]]]:
     return spans
 
 
-def _stands(feature: Feature, text: str) -> bool:
-    """Whether a text has the feature; tokens by their spelling."""
+def _left(feature: Feature, text: str) -> int:
+    """How much of the feature a text has when its terms are cut out; tokens by their spelling."""
     kind, wanted = feature
+    if kind == "amount":
+        return amounts_of(text, count_words(text))[AMOUNTS.index(wanted)]
     if kind == "property":
-        return bool(presence_of(text, amounts_of(text, 0))[PRESENCE.index(wanted)])
+        return int(presence_of(text, amounts_of(text, 0))[PRESENCE.index(wanted)])
     if "token" in kind:
-        return text.startswith(wanted) if kind == "first_token" else wanted in text
-    spelt = words(text)
-    if kind == "first_word":
-        return text.strip()[:1] != _CUT.strip() and spelt[:1] == [wanted]
-    if kind == "last_word":
-        return text.strip()[-1:] != _CUT.strip() and spelt[-1:] == [wanted]
-    between = words(wanted)
-    pieces = [words(part) for part in text.split(_CUT.strip())]
-    return any(part[at : at + len(between)] == between for part in pieces for at in range(len(part)))
+        return int(text.startswith(wanted) if kind == "first_token" else wanted in text)
+    mark = _CUT.strip()
+    if (kind == "first_word" and text.strip()[:1] == mark) or (kind == "last_word" and text.strip()[-1:] == mark):
+        return 0
+    return int(any(stands(feature, part) for part in text.split(mark)))

@@ -13,7 +13,7 @@ from scipy import sparse, special
 from dpo_core.data.pairs import Pair
 from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.grams import LEAST, Feature, GramTable, spell
-from dpo_core.quality.intended import is_piece, names_feature
+from dpo_core.quality.intended import differs_in_property, is_piece, names_feature
 from dpo_core.quality.length_adjusted import adjusted_z, length_terms
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.statistics import (
@@ -31,6 +31,7 @@ from dpo_core.quality.statistics import (
 )
 from dpo_core.quality.surface import PRESENCE
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.words import words
 from dpo_core.report.results import Finding, Measure, Severity, Table
 
 ERROR = 0.01  # false discovery rate of warnings
@@ -42,6 +43,11 @@ ADVICE = (
     "a model can learn it instead of what makes the answer better. Add pairs in which it stands on the other side "
     "or on both, set validation.on_shortcut to drop or balance, or declare it in validation.intended"
 )
+GOES_WITH_AIM = (
+    "it goes with a declared property and is not seen where both sides have it or neither; declare it too if it is "
+    "meant"
+)
+TokenText = Callable[[int], str]  # the text of one token id
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -61,7 +67,7 @@ class Scores:
     q: Floats
     p_family: Floats
     z_adjusted: Floats  # given the lengths of the answers
-    q_adjusted: Floats
+    q_adjusted: Floats  # over the features that would be flagged, did the lengths not explain them
     log_odds_z: Floats  # for reading
 
     @property
@@ -114,7 +120,7 @@ class Separation:
     clusters: Counts
     terms: Floats
     scores: Scores
-    token_text: Callable[[int], str] | None
+    token_text: TokenText | None
 
     def features(self, columns: Sequence[int]) -> dict[int, Feature]:
         """What these columns of `d` are."""
@@ -141,7 +147,7 @@ class Separation:
         }
 
 
-def separate(table: PairTable, grams: GramTable, token_text: Callable[[int], str] | None = None) -> Separation:
+def separate(table: PairTable, grams: GramTable, token_text: TokenText | None = None) -> Separation:
     """Test every property, word and token of the sampled pairs."""
     often = np.bincount(grams.d.indices, minlength=len(grams.keys)) >= max(LEAST, LIKELY_COVERAGE * len(grams.rows))
     tested = GramTable(grams.rows, grams.keys[often], sparse.csr_array(grams.d[:, np.flatnonzero(often)]))
@@ -178,9 +184,11 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
         q=_q(sign_test(*independent), tested),
         p_family=np.ones(len(plus)),
         z_adjusted=z_adjusted,
-        q_adjusted=_q(2 * special.ndtr(-np.abs(z_adjusted)), tested),
+        q_adjusted=np.ones(len(plus)),
         log_odds_z=log_odds(plus, minus),
     )
+    candidates = (scores.q <= ERROR) & (scores.size_warns | scores.size_fails)
+    scores.q_adjusted[:] = _q(2 * special.ndtr(-np.abs(z_adjusted)), candidates)
     scores.p_family[tested] = _family(
         sums[:, np.flatnonzero(tested)], (scores.size_fails & scores.beyond_length)[tested]
     )
@@ -190,18 +198,15 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
 def check_shortcuts(separation: Separation, intended: Sequence[str]) -> tuple[list[Measure], list[Finding]]:
     """Findings on properties, words and tokens; declared aims are shown and do not count."""
     scores = separation.scores
-    flagged = np.flatnonzero(scores.fails | scores.warns).tolist()
-    features = separation.features(flagged)
-    aims = separation.intended(intended, features)
-    flagged.sort(key=lambda c: (not scores.fails[c], -round(abs(float(scores.z[c])), 1), _plainness(features[c])))
-    gating = [column for column in flagged if column not in aims]
-    told = without_repeats(separation, gating, features)
+    flagged, features, aims = _flagged(separation, intended)
+    told = without_repeats(separation, [column for column in flagged if column not in aims], features)
+    with_aim = _gone_without_aim(separation, list(told), intended)
     aims_told = without_repeats(separation, [column for column in flagged if column in aims], features)
     findings = [
-        _finding(separation, column, features, repeats, column in aims)
+        _finding(separation, column, features, repeats, column in aims, column in with_aim)
         for column, repeats in [*list(told.items())[:LISTED], *list(aims_told.items())[:AIMS_LISTED]]
     ]
-    failing = sum(bool(scores.fails[column]) for column in told)
+    failing = sum(bool(scores.fails[column]) and column not in with_aim for column in told)
     measures = [
         Measure("shortcut/failing_features", float(failing), None, 0.0, _says_count(failing, "clearly")),
         Measure(
@@ -213,6 +218,32 @@ def check_shortcuts(separation: Separation, intended: Sequence[str]) -> tuple[li
         ),
     ]
     return measures, [*findings, *_explained_by_length(separation)]
+
+
+def gating(separation: Separation, intended: Sequence[str]) -> tuple[list[int], dict[int, Feature]]:
+    """Columns that warn or fail, repeats left out, the worst first; and what they are."""
+    flagged, features, aims = _flagged(separation, intended)
+    return list(without_repeats(separation, [c for c in flagged if c not in aims], features)), features
+
+
+def _flagged(separation: Separation, intended: Sequence[str]) -> tuple[list[int], dict[int, Feature], set[int]]:
+    """Columns that warn or fail, the worst first; what they are; those that are aims or pieces of them."""
+    scores = separation.scores
+    flagged = np.flatnonzero(scores.fails | scores.warns).tolist()
+    features = separation.features(flagged)
+    flagged.sort(key=lambda c: (not scores.fails[c], -round(abs(float(scores.z[c])), 1), _plainness(features[c])))
+    return flagged, features, separation.intended(intended, features)
+
+
+def _gone_without_aim(separation: Separation, columns: Sequence[int], terms: Sequence[str]) -> set[int]:
+    """Columns that tell nothing, or too little to see, where the sides do not differ in a declared property."""
+    apart = differs_in_property(separation.table, terms)[separation.grams.rows]
+    if not apart.any() or not columns:
+        return set()
+    rest = np.flatnonzero(~apart)
+    d = sparse.csr_array(separation.d[rest][:, list(columns)])
+    p = sign_test(*as_independent(*signs(d), by_cluster(d, separation.clusters[rest])))
+    return {column for column, chance in zip(columns, p.tolist(), strict=True) if chance > ERROR}
 
 
 def without_repeats(
@@ -279,25 +310,37 @@ def _plainness(feature: Feature) -> tuple[int, str]:
 
 
 def _same_text(left: Feature, right: Feature) -> bool:
+    """Whether one is part of the other: word by word, tokens by spelling."""
     a, b = left.text.strip().casefold(), right.text.strip().casefold()
-    return "property" not in (left.kind, right.kind) and bool(a) and bool(b) and (a in b or b in a)
+    if not a or not b:
+        return False
+    if "property" in (left.kind, right.kind):  # an exclamation mark and the token '!'
+        return not words(a) or not words(b)
+    if "token" in left.kind or "token" in right.kind:
+        return a in b or b in a
+    return set(words(a)) <= set(words(b)) or set(words(b)) <= set(words(a))
 
 
 def _finding(
-    separation: Separation, column: int, features: dict[int, Feature], repeats: Sequence[int], intended: bool
+    separation: Separation,
+    column: int,
+    features: dict[int, Feature],
+    repeats: Sequence[int],
+    intended: bool,
+    with_aim: bool,
 ) -> Finding:
     feature, scores = features[column], separation.scores
     numbers = scores.of(column)
     towards = 1 if scores.z[column] > 0 else -1
     side = "chosen" if towards > 0 else "rejected"
     places = np.flatnonzero(separation.column(column) == towards)
-    severity: Severity = "info" if intended else "fail" if scores.fails[column] else "warn"
+    severity: Severity = "info" if intended else "fail" if scores.fails[column] and not with_aim else "warn"
     says = (
         f"{feature.name} stands only in the {side} answer in {len(places)} of the "
         f"{numbers['chosen_only']} + {numbers['rejected_only']} pairs that differ in it "
         f"({scores.coverage[column]:.1%} of all pairs): "
     )
-    says += "declared as intended" if intended else ADVICE
+    says += "declared as intended" if intended else GOES_WITH_AIM if with_aim else ADVICE
     evidence = evidence_of(
         separation.table.rows(separation.grams.rows[places[:3]].tolist()),
         feature.text if feature.kind != "property" else "",

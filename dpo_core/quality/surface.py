@@ -21,6 +21,13 @@ REFUSAL = re.compile(
     r"|unfortunately,? (?:i|we)\b|as an? (?:\w+ ){0,3}(?:ai|language model|assistant)\b"
     r"|\u62b1\u6b49|\u5bf9\u4e0d\u8d77)"
 )
+REFUSES = re.compile(
+    r"(?i)\bi(?:['\u2019]m| am) (?:\w+ )?(?:sorry|unable|not able|not programmed|not comfortable|just an ai)"
+    r"|\bi (?:can(?:['\u2019]t|not)|won['\u2019]t|(?:do not|don['\u2019]t) have (?:access|the ability|personal|real)"
+    r"|(?:must|have to) (?:decline|refuse))|\bas an? (?:\w+ ){0,3}(?:ai|language model|assistant)\b"
+    r"|\b(?:is|are|would be|be) (?:not|never) (?:\w+ ){0,2}(?:appropriate|ethical|acceptable|advisable|legal)\b"
+    r"|\b(?:illegal|unethical|inappropriate)\b|\u62b1\u6b49|\u5bf9\u4e0d\u8d77|\u65e0\u6cd5"
+)
 AFFIRMATIVE = re.compile(r"(?i)\A\W*(?:sure|certainly|of course|absolutely|definitely|great question|\u5f53\u7136)\b")
 ENDS = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]['\"\u201d\u2019)\]*_`]*\Z")
 LIST_ITEM = re.compile(r"\n[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]")
@@ -52,7 +59,7 @@ LENGTHS = ("characters", "words", "tokens")
 PRESENCE = (
     *("newline", "list", "heading", "bold text", "code", "link", "emoji", "exclamation mark", "question mark", "digit"),
     *("leading whitespace", "trailing whitespace", "ends with punctuation", "zero-width or control character"),
-    *("non-ASCII character", "special token or role marker", "refusal opening", "affirmative opening"),
+    *("non-ASCII character", "special token or role marker", "refusal", "refusal opening", "affirmative opening"),
     *("opens with a capital", "opens with I", "unclosed code block"),
 )
 
@@ -116,6 +123,7 @@ def presence_of(text: str, amounts: Sequence[int]) -> list[bool]:
         _unusual(text),
         not text.isascii(),
         ("<" in text or "[" in text or "\n\n" in text) and MARKER.search(text) is not None,
+        REFUSES.search(text[:600]) is not None,
         REFUSAL.match(text) is not None,
         AFFIRMATIVE.match(text) is not None,
         text.lstrip()[:1].isupper(),
