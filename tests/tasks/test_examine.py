@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from dpo_core.data.pairs import digest_pairs
+from dpo_core.data.pairs import EncodedPair, digest_pairs
 from dpo_core.data.readers import read_pairs
 from dpo_core.data.splits import split_held_out
+from dpo_core.data.spool import Spool
 from dpo_core.quality.verdict import columns, examine
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
@@ -35,6 +36,7 @@ def run(tmp_path, data, monkeypatch):
 
     def examine_it(name="scratch", *, rows=1024, workers=1, **changes):
         monkeypatch.setattr("dpo_core.data.chunks.ROWS", rows)
+        monkeypatch.setattr(Spool.parts, "__defaults__", (rows,))
         folder = tmp_path / name
         folder.mkdir()
         settings = load_settings().model_copy(update={"num_threads": workers, "home": tmp_path})
@@ -51,8 +53,6 @@ def summary(examined):
 def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
     examined = run(split=False)
     pairs = read_pairs(data).pairs
-    from dpo_core.data.pairs import EncodedPair
-
     expected = examine([EncodedPair(pair, (), (), ()) for pair in pairs], [], Validation(), None)
     assert [(m.check, m.value) for m in examined.measures[1:]] == [(m.check, m.value) for m in expected.measures]
     assert [f.check for f in expected.findings if f.severity == "fail"]
