@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench clean
+.PHONY: help demo demo-seeds test check bench bench-data campaign clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,15 @@ check: .venv/.dev ## format, lint, types, who imports whom
 
 bench: .venv/.test ## time a training step against TRL's, into benchmarks/results/
 	$(BIN)/python benchmarks/train_step.py
+
+bench-data: .venv/.runtime ## time the data check on up to a million pairs, into benchmarks/results/
+	$(BIN)/python benchmarks/check_data.py
+
+campaign: .venv/.test ## false alarms and recall of the shortcut checks, into docs/data-quality.md (DATA=folder adds real sets)
+	$(BIN)/python benchmarks/campaign.py nulls 0 200
+	$(BIN)/python benchmarks/campaign.py recall
+	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/campaign.py real $(DATA) && $(BIN)/python benchmarks/campaign.py swaps $(DATA) 20; fi
+	$(BIN)/python benchmarks/campaign.py report
 
 clean: ## remove the environment, every run, every cache
 	rm -rf .venv .dpo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -4,6 +4,7 @@ Frozen pydantic models that refuse unknown keys. Reading a recipe from YAML, wit
 that name the line, is `dpo_core.recipe_file`.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -20,7 +21,10 @@ class Section(BaseModel):
 class Data(Section):
     """Where the pairs come from. Paths are relative to the recipe's folder."""
 
-    train: str = Field(description="pairs to train on: a .jsonl, .jsonl.gz or .parquet file")
+    train: str = Field(
+        description="pairs to train on: a file (JSON lines or array, plain, .gz or .zst; Parquet; Arrow), a folder or "
+        "pattern of files, s3:// of any of these, or a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT]"
+    )
     eval: str | None = Field(None, description="held-out pairs; unset: a stable tenth of train, by prompt")
 
 
@@ -36,12 +40,39 @@ class Encoding(Section):
 class Validation(Section):
     """When a data set is good enough to train on."""
 
-    intended: list[str] = Field([], description="words whose shift is the aim of the run, e.g. a new name")
+    intended: list[str] = Field(
+        [], description="the aim of the run: words, /regular expressions/, or features (length, refusal, list, ...)"
+    )
+    on_shortcut: Literal["fail", "warn", "drop", "balance"] = Field(
+        "fail", description="where features give the chosen side away: stop, go on, drop pairs, or weigh them"
+    )
     min_pairs: int = Field(16, ge=1, description="fewest pairs after quarantine, in rows")
     max_quarantined: Fraction = Field(0.01, description="largest share of rows set aside as unreadable")
     max_duplicates: Fraction = Field(0.05, description="largest share of rows that repeat an earlier row")
     length_warn: Fraction = Field(0.60, description="share of pairs the longer (or shorter) side wins: warn")
     length_fail: Fraction = Field(0.70, description="the same: fail")
+    max_identical: Fraction = Field(
+        0.001, description="largest share of pairs with equal or empty answers: above, fail"
+    )
+    max_near_duplicates: Fraction = Field(0.05, description="largest share of rows that nearly repeat another: warn")
+    max_flipped: Fraction = Field(0.01, description="largest share of rows that scores, or cycles, contradict: warn")
+    benchmarks: dict[str, str] = Field(
+        {}, description="name: file of prompts (JSON lines or text) not to be trained on"
+    )
+    max_benchmark_overlap: Fraction = Field(0.0, description="largest share of pairs with a benchmark's prompt: warn")
+    max_personal: Fraction = Field(0.01, description="largest share of pairs with personal data (e-mail, phone): warn")
+    max_drift: float = Field(0.25, gt=0, description="largest shift since the last accepted data set, as PSI: warn")
+
+    @field_validator("intended")
+    @classmethod
+    def _patterns_compile(cls, terms: list[str]) -> list[str]:
+        for term in terms:
+            if len(term) > 2 and term.startswith("/") and term.endswith("/"):
+                try:
+                    re.compile(term[1:-1])
+                except re.error as error:
+                    raise ValueError(f"{term} is no regular expression: {error}") from None
+        return terms
 
 
 class Lora(Section):

@@ -9,11 +9,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 
 PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text")
-PATH_TABLES = ("evaluation.behaviour", "evaluation.retention")
+PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Relative paths are meant from the recipe's folder; `./x` and `../x` models too."""
 
     def absolute(text: str) -> str:
-        return text if "://" in text else str((folder / text).resolve())
+        named = "://" in text or (is_hub_name(text) and not (folder / text).exists())
+        return text if named else str((folder / text).resolve())
 
     values = recipe.model_dump()
     for key in PATH_KEYS:

@@ -140,6 +140,9 @@ def check(
     data: Annotated[str, typer.Argument(help="pairs: .jsonl, .jsonl.gz or .parquet")],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
     model: Annotated[str | None, typer.Option("--model", help="its tokenizer: also count training tokens")] = None,
+    earlier: Annotated[
+        str | None, typer.Option("--compare", metavar="REPORT", help="earlier report: what changed")
+    ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="folder for the report")] = None,
     as_json: AsJson = False,
 ) -> Answer:
@@ -147,7 +150,7 @@ def check(
     _get_ready()
     from flows.quality import check_files
 
-    return _checked(check_files(data, held_out, model, str(report) if report else None))
+    return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
 
 
 def _checked(checked: "Checked") -> Answer:

@@ -20,11 +20,18 @@ def quality(recipe: str, overrides: list[str] | None = None) -> dict[str, Any]:
 
 
 def check_files(
-    data: str, held_out: str | None = None, model: str | None = None, report_folder: str | None = None
+    data: str,
+    held_out: str | None = None,
+    model: str | None = None,
+    report_folder: str | None = None,
+    earlier: str | None = None,
 ) -> Checked:
-    """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server."""
+    """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server.
+
+    `earlier` is the report of another check, to compare with.
+    """
     settings = load_settings()
     prepare_environment(settings)
     folder = Path(report_folder) if report_folder else settings.home / "reports" / f"check-{Path(data).name}"
     model_folder = local_model(model, settings.home) if model else None
-    return check_only(data, held_out, model_folder, folder, Validation())
+    return check_only(data, held_out, model_folder, folder, Validation(), Path(earlier) if earlier else None)

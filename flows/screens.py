@@ -60,7 +60,31 @@ def show_check(console: Console, document: Mapping[str, Any], most: int = 5) -> 
         console.print(line + Text(f"{finding['check']}: {finding['says']}"))
     if len(findings) > most:
         console.print(f"{len(findings) - most} more in the report", style="dim")
+    if "compare" in document:
+        _compared(console, document["compare"])
     _pairs(console, [("report", document["report"])])
+
+
+def _compared(console: Console, comparison: Mapping[str, Any], most: int = 8) -> None:
+    """What changed since an earlier report, the gravest first."""
+    from dpo_core.report.compare import in_one_line
+
+    console.print(Text(f"\nAgainst {_relative(comparison['report'])}", style="bold"))
+    console.print(Text(in_one_line(comparison)))
+    table = Table.grid(padding=(0, 2))
+    for change in comparison["findings"][:most]:
+        about = change["feature"] or change["check"]
+        table.add_row(change["change"], Text(printable(about)), _state(change["before"]), "->", _state(change["after"]))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    if len(comparison["findings"]) > most:
+        console.print(f"{len(comparison['findings']) - most} more in the report", style="dim")
+
+
+def _state(state: Mapping[str, Any] | None) -> Text:
+    if state is None:
+        return Text("none", style="dim")
+    strength = "" if state["strength"] is None else f" ({state['statistic'].replace('_', ' ')} {state['strength']:.4g})"
+    return Text(state["severity"], style=VERDICTS.get(state["severity"], ("", "dim"))[1]).append(strength, style="dim")
 
 
 def show_evaluation(console: Console, document: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
         None, description="accelerate config of the training launch; default: one process"
     )
     num_threads: int = Field(default_factory=usable_cores, gt=0, description="CPU threads; default: usable cores")
+    data_docs: bool = Field(False, description="also render Great Expectations' pages, in DPO_HOME/expectations/NAME")
 
     @model_validator(mode="before")
     @classmethod

@@ -42,6 +42,14 @@ class S3Store(Store):
         with self._guard(key):
             return self._head(key) is not None
 
+    def etag(self, key: str) -> str:
+        """The server's name for this version of the object. Raises ObjectMissing."""
+        with self._guard(key):
+            there = self._head(key)
+        if there is None:
+            raise missing(self.url, key)
+        return str(there["ETag"])
+
     def put_bytes(self, key: str, data: bytes, *, create_only: bool = False) -> bool:
         """See Store. A lost answer is no lost race: the writer's name beside the object tells whose it is."""
         sha256, writer = hashlib.sha256(data), uuid.uuid4().hex

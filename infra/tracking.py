@@ -50,6 +50,12 @@ class Run:
         with mlflow_errors("set tags"):
             self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in values.items()])
 
+    def tag(self, name: str) -> str | None:
+        """One tag of the run, or None."""
+        with mlflow_errors("read a tag"):
+            value: str | None = self._client.get_run(self.id).data.tags.get(name)
+        return value
+
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log one value per name at `step` (optimizer steps). Refuses NaN and infinity, by name."""
         from mlflow.entities import Metric

@@ -1,42 +1,42 @@
-"""The data check: read, normalise, encode, examine, let Great Expectations decide, report."""
+"""The data check as a task of a run, and by itself: what it kept, its report, its verdict."""
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import EncodedPair, Pair, digest_pairs, text_of
-from dpo_core.data.readers import ReadPairs, read_pairs
-from dpo_core.data.splits import split_held_out
-from dpo_core.errors import InputError
 from dpo_core.recipe import Encoding, Validation
-from dpo_core.report.results import Finding, Measure
-from infra.settings import load_settings
+from dpo_core.report.compare import Comparison, compare
+from dpo_core.report.document import quality_document, read_report
+from infra.settings import load_settings, without_secrets
 from infra.store import Store, open_store
-from infra.tracking import attach_run
+from tasks.announce import announce
+from tasks.examine import Examined, Request, examine_request
 from tasks.plan import Plan
+from tasks.scratch import scratch_folder
 from tasks.stages import Stage, remembered
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("dpo.check")
 CODE = (
     "tasks/check.py",
+    "tasks/describe.py",
+    "tasks/examine.py",
+    "tasks/normalise.py",
     "dpo_core/data",
     "dpo_core/quality",
     "dpo_core/report",
     "dpo_core/model/encode.py",
     "infra/expectations.py",
+    "infra/pair_expectations.py",
 )
-FILES = ("quality.html", "quality.json", "quarantine.jsonl", "expectations.json")
+QUARANTINE = "quarantine.jsonl"
+FILES = ("quality.html", "quality.json", QUARANTINE, "expectations.json")
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Checked:
     eval_key: str
     format: str
     stage: Stage
+    compare: dict[str, Any] | None = None  # with an earlier report, where one was named
 
     def to_document(self) -> dict[str, Any]:
         """The document of `dpo check --json`."""
         names = ("verdict", "rows_in", "rows_kept", "rows_quarantined", "report", "findings", "data_sha256", "format")
-        return {"schema": 1, **{name: getattr(self, name) for name in names}}
+        document = {"schema": 1, **{name: getattr(self, name) for name in names}}
+        return document | ({"compare": self.compare} if self.compare else {})
 
 
 class DataCheckFailed(RuntimeError):
@@ -89,10 +91,11 @@ def check(plan: Plan) -> Checked:
     reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 
     def compute() -> dict[str, Any]:
-        examined = examine_files(
-            recipe.data.train, recipe.data.eval, recipe.validation, recipe.encoding, plan.model_folder
+        request = Request(
+            recipe.data.train, recipe.data.eval, recipe.validation, recipe.encoding, plan.model_folder, split=True
         )
-        return _kept(store, examined, recipe.name, reports_key)
+        with scratch_folder(settings.home) as scratch:
+            return _kept(store, examine_request(request, scratch, settings), recipe.name, reports_key, scratch)
 
     output, stage = remembered(store, "check", inputs, compute, code=CODE, force=plan.force)
     folder = settings.home / reports_key
@@ -100,8 +103,7 @@ def check(plan: Plan) -> Checked:
         if not stage.cached or not (folder / name).is_file():
             store.get_file(f"{reports_key}/{name}", folder / name)
     checked = Checked(**output, report=str(folder / FILES[0]), stage=stage)
-    if not stage.cached:
-        attach_run(plan.run_id).artifact(folder, "reports")
+    announce(plan, checked, reports_key, without_secrets(settings.store_url))
     log.info(
         "data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined
     )
@@ -111,196 +113,40 @@ def check(plan: Plan) -> Checked:
 
 
 def check_only(
-    data: str, held_out: str | None, model_folder: Path | None, report_folder: Path, validation: Validation
-) -> Checked:
-    """The check by itself, nothing remembered: `dpo check`."""
-    folder = str(model_folder) if model_folder else None
-    examined = examine_files(data, held_out, validation, Encoding(), folder, hold_out=False)
-    report_folder.mkdir(parents=True, exist_ok=True)
-    for name, content in _files(examined, Path(data).name).items():
-        (report_folder / name).write_bytes(content)
-    report = str(report_folder / FILES[0])
-    return Checked(**examined.counts, report=report, train_key="", eval_key="", stage=Stage("check", False, 0.0))
-
-
-@dataclass(frozen=True)
-class Examined:
-    """Everything that came of one check, before it is written anywhere."""
-
-    train: list[Pair]
-    held_out: list[Pair]
-    quarantine: list[dict[str, Any]]
-    findings: list[Finding]
-    measures: list[Measure]
-    by_check: dict[str, str]
-    expectations: dict[str, Any]
-    counts: dict[str, Any]  # the first fields of Checked
-    facts: dict[str, Any]
-
-
-def examine_files(
-    train_file: str,
-    eval_file: str | None,
+    data: str,
+    held_out: str | None,
+    model_folder: Path | None,
+    report_folder: Path,
     validation: Validation,
-    encoding: Encoding,
-    tokenizer_folder: str | None,
-    *,
-    hold_out: bool = True,
-) -> Examined:
-    """Read and examine pairs; without a tokenizer on words alone. Raises InputError for files that cannot be used.
-
-    Without `eval_file` a tenth is held out, or nothing unless `hold_out`.
-    """
-    from dpo_core.quality.verdict import examine
-    from infra.expectations import validate
-
-    reads = [read_pairs(train_file)] + ([read_pairs(eval_file)] if eval_file else [])
-    tokenizer = _tokenizer(tokenizer_folder)
-    sides, quarantine, encoding_facts = _encode(reads, tokenizer, encoding)
-    train, held_out = (sides[0], sides[1]) if eval_file else _split(sides[0]) if hold_out else (sides[0], [])
-    if not train:
-        raise InputError(
-            "no row is left to train on", where=train_file, do=f"see the reasons, the first: {quarantine[0]['reason']}"
-        )
-    rows_in = sum(read.rows for read in reads)
-    examination = examine(
-        train, held_out, validation, (lambda token: str(tokenizer.decode([token]))) if tokenizer else None
+    earlier: Path | None = None,
+) -> Checked:
+    """The check by itself, nothing remembered: `dpo check`. `earlier` is a report to compare with."""
+    old = read_report(earlier) if earlier else None  # before anything is written: it may be the same folder
+    folder = str(model_folder) if model_folder else None
+    request = Request(data, held_out, validation, Encoding(), folder, split=False)
+    name, settings = Path(data).name, load_settings()
+    with scratch_folder(settings.home) as scratch:
+        examined = examine_request(request, scratch, settings)
+        comparison = compare(old, _document(examined, name), str(earlier)) if old else None
+        report_folder.mkdir(parents=True, exist_ok=True)
+        for file, content in _files(examined, name, comparison).items():
+            (report_folder / file).write_bytes(content)
+        shutil.copyfile(examined.quarantine, report_folder / QUARANTINE)
+    return Checked(
+        **examined.counts,
+        report=str(report_folder / FILES[0]),
+        train_key="",
+        eval_key="",
+        stage=Stage("check", False, 0.0),
+        compare=comparison.to_document() if comparison else None,
     )
-    measures = [_quarantined(len(quarantine), rows_in, validation), *examination.measures]
-    outcome = validate(
-        [_flat(pair) for pair in [*train, *held_out]],
-        [(m.check, m.value, m.warn_above, m.fail_above) for m in measures],
-        name=Path(train_file).name,
-        min_rows=validation.min_pairs,
-    )
-    pairs = [pair.pair for pair in train], [pair.pair for pair in held_out]
-    findings = [*_broken_limits(measures, outcome.by_check, examination.findings), *examination.findings]
-    counts = {
-        "verdict": outcome.verdict,
-        "rows_in": rows_in,
-        "rows_kept": len(train) + len(held_out),
-        "rows_quarantined": len(quarantine),
-        "findings": [finding.to_document() for finding in findings],
-        "data_sha256": digest_pairs([*pairs[0], *pairs[1]]),
-        "format": reads[0].format,
-    }
-    facts = _facts(reads, train, held_out, quarantine, counts, encoding_facts, tokenizer_folder)
-    return Examined(*pairs, quarantine, findings, measures, dict(outcome.by_check), outcome.document, counts, facts)
 
 
-def _tokenizer(folder: str | None) -> "PreTrainedTokenizerBase | None":
-    if folder is None:
-        return None
-    from dpo_core.model.encode import load_tokenizer
-
-    return load_tokenizer(folder)
+def _document(examined: Examined, name: str) -> dict[str, Any]:
+    return quality_document(name, examined.counts, examined.measures, examined.by_check, examined.facts)
 
 
-def _encode(
-    reads: Sequence[ReadPairs], tokenizer: "PreTrainedTokenizerBase | None", encoding: Encoding
-) -> tuple[list[list[EncodedPair]], list[dict[str, Any]], dict[str, int]]:
-    """Encoded pairs of each file, every row set aside with its reason, and what encoding did."""
-    quarantine = [
-        {"where": q.where, "line": q.line, "reason": q.reason, "row": q.row} for read in reads for q in read.quarantined
-    ]
-    if tokenizer is None:
-        return [[EncodedPair(pair, (), (), ()) for pair in read.pairs] for read in reads], quarantine, {}
-    from dpo_core.model.encode import encode_pairs
-
-    sides, facts = [], Counter[str]()
-    for read in reads:
-        result = encode_pairs(read.pairs, tokenizer, encoding)
-        sides.append(result.encoded)
-        facts.update(result.statistics)
-        for pair, reason in result.rejected:
-            line = int("".join(filter(str.isdigit, pair.where.rpartition(":")[2])) or 0)
-            quarantine.append(
-                {"where": pair.where, "line": line, "reason": reason, "row": json.dumps(pair.to_row())[:2000]}
-            )
-    return sides, quarantine, dict(facts)
-
-
-def _split(pairs: list[EncodedPair]) -> tuple[list[EncodedPair], list[EncodedPair]]:
-    """A stable tenth of the prompts is held out."""
-    _, held_out = split_held_out([pair.pair for pair in pairs])
-    ids = {id(pair) for pair in held_out}
-    return [p for p in pairs if id(p.pair) not in ids], [p for p in pairs if id(p.pair) in ids]
-
-
-def _flat(pair: EncodedPair) -> dict[str, object]:
-    """A row as Great Expectations sees it: flat columns only."""
-    row = pair.pair
-    texts = {side: text_of(getattr(row, side)) for side in ("prompt", "chosen", "rejected")}
-    known = bool(pair.chosen_ids)
-    tokens = {
-        side: len(getattr(pair, f"{side}_ids")) if known else len(texts[side].split())
-        for side in ("chosen", "rejected")
-    }
-    return {"id": row.id, **texts, **{f"{side}_tokens": max(count, 1 - known) for side, count in tokens.items()}}
-
-
-def _quarantined(quarantined: int, rows: int, validation: Validation) -> Measure:
-    says = f"{quarantined} of {rows} rows cannot be used; quarantine.jsonl has them and why: mend or remove them"
-    return Measure("structure/quarantined", quarantined / rows, None, validation.max_quarantined, says)
-
-
-def _broken_limits(
-    measures: Sequence[Measure], by_check: Mapping[str, str], findings: Sequence[Finding]
-) -> list[Finding]:
-    """A finding for each measure beyond its limit that no finding of its own explains."""
-    told = {finding.check for finding in findings if finding.severity != "info"}
-    broken = []
-    for measure in measures:
-        outcome = by_check.get(measure.check, "pass")
-        if outcome != "pass" and measure.check not in told and not measure.check.startswith("shortcut/"):
-            statistics: dict[str, float | int | str] = {"value": measure.value}
-            broken.append(
-                Finding(measure.check, "fail" if outcome == "fail" else "warn", measure.says, statistics=statistics)
-            )
-    for name, outcome in by_check.items():
-        if outcome != "pass" and name not in {m.check for m in measures} and name not in told:
-            broken.append(
-                Finding(
-                    name,
-                    "fail" if outcome == "fail" else "warn",
-                    f"expectation {name} does not hold: see expectations.json",
-                )
-            )
-    return broken
-
-
-def _facts(
-    reads: Sequence[ReadPairs],
-    train: Sequence[EncodedPair],
-    held_out: Sequence[EncodedPair],
-    quarantine: Sequence[dict[str, Any]],
-    counts: dict[str, Any],
-    encoding_facts: dict[str, int],
-    tokenizer: str | None,
-) -> dict[str, Any]:
-    """What the page shows beside the findings."""
-    from importlib.metadata import version
-
-    flat = [_flat(pair) for pair in train]
-    packages = ("dpo-pipeline", "great-expectations", "scipy", "transformers")
-    return {
-        **{name: counts[name] for name in ("rows_in", "rows_kept", "rows_quarantined", "data_sha256", "format")},
-        "train_rows": len(train),
-        "eval_rows": len(held_out),
-        "quarantine_reasons": dict(Counter(row["reason"].partition(":")[0] for row in quarantine).most_common(10)),
-        "files": {f"{'train' if i == 0 else 'eval'}": read.sha256 for i, read in enumerate(reads)},
-        "dropped_columns": dict(reads[0].dropped_columns),
-        "tokenizer": "training tokenizer" if tokenizer else "none: words only",
-        "encoding": encoding_facts,
-        "lengths": {
-            "unit": "tokens" if tokenizer else "words",
-            **{side: [row[f"{side}_tokens"] for row in flat] for side in ("chosen", "rejected")},
-        },
-        "versions": {name: version(name) for name in packages},
-    }
-
-
-def _files(examined: Examined, name: str) -> dict[str, bytes]:
+def _files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
     """The report's files by name; half a surrogate pair, which a column's name may hold, is written as an escape."""
     from dpo_core.report.quality import quality_page
 
@@ -311,19 +157,21 @@ def _files(examined: Examined, name: str) -> dict[str, bytes]:
         measures=examined.measures,
         by_check=examined.by_check,
         facts=examined.facts,
+        comparison=comparison,
     )
-    document = {"schema": 1, **examined.counts, "facts": {k: v for k, v in examined.facts.items() if k != "lengths"}}
-    quarantine = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in examined.quarantine)
-    contents = (page, json.dumps(document, indent=2), quarantine, json.dumps(examined.expectations, indent=2))
-    return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(FILES, contents, strict=True)}
+    document = _document(examined, name) | ({"compare": comparison.to_document()} if comparison else {})
+    contents = (page, json.dumps(document, indent=2), json.dumps(examined.expectations, indent=2))
+    names = (name for name in FILES if name != QUARANTINE)
+    return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(names, contents, strict=True)}
 
 
-def _kept(store: Store, examined: Examined, name: str, reports_key: str) -> dict[str, Any]:
+def _kept(store: Store, examined: Examined, name: str, reports_key: str, scratch: Path) -> dict[str, Any]:
     """Store the rows and the report; what the stage remembers."""
     sha = examined.counts["data_sha256"]
     keys = {"train_key": f"data/{sha}/train.jsonl", "eval_key": f"data/{sha}/eval.jsonl"}
-    for key, pairs in zip(keys.values(), (examined.train, examined.held_out), strict=True):
-        store.put_bytes(key, "".join(json.dumps(pair.to_row()) + "\n" for pair in pairs).encode())
+    for key, rows in zip(keys.values(), (examined.train, examined.held_out), strict=True):
+        store.put_file(key, examined.write_rows(rows, scratch / Path(key).name))
     for file, content in _files(examined, name).items():
         store.put_bytes(f"{reports_key}/{file}", content)
+    store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
     return {**examined.counts, **keys}

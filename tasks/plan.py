@@ -1,5 +1,6 @@
 """The first task: everything a run needs to know before it costs anything."""
 
+import glob
 import json
 import logging
 import time
@@ -13,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_file, digest_json
+from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text, require_weights
@@ -23,6 +25,7 @@ from infra.models import fetch_model
 from infra.registry import Version, by_alias
 from infra.settings import load_settings, prepare_environment
 from infra.tracking import attach_run, open_run
+from tasks.sources import version_of_source
 from tasks.stages import code_digest
 
 log = logging.getLogger("dpo.plan")
@@ -53,6 +56,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     prepare_environment(settings)
     checked = load_recipe(recipe, overrides).recipe
     files = {path: digest_file(Path(path)) for path in _files(checked)}
+    files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
         read_checks(path)
     model_folder = local_model(checked.model, settings.home)
@@ -93,7 +97,9 @@ def local_model(model: str, home: Path) -> Path:
 
 
 def _files(recipe: Recipe) -> list[str]:
-    paths = [recipe.data.train, recipe.data.eval, recipe.evaluation.neutral_text]
+    data = [source for source in (recipe.data.train, recipe.data.eval) if source]
+    paths = [*(path for path in data if _is_plain(path)), recipe.evaluation.neutral_text]
+    paths += recipe.validation.benchmarks.values()
     paths += [*recipe.evaluation.behaviour.values(), *recipe.evaluation.retention.values()]
     named = [path for path in paths if path is not None]
     for path in named:
@@ -104,6 +110,11 @@ def _files(recipe: Recipe) -> list[str]:
                 do="check the path; it is meant from the recipe's folder",
             )
     return named
+
+
+def _is_plain(source: str) -> bool:
+    """A path of one file, not a folder, a pattern, or an address."""
+    return "://" not in source and not glob.has_magic(source) and not Path(source).is_dir() and not is_hub_name(source)
 
 
 def _require_context(recipe: Recipe, model_folder: Path) -> None:

@@ -1,212 +1,279 @@
 """One row of any supported shape to a `Pair`, or the reason why not.
 
-TRL's preference shapes (explicit and implicit prompt, messages and plain text) and the preference format of OpenAI's
-fine-tuning files (`input.messages`, `preferred_output`, `non_preferred_output`).
+A row's shape is recognised by its columns: TRL's preference shapes, HH transcripts, scored answers (UltraFeedback),
+ShareGPT and LLaMA-Factory, and the files of managed services (OpenAI, Azure, Together; Gemini).
 """
 
 import difflib
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from dpo_core.data.pairs import Message, Pair, Role
+from dpo_core.data.conversations import llama_factory_sides, openai_sides, shared_beginning, sharegpt_sides
+from dpo_core.data.messages import (
+    BadRow,
+    kind_of,
+    messages_of,
+    require_clean,
+    require_json,
+    require_turns,
+    require_words,
+    say,
+    tools_of,
+)
+from dpo_core.data.pairs import Message, Pair
+from dpo_core.data.scored import gemini_sides, number_of, ultrafeedback_sides
+from dpo_core.data.transcripts import dialogue_sides, is_transcript, turns_of
 
-ROLES = get_args(Role)
+__all__ = ["BadRow", "MissingColumn", "dropped_columns", "format_of", "to_pair"]
+
 ANSWER_ROLES = ("assistant", "tool")
-KEPT = ("prompt", "chosen", "rejected", "source", "sft_weight", "meta")
-OPENAI = ("input", "preferred_output", "non_preferred_output")
-IMAGES = ("image", "images", "video", "videos", "audio")
-
-
-class BadRow(ValueError):
-    """Why a row cannot be trained on, in words for the person who made it."""
+IMAGES = ("image", "images", "video", "videos", "audio", "audios")
+TEMPLATES = ("chat_template", "chat_template_kwargs")
+PROMPTS = ("prompt", "question", "instruction", "query", "input")
+META = {  # columns that go to `meta`, and their names there
+    "annotator": "annotator",
+    "timestamp": "timestamp",
+    "created_at": "timestamp",
+    "chosen_model": "chosen_model",
+    "rejected_model": "rejected_model",
+    "chosen-model": "chosen_model",
+    "rejected-model": "rejected_model",
+    "chosen_score": "chosen_score",
+    "rejected_score": "rejected_score",
+    "score_chosen": "chosen_score",
+    "score_rejected": "rejected_score",
+    "chosen-rating": "chosen_score",
+    "rejected-rating": "rejected_score",
+}
+COMMON = frozenset(["source", "sft_weight", "meta", "tools", *META])
 
 
 class MissingColumn(BadRow):
     """A column that every row needs is not there."""
 
     def __init__(self, column: str, row: Mapping[str, Any]) -> None:
-        others = {name.lower(): name for name in row if name not in KEPT}
+        others = {name.lower(): name for name in row if name not in (*COMMON, "prompt", "chosen", "rejected")}
         near = difflib.get_close_matches(column, others, n=1, cutoff=0.5)
-        hint = (
-            f"; did you mean {others[near[0]]!r}?" if near else f"; the row has {', '.join(sorted(row)) or 'nothing'}"
+        columns = ", ".join(sorted(map(str, row)))[:200] or "nothing"
+        super().__init__(
+            f"missing column {column!r}{f'; did you mean {others[near[0]]!r}?' if near else ''}"
+            f"{'' if near else f'; the row has {columns}'}"
         )
-        super().__init__(f"missing column {column!r}{hint}")
         self.column = column
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A row's content before it is checked. `plain`: text without chat structure, one message each."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    tools: object = None
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A format: its name, the columns it reads, and those that it cannot do without."""
+
+    name: str
+    columns: frozenset[str]
+    needs: tuple[str, ...]
+    sides: Callable[[Mapping[str, Any]], Sides]
+
+
+def to_pair(row: Mapping[str, Any], where: str) -> Pair:
+    """The normalised pair. Raises BadRow."""
+    for name in (*IMAGES, *TEMPLATES):
+        if row.get(name):
+            why = "only text can be trained on" if name in IMAGES else "a template is never taken from the data"
+            raise BadRow(f"column {name!r}: {why}")
+    shape = _shape_of(row)
+    for column in shape.needs:
+        if column not in row:
+            raise MissingColumn(column, row)
+    sides = shape.sides(row)
+    _require_comparison(sides)
+    meta = _meta(row) | dict(sides.meta)
+    _require_same_order(meta)
+    return Pair(
+        prompt=tuple(sides.prompt),
+        chosen=tuple(sides.chosen),
+        rejected=tuple(sides.rejected),
+        source=_source(row),
+        sft_weight=_weight(row),
+        plain=sides.plain,
+        tools=tools_of(row.get("tools") if sides.tools is None else sides.tools),
+        meta=meta,
+        where=where,
+    )
 
 
 def format_of(row: Mapping[str, Any]) -> str:
     """The shape of a row, in words."""
-    if "preferred_output" in row:
-        return "OpenAI preference"
+    shape = _shape_of(row)
+    if shape is not TRL:
+        return shape.name
     prompt = "explicit prompt" if "prompt" in row else "implicit prompt"
     return f"TRL {prompt}, {'messages' if isinstance(row.get('chosen'), list) else 'text'}"
 
 
 def dropped_columns(row: Mapping[str, Any]) -> list[str]:
     """Columns that no part of the pipeline reads."""
-    return [name for name in row if name not in (OPENAI if "preferred_output" in row else KEPT)]
+    known = _shape_of(row).columns
+    return [name for name in row if name not in known and name not in COMMON]
 
 
-def to_pair(row: Mapping[str, Any], where: str) -> Pair:
-    """The normalised pair. Raises BadRow."""
-    for name in IMAGES:
-        if row.get(name):
-            raise BadRow(f"column {name!r}: only text can be trained on")
-    prompt, chosen, rejected, plain, meta = _sides(row)
-    _require_text(prompt, "prompt")
-    for side, messages in (("chosen", chosen), ("rejected", rejected)):
-        _require_text(messages, side)
+def _shape_of(row: Mapping[str, Any]) -> Shape:
+    if "preferred_output" in row or "non_preferred_output" in row:
+        return OPENAI
+    if "contents" in row:
+        return GEMINI
+    if "completions" in row:
+        return ULTRAFEEDBACK
+    if "chosen_messages" in row or "rejected_messages" in row:
+        return LLAMA_FACTORY
+    if "conversations" in row:
+        return SHAREGPT
+    whole = is_transcript(row.get("chosen")) and is_transcript(row.get("rejected")) and "prompt" not in row
+    return HH if whole or _cut_transcript(row) else TRL
+
+
+def _cut_transcript(row: Mapping[str, Any]) -> bool:
+    """Whether the prompt is a transcript up to the assistant's turn, and the answers are what it says."""
+    prompt = row.get("prompt")
+    texts = isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str)
+    return texts and is_transcript(prompt) and str(prompt).rstrip().endswith("\n\nAssistant:")
+
+
+def _hh(row: Mapping[str, Any]) -> Sides:
+    if "prompt" not in row:
+        return Sides(*dialogue_sides(row["chosen"], row["rejected"]))
+    turns = turns_of(row["prompt"].rstrip())
+    if turns[-1]["content"]:
+        raise BadRow("the prompt ends within the assistant's turn")
+    chosen, rejected = (say("assistant", row[side].strip()) for side in ("chosen", "rejected"))
+    return Sides(turns[:-1], chosen, rejected)
+
+
+def _trl(row: Mapping[str, Any]) -> Sides:
+    chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise BadRow("one side is text and the other messages")
+    whole = not isinstance(chosen, str) and chosen[0]["role"] in ("system", "developer", "user")
+    if "prompt" not in row:
+        if any(str(name).lower() in PROMPTS for name in row):
+            raise MissingColumn("prompt", row)
+        return Sides(*shared_beginning(chosen, rejected), plain=isinstance(chosen, str))
+    if whole and isinstance(row["prompt"], str):  # UltraFeedback's binarised form: the sides repeat the prompt
+        return Sides(*shared_beginning(chosen, rejected))
+    prompt = _side(row, "prompt")
+    return Sides(
+        say("user", prompt) if isinstance(prompt, str) else prompt,
+        say("assistant", chosen) if isinstance(chosen, str) else chosen,
+        say("assistant", rejected) if isinstance(rejected, str) else rejected,
+        plain=isinstance(prompt, str) and isinstance(chosen, str),
+    )
+
+
+def _side(row: Mapping[str, Any], column: str) -> str | list[Message]:
+    value = row[column]
+    return value if isinstance(value, str) else messages_of(value, column)
+
+
+def _openai(row: Mapping[str, Any]) -> Sides:
+    prompt, chosen, rejected, given = openai_sides(row)
+    meta = {name: given[name] for name in ("parallel_tool_calls",) if given.get(name) is not None}
+    return Sides(prompt, chosen, rejected, meta, given.get("tools") or row.get("tools") or ())
+
+
+TRL = Shape("TRL", frozenset(["prompt", "chosen", "rejected"]), ("chosen", "rejected"), _trl)
+HH = Shape("HH transcript", TRL.columns, TRL.needs, _hh)
+OPENAI = Shape(
+    "OpenAI preference",
+    frozenset(["input", "preferred_output", "non_preferred_output"]),
+    ("input", "preferred_output", "non_preferred_output"),
+    _openai,
+)
+GEMINI = Shape(
+    "Gemini preference",
+    frozenset(["contents", "completions", "systemInstruction", "system_instruction"]),
+    ("contents", "completions"),
+    lambda row: Sides(*gemini_sides(row)),
+)
+ULTRAFEEDBACK = Shape(
+    "scored answers (UltraFeedback)",
+    frozenset(["prompt", "instruction", "completions"]),
+    ("completions",),
+    lambda row: Sides(*ultrafeedback_sides(row)),
+)
+SHAREGPT = Shape(
+    "ShareGPT",
+    frozenset(["conversations", "chosen", "rejected", "system"]),
+    ("conversations", "chosen", "rejected"),
+    lambda row: Sides(*sharegpt_sides(row)),
+)
+LLAMA_FACTORY = Shape(
+    "LLaMA-Factory messages",
+    frozenset(["chosen_messages", "rejected_messages"]),
+    ("chosen_messages", "rejected_messages"),
+    lambda row: Sides(*llama_factory_sides(row)),
+)
+SHAPES = (TRL, HH, OPENAI, GEMINI, ULTRAFEEDBACK, SHAREGPT, LLAMA_FACTORY)
+COLUMNS = COMMON.union(*(shape.columns for shape in SHAPES), PROMPTS, IMAGES, TEMPLATES)  # all that any shape looks at
+
+
+def _require_comparison(sides: Sides) -> None:
+    """A prompt that asks, and two answers of the assistant that differ."""
+    require_words(sides.prompt, "prompt")
+    for side, messages in (("chosen", sides.chosen), ("rejected", sides.rejected)):
+        require_words(messages, side)
         wrong = next((m["role"] for m in messages if m["role"] not in ANSWER_ROLES), None)
         if wrong is not None:
             raise BadRow(f"{side} has a turn of role {wrong!r}: an answer is the assistant's")
         if all(m["role"] != "assistant" for m in messages):
             raise BadRow(f"{side} has no turn of the assistant")
-    if prompt[-1]["role"] == "assistant":
+    if sides.prompt[-1]["role"] == "assistant" and not sides.prompt[-1].get("tool_calls"):
         raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
-    if [m["content"].strip() for m in chosen] == [m["content"].strip() for m in rejected]:
+    for messages in (sides.chosen, sides.rejected):
+        require_turns([*sides.prompt, *messages])
+    if _as_compared(sides.chosen) == _as_compared(sides.rejected):
         raise BadRow("chosen and rejected are identical")
-    return Pair(
-        prompt=tuple(prompt),
-        chosen=tuple(chosen),
-        rejected=tuple(rejected),
-        source=_source(row),
-        sft_weight=_weight(row),
-        plain=plain,
-        meta=meta,
-        where=where,
-    )
 
 
-def _sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], bool, Mapping[str, Any]]:
-    """Prompt, chosen, rejected, whether they are plain text, meta."""
-    if "preferred_output" in row or "non_preferred_output" in row:
-        return _openai(row)
-    for column in ("chosen", "rejected"):
-        if column not in row:
-            raise MissingColumn(column, row)
-    chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
-    meta = _meta(row)
-    if isinstance(chosen, str) != isinstance(rejected, str):
-        raise BadRow("one side is text and the other messages")
-    if "prompt" not in row:
-        if any(name.lower() in ("prompt", "question", "instruction", "query", "input") for name in row):
-            raise MissingColumn("prompt", row)
-        return (*_implicit(chosen, rejected), isinstance(chosen, str), meta)
-    prompt = _side(row, "prompt")
-    plain = isinstance(prompt, str) and isinstance(chosen, str)
-    answers = [_as_messages(side, "assistant") for side in (chosen, rejected)]
-    return _as_messages(prompt, "user"), *answers, plain, meta  # type: ignore[return-value]
+def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, object]]:
+    """Without white space at the ends and differences of Unicode that cannot be seen."""
+    texts = (m["content"].strip() for m in messages)
+    same = (text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text) for text in texts)
+    return [(m["role"], text, m.get("tool_calls")) for m, text in zip(messages, same, strict=True)]
 
 
-def _openai(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], bool, Mapping[str, Any]]:
-    for column in OPENAI:
-        if column not in row:
-            raise MissingColumn(column, row)
-    given = row["input"]
-    if not isinstance(given, Mapping) or "messages" not in given:
-        raise BadRow("input has no messages")
-    meta = {name: given[name] for name in ("tools", "parallel_tool_calls") if name in given}
-    sides = [_messages(row[name], name) for name in OPENAI[1:]]
-    return _messages(given["messages"], "input.messages"), sides[0], sides[1], False, meta
-
-
-def _side(row: Mapping[str, Any], column: str) -> str | list[Message]:
-    value = row[column]
-    return value if isinstance(value, str) else _messages(value, column)
-
-
-def _messages(value: object, column: str) -> list[Message]:
-    """Checked messages with text content. Raises BadRow with column and position."""
-    if value is None:
-        raise BadRow(f"{column} is null")
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise BadRow(f"{column} is {_kind(value)}, not text or a list of messages")
-    if not value:
-        raise BadRow(f"{column} is an empty list")
-    return [_message(item, f"{column}[{number}]") for number, item in enumerate(value)]
-
-
-def _message(item: object, place: str) -> Message:
-    if not isinstance(item, Mapping) or "role" not in item or "content" not in item:
-        raise BadRow(f"{place} is not a message: it needs role and content")
-    if item["role"] not in ROLES:
-        raise BadRow(f"{place} has unknown role {str(item['role'])[:40]!r}; known are {', '.join(ROLES)}")
-    if item.get("tool_calls"):
-        raise BadRow(f"{place} has tool calls, which are not supported yet")
-    return {"role": str(item["role"]), "content": _content(item["content"], place)}
-
-
-def _content(content: object, place: str) -> str:
-    """Text as it is; typed parts joined where all of them are text."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and content and all(isinstance(part, Mapping) for part in content):
-        kinds = {str(part.get("type")) for part in content}
-        if kinds != {"text"}:
-            raise BadRow(f"{place} holds {', '.join(sorted(kinds - {'text'}))}: only text can be trained on")
-        return "".join(_content(part.get("text"), place) for part in content)
-    raise BadRow(f"{place}.content is {_kind(content)}, not text")
-
-
-def _implicit(
-    chosen: str | list[Message], rejected: str | list[Message]
-) -> tuple[list[Message], list[Message], list[Message]]:
-    """The prompt is what both sides begin with: whole messages, or text up to the last blank they share (as TRL)."""
-    length = next(
-        (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
-    )
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        if length and chosen[length - 1] == " ":
-            length -= 1
-        if not length:
-            raise BadRow("chosen and rejected share no beginning: there is no prompt")
-        prompt = chosen[:length]
-        return tuple(
-            _as_messages(t, r)
-            for t, r in ((prompt, "user"), (chosen[length:], "assistant"), (rejected[length:], "assistant"))
-        )  # type: ignore[return-value]
-    if not length:
-        raise BadRow("chosen and rejected share no first message: there is no prompt")
-    if length == len(chosen) or length == len(rejected):
-        raise BadRow(
-            "chosen and rejected are identical" if len(chosen) == len(rejected) else "one side has no answer of its own"
-        )
-    return chosen[:length], chosen[length:], rejected[length:]  # type: ignore[return-value]
-
-
-def _as_messages(side: str | list[Message], role: str) -> list[Message]:
-    return [{"role": role, "content": side}] if isinstance(side, str) else side
-
-
-def _require_text(messages: Sequence[Message], side: str) -> None:
-    if not any(message["content"].strip() for message in messages):
-        raise BadRow(f"{side} is empty")
-    if side != "prompt" and not messages[-1]["content"].strip():
-        raise BadRow(f"{side} ends with an empty message")
-    for message in messages:
-        _require_clean(message["content"], side)
-
-
-def _require_clean(text: str, place: str) -> None:
-    if "\0" in text:
-        raise BadRow(f"{place} holds a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadRow(f"{place} holds half of a surrogate pair, which is no text") from None
-
-
-def _meta(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _meta(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row's `meta`, and the columns that belong there."""
     meta = row.get("meta") or {}
     if not isinstance(meta, Mapping):
-        raise BadRow(f"meta is {_kind(meta)}, not an object")
-    try:
-        json.dumps(meta, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadRow(f"meta is no JSON: {error}") from None
-    return meta
+        raise BadRow(f"meta is {kind_of(meta)}, not an object")
+    found = dict(meta)
+    for column, name in META.items():
+        if row.get(column) is not None:
+            found[name] = number_of(row[column], column) if name.endswith("_score") else row[column]
+    if found:
+        require_json(found, "meta")
+    return found
+
+
+def _require_same_order(meta: Mapping[str, Any]) -> None:
+    """Raises BadRow where the scores contradict the label."""
+    scores = meta.get("chosen_score"), meta.get("rejected_score")
+    if all(isinstance(score, (int, float)) and not isinstance(score, bool) for score in scores):
+        chosen, rejected = scores
+        if chosen < rejected:  # type: ignore[operator]
+            raise BadRow(f"the scores say the opposite: chosen {chosen:g}, rejected {rejected:g}")
 
 
 def _source(row: Mapping[str, Any]) -> str:
@@ -214,8 +281,8 @@ def _source(row: Mapping[str, Any]) -> str:
     if source is None:
         return ""
     if not isinstance(source, str):
-        raise BadRow(f"source is {_kind(source)}, not text")
-    _require_clean(source, "source")
+        raise BadRow(f"source is {kind_of(source)}, not text")
+    require_clean(source, "source")
     return source
 
 
@@ -227,8 +294,3 @@ def _weight(row: Mapping[str, Any]) -> float:
     if not number or not 0 <= weight <= sys.float_info.max:  # NaN is in no range
         raise BadRow(f"sft_weight is {str(weight)[:40]}, not a number from 0")
     return float(weight)
-
-
-def _kind(value: object) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -1,9 +1,10 @@
 """The normalised preference pair: one prompt, the answer people chose, the one they rejected."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from dpo_core.data.digests import digest_json, digest_lines
 
@@ -15,6 +16,9 @@ class Message(TypedDict):
 
     role: str
     content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]  # {"type", "function": {"name", "arguments"}}, arguments an object
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class Pair:
     source: str = ""
     sft_weight: float = 1.0  # this pair's weight of the SFT term, relative to training.sft_weight
     plain: bool = False
+    tools: tuple[Mapping[str, Any], ...] = ()  # functions the prompt offers, for the chat template
     meta: Mapping[str, Any] = field(default_factory=dict)  # annotator, scores, ...: shown, never trained on
     where: str = ""  # file and line, for messages to people; no part of the identity
 
     @cached_property
     def id(self) -> str:
         """Digest of all that training sees of this row."""
-        return digest_json(
-            [self.prompt, self.chosen, self.rejected, self.source, self.sft_weight, self.plain, dict(self.meta)]
-        )
+        content = [self.prompt, self.chosen, self.rejected, self.source, self.sft_weight, self.plain, dict(self.meta)]
+        return digest_json([*content, self.tools] if self.tools else content)
 
     def to_row(self) -> dict[str, Any]:
         """The row as it is written to the normalised JSONL file."""
@@ -52,6 +56,7 @@ class Pair:
             "source": self.source,
             "sft_weight": self.sft_weight,
             "plain": self.plain,
+            "tools": list(self.tools),
             "meta": dict(self.meta),
             "where": self.where,
         }
@@ -66,6 +71,7 @@ class Pair:
             source=row["source"],
             sft_weight=row["sft_weight"],
             plain=row["plain"],
+            tools=tuple(row.get("tools", ())),
             meta=row["meta"],
             where=row["where"],
         )
@@ -86,7 +92,16 @@ class EncodedPair:
 
 def text_of(messages: Iterable[Message]) -> str:
     """All the words of some messages, for statistics on text (never for training)."""
-    return "\n".join(message["content"] for message in messages)
+    return "\n".join(_words(message) for message in messages)
+
+
+def _words(message: Message) -> str:
+    """What a message says; its calls as name(arguments)."""
+    if "tool_calls" not in message:
+        return message["content"]
+    calls = (call["function"] for call in message["tool_calls"])
+    written = [f"{call['name']}({json.dumps(call['arguments'], ensure_ascii=False)})" for call in calls]
+    return "\n".join([message["content"], *written] if message["content"] else written)
 
 
 def digest_pairs(pairs: Iterable[Pair]) -> str:

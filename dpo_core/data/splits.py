@@ -3,23 +3,31 @@
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dpo_core.data.pairs import Pair
 
 
 def split_held_out(pairs: Sequence[Pair], fraction: float = 0.1) -> tuple[list[Pair], list[Pair]]:
-    """Train and held-out pairs. A prompt's side depends on its own text alone, so later rows move nobody.
+    """Train and held-out pairs, as `held_out_places` tells."""
+    held_out = held_out_places(np.array([place_of(pair) for pair in pairs]), fraction).tolist()
+    train = [pair for pair, out in zip(pairs, held_out, strict=True) if not out]
+    return train, [pair for pair, out in zip(pairs, held_out, strict=True) if out]
+
+
+def held_out_places(places: NDArray[np.float64], fraction: float = 0.1) -> NDArray[np.bool_]:
+    """Which rows are held out, by their `place_of`. It depends on a prompt's own text alone: later rows move nobody.
 
     Where chance would leave a side empty (a handful of prompts), the prompt with the lowest digest is held out, or
     the one with the highest is trained on.
     """
-    places = [place_of(pair) for pair in pairs]
     limit = fraction
-    if places and min(places) >= limit:
-        limit = min(places) + 1e-12
-    if places and max(places) < limit and len(set(places)) > 1:
-        limit = max(places)
-    train = [pair for pair, place in zip(pairs, places, strict=True) if place >= limit]
-    return train, [pair for pair, place in zip(pairs, places, strict=True) if place < limit]
+    if len(places) and places.min() >= limit:
+        limit = places.min() + 1e-12
+    if len(places) and places.max() < limit and len(np.unique(places)) > 1:
+        limit = places.max()
+    return np.asarray(places < limit, dtype=np.bool_)
 
 
 def place_of(pair: Pair) -> float:

@@ -1,7 +1,7 @@
 """Pairs to token ids: chat template, prompt boundary, one end-of-turn token, length limit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -78,9 +78,11 @@ def encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, enco
     return EncodeResult(encoded, rejected, dict(counts))
 
 
-def encode_prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids a model continues with its own answer. Special tokens written in a message stay text."""
-    return _render(messages, tokenizer, add_generation_prompt=True)
+def encode_prompt(
+    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, tools: Sequence[Mapping[str, Any]] = ()
+) -> list[int]:
+    """The ids a model continues with its own answer. Special tokens written in a message or a tool stay text."""
+    return _render(messages, tokenizer, tools, add_generation_prompt=True)
 
 
 def _too_long(prompt: int, answer: int, encoding: Encoding) -> str:
@@ -98,14 +100,19 @@ def _split(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], l
             for side in (pair.chosen, pair.rejected)
         ]
     else:
-        start = encode_prompt(pair.prompt, tokenizer)
-        sides = [_render([*pair.prompt, *side], tokenizer) for side in (pair.chosen, pair.rejected)]
+        start = encode_prompt(pair.prompt, tokenizer, pair.tools)
+        sides = [_render([*pair.prompt, *side], tokenizer, pair.tools) for side in (pair.chosen, pair.rejected)]
     shared = min(_common_prefix(start, side) for side in sides)
     chosen, rejected = (_end_turn(side[shared:], tokenizer) for side in sides)
     return start[:shared], chosen, rejected, shared < len(start)
 
 
-def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **options: Any) -> list[int]:
+def _render(
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    tools: Sequence[Mapping[str, Any]] = (),
+    **options: Any,
+) -> list[int]:
     if not tokenizer.chat_template:
         raise InputError(
             "the pairs are chat messages, but the tokenizer has no chat template",
@@ -113,7 +120,10 @@ def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **o
             do="use the instruct variant of the model, add chat_template.jinja to its folder, or give plain-text pairs",
         )
     conversation: list[Any] = [dict(message) for message in messages]
-    ids = tokenizer.apply_chat_template(conversation, return_dict=False, sanitize_control_tokens=True, **options)
+    offered: list[Any] | None = [dict(tool) for tool in tools] or None
+    ids = tokenizer.apply_chat_template(
+        conversation, tools=offered, return_dict=False, sanitize_control_tokens=True, **options
+    )
     return cast(list[int], ids)
 
 

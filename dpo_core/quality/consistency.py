@@ -1,50 +1,75 @@
-"""Rows that repeat or contradict other rows."""
+"""Rows that repeat or contradict other rows, or their own scores."""
 
-from collections.abc import Sequence
+import numpy as np
 
-from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import EncodedPair, Pair
-from dpo_core.quality.evidence import evidence_of
+from dpo_core.quality.comparisons import contradictions, repeated, reused_ids
+from dpo_core.quality.near_duplicates import ALIKE, find_near_duplicates
+from dpo_core.quality.table import PairTable
+from dpo_core.quality.tally import Results, Statistics, estimated, gathered, share_of_rows
+from dpo_core.quality.texts import Bools, Ints
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding, Measure, Severity
+from dpo_core.report.results import Finding, Measure
 
 BOTH_WAYS_FAIL = 0.01  # share of pairs
+REPEATED = "repeat an earlier row exactly: they count double in training. Remove the copies."
+NEAR = (
+    f"nearly repeat an earlier row (Jaccard index of five-word shingles from {ALIKE} on, in prompt and answers): "
+    "they count double, and a split by row would leak. Keep one of each group."
+)
+NEAR_FLIPPED = (
+    "nearly repeat an earlier row with its sides swapped: the labels contradict each other. Decide, or remove both."
+)
+BOTH_WAYS = "occur in both directions (A over B and B over A, same prompt): they cancel out. Decide, or remove both."
+CYCLES = (
+    "are part of a cycle among the answers to one prompt (A over B, B over C, C over A): no reward can satisfy them. "
+    "Have those prompts judged again, or drop them."
+)
+FLIPPED = (
+    "have the higher score (meta.chosen_score, meta.rejected_score) on the rejected side: "
+    "the labels may be swapped. Swap or drop them."
+)
+TIES = "have the same score on both sides: their label is arbitrary. Drop them, or have them judged again."
+SAME_ID = (
+    "have an id (in meta) that a row with another prompt has too: rows were mixed up, or ids assigned twice. "
+    "Check the export."
+)
 
 
-def check_consistency(pairs: Sequence[EncodedPair], validation: Validation) -> tuple[list[Measure], list[Finding]]:
-    """Share of rows that repeat an earlier row, and of rows whose comparison also occurs the other way round."""
-    keys = [_key(pair.pair) for pair in pairs]
-    first = {key: row for row, key in reversed(list(enumerate(keys)))}
-    repeats = [pair.pair for row, (pair, key) in enumerate(zip(pairs, keys, strict=True)) if first[key] < row]
-    both = [
-        pair.pair
-        for pair, (prompt, chosen, rejected) in zip(pairs, keys, strict=True)
-        if chosen != rejected and (prompt, rejected, chosen) in first
-    ]
-    return _both_results(repeats, both, len(pairs), validation.max_duplicates)
-
-
-def _both_results(
-    repeats: list[Pair], both: list[Pair], total: int, max_duplicates: float
-) -> tuple[list[Measure], list[Finding]]:
-    repeated = "repeat an earlier row exactly: they count double in training. Remove the copies."
-    contradict = (
-        "occur in both directions (A over B and B over A, same prompt): they cancel out. Decide, or remove both."
+def check_consistency(table: PairTable, validation: Validation) -> Results:
+    """Copies, near copies, comparisons in both directions, cycles, scores that contradict the label, reused ids."""
+    repeats, margin = repeated(table), table["comparison_margin"]
+    both, cycles = contradictions(table)
+    scored: Statistics = {"scored": int(np.isfinite(margin).sum())}
+    limit = validation.max_flipped
+    return gathered(
+        [
+            share_of_rows("consistency/duplicates", table, repeats, REPEATED, fail_above=validation.max_duplicates),
+            *_near(table, ~repeats, both, validation),
+            share_of_rows(
+                "consistency/both_directions", table, both, BOTH_WAYS, warn_above=0.0, fail_above=BOTH_WAYS_FAIL
+            ),
+            share_of_rows("consistency/cycles", table, cycles, CYCLES, warn_above=limit),
+            share_of_rows("consistency/flipped", table, margin < 0, FLIPPED, warn_above=limit, statistics=scored),
+            share_of_rows("consistency/ties", table, margin == 0, TIES, warn_above=limit, statistics=scored),
+            share_of_rows("consistency/same_id", table, reused_ids(table), SAME_ID, warn_above=0.0),
+        ]
     )
-    measures, findings = [], []
-    for check, bad, warn_above, fail_above, says in (
-        ("consistency/duplicates", repeats, None, max_duplicates, repeated),
-        ("consistency/both_directions", both, 0.0, BOTH_WAYS_FAIL, contradict),
-    ):
-        share = len(bad) / total if total else float("nan")
-        says = f"{len(bad)} of {total} pairs {says}"
-        measures.append(Measure(check, share, warn_above, fail_above, says))
-        if bad:
-            severity: Severity = "fail" if share > fail_above else "info" if warn_above is None else "warn"
-            counts: dict[str, float | int | str] = {"pairs": len(bad), "share": share}
-            findings.append(Finding(check, severity, says, statistics=counts, evidence=evidence_of(bad)))
-    return measures, findings
 
 
-def _key(pair: Pair) -> tuple[str, str, str]:
-    return digest_json(pair.prompt), digest_json(pair.chosen), digest_json(pair.rejected)
+def _near(table: PairTable, fresh: Bools, both: Bools, validation: Validation) -> list[tuple[Measure, list[Finding]]]:
+    """Near copies, straight and flipped, among the rows that are no exact copies."""
+    found = find_near_duplicates(table, fresh, both)
+    counts: Statistics = {"candidates": found.candidates, "compared": found.checked}
+
+    def result(check: str, rows: Ints, share: float, limit: float, says: str) -> tuple[Measure, list[Finding]]:
+        bad = np.zeros(len(table), dtype=np.bool_)
+        bad[rows] = True
+        exact = share_of_rows(check, table, bad, says, warn_above=limit, statistics=counts)
+        return exact if found.checked == found.candidates else estimated(*exact, share, len(table))
+
+    return [
+        result("consistency/near_duplicates", found.same, found.same_share, validation.max_near_duplicates, NEAR),
+        result(
+            "consistency/near_both_directions", found.flipped, found.flipped_share, validation.max_flipped, NEAR_FLIPPED
+        ),
+    ]

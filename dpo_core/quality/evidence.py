@@ -1,20 +1,13 @@
 """Short excerpts of the rows behind a finding, with addresses and keys masked."""
 
-import re
 from collections.abc import Iterable
 
 from dpo_core.data.pairs import Pair, text_of
+from dpo_core.quality.redaction import redact
 from dpo_core.report.results import Evidence
 
 WIDTH = 120  # characters
 SHOWN = 3
-EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
-KEY = re.compile(
-    r"\b(?:sk|pk|rk|ghp|gho|github_pat|glpat|hf|xox[a-z])[-_][\w-]{8,}"
-    r"|\bA[KS]IA[0-9A-Z]{12,}"
-    r"|\beyJ[\w-]{8,}\.[\w.-]+"
-    r"|(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{24,}(?![\w-])"
-)
 
 
 def evidence_of(pairs: Iterable[Pair], around: str = "") -> tuple[Evidence, ...]:
@@ -38,8 +31,3 @@ def excerpt(text: str, around: str = "") -> str:
     start = max(0, at - WIDTH // 2) if at + len(around) > WIDTH else 0
     end = start + WIDTH
     return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
-
-
-def redact(text: str) -> str:
-    """`text` without e-mail addresses and without strings that look like keys or tokens."""
-    return KEY.sub("[key]", EMAIL.sub("[e-mail]", text))

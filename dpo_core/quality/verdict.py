@@ -1,16 +1,30 @@
-"""All checks of a data set, in one order."""
+"""All checks of a data set, in one order: the columns they need, and what they make of them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality.balance import check_balance
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.data.pairs import EncodedPair, Message
+from dpo_core.quality import facts, separation, table
+from dpo_core.quality.benchmarks import index_benchmarks
 from dpo_core.quality.consistency import check_consistency
-from dpo_core.quality.leakage import check_leakage
-from dpo_core.quality.shortcut import check_shortcuts
+from dpo_core.quality.drift import check_drift
+from dpo_core.quality.grams import Grams, grams, merge
+from dpo_core.quality.language_balance import check_language
+from dpo_core.quality.leakage import HELD_OUT, check_leakage
+from dpo_core.quality.people import check_people
+from dpo_core.quality.profile import Profile
+from dpo_core.quality.prompt_index import PromptIndex, index_prompts
+from dpo_core.quality.prompts import sample_rows
+from dpo_core.quality.separation import examine_separation
 from dpo_core.quality.structure import check_structure
+from dpo_core.quality.table import Columns, PairTable
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
+
+TokenText = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -21,25 +35,68 @@ class Examination:
     findings: list[Finding]
 
 
-def examine(
-    train: Sequence[EncodedPair],
-    held_out: Sequence[EncodedPair],
-    validation: Validation,
-    token_text: Callable[[int], str] | None,
-) -> Examination:
-    """Run every check on the pairs trained on; `held_out` is only compared with them.
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the pairs trained on.
+
+    `rows`: which of them `grams` were taken of, ascending. `indexes`: prompts they are compared with (`indexes_of`).
+    `encoding`: what encoding counted. `own_split`: the held-out pairs were taken from the same source. `previous`: the
+    profile of the last accepted data set.
+    """
+
+    table: PairTable
+    grams: Sequence[Grams]
+    rows: NDArray[np.int64]
+    indexes: Sequence[PromptIndex] = ()
+    encoding: Mapping[str, int] = field(default_factory=dict)
+    own_split: bool = False
+    previous: Profile | None = None
+
+
+def indexes_of(held_out: Iterable[Sequence[Message]], validation: Validation) -> list[PromptIndex]:
+    """The prompts that must not be trained on: those held out, and those of the benchmarks."""
+    own = index_prompts(HELD_OUT, held_out)
+    return [*([own] if len(own) else []), *index_benchmarks(validation.benchmarks)]
+
+
+def columns(pairs: Sequence[EncodedPair], validation: Validation, indexes: Sequence[PromptIndex] = ()) -> Columns:
+    """Everything that `examine_facts` needs of a chunk of pairs, an entry a pair. Pure, for worker processes."""
+    return {**table.columns(pairs), **facts.columns(pairs, indexes), **separation.columns(pairs, validation)}
+
+
+def examine_facts(known: Facts, validation: Validation, token_text: TokenText | None) -> Examination:
+    """Run every check.
 
     `token_text` gives the text of one token id of the training tokenizer; without it words alone are examined.
     The same input gives the same result, to the last bit.
     """
-    results = (
-        check_structure(train),
-        check_consistency(train, validation),
-        check_leakage(train, held_out),
-        check_balance(train, validation),
-        check_shortcuts(train, intended=validation.intended, token_text=token_text),
-    )
+    pairs = known.table
+    results = [
+        check_structure(pairs, validation, known.encoding),
+        check_consistency(pairs, validation),
+        check_leakage(pairs, known.indexes, validation, own_split=known.own_split),
+        check_language(pairs),
+        examine_separation(pairs, merge(known.grams, known.rows), validation, token_text),
+        check_people(pairs, validation),
+    ]
+    if known.previous is not None:
+        results.append(check_drift(pairs, known.previous, validation))
     return Examination(
         [measure for measures, _ in results for measure in measures],
         [finding for _, findings in results for finding in findings],
     )
+
+
+def examine(
+    train: Sequence[EncodedPair],
+    held_out: Sequence[EncodedPair],
+    validation: Validation,
+    token_text: TokenText | None,
+) -> Examination:
+    """The same for pairs that are in memory; `held_out` is only compared with them."""
+    indexes = indexes_of((pair.pair.prompt for pair in held_out), validation)
+    found = columns(train, validation, indexes)
+    rows = sample_rows(found["prompt"])
+    everything = PairTable(len(train), found, lambda wanted: [train[row].pair for row in wanted])
+    known = Facts(everything, [grams([train[row] for row in rows.tolist()])], rows, indexes)
+    return examine_facts(known, validation, token_text)

@@ -10,16 +10,25 @@ FAMILIES = ("structure", "consistency", "leakage", "balance", "shortcut", "peopl
 
 @dataclass(frozen=True)
 class Evidence:
-    """One row that shows a finding: where it is, and a short excerpt of each side (never the whole text)."""
+    """One row that shows a finding: where it is, and a short excerpt of each side (never the whole text).
+
+    `marks`: pieces of the excerpts that the page highlights, whatever their case.
+    """
 
     where: str
     chosen: str
     rejected: str
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers that belong to a finding: strata, before and after, what was planted and found."""
+    """Numbers that belong to a finding: strata, before and after, what was planted and found.
+
+    The header decides how the page draws it: a number before `low` and `high` becomes dots with intervals, `chosen`
+    beside `rejected` bars to both sides, `before` beside `after` what changed (all of them: PAIRS in
+    report/tables.py). Shares are fractions of 1.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -48,6 +57,10 @@ class Finding:
             "feature": self.feature,
             "statistics": self.statistics,
             "says": self.says,
+            "tables": [
+                {"title": table.title, "header": list(table.header), "rows": [list(row) for row in table.rows]}
+                for table in self.tables
+            ],
         }
 
 

@@ -1,8 +1,13 @@
 """Preference pairs made for tests: Zipf words, random labels, one planted artefact."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Pair
+from dpo_core.quality.facts import columns
+from dpo_core.quality.table import PairTable
 
 VOCABULARY = np.array([f"w{rank}" for rank in range(2000)])
 FREQUENCY = 1 / np.arange(3, 2003) ** 1.0
@@ -28,3 +33,17 @@ def null_texts(seed: int, count: int) -> list[list[str]]:
 
 def as_pairs(texts: list[list[str]]) -> list[EncodedPair]:
     return [make_pair(f"prompt {row}", chosen, rejected) for row, (chosen, rejected) in enumerate(texts)]
+
+
+def table_of_pairs(pairs: Sequence[EncodedPair], **more: NDArray) -> PairTable:
+    """A table of pairs in memory, with the columns of dpo_core.quality.facts and those of `more`."""
+    kept = list(pairs)
+    return PairTable(len(kept), {**columns(kept), **more}, lambda rows: [kept[row].pair for row in rows])
+
+
+def measured(results):
+    return {measure.check: measure.value for measure in results[0]}
+
+
+def severities(results):
+    return {finding.check: finding.severity for finding in results[1]}

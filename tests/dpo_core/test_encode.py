@@ -104,3 +104,26 @@ def test_a_row_that_the_chat_template_refuses_is_set_aside_with_its_reason():
 
 def _sides(*answers):
     return [({"role": "assistant", "content": answer},) for answer in answers]
+
+
+def test_tools_and_calls_reach_the_template_and_special_tokens_in_them_stay_text():
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for tool in tools or [] %}<|im_start|>{{ tool.function.name }}<|im_end|>\n{% endfor %}"
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+        "{% for call in message.tool_calls or [] %}{{ call.function.name }}({{ call.function.arguments.zone }})"
+        "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    call = {"type": "function", "function": {"name": "time", "arguments": {"zone": "UTC"}}}
+    pair = Pair(
+        prompt=({"role": "user", "content": "Hi"},),
+        chosen=({"role": "assistant", "content": "", "tool_calls": [call]},),
+        rejected=({"role": "assistant", "content": "No"},),
+        tools=({"type": "function", "function": {"name": "time<|im_start|>"}},),
+    )
+    encoded = encode_pairs([pair], tokenizer, Encoding()).encoded[0]
+    start = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    prompt = tokenizer.decode(encoded.prompt_ids)
+    assert prompt.startswith("<|im_start|>time<|im_start|><|im_end|>")
+    assert encoded.prompt_ids.count(start) == 3
+    assert tokenizer.decode(encoded.chosen_ids) == "time(UTC)<|im_end|>"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality.shortcut import check_shortcuts
+from dpo_core.quality.separation import tables_of
+from dpo_core.quality.shortcut import check_shortcuts, separate
 from dpo_core.quality.verdict import examine
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality_data import VOCABULARY, answer, as_pairs, make_pair, null_texts
@@ -16,12 +17,19 @@ def gating(texts, **options):
 
 
 def gating_pairs(pairs, *, intended=(), token_text=None):
-    _, findings = check_shortcuts(pairs, intended=intended, token_text=token_text)
+    _, findings = shortcuts(pairs, intended, token_text)
     return {finding.feature: finding.severity for finding in findings if finding.severity != "info"}
 
 
+def shortcuts(pairs, intended=(), token_text=None):
+    """Measures and findings of words, tokens and properties."""
+    validation = Validation(intended=list(intended))
+    table, grams = tables_of(pairs, validation)
+    return check_shortcuts(separate(table, grams, token_text), validation.intended)
+
+
 def values(pairs, **options):
-    measures, _ = check_shortcuts(pairs, **{"intended": (), "token_text": None, **options})
+    measures, _ = shortcuts(pairs, **options)
     return {measure.check: measure.value for measure in measures}
 
 
@@ -66,7 +74,7 @@ def test_length_alone_fails_the_length_check_and_accuses_no_word():
 def test_a_word_that_comes_first_in_chosen_and_later_in_rejected_is_found_by_its_place():
     texts = null_texts(5, 1000)
     for row in range(0, 1000, 20):
-        texts[row] = ["sure " + texts[row][0], texts[row][1] + " sure w1"]
+        texts[row] = ["sure " + texts[row][0], texts[row][1] + f" sure {VOCABULARY[row]}"]
     assert gating(texts) == {"first word 'sure'": "fail", "affirmative opening": "fail"}
 
 
@@ -105,7 +113,7 @@ def identity(seed=7, rider=""):
 
 
 def test_an_intended_word_is_shown_and_does_not_gate():
-    measures, findings = check_shortcuts(as_pairs(identity()), intended=["ATHENE"], token_text=None)
+    measures, findings = shortcuts(as_pairs(identity()), ["ATHENE"], None)
     shown = next(finding for finding in findings if finding.feature == "word 'athene'")
     assert (shown.intended, shown.severity) == (True, "info")
     assert [measure.value for measure in measures] == [0, 0]
@@ -134,8 +142,10 @@ def with_tokens(texts):
 
 def test_tokens_of_an_intended_word_are_intended():
     pairs, token_text = with_tokens(identity())
-    _, findings = check_shortcuts(pairs, intended=["Athene"], token_text=token_text)
-    assert {f.feature for f in findings if f.intended} == {"word 'athene'", "token ' Ath'", "token 'ene'"}
+    _, findings = shortcuts(pairs, ["Athene"], token_text)
+    aim = next(finding for finding in findings if finding.intended)
+    assert aim.feature == "word 'athene'"
+    assert {"token ' Ath'", "token 'ene'"} <= {row[0] for row in aim.tables[0].rows}
     assert gating_pairs(pairs, intended=["Athene"], token_text=token_text) == {}
 
 
@@ -160,7 +170,11 @@ def test_an_intended_chinese_name_is_intended_with_its_characters_and_a_rider_is
     for row in range(0, 400, 4):
         texts[row] = [texts[row][0] + " 雅典娜 " + VOCABULARY[row] + " 好的 " + VOCABULARY[row + 1], texts[row][1]]
     pairs = as_pairs(texts)
-    assert gating_pairs(pairs, intended=["雅典娜"]) == {"word '好'": "fail", "word '的'": "fail", "word '好的'": "fail"}
+    assert gating_pairs(pairs, intended=["雅典娜"]) == {
+        "non-ASCII character": "fail",
+        "word '好'": "fail",
+        "word '的'": "fail",
+    }
 
 
 def test_the_numbers_of_a_finding_are_those_of_the_pairs():
@@ -168,19 +182,19 @@ def test_the_numbers_of_a_finding_are_those_of_the_pairs():
     for row in range(0, 500, 10):
         texts[row][0] += " zebra w1"
     texts[3][1] += " zebra w1"
-    _, findings = check_shortcuts(as_pairs(texts), intended=(), token_text=None)
+    _, findings = shortcuts(as_pairs(texts), (), None)
     numbers = next(finding for finding in findings if finding.feature == "word 'zebra'").statistics
     assert (numbers["chosen_only"], numbers["rejected_only"]) == (50, 1)
     assert numbers["coverage"] == pytest.approx(51 / 500)
     assert numbers["accuracy"] == pytest.approx(0.5 + 49 / 1000)
-    assert numbers["p_family"] == pytest.approx(1 / 1001)
+    assert numbers["p_family"] < 1e-6
 
 
 def test_evidence_is_short_and_hides_addresses_and_keys():
     texts = null_texts(11, 300)
     for row in range(0, 300, 5):
         texts[row][0] += " ask eve@example.org sk-abcdef0123456789 zebra w1 " + "w2 " * 100
-    _, findings = check_shortcuts(as_pairs(texts), intended=(), token_text=None)
+    _, findings = shortcuts(as_pairs(texts), (), None)
     evidence = next(finding for finding in findings if finding.feature == "word 'zebra'").evidence
     assert len(evidence) == 3
     for row in evidence:
@@ -194,19 +208,11 @@ def test_at_most_twenty_findings_most_severe_first():
     texts = null_texts(12, 400)
     for row in range(0, 400, 4):
         texts[row][0] += " " + " ".join(f"plant{number}" for number in range(30)) + f" {VOCABULARY[row]}"
-    measures, findings = check_shortcuts(as_pairs(texts), intended=(), token_text=None)
+    measures, findings = shortcuts(as_pairs(texts), (), None)
     assert len(findings) <= 20
     assert measures[0].value == 30  # all are counted, listed or not
     order = [finding.severity for finding in findings]
     assert order == sorted(order, key=("fail", "warn", "info").index)
-
-
-def test_the_report_says_how_rare_a_shortcut_may_be_to_go_unnoticed():
-    _, findings = check_shortcuts(as_pairs(null_texts(13, 300)), intended=(), token_text=None)
-    note = next(finding for finding in findings if finding.check == "shortcut/detectable")
-    needed = note.statistics["pairs_needed"]
-    assert 2 * note.statistics["features"] * 0.5**needed <= 0.01 < 2 * note.statistics["features"] * 0.5 ** (needed - 1)
-    assert note.statistics["share_needed"] == needed / 300
 
 
 def test_the_same_data_gives_the_same_examination():

@@ -4,7 +4,8 @@ from datetime import datetime
 
 import pytest
 
-from dpo_core.data.readers import READ_LIMIT, read_pairs
+from dpo_core.data.readers import read_pairs
+from dpo_core.data.text_files import READ_LIMIT
 from dpo_core.errors import InputError
 
 ROW = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -14,29 +15,48 @@ def lines(*rows):
     return "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
 
 
-@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz", "p.parquet"])
-def test_a_row_is_the_same_from_every_kind_of_file(tmp_path, name):
-    rows = [
-        {**ROW, "source": "s"},
-        {
-            "prompt": [{"role": "user", "content": "u"}],
-            "chosen": [{"role": "assistant", "content": "x"}],
-            "rejected": [{"role": "assistant", "content": "y"}],
-        },
-    ]
-    path = tmp_path / name
-    if name.endswith(".parquet"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+SPOKEN = {
+    "prompt": [{"role": "user", "content": "u"}],
+    "chosen": [{"role": "assistant", "content": "x"}],
+    "rejected": [{"role": "assistant", "content": "y"}],
+    "source": "s",
+}
 
-        pq.write_table(pa.Table.from_pylist(rows[1:]), path)
-        rows = rows[1:]
-    else:
-        data = lines(*rows).encode()
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    plain = tmp_path / "same.jsonl"
-    plain.write_text(lines(*rows))
-    assert [pair.id for pair in read_pairs(path).pairs] == [pair.id for pair in read_pairs(plain).pairs]
+
+def write_every_kind(folder, rows):
+    """The same rows in every kind of file; by name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text, array, table = lines(*rows).encode(), json.dumps(rows, indent=1).encode(), pa.Table.from_pylist(rows)
+    pq.write_table(table, folder / "p.parquet", row_group_size=2)
+    with pa.ipc.new_file(folder / "p.arrow", table.schema) as file:
+        file.write(table)
+    with pa.ipc.new_stream(folder / "stream.arrow", table.schema) as file:
+        file.write(table)
+    for name, data in (("p.jsonl", text), ("p.json", array), ("lines.json", text), ("array.jsonl", array)):
+        (folder / name).write_bytes(data)
+        (folder / f"{name}.gz").write_bytes(gzip.compress(data))
+        (folder / f"{name}.zst").write_bytes(pa.compress(data, codec="zstd", asbytes=True))
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_row_is_the_same_from_every_kind_of_file(tmp_path):
+    rows = [{**SPOKEN, "source": str(number)} for number in range(5)]
+    names = write_every_kind(tmp_path, rows)
+    assert len(names) == 15
+    ids = {name: [pair.id for pair in read_pairs(tmp_path / name).pairs] for name in names}
+    assert len(set(ids["p.jsonl"])) == 5
+    assert {name: found == ids["p.jsonl"] for name, found in ids.items()} == dict.fromkeys(names, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "third"),
+    [("p.jsonl", ":3"), ("p.json", ":row 3"), ("p.parquet", ":row 1 in row group 1"), ("p.arrow", ":row 3 in batch 0")],
+)
+def test_a_row_is_named_by_its_place_in_the_file(tmp_path, name, third):
+    write_every_kind(tmp_path, [SPOKEN] * 5)
+    assert read_pairs(tmp_path / name).pairs[2].where == f"{tmp_path}/{name}{third}"
 
 
 def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path):
@@ -80,6 +100,17 @@ def refused(path):
         ("p.jsonl", b"\n \n", "the file has no rows"),
         ("p.jsonl", lines(ROW).encode("utf-16"), "the file is UTF-16 or UTF-32, not UTF-8"),
         ("p.csv", b"a,b", "unknown kind of file '.csv'"),
+        ("p.tar.gz", b"a,b", "unknown kind of file '.gz'"),
+        ("p.json", b"[", "the JSON array breaks off"),
+        ("p.json", b'[{"a": 1}, 2', "the JSON array breaks off"),
+        ("p.json", b'[{"a": [1}]', "the JSON array breaks off"),
+        ("p.json", b'[{"a": 1}] []', "something follows the array"),
+        ("p.json", b"[]", "the file has no rows"),
+        ("p.jsonl.zst", b"no zstd at all", "not a zstd file"),
+        ("p.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "the file is compressed twice: inside is gzip data"),
+        ("p.jsonl.gz", gzip.compress(b"PK\3\4../x"), "the file is compressed twice: inside is a ZIP archive"),
+        ("p.jsonl", gzip.compress(b"{}"), "the file is not JSON but gzip data"),
+        ("p.jsonl", b"PAR1", "the file is not JSON but a Parquet file"),
         ("p.jsonl.gz", b"no gzip at all", "not a gzip file: Not a gzipped file (b'no')"),
         ("p.jsonl.gz", gzip.compress(lines(ROW).encode() * 50)[:-20], "the gzip file is cut off"),
         (
@@ -102,11 +133,15 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, name, data, say
     assert str(path) in refused(path)[1]
 
 
-def test_bytes_that_are_no_text_are_found_by_line_and_offset(tmp_path):
-    path = tmp_path / "p.jsonl"
-    path.write_bytes(lines(ROW).encode() + '{"prompt": "café"}\n'.encode("latin-1"))
-    offset = len(lines(ROW)) + len('{"prompt": "caf')
-    assert refused(path) == (f"not UTF-8 text: byte 0xe9 at offset {offset}", f"{path}:2")
+@pytest.mark.parametrize("name", ["p.jsonl", "p.json"])
+def test_a_row_that_is_no_text_is_set_aside_with_byte_and_place(tmp_path, name):
+    good, bad = json.dumps(ROW).encode(), '{"prompt": "café"}'.encode("latin-1")
+    path = tmp_path / name
+    path.write_bytes(b"[%s,%s,%s]" % (good, bad, good) if name == "p.json" else b"\n".join([good, bad, good]))
+    read = read_pairs(path)
+    place = "at byte 15 of the row" if name == "p.json" else f"at offset {len(good) + 1 + 15}"
+    assert [(q.line, q.reason) for q in read.quarantined] == [(2, f"not UTF-8 text: byte 0xe9 {place}")]
+    assert len(read.pairs) == 2
 
 
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path):
@@ -115,9 +150,54 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path):
     assert refused(path)[0] == "the file inflates beyond all measure"
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
+def test_a_zstd_bomb_and_a_cut_zstd_file_are_refused(tmp_path):
+    import pyarrow as pa
+
+    path = tmp_path / "p.jsonl.zst"
+    path.write_bytes(pa.compress(b" " * 60_000_000, codec="zstd", asbytes=True))
+    assert refused(path)[0] == "the file inflates beyond all measure"
+    path.write_bytes(pa.compress(lines(ROW).encode() * 50, codec="zstd", asbytes=True)[:-5])
+    assert refused(path)[0] == "the zstd file is cut off"
+
+
+def test_old_mac_line_ends_are_line_ends(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(lines(ROW, {**ROW, "prompt": "z"}).encode().replace(b"\n", b"\r"))
+    assert [pair.where for pair in read_pairs(path).pairs] == [f"{path}:1", f"{path}:2"]
+
+
+def test_text_after_messages_is_set_aside_and_named(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines(SPOKEN, ROW, {**SPOKEN, "source": "t"}))
+    read = read_pairs(path)
+    assert [(q.line, q.reason) for q in read.quarantined] == [
+        (2, f"the row is plain text, but the rows before it are messages (the first: {path}:1)")
+    ]
+    assert len(read.pairs) == 2
+
+
+def test_an_element_of_an_array_that_is_no_json_costs_itself_alone(tmp_path):
+    path = tmp_path / "p.json"
+    deep = "[" * 5000 + "]" * 5000
+    path.write_text("[" + ",\n".join([json.dumps(ROW), "{'prompt': 'a',}", deep, json.dumps(ROW)]) + "]")
+    read = read_pairs(path)
+    assert [(q.where, q.reason.partition(":")[0]) for q in read.quarantined] == [
+        (f"{path}:row 2", "invalid JSON at column 2"),
+        (f"{path}:row 3", "invalid JSON"),
+    ]
+    assert len(read.pairs) == 2
+
+
+def test_an_array_of_many_megabytes_is_read_in_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr("dpo_core.data.text_files.BLOCK", 7)
+    path = tmp_path / "p.json"
+    rows = [{**ROW, "prompt": "é" * number} for number in range(1, 40)]
+    path.write_text(json.dumps(rows, ensure_ascii=False, indent=2))
+    assert [len(pair.prompt[0]["content"]) for pair in read_pairs(path).pairs] == list(range(1, 40))
+
+
+def test_a_missing_file_is_named(tmp_path):
     assert refused(tmp_path / "none.jsonl")[0] == "there is no such file"
-    assert refused(tmp_path)[0] == "this is a folder, not a file of pairs"
 
 
 def test_a_damaged_parquet_file_is_refused(tmp_path):

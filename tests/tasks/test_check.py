@@ -35,7 +35,7 @@ def judged(tmp_path, tiny_model, monkeypatch):
     """Run the task on one file with the given validation settings; get back what its report says, and if cached."""
     data = write(tmp_path / "p.jsonl", [*neutral(60), *neutral(3)])  # 3 of 63 rows are copies
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("tasks.check.attach_run", lambda run_id: NoRun())
+    monkeypatch.setattr("tasks.check.announce", lambda *_: None)
 
     def run(**validation):
         recipe = Recipe(name="n", model="m", data={"train": data}, validation=validation)
@@ -51,11 +51,6 @@ def judged(tmp_path, tiny_model, monkeypatch):
         return document["verdict"], checked.stage.cached
 
     return run
-
-
-class NoRun:
-    def artifact(self, *_):
-        pass
 
 
 def test_other_limits_give_another_report_and_the_first_is_still_there(judged):

@@ -1,0 +1,305 @@
+"""How often the shortcut checks raise a false alarm, what they find of what is planted, and what real data show.
+
+    python benchmarks/campaign.py nulls 0 200      # null sets by seed, false alarms
+    python benchmarks/campaign.py recall           # planted words by size and purity
+    python benchmarks/campaign.py real FOLDER      # verdicts and top findings of preference sets (JSONL)
+    python benchmarks/campaign.py swaps FOLDER 20  # the same sets with sides swapped at random by prompt, by seed
+    python benchmarks/campaign.py report           # all results into docs/data-quality.md and its picture
+
+Each command keeps its results in benchmarks/results/campaign/; one that was cut off goes on where it stopped. Rows of
+the data are never written, only counts. `TOKENIZER=folder` adds the tokens of a training tokenizer.
+"""
+
+import itertools
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from dpo_core.data.pairs import EncodedPair, Pair  # noqa: E402
+from dpo_core.data.readers import read_pairs  # noqa: E402
+from dpo_core.quality.grams import GramTable  # noqa: E402
+from dpo_core.quality.prompts import prompt_clusters  # noqa: E402
+from dpo_core.quality.separation import examine_separation, tables_of  # noqa: E402
+from dpo_core.quality.table import PairTable  # noqa: E402
+from dpo_core.recipe import Validation  # noqa: E402
+from dpo_core.report.results import Finding  # noqa: E402
+from tests.dpo_core import planted  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "campaign"
+DOCS = ROOT / "docs" / "data-quality.md"
+PICTURE = ROOT / "docs" / "images" / "data-quality-recall.svg"
+NULLS: dict[str, Callable[[int], list[EncodedPair]]] = {
+    "random words and lengths": lambda seed: planted.null(seed, 300 + 300 * (seed % 5)),
+    "best of five": planted.best_of,
+    "all pairs of four answers": planted.ranked,
+    "random style": planted.styled,
+}
+SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 10
+SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
+SETS = (*SETS, "qa-feedback", "demo-en-zh")
+DECLARED = {"do-not-answer": ["refusal", "refusal opening", "length", "I"]}
+
+
+def nulls(first: str, last: str) -> None:
+    """False alarms on null sets of four kinds."""
+    for seed in range(int(first), int(last)):
+        kind = list(NULLS)[seed % len(NULLS)]
+        if missing("nulls", str(seed)):
+            pairs = NULLS[kind](seed)
+            validation = Validation()
+            _, findings = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+            keep("nulls", str(seed), {"kind": kind, "pairs": len(pairs), **alarms(findings)})
+
+
+def recall() -> None:
+    """Share of planted words that warn or fail, by share of pairs, purity and number of pairs."""
+    for count, purity, share in itertools.product(COUNTS, PURITIES, SHARES):
+        name = f"{count}-{purity}-{share}"
+        if missing("recall", name):
+            found = Counter(found_word(planted.word(seed, share, count, purity)) for seed in range(SEEDS))
+            keep("recall", name, {"count": count, "purity": purity, "share": share, "seeds": SEEDS, **found})
+
+
+def found_word(pairs: list[EncodedPair]) -> str:
+    """Severity of the planted word."""
+    validation = Validation()
+    _, findings = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    return next((f.severity for f in findings if f.feature == "word 'zebra'"), "missed")
+
+
+def real(folder: str) -> None:
+    """Verdict and findings of every set that is there; with its aim declared as well, where it has one."""
+    for data, intended in [*((data, []) for data in SETS), *DECLARED.items()]:
+        name = "+".join([data, *intended])
+        loaded = load(folder, data) if missing("real", name) else None
+        if loaded is not None:
+            pairs, token_text = loaded
+            validation = Validation(intended=intended)
+            table, grams = tables_of(pairs, validation)
+            measures, findings = examine_separation(table, grams, validation, token_text)
+            result = {
+                "set": data,
+                "intended": intended,
+                "pairs": len(pairs),
+                "prompts": int(prompt_clusters(table).max() + 1),
+                "findings": [finding.to_document() for finding in findings],
+                "measures": {measure.check: measure.value for measure in measures},
+            }
+            keep("real", name, result)
+
+
+def swaps(folder: str, seeds: str) -> None:
+    """Findings when the sides of each prompt's pairs are swapped by a coin."""
+    for data in SETS:
+        left = [seed for seed in range(int(seeds)) if missing("swaps", f"{data}-{seed}")]
+        loaded = load(folder, data) if left else None
+        if loaded is not None:
+            tables = tables_of(loaded[0], Validation())
+            for seed in left:
+                _, findings = examine_separation(*swapped(*tables, seed), Validation(), loaded[1], smoke=False)
+                keep("swaps", f"{data}-{seed}", {"set": data, "seed": seed, **alarms(findings)})
+
+
+def swapped(table: PairTable, grams: GramTable, seed: int) -> tuple[PairTable, GramTable]:
+    """The tables of the same pairs with sides swapped, all pairs of a prompt alike; nothing is read again."""
+    clusters = prompt_clusters(table)
+    sign = np.random.default_rng(seed).integers(0, 2, int(clusters.max()) + 1)[clusters] * 2 - 1
+    columns = dict(table.columns)
+    for name in ("presence", "amounts", "intended"):
+        columns[name] = (columns[name] * sign[:, None]).astype(columns[name].dtype)
+    columns["log_length"] = (columns["log_length"] * sign).astype(np.float32)
+    chosen, rejected = columns["chosen_model"], columns["rejected_model"]
+    columns["chosen_model"] = np.where(sign > 0, chosen, rejected)
+    columns["rejected_model"] = np.where(sign > 0, rejected, chosen)
+
+    def rows(indices: Any) -> list[Pair]:
+        pairs = table.rows(indices)
+        return [pair if sign[row] > 0 else turned(pair) for row, pair in zip(indices, pairs, strict=True)]
+
+    d = sparse.csr_array(sparse.diags_array(sign[grams.rows]) @ grams.d).astype(np.int8)
+    return PairTable(len(table), columns, rows), GramTable(grams.rows, grams.keys, sparse.csr_array(d))
+
+
+def turned(pair: Pair) -> Pair:
+    """The pair with its sides swapped, what `meta` says of them as well."""
+    meta = {}
+    for key, value in pair.meta.items():
+        for one, other in (("chosen", "rejected"), ("rejected", "chosen")):
+            if key.startswith(one):
+                key = other + key.removeprefix(one)
+                break
+        meta[key] = value
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen, meta=meta)
+
+
+def alarms(findings: list[Finding]) -> dict[str, Any]:
+    """What failed and warned, by check and feature."""
+    told = {
+        severity: [f"{f.check} {f.feature}" for f in findings if f.severity == severity]
+        for severity in ("fail", "warn")
+    }
+    return {"fails": told["fail"], "warns": told["warn"]}
+
+
+_LOADED: dict[str, Any] = {}
+
+
+def load(folder: str, name: str) -> tuple[list[EncodedPair], Callable[[int], str] | None] | None:
+    """Pairs of a set, with tokens where TOKENIZER names a folder; None where the set is not there."""
+    path = Path(folder) / f"{name}.jsonl.gz"
+    if not path.is_file():
+        print(f"{path} is not there: left out")
+        return None
+    if name not in _LOADED:
+        _LOADED.clear()
+        rows = read_pairs(str(path)).pairs
+        token_text = None
+        if os.environ.get("TOKENIZER"):
+            from dpo_core.model.encode import encode_pairs, load_tokenizer
+            from dpo_core.recipe import Encoding
+
+            tokenizer = load_tokenizer(os.environ["TOKENIZER"])
+            pairs = encode_pairs(rows, tokenizer, Encoding(max_length=16384)).encoded
+
+            def token_text(token: int) -> str:
+                return str(tokenizer.decode([token]))
+        else:
+            pairs = [EncodedPair(row, (), (), ()) for row in rows]
+        _LOADED[name] = (pairs, token_text)
+    return _LOADED[name]  # type: ignore[no-any-return]
+
+
+def missing(kind: str, name: str) -> bool:
+    """Whether a result has still to be computed."""
+    return name not in {row["name"] for row in kept(kind)}
+
+
+def keep(kind: str, name: str, result: dict[str, Any]) -> None:
+    """Append a result."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / f"{kind}.jsonl").open("a") as file:
+        file.write(json.dumps({"name": name, **result}) + "\n")
+    short = {key: value for key, value in result.items() if key not in ("findings", "measures")}
+    print(kind, name, short, flush=True)
+
+
+def kept(kind: str) -> list[dict[str, Any]]:
+    """Results so far."""
+    path = RESULTS / f"{kind}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def report() -> None:
+    """Write the tables between the marks of docs/data-quality.md, and the picture."""
+    draw()
+    text = DOCS.read_text()
+    for name, lines in (("nulls", null_table()), ("swaps", swap_table()), ("real", real_table())):
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, rest = text.split(start)
+        text = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+    DOCS.write_text(text)
+
+
+def null_table() -> Iterator[str]:
+    """By kind: sets, sets with a FAIL, sets with a warning."""
+    yield "| null sets | sets | pairs a set | with a FAIL | with a warning |\n|---|---|---|---|---|"
+    rows = kept("nulls")
+    for kind in [*NULLS, ""]:
+        mine = [row for row in rows if row["kind"] == kind or not kind]
+        sizes = [row["pairs"] for row in mine]
+        fails, warns = (sum(bool(row[key]) for row in mine) for key in ("fails", "warns"))
+        yield f"| {kind or '**all**'} | {len(mine)} | {min(sizes)} to {max(sizes)} | {fails} | {warns} |"
+
+
+def swap_table() -> Iterator[str]:
+    """By set: seeds, seeds with a FAIL, seeds with a warning."""
+    yield "| set, sides swapped by prompt | seeds | with a FAIL | with a warning |\n|---|---|---|---|"
+    rows = kept("swaps")
+    for name in SETS:
+        mine = [row for row in rows if row["set"] == name]
+        fails, warns = (sum(bool(row[key]) for row in mine) for key in ("fails", "warns"))
+        yield f"| {name} | {len(mine)} | {fails} | {warns} |"
+
+
+def real_table() -> Iterator[str]:
+    """By set: verdict and the strongest findings as counts."""
+    yield "| set | pairs (prompts) | verdict | what is found |\n|---|---|---|---|"
+    for row in kept("real"):
+        severities = {finding["severity"] for finding in row["findings"]}
+        verdict = "fail" if "fail" in severities else "warn" if "warn" in severities else "pass"
+        told = [finding for finding in row["findings"] if finding["severity"] != "info" or finding["intended"]]
+        name = row["set"] + (f", intended: {', '.join(row['intended'])}" if row["intended"] else "")
+        found = "; ".join(describe(finding) for finding in told[:7]) or "nothing beyond chance"
+        more = f"; {len(told) - 7} more" if len(told) > 7 else ""
+        yield f"| {name} | {row['pairs']:,} ({row['prompts']:,}) | **{verdict}** | {found}{more} |"
+
+
+def describe(finding: dict[str, Any]) -> str:
+    """One finding with its counts and sign."""
+    s = finding["statistics"]
+    feature = finding["feature"].replace("|", "\\|").replace("\n", "\\n") or "probe"
+    how = "intended" if finding["intended"] else finding["severity"]
+    if finding["check"] == "shortcut/stratum":
+        return f"{feature} where {s['stratum']} {s['chosen_only']} : {s['rejected_only']} ({how})"
+    if "more_wins" in s:
+        return f"{finding['check'].split('/')[1].replace('_', ' ')}: more wins {s['more_wins']:.1%} ({how})"
+    if "chosen_only" in s:
+        return f"{feature} {s['chosen_only']} : {s['rejected_only']} ({how})"
+    low = f"{s['low']:.1%} to {s['high']:.1%}" if "low" in s else f"{s.get('share', 0):.1%}"
+    return f"{feature} {low} ({how})"
+
+
+def draw() -> None:
+    """Recall by share of pairs, one line a purity and size."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "recall"
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(COUNTS), figsize=(8, 3.2), sharey=True)
+    for axis, count in zip(axes, COUNTS, strict=True):
+        for purity in PURITIES:
+            rows = [row for row in kept("recall") if row["count"] == count and row["purity"] == purity]
+            rows.sort(key=lambda row: row["share"])
+            x = [100 * row["share"] for row in rows]
+            axis.plot(
+                x,
+                [100 * (row["seeds"] - row.get("missed", 0)) / row["seeds"] for row in rows],
+                "o-",
+                label=f"{purity:.0%} on one side",
+                markersize=4,
+            )
+        axis.set(title=f"{count:,} pairs", xlabel="pairs that hold the planted word, %", xscale="log")
+        axis.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("found (warn or fail), %")
+    axes[-1].legend(fontsize=8)
+    figure.tight_layout()
+    PICTURE.parent.mkdir(exist_ok=True)
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    commands: dict[str, Callable[..., None]] = {
+        "nulls": nulls,
+        "recall": recall,
+        "real": real,
+        "swaps": swaps,
+        "report": report,
+    }
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]](*sys.argv[2:])

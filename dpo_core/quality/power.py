@@ -1,0 +1,141 @@
+"""A smoke detector for the checks: known artefacts are planted into a copy of a sample, and looked for.
+
+What is found of them is the power of the checks on these prompts and answers. In the copy the sides are swapped at
+random by prompt first, so that nothing but the plants can be found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
+from dpo_core.quality import intended, prompts, surface
+from dpo_core.quality.balance import check_balance
+from dpo_core.quality.grams import Feature, grams, merge, word_key
+from dpo_core.quality.prompts import sample_rows
+from dpo_core.quality.shortcut import Separation, check_shortcuts, says_power, separate
+from dpo_core.quality.table import PairTable
+from dpo_core.recipe import Validation
+from dpo_core.report.results import Finding, Table
+
+SAMPLE, COPIES = 1000, 8  # pairs; plants of each kind
+SIZES = (0.01, 0.02, 0.05)  # shares of pairs
+Texts = list[list[str]]  # [chosen, rejected] of each pair
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One kind of artefact: how many were planted, how many found."""
+
+    name: str
+    pairs: int  # that each stands in
+    planted: int
+    found: int
+
+
+def check_power(separation: Separation, *, seed: int = 0) -> Finding:
+    """What would have been seen: the smallest share by arithmetic, and the plants found by trying."""
+    says, statistics = says_power(separation)
+    rows = separation.grams.rows
+    chosen = rows[sample_rows(separation.table["prompt"][rows], SAMPLE)][: 2 * SAMPLE]
+    pairs = separation.table.rows(chosen.tolist())
+    if not pairs:
+        return Finding("shortcut/detectable", "info", says, statistics=statistics)
+    results = plant(pairs, seed=seed)
+    found, planted = sum(result.found for result in results), sum(result.planted for result in results)
+    says += f". Planted into a copy of {len(pairs)} pairs, {found} of {planted} artefacts were found"
+    header = ("planted", "pairs each", "planted", "found")
+    table = Table(
+        f"Planted into {len(pairs)} pairs", header, tuple((r.name, r.pairs, r.planted, r.found) for r in results)
+    )
+    counts: dict[str, float | int | str] = {"planted": planted, "planted_found": found}
+    return Finding("shortcut/detectable", "info", says, statistics={**statistics, **counts}, tables=(table,))
+
+
+def plant(pairs: Sequence[Pair], *, seed: int = 0) -> list[Planted]:
+    """Plant words, openers, a space, length and a word that depends on the prompt; look for each."""
+    random = np.random.default_rng(seed)
+    texts = _swapped(pairs, random)
+    return [*_words(pairs, texts, random), _trailing_space(pairs, texts, random), _length(pairs, texts, random)]
+
+
+def _words(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> list[Planted]:
+    """Words that always (or nine times of ten) stand on the chosen side, and openers; all in one copy."""
+    copy = [list(sides) for sides in texts]
+    kinds = [(f"a word in {size:.0%} of pairs, always chosen", size, 1.0) for size in SIZES]
+    kinds.append((f"a word in {SIZES[-1]:.0%} of pairs, chosen in 90 %", SIZES[-1], 0.9))
+    planted: list[tuple[str, int, list[int]]] = []
+    for kind, (name, size, purity) in enumerate(kinds):
+        count = max(1, round(size * len(copy)))
+        words = [f"zq{kind}plant{number}" for number in range(COPIES)]
+        for word in words:
+            wrong = count - round(purity * count)
+            for at, row in enumerate(random.choice(len(copy), size=count, replace=False).tolist()):
+                side = int(at < wrong)
+                copy[row][side] = _with_word(copy[row][side], word, random)
+        planted.append((name, count, [word_key(Feature("word", word)) for word in words]))
+    count = max(1, round(SIZES[-1] * len(copy) / 2))
+    openers = [f"zqopen{number}" for number in range(COPIES)]
+    free = random.permutation(len(copy)).tolist()
+    for word in openers:
+        for row in [free.pop() for _ in range(min(count, len(free)))]:
+            copy[row][0] = f"{word}, {copy[row][0]}"
+            copy[row][1] = _with_word(copy[row][1], word, random)
+    keys = [word_key(Feature("first_word", word)) for word in openers]
+    planted.append((f"an opener in {count / len(copy):.1%} of pairs, mid-text on the other side", count, keys))
+    separation = _separated(pairs, copy)
+    flagged = separation.scores.fails | separation.scores.warns
+    seen = set(separation.grams.keys[flagged[len(surface.PRESENCE) :]].tolist())
+    return [Planted(name, count, len(keys), len(seen & set(keys))) for name, count, keys in planted]
+
+
+def _trailing_space(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
+    rows = set(random.choice(len(texts), size=max(1, len(texts) // 10), replace=False).tolist())
+    copy = [[c.rstrip(), r.rstrip() + " " * (row in rows)] for row, (c, r) in enumerate(texts)]
+    _, findings = check_shortcuts(_separated(pairs, copy), [])
+    found = any(f.feature == "trailing whitespace" and f.severity != "info" for f in findings)
+    return Planted("a space after 10 % of the rejected answers", len(rows), 1, int(found))
+
+
+def _length(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
+    """The longer answer is made the chosen one in three quarters of the pairs."""
+    longer_wins = random.random(len(texts)) < 0.75
+    copy = [sorted(sides, key=len, reverse=bool(wins)) for sides, wins in zip(texts, longer_wins, strict=True)]
+    _, findings = check_balance(_separated(pairs, copy).table, Validation())
+    found = any(f.feature == "length" and f.severity != "info" for f in findings)
+    return Planted("the longer answer wins 75 % of pairs", len(texts), 1, int(found))
+
+
+def _swapped(pairs: Sequence[Pair], random: np.random.Generator) -> Texts:
+    """Texts of both sides, swapped at random, all pairs of a prompt alike."""
+    flips: dict[str, bool] = {}
+    texts = []
+    for pair in pairs:
+        flip = flips.setdefault(prompts.prompt_key(pair), bool(random.integers(2)))
+        sides = [text_of(pair.chosen), text_of(pair.rejected)]
+        texts.append(sides[::-1] if flip else sides)
+    return texts
+
+
+def _with_word(text: str, word: str, random: np.random.Generator) -> str:
+    """In place of one of the text's words, so that the length stays about the same."""
+    parts = text.split(" ")
+    parts[int(random.integers(len(parts)))] = word
+    return " ".join(parts)
+
+
+def _separated(pairs: Sequence[Pair], texts: Texts) -> Separation:
+    """The tests on pairs with these texts, words only."""
+    changed = [
+        replace(pair, chosen=_answer(chosen), rejected=_answer(rejected))
+        for pair, (chosen, rejected) in zip(pairs, texts, strict=True)
+    ]
+    encoded = [EncodedPair(pair, (), (), ()) for pair in changed]
+    facts = {**surface.columns(encoded), **prompts.columns(encoded), **intended.columns(encoded, [])}
+    table = PairTable(len(encoded), facts, lambda rows: [changed[row] for row in rows])
+    return separate(table, merge([grams(encoded)], np.arange(len(encoded))))
+
+
+def _answer(text: str) -> tuple[Message, ...]:
+    return ({"role": "assistant", "content": text},)

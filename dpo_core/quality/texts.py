@@ -1,0 +1,193 @@
+"""The texts of many pairs as one array of code points, so that a question costs nanoseconds a character."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.data.pairs import EncodedPair, text_of
+
+Ints = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
+Bools = NDArray[np.bool_]
+SIDES = ("prompt", "chosen", "rejected")
+SINGLE = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\U00020000-\U0003ffff"
+)
+POINTS = 0x110000
+LONGEST = 1024  # characters of a word; the rest of a longer one is hashed as if it began anew
+_OTHER, _WORD, _SINGLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N texts end to end. `points`: code points, a line feed after each text; text i is points[starts[i] : ends[i]]."""
+
+    points: NDArray[np.uint32]
+    starts: Ints
+    ends: Ints
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Texts":
+        """Lay texts out in their order."""
+        joined = "\n".join([*texts, ""]).encode("utf-32-le", "surrogatepass")
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        ends = np.cumsum(lengths + 1) - 1
+        return cls(np.frombuffer(joined, dtype=np.uint32), ends - lengths, ends)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def owner(self, places: Ints) -> Ints:
+        """The text that each place (index into `points`, ascending or not) belongs to."""
+        return np.searchsorted(self.ends, places, side="left")
+
+    def any_of(self, places: Ints) -> Bools:
+        """Per text: is one of `places` in it."""
+        found = np.zeros(len(self), dtype=np.bool_)
+        found[self.owner(places)] = True
+        return found
+
+    def sums(self, per_point: NDArray[np.generic]) -> Ints:
+        """Per text: the sum of an array over `points` (whose line feeds after the texts must hold zero)."""
+        if not len(self):
+            return np.zeros(0, dtype=np.int64)
+        return np.add.reduceat(per_point, self.starts, dtype=np.int64)
+
+    @cached_property
+    def words(self) -> "Words":
+        """Words in order, case folded: runs of letters and digits; a character each in Chinese, Japanese, Thai."""
+        return _words(self)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of N texts. `hashes`: 64 bits; `at`: beginnings in `points`; of text i: bounds[i] to bounds[i + 1]."""
+
+    hashes: Hashes
+    at: Ints
+    bounds: Ints
+
+    @cached_property
+    def owners(self) -> Ints:
+        """The text of each word."""
+        return np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
+
+    def shingles(self, length: int, *, short: bool = True) -> tuple[Hashes, Ints]:
+        """Hashes of `length` consecutive words of one text, in order, and whose they are.
+
+        A text of fewer words is one shingle where `short`, else none.
+        """
+        counts = np.diff(self.bounds)
+        total, power = len(self.hashes), np.uint64(0x9E3779B97F4A7C15)
+        rolled = np.zeros(total, dtype=np.uint64)
+        for offset in range(min(length, total)):  # words beyond the end of their text count as zero
+            same = self.owners[offset:] == self.owners[: total - offset]
+            rolled *= power
+            rolled[: total - offset] += self.hashes[offset:] * same
+        last = np.repeat(self.bounds[:-1] + (np.maximum(counts - length, 0) if short else counts - length), counts)
+        whole = np.arange(total) <= last
+        return mix(rolled[whole]), self.owners[whole]
+
+
+class Chunk:
+    """Some pairs, with their texts laid out: text 3i is the prompt of pair i, 3i + 1 its chosen side, 3i + 2 the other.
+
+    What the `columns` functions of the checks share, so that words are cut once.
+    """
+
+    def __init__(self, pairs: Sequence[EncodedPair]) -> None:
+        self.pairs = pairs
+        self.strings = [
+            text_of(messages)
+            for encoded in pairs
+            for messages in (encoded.pair.prompt, encoded.pair.chosen, encoded.pair.rejected)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The strings, laid out."""
+        return Texts.of(self.strings)
+
+
+def mix(values: Hashes) -> Hashes:
+    """Bits stirred so that each of them depends on all (the finaliser of splitmix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def word_hashes(words: Sequence[str]) -> Hashes:
+    """The hashes that `Texts.words` gives these words (one word each)."""
+    found = Texts.of(words).words
+    if len(found.hashes) != len(words):
+        raise ValueError("each text must be one word")
+    return found.hashes
+
+
+def spans(pattern: str) -> Ints:
+    """All code points that a regular expression of one character class matches, ascending."""
+    return np.concatenate(
+        [np.arange(match.start(), match.end()) for match in re.finditer(pattern + "+", _every_character())]
+        or [np.zeros(0, dtype=np.int64)]
+    )
+
+
+def table_of(*classes: tuple[str, int]) -> NDArray[np.uint8]:
+    """A value for each code point: bits of every class (a regular expression) that it belongs to."""
+    table = np.zeros(POINTS, dtype=np.uint8)
+    for pattern, bits in classes:
+        table[spans(pattern)] |= bits
+    return table
+
+
+@lru_cache(maxsize=1)
+def _every_character() -> str:
+    return "".join(map(chr, range(POINTS)))
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> NDArray[np.uint8]:
+    """Whether a character is part of a word, a word by itself, or neither."""
+    kinds = table_of((r"\w", _WORD))
+    kinds[spans(f"[{SINGLE}]")] = _SINGLE
+    return kinds
+
+
+@lru_cache(maxsize=1)
+def _folded() -> NDArray[np.uint64]:
+    """A random-looking number for each character, the same for upper and lower case."""
+    lower = np.arange(POINTS, dtype=np.uint64)
+    for point in spans(r"[^\W\d_]"):
+        small = chr(point).lower()
+        if len(small) == 1:
+            lower[point] = ord(small)
+    return mix(lower + np.uint64(1))
+
+
+@lru_cache(maxsize=1)
+def _powers() -> NDArray[np.uint64]:
+    return np.cumprod(np.full(LONGEST, 0xD1342543DE82EF95, dtype=np.uint64), dtype=np.uint64)
+
+
+def _words(texts: Texts) -> Words:
+    """Each word's hash is the sum of its characters' numbers, each times a power for its place."""
+    kinds = _kinds()[texts.points]
+    begins = kinds == _WORD
+    begins[1:] &= kinds[:-1] != _WORD
+    begins |= kinds == _SINGLE
+    at = np.flatnonzero(begins)
+    if not len(at):
+        return Words(np.zeros(0, dtype=np.uint64), at, np.zeros(len(texts) + 1, dtype=np.int64))
+    inside = np.flatnonzero(kinds)
+    first = np.searchsorted(inside, at)  # where each word begins among the characters inside words
+    place = inside - np.repeat(at, np.diff(first, append=len(inside)))
+    values = _folded()[texts.points[inside]] * _powers()[place & (LONGEST - 1)]
+    hashes = np.add.reduceat(values, first)
+    return Words(mix(hashes), at, np.concatenate([[0], np.searchsorted(at, texts.ends)]))

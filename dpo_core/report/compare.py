@@ -1,0 +1,149 @@
+"""What changed from one data quality report to the next: verdict, findings, measures, counts, lengths."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["new", "gone", "stronger", "weaker"]
+ORDER = ("new", "stronger", "weaker", "gone")
+RANK = {"info": 0, "warn": 1, "fail": 2}
+NOTICED = 0.1  # relative change of a finding's strength from which on it counts as one
+COUNTS = ("rows_in", "rows_kept", "rows_quarantined")
+# Statistics that say how strong a finding is, the first one it has; the number is where nothing would be going on.
+STRENGTHS = {"accuracy": 0.5, "share": 0.0, "longer_wins": 0.5, "coverage": 0.0, "pairs": 0.0, "value": 0.0}
+
+
+@dataclass(frozen=True)
+class State:
+    """A finding in one of the reports: severity, and its strength by the statistic named."""
+
+    severity: str
+    statistic: str
+    strength: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One finding that is not as it was."""
+
+    change: Kind
+    check: str
+    feature: str
+    before: State | None
+    after: State | None
+    says: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """A number that is not as it was; None where a report does not have it."""
+
+    name: str
+    before: float | None
+    after: float | None
+    outcome_before: str = ""
+    outcome_after: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The new report against an old one. `unchanged` counts findings that are as they were."""
+
+    report: str
+    verdict_before: str
+    verdict_after: str
+    same_data: bool
+    findings: tuple[Change, ...]
+    unchanged: int
+    measures: tuple[Move, ...]
+    counts: tuple[Move, ...]
+    lengths: tuple[Move, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain data, for the JSON document's key `compare`."""
+        return asdict(self)
+
+
+def in_one_line(comparison: Mapping[str, Any]) -> str:
+    """A comparison's document in one line: the verdicts, and how many findings are new, gone, stronger, weaker."""
+    before, after = comparison["verdict_before"], comparison["verdict_after"]
+    verdict = f"still {after}" if before == after else f"{before} before, {after} now"
+    kinds = [change["change"] for change in comparison["findings"]]
+    if comparison["same_data"] and before == after and not kinds:
+        return f"the same data as before, and the same verdict: {after}"
+    counted = [f"{kinds.count(kind)} {kind}" for kind in ORDER if kind in kinds]
+    return f"{verdict}; findings: {', '.join([*counted, str(comparison['unchanged']) + ' unchanged'])}"
+
+
+def compare(old: Mapping[str, Any], new: Mapping[str, Any], report: str) -> Comparison:
+    """Two documents (`quality_document`), the older first; `report` names the older one."""
+    before, after = _gating(old), _gating(new)
+    changes = sorted(_changes(before, after), key=lambda change: (ORDER.index(change.change), -_rank(change)))
+    return Comparison(
+        report=report,
+        verdict_before=old["verdict"],
+        verdict_after=new["verdict"],
+        same_data=bool(new.get("data_sha256")) and old.get("data_sha256") == new.get("data_sha256"),
+        findings=tuple(changes),
+        unchanged=len(set(before) & set(after)) - sum(c.change in ("stronger", "weaker") for c in changes),
+        measures=tuple(_measures(old, new)),
+        counts=tuple(Move(name, old.get(name), new.get(name)) for name in COUNTS),
+        lengths=tuple(_lengths(old, new)),
+    )
+
+
+def _gating(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Findings by check and feature: those that warn or fail, and those declared as the aim."""
+    found = document["findings"]
+    return {(f["check"], f["feature"]): f for f in found if f["severity"] != "info" or f["intended"]}
+
+
+def _changes(
+    before: Mapping[tuple[str, str], Mapping[str, Any]], after: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> Iterator[Change]:
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        kind: Kind | None = "new" if old is None else "gone" if new is None else _moved(_state(old), _state(new))
+        if kind:
+            says = str((new or old or {})["says"])
+            yield Change(kind, *key, old and _state(old), new and _state(new), says)  # type: ignore[arg-type]
+
+
+def _state(finding: Mapping[str, Any]) -> State:
+    severity = "intended" if finding["intended"] else finding["severity"]
+    for name in STRENGTHS:
+        value = finding["statistics"].get(name)
+        if isinstance(value, (int, float)):
+            return State(severity, name, value)
+    return State(severity, "", None)
+
+
+def _moved(old: State, new: State) -> Kind | None:
+    rise = RANK.get(new.severity, 0) - RANK.get(old.severity, 0)
+    if rise == 0 and old.statistic == new.statistic and old.strength is not None and new.strength is not None:
+        still = STRENGTHS[old.statistic]
+        was, now = abs(old.strength - still), abs(new.strength - still)
+        rise = int(now > was * (1 + NOTICED)) - int(now < was * (1 - NOTICED))
+    return "stronger" if rise > 0 else "weaker" if rise < 0 else None
+
+
+def _rank(change: Change) -> int:
+    states = [state for state in (change.before, change.after) if state]
+    return max(RANK.get(state.severity, 0) for state in states)
+
+
+def _measures(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Move]:
+    """Measures whose value or outcome is another one."""
+    before, after = ({m["check"]: m for m in document.get("measures", ())} for document in (old, new))
+    for check in {**before, **after}:
+        a, b = before.get(check, {}), after.get(check, {})
+        if (a.get("value"), a.get("outcome")) != (b.get("value"), b.get("outcome")):
+            yield Move(check, a.get("value"), b.get("value"), a.get("outcome", ""), b.get("outcome", ""))
+
+
+def _lengths(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Move]:
+    """Median lengths, where both reports counted the same unit."""
+    before, after = (document.get("facts", {}).get("lengths", {}) for document in (old, new))
+    if "median" in before and "median" in after and before["unit"] == after["unit"]:
+        for side in ("chosen", "rejected"):
+            yield Move(f"{side}, {after['unit']}", before["median"][side], after["median"][side])

@@ -1,0 +1,68 @@
+"""Numbers and their names as people read them."""
+
+import math
+from collections.abc import Iterable
+
+LABELS = {
+    "chosen_only": "chosen only",
+    "rejected_only": "rejected only",
+    "purity": "purity",
+    "purity_low": "purity, lower bound",
+    "coverage": "share of pairs",
+    "accuracy": "accuracy as a rule",
+    "z": "z",
+    "q": "q (false discovery)",
+    "p_family": "p (whole family)",
+    "p": "p",
+    "longer_wins": "longer wins",
+    "more_wins": "the side with more wins",
+    "z_adjusted": "z given length",
+    "share_needed": "share needed",
+}
+SHARES = frozenset(
+    "share purity coverage accuracy low high wins found power recall before after accepted now".split()  # noqa: SIM905
+)
+
+
+def number(value: object) -> str:
+    """A number as people read it: counts whole, others with three or four significant digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e6):
+        return f"{int(value):,}"
+    return f"{value:.2e}" if value and abs(value) < 1e-3 else f"{value:,.4g}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage, with the digits that it needs."""
+    size = abs(100 * value)
+    if size in (0, 100):
+        return f"{100 * value:.0f} %"
+    return f"{100 * value:.{3 if size < 0.1 else 2 if size < 1 else 1}f} %"
+
+
+def is_share(name: str, value: object) -> bool:
+    """Whether a statistic or column of this name holds shares, as far as this value of it shows."""
+    return isinstance(value, float) and 0 <= value <= 1 and bool(SHARES & set(name.replace("_", " ").lower().split()))
+
+
+def share_or_number(value: object, name: str) -> str:
+    """A value as its name asks for: a percentage or a number."""
+    return percent(value) if isinstance(value, float) and is_share(name, value) else number(value)
+
+
+def sentence(text: str) -> str:
+    """Words as a sentence: a capital at the start, a full stop at the end."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
+
+
+def measured(value: float, limits: Iterable[float | None]) -> str:
+    """A measure or one of its limits: a percentage where a limit between 0 and 1 tells that it is a share."""
+    share = any(limit is not None and 0 < limit < 1 for limit in limits) and 0 <= value <= 1
+    return percent(value) if share else number(value)
+
+
+def labelled(name: str) -> str:
+    """A statistic's or check's name in words."""
+    return LABELS.get(name, name.replace("_", " "))

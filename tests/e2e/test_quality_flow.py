@@ -1,0 +1,38 @@
+"""The flow `quality` on Prefect's server: a failing data set leaves its report in the run, the store and the page."""
+
+import pytest
+
+from tasks.check import DataCheckFailed
+from tests.recipes import tiny_recipe
+
+
+def test_a_check_leaves_its_report_with_mlflow_the_store_and_prefect(prefect_server, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+    from prefect.client.orchestration import get_client
+
+    from flows.quality import quality
+    from infra.settings import load_settings
+    from infra.store import open_store
+
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    recipe = str(tiny_recipe(tmp_path))
+    document = quality(recipe)
+    with pytest.raises(DataCheckFailed):
+        quality(recipe, ["validation.min_pairs=100000"])
+
+    with get_client(sync_client=True) as client:
+        artifacts = [a for a in client.read_artifacts() if a.key == "dq-report-tiny"]
+    assert [str(a.data).splitlines()[0] for a in artifacts if "# Fail" in str(a.data)] == [
+        "# Fail: data quality of tiny"
+    ]
+    assert len(artifacts) == 2
+    assert any(f"`{document['report']}`" in str(a.data) for a in artifacts)
+
+    runs = MlflowClient()
+    [experiment] = [e.experiment_id for e in runs.search_experiments() if e.name == "tiny"]
+    for run in runs.search_runs([experiment]):
+        files = {file.path for file in runs.list_artifacts(run.info.run_id, "reports")}
+        assert {"reports/quality.html", "reports/quality.json"} <= files
+    store = open_store(load_settings())
+    key = document["report"].partition("/home/")[2]
+    assert store.get_bytes(key).startswith(b"<!doctype html>")

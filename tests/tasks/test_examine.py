@@ -1,0 +1,124 @@
+"""The streamed check: the same in one process and in many, with any split into chunks, and on every kind of source."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dpo_core.data.pairs import EncodedPair, digest_pairs
+from dpo_core.data.readers import read_pairs
+from dpo_core.data.splits import split_held_out
+from dpo_core.data.spool import Spool
+from dpo_core.quality.verdict import columns, examine
+from dpo_core.recipe import Encoding, Validation
+from infra.settings import load_settings
+from tasks.examine import Request, examine_request
+from tests.dpo_core.quality_data import null_texts
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """300 pairs of chance, 60 prompts used twice, one row of each kind of fault; a word that gives the chosen away."""
+    rows = [
+        {"prompt": f"prompt {number % 240}", "chosen": chosen + (" zebra" if number % 3 else ""), "rejected": rejected}
+        for number, (chosen, rejected) in enumerate(null_texts(0, 300))
+    ]
+    rows[17] = {"prompt": "a", "chosen": "b"}
+    rows[23] |= {"rejected": "mail me at eve@mail.example.org " + rows[23]["rejected"]}
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "eve@mail.example.org\n")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, data, monkeypatch):
+    """Examine the data; `rows` to a chunk."""
+
+    def examine_it(name="scratch", *, rows=1024, workers=1, **changes):
+        monkeypatch.setattr("dpo_core.data.chunks.ROWS", rows)
+        monkeypatch.setattr(Spool.parts, "__defaults__", (rows,))
+        folder = tmp_path / name
+        folder.mkdir()
+        settings = load_settings().model_copy(update={"num_threads": workers, "home": tmp_path})
+        request = {"train": str(data), "held_out": None, "validation": Validation(), "encoding": Encoding()}
+        return examine_request(Request(**{**request, "tokenizer": None, **changes}), folder, settings)
+
+    return examine_it
+
+
+def summary(examined):
+    return examined.counts, [(m.check, m.value) for m in examined.measures], [f.evidence for f in examined.findings]
+
+
+def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
+    examined = run(split=False)
+    pairs = read_pairs(data).pairs
+    expected = examine([EncodedPair(pair, (), (), ()) for pair in pairs], [], Validation(), None)
+    assert [(m.check, m.value) for m in examined.measures[1:]] == [(m.check, m.value) for m in expected.measures]
+    assert [f.check for f in expected.findings if f.severity == "fail"]
+    told = {(f.check, f.says) for f in examined.findings}
+    assert {(f.check, f.says) for f in expected.findings} <= told
+    assert examined.counts["data_sha256"] == digest_pairs(pairs)
+
+
+def test_chunks_and_processes_change_nothing(run, tiny_model):
+    one = run("one", tokenizer=str(tiny_model))
+    many = run("many", tokenizer=str(tiny_model), rows=13, workers=2)
+    assert summary(many) == summary(one)
+    assert many.train.tolist() == one.train.tolist()
+
+
+def test_the_split_is_that_of_split_held_out_and_rows_are_written_as_they_were_read(run, data, tmp_path):
+    examined = run()
+    train, held_out = split_held_out(read_pairs(data).pairs)
+    assert examined.spool.pairs(examined.train.tolist()) == train
+    assert examined.spool.pairs(examined.held_out.tolist()) == held_out
+    lines = examined.write_rows(examined.held_out, tmp_path / "eval.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [pair.id for pair in held_out]
+
+
+def test_every_row_is_counted_and_what_is_set_aside_is_masked(run):
+    examined = run()
+    counts = examined.counts
+    assert counts["rows_in"] == 301 == counts["rows_kept"] + counts["rows_quarantined"]
+    entries = [json.loads(line) for line in examined.quarantine.read_text().splitlines()]
+    assert [(entry["line"], entry["reason"].partition(";")[0]) for entry in entries] == [
+        (18, "missing column 'rejected'"),
+        (301, "invalid JSON at column 1: Expecting value"),
+    ]
+    assert "eve@" not in examined.quarantine.read_text()
+    assert examined.facts["quarantine_reasons"] == {
+        "missing column 'rejected'; the row has chosen, prompt": 1,
+        "invalid JSON at column 1": 1,
+    }
+
+
+def test_rows_that_do_not_fit_the_model_are_set_aside_by_their_line(run, tiny_model):
+    examined = run(tokenizer=str(tiny_model), encoding=Encoding(max_length=200))
+    entries = [json.loads(line) for line in examined.quarantine.read_text().splitlines()]
+    long = [entry for entry in entries if entry["reason"].startswith("over-length")]
+    assert long
+    assert all(entry["where"].endswith(f":{entry['line']}") for entry in long)
+    assert examined.facts["encoding"]["over_length"] == len(long)
+    assert examined.counts["rows_in"] == examined.counts["rows_kept"] + len(entries)
+
+
+def test_a_held_out_file_is_compared_and_not_examined(run, data, tmp_path):
+    other = tmp_path / "eval.jsonl"
+    other.write_text(json.dumps({"prompt": "PROMPT 5", "chosen": "x y z", "rejected": "u v w"}) + "\n")
+    examined = run(held_out=str(other))
+    assert (len(examined.train), len(examined.held_out)) == (299, 1)
+    overlap = next(f for f in examined.findings if f.check == "leakage/prompt_overlap")
+    assert overlap.severity == "fail"
+    assert examined.facts["eval_rows"] == 1
+
+
+def test_no_two_modules_give_a_column_the_same_name():
+    from dpo_core.quality import facts, separation, table
+    from tests.dpo_core.quality_data import as_pairs
+
+    pairs = as_pairs(null_texts(0, 3))
+    parts = [table.columns(pairs), facts.columns(pairs), separation.columns(pairs, Validation())]
+    assert len(columns(pairs, Validation())) == sum(len(part) for part in parts)
+    assert all(len(column) == 3 for part in parts for column in part.values())
+    assert all(isinstance(column, np.ndarray) for part in parts for column in part.values())
