@@ -17,6 +17,8 @@ from dpo_core.data.readers import Quarantined
 from dpo_core.data.spool import Part
 from dpo_core.quality.grams import Grams, grams
 from dpo_core.quality.prompt_index import PromptIndex
+from dpo_core.quality.rules import Rule
+from dpo_core.quality.rules import columns as rule_columns
 from dpo_core.quality.table import Columns, joined
 from dpo_core.quality.verdict import columns
 from dpo_core.recipe import Encoding, Validation
@@ -100,6 +102,23 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
         [Quarantined(pair.where, _line_of(pair.where), reason, str(pair.to_row())) for pair, reason in refused],
         encoding,
     )
+
+
+def look_up_rules(
+    data: Normalised, train: NDArray[np.int64], rules: Sequence[Rule], wanted: Wanted, *, workers: int
+) -> NDArray[np.int8]:
+    """`rules.columns` of the pairs with these indices of the spool: (pairs, rules)."""
+    trained = np.zeros(len(data.spool), dtype=np.bool_)
+    trained[train] = True
+    parts = ((part, trained[part.first : part.first + part.rows]) for part in data.spool.parts())
+    return np.concatenate(list(in_order(partial(look_up_part, wanted, tuple(rules)), parts, workers=workers)))
+
+
+def look_up_part(wanted: Wanted, rules: Sequence[Rule], item: tuple[Part, NDArray[np.bool_]]) -> NDArray[np.int8]:
+    """The rules in the pairs of a part that are trained on: (pairs, rules)."""
+    part, train = item
+    pairs = [pair for pair, mine in zip(part.pairs(), train, strict=True) if mine]
+    return rule_columns(_encoded(pairs, wanted)[0], rules)["rules"]
 
 
 def _encoded(

@@ -106,6 +106,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
             ref_chosen_logps=logp(pair.prompt_ids, pair.chosen_ids),
             ref_rejected_logps=logp(pair.prompt_ids, pair.rejected_ids),
             sft_weight=pair.pair.sft_weight,
+            weight=pair.pair.weight,
             where=pair.pair.where,
         )
         for pair in encoded_pairs(store, plan, checked.train_key)

@@ -35,6 +35,7 @@ class Pair:
     rejected: tuple[Message, ...]
     source: str = ""
     sft_weight: float = 1.0  # this pair's weight of the SFT term, relative to training.sft_weight
+    weight: float = 1.0  # share of the loss, given by validation.on_shortcut: balance; no part of the identity
     plain: bool = False
     tools: tuple[Mapping[str, Any], ...] = ()  # functions the prompt offers, for the chat template
     meta: Mapping[str, Any] = field(default_factory=dict)  # annotator, scores, ...: shown, never trained on
@@ -55,6 +56,7 @@ class Pair:
             "rejected": list(self.rejected),
             "source": self.source,
             "sft_weight": self.sft_weight,
+            "weight": self.weight,
             "plain": self.plain,
             "tools": list(self.tools),
             "meta": dict(self.meta),
@@ -70,6 +72,7 @@ class Pair:
             rejected=tuple(row["rejected"]),
             source=row["source"],
             sft_weight=row["sft_weight"],
+            weight=row.get("weight", 1.0),
             plain=row["plain"],
             tools=tuple(row.get("tools", ())),
             meta=row["meta"],

@@ -3,15 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dpo_core.data.pairs import EncodedPair, Message
 from dpo_core.quality import facts, separation, table
 from dpo_core.quality.benchmarks import index_benchmarks
 from dpo_core.quality.consistency import check_consistency
 from dpo_core.quality.drift import check_drift
-from dpo_core.quality.grams import Grams, grams, merge
+from dpo_core.quality.grams import GramTable, grams, merge
 from dpo_core.quality.language_balance import check_language
 from dpo_core.quality.leakage import HELD_OUT, check_leakage
 from dpo_core.quality.people import check_people
@@ -39,14 +36,13 @@ class Examination:
 class Facts:
     """What is known of the pairs trained on.
 
-    `rows`: which of them `grams` were taken of, ascending. `indexes`: prompts they are compared with (`indexes_of`).
+    `grams`: features of a sample of them. `indexes`: prompts they are compared with (`indexes_of`).
     `encoding`: what encoding counted. `own_split`: the held-out pairs were taken from the same source. `previous`: the
     profile of the last accepted data set.
     """
 
     table: PairTable
-    grams: Sequence[Grams]
-    rows: NDArray[np.int64]
+    grams: GramTable
     indexes: Sequence[PromptIndex] = ()
     encoding: Mapping[str, int] = field(default_factory=dict)
     own_split: bool = False
@@ -76,7 +72,7 @@ def examine_facts(known: Facts, validation: Validation, token_text: TokenText | 
         check_consistency(pairs, validation),
         check_leakage(pairs, known.indexes, validation, own_split=known.own_split),
         check_language(pairs),
-        examine_separation(pairs, merge(known.grams, known.rows), validation, token_text),
+        examine_separation(pairs, known.grams, validation, token_text),
         check_people(pairs, validation),
     ]
     if known.previous is not None:
@@ -98,5 +94,5 @@ def examine(
     found = columns(train, validation, indexes)
     rows = sample_rows(found["prompt"])
     everything = PairTable(len(train), found, lambda wanted: [train[row].pair for row in wanted])
-    known = Facts(everything, [grams([train[row] for row in rows.tolist()])], rows, indexes)
+    known = Facts(everything, merge([grams([train[row] for row in rows.tolist()])], rows), indexes)
     return examine_facts(known, validation, token_text)

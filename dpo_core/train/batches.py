@@ -24,6 +24,7 @@ class Example:
     ref_chosen_logps: float
     ref_rejected_logps: float
     sft_weight: float = 1.0
+    weight: float = 1.0  # of the whole loss of this pair
     where: str = ""  # file and row, for messages to people
 
 

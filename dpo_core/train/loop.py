@@ -71,7 +71,7 @@ def train(
     """Optimizer steps `start` + 1 to the last.
 
     `model`, a Scorer on `path`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
-    the number of ranks or on the packing; each pair weighs 1 / (pairs in the step).
+    the number of ranks or on the packing; each pair weighs 1 / (pairs in the step), times its own weight.
     """
     total = total_steps(len(examples), training)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
@@ -188,6 +188,7 @@ def _pair_values(row: Sequence[Example], sums: Float[Tensor, " S"], training: Tr
     terms = dpo_loss(chosen, rejected, *reference, beta=training.beta)
     sft = sft_loss(chosen, column([len(e.chosen_ids) for e in row]))
     loss = terms.loss + training.sft_weight * column([e.sft_weight for e in row]) * sft
+    loss = column([e.weight for e in row]) * loss
     margin = terms.chosen_reward - terms.rejected_reward
     accuracy = (margin > 0).double() + 0.5 * (margin == 0).double()
     ratios = (terms.chosen_reward / training.beta, terms.rejected_reward / training.beta)
