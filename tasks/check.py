@@ -11,9 +11,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
+from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
+from infra.errors import ObjectMissing
 from infra.settings import load_settings, without_secrets
 from infra.store import Store, open_store
 from tasks.announce import announce
@@ -36,6 +38,7 @@ CODE = (
     "infra/pair_expectations.py",
 )
 QUARANTINE = "quarantine.jsonl"
+PROFILE = "profiles/{name}.json"  # what the next check of this name looks for drift against
 FILES = ("quality.html", "quality.json", QUARANTINE, "expectations.json")
 
 
@@ -47,6 +50,7 @@ class Checked:
     rows_in: int
     rows_kept: int
     rows_quarantined: int
+    rows_dropped: int  # by validation.on_shortcut
     report: str  # the page, on this machine
     findings: list[dict[str, Any]]
     data_sha256: str
@@ -58,7 +62,8 @@ class Checked:
 
     def to_document(self) -> dict[str, Any]:
         """The document of `dpo check --json`."""
-        names = ("verdict", "rows_in", "rows_kept", "rows_quarantined", "report", "findings", "data_sha256", "format")
+        names = ["verdict", "rows_in", "rows_kept", "rows_quarantined", "rows_dropped", "report", "findings"]
+        names += ["data_sha256", "format"]
         document = {"schema": 1, **{name: getattr(self, name) for name in names}}
         return document | ({"compare": self.compare} if self.compare else {})
 
@@ -91,8 +96,9 @@ def check(plan: Plan) -> Checked:
     reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 
     def compute() -> dict[str, Any]:
+        data, previous = recipe.data, last_accepted(store, recipe.name)
         request = Request(
-            recipe.data.train, recipe.data.eval, recipe.validation, recipe.encoding, plan.model_folder, split=True
+            data.train, data.eval, recipe.validation, recipe.encoding, plan.model_folder, previous=previous
         )
         with scratch_folder(settings.home) as scratch:
             return _kept(store, examine_request(request, scratch, settings), recipe.name, reports_key, scratch)
@@ -110,6 +116,15 @@ def check(plan: Plan) -> Checked:
     if checked.verdict == "fail":
         raise DataCheckFailed(checked)
     return checked
+
+
+def last_accepted(store: Store, name: str) -> Profile | None:
+    """The profile of the data set that this model was last trained on, or could have been."""
+    try:
+        profile: Profile = json.loads(store.get_bytes(PROFILE.format(name=name)))
+    except ObjectMissing:
+        return None
+    return profile
 
 
 def check_only(
@@ -169,9 +184,11 @@ def _kept(store: Store, examined: Examined, name: str, reports_key: str, scratch
     """Store the rows and the report; what the stage remembers."""
     sha = examined.counts["data_sha256"]
     keys = {"train_key": f"data/{sha}/train.jsonl", "eval_key": f"data/{sha}/eval.jsonl"}
-    for key, rows in zip(keys.values(), (examined.train, examined.held_out), strict=True):
-        store.put_file(key, examined.write_rows(rows, scratch / Path(key).name))
+    store.put_file(keys["train_key"], examined.write_train(scratch / "train.jsonl"))
+    store.put_file(keys["eval_key"], examined.write_held_out(scratch / "eval.jsonl"))
     for file, content in _files(examined, name).items():
         store.put_bytes(f"{reports_key}/{file}", content)
     store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
+    if examined.counts["verdict"] != "fail":
+        store.put_bytes(PROFILE.format(name=name), json.dumps(examined.profile).encode())
     return {**examined.counts, **keys}

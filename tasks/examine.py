@@ -5,32 +5,38 @@ Two passes over the rows, in worker processes where there are many; between them
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo_core.data.chunks import ROWS
 from dpo_core.data.digests import digest_lines
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.data.splits import held_out_places
-from dpo_core.data.spool import Spool
+from dpo_core.data.spool import Spool, lines_of
 from dpo_core.errors import InputError
-from dpo_core.quality.prompt_index import PromptIndex
+from dpo_core.quality.grams import merge
+from dpo_core.quality.mitigation import evened_out, mitigate, softened, subset
+from dpo_core.quality.profile import Profile, profile_of
 from dpo_core.quality.prompts import sample_rows
+from dpo_core.quality.rules import Rule
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.verdict import Facts, examine_facts, indexes_of
+from dpo_core.quality.verdict import Examination, Facts, examine_facts, indexes_of
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
 from infra.settings import Settings
-from tasks.describe import Described, Wanted, describe_rows, tokenizer_of
+from tasks.describe import Described, Wanted, describe_rows, look_up_rules, tokenizer_of
 from tasks.normalise import Normalised, Quarantine, normalise_sources
 from tasks.sources import local_source
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+COUNTED = ("rows_in", "rows_kept", "rows_quarantined", "rows_dropped", "data_sha256", "format")
 PACKAGES = ("dpo-pipeline", "great-expectations", "scipy", "transformers")
 
 
@@ -44,15 +50,21 @@ class Request:
     encoding: Encoding
     tokenizer: str | None  # folder; without one words alone are examined
     split: bool = True
+    previous: Profile | None = None  # of the last accepted data set of this name
 
 
 @dataclass(frozen=True)
 class Examined:
-    """Everything that came of one check. The rows are in `spool`; `train` and `held_out` are their indices there."""
+    """Everything that came of one check. The rows are in `spool`; `train` and `held_out` are their indices there.
+
+    `weights`: of the loss, one for each of `train`; None where all weigh the same. `profile` is for the next check.
+    """
 
     spool: Spool
     train: Ints
     held_out: Ints
+    weights: Floats | None
+    profile: Profile
     quarantine: Path
     findings: list[Finding]
     measures: list[Measure]
@@ -61,9 +73,21 @@ class Examined:
     counts: dict[str, Any]  # the first fields of Checked
     facts: dict[str, Any]
 
-    def write_rows(self, rows: Ints, path: Path) -> Path:
-        """The normalised rows of these indices, as JSON lines."""
-        self.spool.copy(rows, path)
+    def write_train(self, path: Path) -> Path:
+        """The normalised rows to train on, as JSON lines, with their weights."""
+        if self.weights is None:
+            self.spool.copy(self.train, path)
+            return path
+        with path.open("wb") as out:
+            for first in range(0, len(self.train), ROWS):
+                pairs = self.spool.pairs(self.train[first : first + ROWS].tolist())
+                weights = self.weights[first : first + ROWS].tolist()
+                out.write(lines_of([replace(p, weight=w) for p, w in zip(pairs, weights, strict=True)])[0])
+        return path
+
+    def write_held_out(self, path: Path) -> Path:
+        """The normalised rows that are held out."""
+        self.spool.copy(self.held_out, path)
         return path
 
 
@@ -86,7 +110,52 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
         raise InputError(
             "no row is left to train on", where=request.train, do=f"see the reasons, the first: {_first(quarantine)}"
         )
-    return _judged(request, data, described, train, kept_out, quarantine, indexes, settings)
+    facts = Facts(
+        _table(data, described, train),
+        merge(described.grams, np.flatnonzero(described.sampled[train])),
+        indexes,
+        described.encoding,
+        own_split=request.held_out is None,
+        previous=request.previous,
+    )
+    found = _found(request, data, facts, train, wanted, workers)
+    return _judged(request, data, described, found, kept_out, quarantine, settings)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pairs to train on once shortcuts have been dealt with, and what the checks say of them."""
+
+    examination: Examination
+    table: PairTable
+    train: Ints
+    weights: Floats | None
+    dropped: int = 0
+
+
+def _found(request: Request, data: Normalised, facts: Facts, train: Ints, wanted: Wanted, workers: int) -> Found:
+    """Examine; where the recipe says so, take shortcuts out, or let them only warn."""
+    validation, token_text = request.validation, _token_text(request.tokenizer)
+    examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
+    if how == "warn":
+        examination = Examination(*softened(examination.measures, examination.findings))
+    if how == "fail" or how == "warn":
+        return Found(examination, facts.table, train, None)
+
+    def look_up(rules: Sequence[Rule]) -> NDArray[np.int8]:
+        return look_up_rules(data, train, rules, wanted, workers=workers)
+
+    cure = mitigate(facts.table, facts.grams, validation, token_text, look_up, how)
+    if cure is None:
+        return Found(examination, facts.table, train, None)
+    table, grams = subset(facts.table, facts.grams, cure.kept)
+    after = examine_facts(replace(facts, table=table, grams=grams), validation, token_text)
+    measures, findings = after.measures, after.findings
+    if how == "balance":
+        measures, findings = evened_out(measures, findings, cure)
+    weights = cure.weights if how == "balance" else None
+    examination = Examination(measures, [cure.finding, *findings])
+    return Found(examination, table, train[cure.kept], weights, len(train) - len(cure.kept))
 
 
 def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
@@ -107,27 +176,16 @@ def _judged(
     request: Request,
     data: Normalised,
     described: Described,
-    train: Ints,
+    found: Found,
     held_out: Ints,
     quarantine: Quarantine,
-    indexes: Sequence[PromptIndex],
     settings: Settings,
 ) -> Examined:
     from infra.expectations import project_folder, validate
 
     validation, name = request.validation, Path(request.train).name
     rows_in = sum(source.tally.rows for source in data.sources)
-    mine = np.isin(np.flatnonzero(described.kept), train)  # of the described rows, those trained on
-    table = _table(data, described, train, mine)
-    facts = Facts(
-        table,
-        described.grams,
-        np.flatnonzero(described.sampled[train]),
-        indexes,
-        described.encoding,
-        own_split=request.held_out is None,
-    )
-    examination = examine_facts(facts, validation, _token_text(request.tokenizer))
+    examination, train = found.examination, found.train
     measures = [_quarantined(quarantine.rows, rows_in, validation), *examination.measures]
     outcome = validate(
         _numbers(described, tokens=request.tokenizer is not None),
@@ -144,15 +202,18 @@ def _judged(
         "rows_in": rows_in,
         "rows_kept": len(train) + len(held_out),
         "rows_quarantined": quarantine.rows,
+        "rows_dropped": found.dropped,
         "findings": [finding.to_document() for finding in findings],
-        "data_sha256": digest_lines(row.tobytes().hex() for row in ids),
+        "data_sha256": digest_lines([*(row.tobytes().hex() for row in ids), *_weights(found.weights)]),
         "format": data.sources[0].tally.format,
     }
-    shown = _facts(request, data, table, len(held_out), quarantine, counts, described.encoding)
+    shown = _facts(request, data, found.table, len(held_out), quarantine, counts, described.encoding)
     return Examined(
         data.spool,
         train,
         held_out,
+        found.weights,
+        profile_of(found.table),
         quarantine.path,
         findings,
         measures,
@@ -163,12 +224,18 @@ def _judged(
     )
 
 
-def _table(data: Normalised, described: Described, train: Ints, mine: Bools) -> PairTable:
+def _weights(weights: Floats | None) -> list[str]:
+    """Weights as part of the data's digest: none where all weigh the same."""
+    return [] if weights is None else [float(weight).hex() for weight in weights]
+
+
+def _table(data: Normalised, described: Described, train: Ints) -> PairTable:
     """The pairs trained on."""
 
     def rows(wanted: Sequence[int]) -> list[Pair]:
         return data.spool.pairs([int(train[row]) for row in wanted])
 
+    mine = np.isin(np.flatnonzero(described.kept), train)  # of the described rows
     everything = mine.all()
     columns = {name: column if everything else column[mine] for name, column in described.columns.items()}
     return PairTable(len(train), columns, rows)
@@ -237,7 +304,7 @@ def _facts(
     dropped = sum((source.tally.dropped for source in data.sources), Counter[str]())
     formats = sum((source.tally.formats for source in data.sources), Counter[str]())
     return {
-        **{name: counts[name] for name in ("rows_in", "rows_kept", "rows_quarantined", "data_sha256", "format")},
+        **{name: counts[name] for name in COUNTED},
         "formats": dict(formats),
         "train_rows": len(table),
         "eval_rows": held_out,

@@ -268,3 +268,26 @@ def test_examples_survive_the_file_with_every_bit(tmp_path):
     examples = [Example("a", (1, 2), (3,), (4,), -0.1 - 1e-17, -1 / 3, 0.5)]
     write_examples(examples, tmp_path / "e.jsonl")
     assert read_examples(tmp_path / "e.jsonl") == examples
+
+
+def test_a_pairs_weight_is_its_share_of_the_loss(folder, examples):
+    weighted = [Example(**{**e.__dict__, "weight": 0.5 if i % 2 else 1.5}) for i, e in enumerate(examples)]
+    training = Training(sft_weight=0.5, train_batch_size=10)
+    *_, run = steps_of(folder, weighted, training)
+    metrics = next(run()).metrics
+    nll = [-e.ref_chosen_logps / len(e.chosen_ids) for e in examples]  # policy = reference at step 1
+    shares = [0.5 if i % 2 else 1.5 for i in range(10)]
+    expected = sum(w * (math.log(2) + 0.5 * x) for w, x in zip(shares, nll, strict=True)) / 10
+    assert metrics["loss"] == pytest.approx(expected, abs=1e-5)
+    assert metrics["losses/dpo"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_a_weight_of_two_pulls_as_two_equal_pairs_do(folder, examples):
+    # (2 a + b) / 3 is (4/3 a + 2/3 b) / 2
+    twice = [examples[0], examples[0], examples[1]]
+    weighted = [Example(**{**e.__dict__, "weight": w}) for e, w in zip(examples[:2], (4 / 3, 2 / 3), strict=True)]
+    norms = []
+    for batch in (twice, weighted):
+        *_, run = steps_of(folder, batch, Training(train_batch_size=len(batch), max_grad_norm=1e9))
+        norms.append(next(run()).metrics["grad_norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)

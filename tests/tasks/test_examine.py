@@ -73,7 +73,7 @@ def test_the_split_is_that_of_split_held_out_and_rows_are_written_as_they_were_r
     train, held_out = split_held_out(read_pairs(data).pairs)
     assert examined.spool.pairs(examined.train.tolist()) == train
     assert examined.spool.pairs(examined.held_out.tolist()) == held_out
-    lines = examined.write_rows(examined.held_out, tmp_path / "eval.jsonl").read_text().splitlines()
+    lines = examined.write_held_out(tmp_path / "eval.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [pair.id for pair in held_out]
 
 
@@ -94,7 +94,7 @@ def test_every_row_is_counted_and_what_is_set_aside_is_masked(run):
 
 
 def test_rows_that_do_not_fit_the_model_are_set_aside_by_their_line(run, tiny_model):
-    examined = run(tokenizer=str(tiny_model), encoding=Encoding(max_length=200))
+    examined = run(tokenizer=str(tiny_model), encoding=Encoding(max_length=150))
     entries = [json.loads(line) for line in examined.quarantine.read_text().splitlines()]
     long = [entry for entry in entries if entry["reason"].startswith("over-length")]
     assert long

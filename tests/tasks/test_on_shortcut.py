@@ -1,0 +1,74 @@
+"""`validation.on_shortcut`: what becomes of a shortcut on the way from the file to the loss."""
+
+import json
+
+import pytest
+
+from dpo_core.recipe import Encoding, Validation
+from infra.settings import load_settings
+from tasks.examine import Request, examine_request
+from tests.dpo_core import planted
+
+
+@pytest.fixture
+def run(tmp_path):
+    def examine_it(pairs, **validation):
+        path = tmp_path / "pairs.jsonl"
+        path.write_text("".join(json.dumps(p.pair.to_row()) + "\n" for p in pairs))
+        folder = tmp_path / f"scratch-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        settings = load_settings().model_copy(update={"num_threads": 1, "home": tmp_path})
+        request = Request(str(path), None, Validation(**validation), Encoding(), None, split=False)
+        examined = examine_request(request, folder, settings)
+        rows = [json.loads(line) for line in examined.write_train(folder / "train.jsonl").read_text().splitlines()]
+        return examined, rows
+
+    return examine_it
+
+
+def severities(examined):
+    return {f.feature: f.severity for f in examined.findings if f.check.startswith(("shortcut/word", "balance/length"))}
+
+
+def test_without_a_word_the_run_stops(run):
+    examined, rows = run(planted.word(0, 0.05))
+    assert examined.counts["verdict"] == "fail"
+    assert (examined.counts["rows_dropped"], len(rows)) == (0, 1000)
+
+
+def test_warn_lets_it_through_and_still_tells(run):
+    examined, rows = run(planted.word(0, 0.05), on_shortcut="warn")
+    assert examined.counts["verdict"] == "warn"
+    assert severities(examined)["word 'zebra'"] == "warn"
+    assert len(rows) == 1000
+
+
+def test_drop_takes_the_pairs_out_and_counts_them(run):
+    examined, rows = run(planted.word(0, 0.05), on_shortcut="drop")
+    assert examined.counts["verdict"] != "fail"
+    # a word in 5 % of 1,000 pairs, always on the chosen side: all 50 go
+    assert (examined.counts["rows_dropped"], examined.counts["rows_kept"], len(rows)) == (50, 950, 950)
+    assert "zebra" not in json.dumps(rows)
+    assert {row["weight"] for row in rows} == {1.0}
+    finding = next(f for f in examined.findings if f.check == "shortcut/mitigation")
+    assert finding.says.startswith("50 of 1000 pairs were dropped")
+
+
+def test_balance_gives_weights_that_even_the_lengths_out_and_name_the_data_anew(run):
+    stopped, _ = run(planted.length(0))
+    examined, rows = run(planted.length(0), on_shortcut="balance")
+    assert (stopped.counts["verdict"], examined.counts["verdict"]) == ("fail", "pass")
+    assert (examined.counts["rows_dropped"], len(rows)) == (0, stopped.counts["rows_kept"])
+    assert sum(row["weight"] for row in rows) / len(rows) == pytest.approx(1)
+    longer = [len(row["chosen"][0]["content"]) - len(row["rejected"][0]["content"]) for row in rows]
+    won = sum(row["weight"] * ((d > 0) + 0.5 * (d == 0)) for row, d in zip(rows, longer, strict=True)) / len(rows)
+    assert won == pytest.approx(0.5, abs=0.02)
+    assert examined.counts["data_sha256"] != stopped.counts["data_sha256"]
+
+
+def test_nothing_happens_to_data_without_a_shortcut(run):
+    plain, rows = run(planted.null(0))
+    balanced, same = run(planted.null(0), on_shortcut="balance")
+    assert plain.counts["verdict"] != "fail"
+    assert balanced.counts == plain.counts
+    assert rows == same
