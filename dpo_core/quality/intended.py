@@ -51,7 +51,7 @@ def names_feature(feature: Feature, terms: Sequence[str]) -> bool:
         return bool({"length", feature.text} & declared)
     if feature.kind in ("property", "amount"):
         return feature.text.casefold() in declared
-    return feature.kind == "word" and feature.text in declared
+    return feature.kind in ("word", "token") and feature.text.strip().casefold() in declared
 
 
 def is_piece(
@@ -74,7 +74,7 @@ def is_piece(
     left = 0
     for pair, sign in zip(rows(looked), d[looked].tolist(), strict=True):
         chosen, rejected = (_left(feature, cut(text_of(side), terms)) for side in (pair.chosen, pair.rejected))
-        left += np.sign(chosen - rejected) == sign
+        left += int(np.sign(chosen - rejected) == sign)
     return left <= LEFT_OVER * len(looked)
 
 

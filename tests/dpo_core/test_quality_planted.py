@@ -82,9 +82,11 @@ def test_k_answers_cut_before_their_end_fail():
     assert found["ends with punctuation"] == "fail"
 
 
-def test_l_a_diffuse_style_is_seen_by_the_probe_alone():
+def test_l_a_diffuse_style_is_seen_by_the_probe_and_fails_nothing():
     measures, findings = examined(planted.diffuse(0))
-    assert {f.check: f.severity for f in findings if f.severity != "info"} == {"shortcut/probe": "warn"}
+    severities = {f.check: f.severity for f in findings}
+    assert severities["shortcut/probe"] == "warn"
+    assert "fail" not in severities.values()
     assert {m.check: m.value for m in measures}["shortcut/probe_words"] > 0.6
 
 
