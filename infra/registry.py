@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights_sha256"
 DUPLICATE = "duplicate_of"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
+PAGE = 1000  # versions a request
 SERVED_WITH = ("mlflow", "torch", "transformers")
 
 
@@ -86,6 +87,27 @@ def by_number(name: str, number: int) -> Version:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise _no_version(name, str(number)) from None
             raise
+
+
+def all_versions() -> list[Version]:
+    """Every version of every registered model."""
+    from mlflow.store.entities.paged_list import PagedList
+
+    client, found, token = connect(), [], ""
+    with mlflow_errors("list the model versions"):
+        while True:
+            page: PagedList[Any] = client.search_model_versions(max_results=PAGE, page_token=token or None)
+            found += [_version(item) for item in page]
+            token = page.token
+            if not token:
+                return found
+
+
+def address() -> str:
+    """Where the registry is, fit for a message."""
+    import mlflow
+
+    return without_secrets(mlflow.get_registry_uri())
 
 
 def parse(uri: str) -> tuple[str, int | str]:

@@ -25,6 +25,7 @@ class Stage:
     name: str
     cached: bool
     seconds: float
+    key: str = ""  # of its record in the store
 
 
 def remembered(
@@ -38,19 +39,24 @@ def remembered(
 ) -> tuple[dict[str, Any], Stage]:
     """The stage's output, from the store if these inputs and this code gave it before, else from `compute`.
 
-    `code` names the modules and packages whose change must recompute it.
+    `code` names the modules and packages whose change must recompute it. A record that is used is written again:
+    garbage collection takes it, and all that it names, for young then.
     """
     start = time.monotonic()
-    key = f"stages/{name}/{digest_json({'inputs': dict(inputs), 'code': code_digest(code)})}.json"
+    named = {"inputs": dict(inputs), "code": code_digest(code)}
+    key = f"stages/{name}/{digest_json(named)}.json"
     if not force:
         try:
-            output: dict[str, Any] = json.loads(store.get_bytes(key))
-            return output, Stage(name, cached=True, seconds=time.monotonic() - start)
+            data = store.get_bytes(key)
+            output: dict[str, Any] = json.loads(data)["output"]
+            store.put_bytes(key, data)
+            return output, Stage(name, cached=True, seconds=time.monotonic() - start, key=key)
         except ObjectMissing:
             pass
     output = compute()
-    store.put_bytes(key, json.dumps(output).encode())
-    return output, Stage(name, cached=False, seconds=time.monotonic() - start)
+    record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
+    store.put_bytes(key, json.dumps(record).encode())
+    return output, Stage(name, cached=False, seconds=time.monotonic() - start, key=key)
 
 
 @functools.cache
