@@ -56,6 +56,14 @@ def test_weights_are_registered_once_and_numbered_upwards(register, run_id):
     assert (second.run_id, second.weights_sha256) == (run_id, "b" * 64)
 
 
+def test_every_version_of_every_model_is_listed_page_by_page(register, request, monkeypatch):
+    register("a"), register("b")
+    monkeypatch.setattr(registry, "PAGE", 1)
+    found = [version.weights_sha256 for version in registry.all_versions() if version.run_id]
+    assert {"a" * 64, "b" * 64} <= set(found)
+    assert len(found) >= 2
+
+
 def test_the_same_weights_again_are_the_same_version_with_the_newer_tags(register, monkeypatch):
     first = register("a", verdict="hold", code="1")
     monkeypatch.setattr(registry, "_log_model", lambda *_: pytest.fail("uploaded again"))

@@ -9,7 +9,6 @@ import pytest
 from flows.cli import run
 from infra import registry
 from infra.store_folder import FolderStore
-from infra.tracking import open_run
 from tasks.gc import DAY_S, find_garbage, remove
 from tasks.stages import remembered
 from tasks.store import verify
@@ -21,7 +20,6 @@ WEEK_S = 7 * DAY_S
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("DPO_HOME", str(tmp_path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     return FolderStore(tmp_path / "store")
 
 
@@ -37,16 +35,15 @@ def garbage(store):
 
 
 @pytest.fixture
-def version(store, tiny_model):
-    """A version that a training stage and a check led to; returns the keys that must live."""
-    opened = open_run("tiny", run_key="k", run_name="n", artifact_root=str(store.root.parent / "mlartifacts"))
+def version(store, tiny_model, monkeypatch):
+    """A version that a stage and its lineage led to; returns the keys that must live."""
     store.put_folder(f"models/{WEIGHTS}", tiny_model)
     store.put_bytes(f"data/{DATA}/train.jsonl", b"{}")
     store.put_bytes(f"reference/{REFERENCE}/{'1' * 64}.safetensors", b"")
     stage = remembered(store, "score", {}, lambda: {"reference": f"reference/{REFERENCE}"}, code=())[1]
     store.put_bytes(f"lineage/tiny/{WEIGHTS}.json", json.dumps({"stages": {"score": stage.key}}).encode())
-    tags = {"data.sha256": DATA}
-    registry.register("tiny", run_id=opened.id, weights_sha256=WEIGHTS, model_folder=tiny_model, tags=tags)
+    tags = {registry.WEIGHTS: WEIGHTS, "data.sha256": DATA}
+    monkeypatch.setattr(registry, "all_versions", lambda: [registry.Version(1, "run", WEIGHTS, tags)])
     return [entry.key for entry in store.entries("")]
 
 
@@ -97,9 +94,9 @@ def test_what_was_written_between_look_and_removal_is_left(store, version):
     assert store.get_bytes(f"data/{OTHER}/train.jsonl") == b"2"
 
 
-def test_a_registry_of_another_store_is_refused(store, version, tmp_path, monkeypatch, capsys):
+def test_a_registry_of_another_store_is_refused(store, version, monkeypatch, capsys):
     age(store)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/empty.db")
+    monkeypatch.setattr(registry, "all_versions", list)
     assert run(["store", "gc", "--delete", "--json"]) == 2
     assert (
         json.loads(capsys.readouterr().out)["error"]["says"] == "the registry knows none of the 1 models in the store"
