@@ -268,18 +268,21 @@ def bytes_of(model: Any, optimizer: Any) -> int:
 
 
 def useful_flops(batch: Batch, config: dict[str, Any], *, frozen_head: bool) -> float:
-    """3 times the forward of every token once, causal attention, head on response tokens (2 times if frozen)."""
+    """3 times the forward of every token once, causal attention, head on response tokens (2 times if frozen).
+
+    Once: what the pairs of a step have in common at the beginning of their texts counts once, for every arm.
+    """
+    from dpo_core.model.layout import lay_out
+
     hidden, layers, heads = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
     head_dim = config.get("head_dim") or hidden // heads
     keys = config["num_key_value_heads"] * head_dim
     per_layer = 2 * hidden * heads * head_dim + 2 * hidden * keys + 3 * hidden * config["intermediate_size"]
-    total = 0.0
-    for pair in batch:
-        p, c, r = (len(pair[k]) for k in SIDES)
-        seen = p * p / 2 + p * (c + r) + (c * c + r * r) / 2
-        total += 3 * (2 * layers * per_layer * (p + c + r) + 4 * layers * heads * head_dim * seen)
-        total += (2 if frozen_head else 3) * 2 * hidden * config["vocab_size"] * (c + r)
-    return total
+    layout = lay_out([(pair["prompt_ids"], pair[side]) for pair in batch for side in SIDES[1:]], share=True)
+    lengths = [(stop - start, sum(b - a for a, b in seen)) for start, stop, seen in layout.segments]
+    seen = sum(own * before + own * own / 2 for own, before in lengths)
+    trunk = 3 * (2 * layers * per_layer * layout.input_ids.shape[1] + 4 * layers * heads * head_dim * seen)
+    return trunk + (2 if frozen_head else 3) * 2 * hidden * config["vocab_size"] * len(layout.targets)
 
 
 def measure(shape: str, dtype: str, arms: list[str], model: Path, rounds: int) -> list[dict[str, Any]]:
@@ -349,8 +352,20 @@ def show(rows: list[dict[str, Any]]) -> str:
 
 def has_bf16() -> bool:
     """Whether this CPU multiplies in bf16 itself."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu("flags").split())
+
+
+def processor() -> str:
+    """The CPU by name, and what it has for matrix products: rows of two kinds of machine are never mixed."""
+    flags = sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(cpu("flags").split()))
+    return f"{cpu('model name') or platform.machine()} ({', '.join(flags)})"
+
+
+def cpu(key: str) -> str:
+    """A line of /proc/cpuinfo; empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def main() -> None:
@@ -392,7 +407,7 @@ def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def save(rows: list[dict[str, Any]], path: Path) -> None:
     """Write the rows, and keep those of other arms that the same machine and versions gave."""
-    machine = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    machine = {"machine": processor(), "cores": len(os.sched_getaffinity(0))}
     versions = {name: version(name) for name in ("torch", "transformers", "accelerate", "trl")}
     document = {"schema": 1, "machine": machine, "versions": versions}
     saved = json.loads(path.read_text()) if path.is_file() else {}

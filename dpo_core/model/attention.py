@@ -65,35 +65,29 @@ def attend(
         queries = query.split([s.stop - s.start for s in layout.segments], dim=2)
         keys, values = (_seen(tensor, layout) for tensor in (key, value))
         found = [
-            _causal(q, k, v, scaling, sliding_window, softcap, s_aux).transpose(1, 2)
+            _causal(q, k, v, layout, scaling, sliding_window, softcap, s_aux).transpose(1, 2)
             for q, k, v in zip(queries, keys, values, strict=True)
         ]
         return torch.cat(found, dim=1).to(dtype), None
 
 
 def _seen(tensor: Tensor, layout: Layout) -> list[Tensor]:
-    """The keys or values of each segment: the prompt it shares, then its own tokens.
+    """The keys or values of each segment: the beginning it shares, then its own tokens.
 
     Cut once and joined, not sliced: the gradient of a slice is a whole row of zeros around it.
     """
-    cuts = sorted({s.start for s in layout.segments} | {s.prompt + s.shared for s in layout.segments if s.shared})
-    ends = [*cuts[1:], tensor.shape[2]]
-    parts = dict(zip(cuts, tensor.split([end - cut for cut, end in zip(cuts, ends, strict=True)], dim=2), strict=True))
-
-    def between(start: int, stop: int) -> list[Tensor]:
-        return [part for cut, part in parts.items() if start <= cut < stop]
-
-    found = []
-    for s in layout.segments:
-        pieces = between(s.prompt, s.prompt + s.shared) + between(s.start, s.stop)
-        found.append(pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2))
-    return found
+    pieces = tensor.split(layout.parts.sizes, dim=2)
+    return [
+        pieces[numbers[0]] if len(numbers) == 1 else torch.cat([pieces[i] for i in numbers], dim=2)
+        for numbers in layout.parts.of_segment
+    ]
 
 
 def _causal(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    layout: Layout,
     scaling: float | None,
     window: int | None,
     softcap: float | None,
@@ -106,10 +100,8 @@ def _causal(
     grouped = query.shape[1] != key.shape[1]
     if rows == columns and window is None and softcap is None and sinks is None:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
-    distance = torch.arange(columns - rows, columns, device=query.device)[:, None] - torch.arange(
-        columns, device=query.device
-    )
-    mask = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+    if (mask := layout.masks.get((rows, columns, window))) is None:
+        mask = layout.masks[rows, columns, window] = _mask(rows, columns, window, query.device)
     if softcap is None and sinks is None:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
     repeats = query.shape[1] // key.shape[1]
@@ -125,28 +117,29 @@ def _causal(
     return weights @ value
 
 
+def _mask(rows: int, columns: int, window: int | None, device: torch.device) -> Tensor:
+    """True where one of the last `rows` of `columns` tokens sees one of them."""
+    every = torch.arange(columns, device=device)
+    distance = every[columns - rows :, None] - every
+    return distance >= 0 if window is None else (distance >= 0) & (distance < window)
+
+
 def _varlen(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None, window: int | None
 ) -> Tensor:
     """The same on CUDA in one kernel: segments of unequal numbers of queries and keys, aligned at their ends."""
     from torch.nn.attention.varlen import varlen_attn
 
-    def ends(lengths: list[int]) -> Tensor:
-        return torch.tensor([0, *lengths], dtype=torch.int32, device=query.device).cumsum(0, dtype=torch.int32)
-
-    segments = layout.segments
-    seen = [[*range(s.prompt, s.prompt + s.shared), *range(s.start, s.stop)] for s in segments]
-    index = torch.tensor([i for part in seen for i in part], device=query.device)
+    lines = layout.lines
     queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
-    counts = [s.stop - s.start for s in segments]
     out = varlen_attn(
         queries.contiguous(),
-        keys.index_select(0, index),
-        values.index_select(0, index),
-        ends(counts),
-        ends([len(part) for part in seen]),
-        max(counts),
-        max(len(part) for part in seen),
+        keys.index_select(0, lines.keys),
+        values.index_select(0, lines.keys),
+        lines.query_ends,
+        lines.key_ends,
+        lines.longest_query,
+        lines.longest_key,
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=queries.shape[1] != keys.shape[1],

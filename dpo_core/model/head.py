@@ -125,7 +125,7 @@ class _PairsLoss(torch.autograd.Function):
         return total, logps, metrics
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_total: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         grads: _Grads = ctx.grads
         del ctx.grads
         if grad_total.device.type != "cpu" or grad_total.item() != 1.0:

@@ -1,7 +1,9 @@
-"""Which token goes where: a prompt once, its responses after it, groups of them packed into rows without padding."""
+"""Which token goes where: rows without padding, in which what several texts begin with stands once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -9,15 +11,38 @@ from jaxtyping import Int
 from torch import Tensor
 
 Ids = Sequence[int]
+Span = tuple[int, int]  # tokens [start, stop) of a row
+WORTH = (
+    4096  # n tokens share a beginning of at least n * n / WORTH tokens: below, their attention costs more than it saves
+)
 
 
 class Segment(NamedTuple):
-    """Tokens [start, stop) of a row see the prompt [prompt, prompt + shared) and, causally, each other."""
+    """Tokens [start, stop) of a row: they see the spans `seen`, in order the beginning of their text, then each other.
+
+    Each sees, of its own segment, the tokens up to itself.
+    """
 
     start: int
     stop: int
-    prompt: int
-    shared: int
+    seen: tuple[Span, ...]
+
+
+class Parts(NamedTuple):
+    """A row cut wherever a segment or a span begins or ends: the pieces' lengths, and those that a segment sees."""
+
+    sizes: list[int]
+    of_segment: list[list[int]]
+
+
+class Lines(NamedTuple):
+    """Segments as lines of queries and of keys (`keys` gathers them from the row), and where each line ends."""
+
+    keys: Int[Tensor, " K"]
+    query_ends: Int[Tensor, " N"]
+    key_ends: Int[Tensor, " N"]
+    longest_query: int
+    longest_key: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,42 +60,58 @@ class Layout:
     owner: Int[Tensor, " H"]  # the response a target belongs to
     segments: tuple[Segment, ...]  # in order of the row, without gaps
     windows: dict[int, int | None] = field(default_factory=dict)  # window of each attention module that used this
+    masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)  # by attention, for all its layers
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each response."""
         return self.owner.bincount().tolist()
 
+    @cached_property
+    def parts(self) -> Parts:
+        """The pieces that `Segment.seen` and the segments themselves are made of."""
+        spans = [(*segment.seen, (segment.start, segment.stop)) for segment in self.segments]
+        cuts = sorted({edge for found in spans for span in found for edge in span})
+        number = {cut: i for i, cut in enumerate(cuts)}
+        pieces = [[i for start, stop in found for i in range(number[start], number[stop])] for found in spans]
+        return Parts([stop - start for start, stop in pairwise(cuts)], pieces)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """What the one-kernel attention of CUDA wants to know, on the device of the row."""
+        seen = [[i for span in (*s.seen, (s.start, s.stop)) for i in range(*span)] for s in self.segments]
+        counts = [s.stop - s.start for s in self.segments], [len(rows) for rows in seen]
+        device = self.input_ids.device
+        ends = [torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device) for lengths in counts]
+        index = torch.tensor([i for rows in seen for i in rows], device=device)
+        return Lines(index, ends[0], ends[1], max(counts[0]), max(counts[1]))
+
     def to(self, device: torch.device) -> "Layout":
         """The same on another device."""
         names = ("input_ids", "position_ids", "head_rows", "targets", "owner")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        return replace(self, **moved, masks={})
 
 
 def lay_out(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> Layout:
-    """One row of (prompt ids, response ids); with `share`, responses to equal prompts follow one copy of it."""
-    groups: dict[object, list[int]] = {}
-    for number, (prompt, _) in enumerate(sequences):
-        groups.setdefault(tuple(prompt) if share else number, []).append(number)
+    """One row of (prompt ids, response ids).
+
+    With `share`, what texts begin with stands once: a prompt for its answers, a system prompt for all that have it.
+    """
     ids: list[int] = []
     positions: list[int] = []
     segments: list[Segment] = []
     rows: list[list[int]] = [[] for _ in sequences]
-    for members in groups.values():
-        prompt = sequences[members[0]][0]
-        origin = len(ids)
-        ids += prompt
-        positions += range(len(prompt))
-        longest_first = sorted(members, key=lambda i: -len(sequences[i][1]))
-        for number in longest_first:
-            start = len(ids)
-            ids += sequences[number][1][:-1]
-            positions += range(len(prompt), len(prompt) + len(ids) - start)
-            rows[number] = [origin + len(prompt) - 1, *range(start, len(ids))]
-            if number == longest_first[0]:  # rides with the prompt
-                segments.append(Segment(origin, len(ids), origin, 0))
-            elif len(ids) > start:
-                segments.append(Segment(start, len(ids), origin, len(prompt)))
+    path: list[int] = []  # the rows of the text laid out last
+    for number, shared in _walk(sequences, share=share):
+        prompt, response = sequences[number]
+        start, text = len(ids), [*prompt, *response[:-1]]
+        ids += text[shared:]
+        positions += range(shared, len(text))
+        if len(ids) > start:
+            segments.append(Segment(start, len(ids), _spans(path[:shared])))
+        path = [*path[:shared], *range(start, len(ids))]
+        rows[number] = path[len(prompt) - 1 :]
     responses = [response for _, response in sequences]
     return Layout(
         torch.tensor([ids]),
@@ -84,8 +125,35 @@ def lay_out(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> Layout:
 
 def row_tokens(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> int:
     """The length of the row that `lay_out` would make."""
-    prompts = {tuple(prompt) for prompt, _ in sequences} if share else [prompt for prompt, _ in sequences]
-    return sum(map(len, prompts)) + sum(len(response) - 1 for _, response in sequences)
+    texts = sum(len(prompt) + len(response) - 1 for prompt, response in sequences)
+    return texts - sum(shared for _, shared in _walk(sequences, share=share))
+
+
+def _walk(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> Iterator[tuple[int, int]]:
+    """Each sequence's index, in the order of the row, and how many tokens it begins with of the one before it.
+
+    Sorted, texts with the same beginning are neighbours; the longest response comes first, right behind its prompt.
+    """
+    if not share:
+        yield from ((number, 0) for number in range(len(sequences)))
+        return
+    keys = [(tuple(prompt), -len(response), tuple(response)) for prompt, response in sequences]
+    before: tuple[int, ...] = ()
+    for number in sorted(range(len(sequences)), key=keys.__getitem__):
+        prompt, _, response = keys[number]
+        text = prompt + response[:-1]
+        common = next((i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), None)
+        shared = min(len(before), len(text)) if common is None else common
+        yield number, shared if (len(text) - shared) ** 2 <= WORTH * shared else 0
+        before = text
+
+
+def _spans(rows: Sequence[int]) -> tuple[Span, ...]:
+    """Ascending numbers as spans without gaps."""
+    if not rows:
+        return ()
+    breaks = [i for i, (a, b) in enumerate(pairwise(rows), 1) if b != a + 1]
+    return tuple((rows[i], rows[j - 1] + 1) for i, j in pairwise([0, *breaks, len(rows)]))
 
 
 def first_fit_decreasing(sizes: Sequence[int], budget: int) -> list[list[int]]:

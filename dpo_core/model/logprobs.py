@@ -191,12 +191,7 @@ def _matching_head(model: torch.nn.Module, rung: Rung, expected: Tensor) -> Head
 def _padded_logits(model: torch.nn.Module, layout: Layout) -> Float[Tensor, "H V"]:
     """One response a line, its prompt before it, padded on the right: no real position of a causal model sees a pad."""
     ids, rows = layout.input_ids[0], layout.head_rows.split(layout.lengths)
-    starts = {s.prompt for s in layout.segments}
-    lines = []
-    for response in rows:
-        last = int(response[0])  # of the prompt
-        start = max(s for s in starts if s <= last)
-        lines.append(torch.cat([ids[start : last + 1], ids[response[1:]]]))
+    lines = [ids[segment.start : segment.stop] for segment in layout.segments]  # nothing is shared on this path
     wanted = torch.zeros(len(lines), max(map(len, lines)), dtype=torch.bool, device=ids.device)
     for line, tokens, response in zip(wanted, lines, rows, strict=True):
         line[len(tokens) - len(response) : len(tokens)] = True

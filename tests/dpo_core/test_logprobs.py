@@ -44,9 +44,9 @@ def test_neither_packing_nor_a_shared_prompt_nor_our_head_changes_anything_in_fp
     model = load_model(folder).double()
     sequences = [*SEQUENCES, (SEQUENCES[2][0], (80, 81, 82, 2)), (SEQUENCES[0][0], (2,))]
     layout = lay_out(sequences, share=rung == "shared")
-    # 89 prompt tokens, 44 of them again in equal prompts, and 20 inputs of responses
+    # 89 prompt tokens, 45 of them again (44 in equal prompts, and two prompts begin with 5), and 20 inputs of responses
     assert (
-        layout.input_ids.shape[1] == row_tokens(sequences, share=rung == "shared") == (65 if rung == "shared" else 109)
+        layout.input_ids.shape[1] == row_tokens(sequences, share=rung == "shared") == (64 if rung == "shared" else 109)
     )
     values = logps_of(model, layout, Path(rung, head=tiled))
     for i, (prompt, response) in enumerate(sequences):
@@ -64,13 +64,61 @@ def logps_of(model, layout, path):
 
 
 def test_a_layout_counts_a_shared_prompt_once_and_its_last_row_for_each_response():
-    layout = lay_out([((5, 6, 7), (8, 9)), ((5, 6, 7), (10, 11, 12)), ((5,), (13,))], share=True)
+    layout = lay_out([((5, 6, 7), (8, 9)), ((5, 6, 7), (10, 11, 12)), ((4,), (13,))], share=True)
     # the longer answer rides with its prompt; no answer's last token is an input
-    assert layout.input_ids.tolist() == [[5, 6, 7, 10, 11, 8, 5]]
-    assert layout.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 0]]
-    assert layout.head_rows.tolist() == [2, 5, 2, 3, 4, 6]
+    assert layout.input_ids.tolist() == [[4, 5, 6, 7, 10, 11, 8]]
+    assert layout.position_ids.tolist() == [[0, 0, 1, 2, 3, 4, 3]]
+    assert layout.head_rows.tolist() == [3, 6, 3, 4, 5, 0]
     assert layout.targets.tolist() == [8, 9, 10, 11, 12, 13]
-    assert [tuple(segment) for segment in layout.segments] == [(0, 5, 0, 0), (5, 6, 0, 3), (6, 7, 6, 0)]
+    assert [tuple(segment) for segment in layout.segments] == [(0, 1, ()), (1, 6, ()), (6, 7, ((1, 4),))]
+
+
+def test_a_system_prompt_that_texts_begin_with_is_there_once():
+    system = tuple(range(100, 120))
+    texts = [((*system, 5, 6), (8, 9)), ((*system, 7), (10, 11)), ((*system, 5, 6), (12,))]
+    layout = lay_out(texts, share=True)
+    # 20 tokens of the system prompt once, then the end of each of two prompts with its longest answer's first token;
+    # the third answer has one token, which is no input
+    assert layout.input_ids.tolist() == [[*system, 5, 6, 8, 7, 10]]
+    assert layout.position_ids.tolist() == [[*range(23), 20, 21]]
+    assert [tuple(segment) for segment in layout.segments] == [(0, 23, ()), (23, 25, ((0, 20),))]
+    assert layout.head_rows.tolist() == [21, 22, 23, 24, 21]
+    assert row_tokens(texts, share=True) == 25
+
+
+def test_a_beginning_too_short_to_pay_for_its_attention_is_not_shared():
+    # 100 tokens of their own against a common beginning of 2: 100 * 100 > 4096 * 2, but 90 * 90 <= 4096 * 2
+    def row(own):
+        return row_tokens([((1, 2, *range(10, 10 + own)), (3,)), ((1, 2, *range(200, 200 + own)), (4,))], share=True)
+
+    assert row(100) == 204
+    assert row(90) == 182
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 1), min_size=1, max_size=6), st.lists(st.integers(0, 2), min_size=1, max_size=5)
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.booleans(),
+)
+def test_every_response_is_read_after_its_own_prompt_at_its_own_positions(sequences, share):
+    """The text that a target follows, put together from what its segment sees, is prompt and response up to it."""
+    layout = lay_out([(tuple(p), tuple(r)) for p, r in sequences], share=share)
+    ids, positions = layout.input_ids[0].tolist(), layout.position_ids[0].tolist()
+    homes = {row: s for s in layout.segments for row in range(s.start, s.stop)}
+    assert sorted(homes) == list(range(len(ids)))
+    assert len(ids) == row_tokens(sequences, share=share)
+    expected = [[*p, *r[:i]] for p, r in sequences for i in range(len(r))]
+    for row, text in zip(layout.head_rows.tolist(), expected, strict=True):
+        s = homes[row]
+        rows = [i for start, stop in s.seen for i in range(start, stop)] + list(range(s.start, row + 1))
+        assert [ids[i] for i in rows] == text
+        assert [positions[i] for i in rows] == list(range(len(text)))
+    assert layout.targets.tolist() == [token for _, r in sequences for token in r]
 
 
 def test_a_model_that_ignores_the_layout_is_found_out_and_gets_the_padded_path(folder, caplog, monkeypatch):

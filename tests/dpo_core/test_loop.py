@@ -104,12 +104,52 @@ def test_a_stale_reference_stops_the_run_before_the_first_update_with_both_numbe
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_rows(folder, examples):
-    policy, _, run = steps_of(folder, examples, Training(train_batch_size=2))
+    placed = [Example(**{**e.__dict__, "where": f"pairs.jsonl:{i + 1}"}) for i, e in enumerate(examples)]
+    policy, _, run = steps_of(folder, placed, Training(train_batch_size=2, num_train_epochs=2))
     steps = run()
     next(steps)
     next(policy.parameters()).data.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"step 2: the gradient is not finite\n  where: pairs \d"):
+    batch = batch_at(1, examples=10, batch_size=2, seed=0)
+    rows = ", ".join(f"pairs.jsonl:{i + 1}" for i in batch)
+    with pytest.raises(InputError, match=rf"step 2: loss or gradient is not finite\n  where: {rows}\n"):
         next(steps)
+
+
+def test_of_a_batch_the_pair_whose_loss_is_not_finite_is_named_alone(folder, examples):
+    placed = [Example(**{**e.__dict__, "where": f"pairs.jsonl:{i + 1}"}) for i, e in enumerate(examples)]
+    placed[7] = Example(**{**placed[7].__dict__, "sft_weight": float("inf")})
+    *_, run = steps_of(folder, placed, Training(train_batch_size=10, sft_weight=1.0))
+    with pytest.raises(InputError, match=r"where: pairs.jsonl:8\n"):
+        next(run())
+
+
+@pytest.mark.parametrize("rung", ["shared", "padded"])
+def test_entropy_and_token_accuracy_every_so_many_steps(folder, examples, rung, monkeypatch):
+    """Against softmax of plain transformers' logits, one sequence at a time; with our head and with the model's own."""
+    from dpo_core.model import logprobs
+
+    if rung == "padded":
+        monkeypatch.setattr(logprobs, "RUNGS", ("padded",))
+    training = Training(train_batch_size=10, num_train_epochs=4, learning_rate=1e-9, token_metrics_steps=2)
+    *_, run = steps_of(folder, examples, training)
+    measured = [(step.number, step.metrics.get("entropy"), step.metrics.get("mean_token_accuracy")) for step in run()]
+    assert [number for number, entropy, _ in measured if entropy is not None] == [2, 4]
+    model, entropies, hits = load_model(folder), [], []
+    for example in examples:
+        for answer in (example.chosen_ids, example.rejected_ids):
+            with torch.no_grad():
+                logits = model(torch.tensor([[*example.prompt_ids, *answer]])).logits[
+                    0, len(example.prompt_ids) - 1 : -1
+                ]
+            entropies += torch.distributions.Categorical(logits=logits).entropy().tolist()
+            hits += (logits.argmax(-1) == torch.tensor(answer)).tolist() if answer is example.chosen_ids else []
+    assert measured[1][1] == pytest.approx(sum(entropies) / len(entropies), abs=1e-4)
+    assert measured[1][2] == pytest.approx(sum(hits) / len(hits), abs=1e-9)
+
+
+def test_float16_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="float16 is not offered: gradients of a summed log-prob leave its range"):
+        Training(dtype="float16")
 
 
 def test_frozen_embeddings_do_not_move_and_the_rest_does(folder, examples):

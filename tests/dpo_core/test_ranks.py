@@ -59,6 +59,8 @@ def test_two_processes_train_what_one_does_and_resume_the_same_way(place, alone,
     record, found = launch(place, kind, 2, kind)
     assert record["ranks"] == 2
     assert record["sharded"] == (kind == "fsdp")
+    for first in (record["history"][0], expected["history"][0]):
+        first.pop("rewards/accuracies", None)  # policy is reference: the signs of margins are those of rounding
     for ours, theirs in zip(record["history"], expected["history"], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
     assert found.keys() == weights.keys()

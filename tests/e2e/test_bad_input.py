@@ -136,6 +136,20 @@ def test_a_bad_override_names_itself(recipe, refused):
     assert "--set training.beta=-1" in error["where"]
 
 
+def test_a_length_beyond_the_models_context_is_refused_with_the_context(recipe, place, refused):
+    error = refused("retrain", recipe(encoding={"max_length": 4096}))
+    assert error["says"] == "encoding.max_length is 4096; the model's context is 1024 tokens"
+    assert error["where"].endswith("config.json")
+    assert "lower encoding.max_length to 1024" in error["do"]
+
+
+def test_float16_is_refused_with_the_reason(recipe, place, refused):
+    error = refused("retrain", recipe(training={"dtype": "float16"}))
+    assert "training.dtype: " in error["says"]
+    assert "float16 is not offered" in error["says"]
+    assert error["where"].endswith("key training.dtype")
+
+
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(recipe, place, refused, monkeypatch):
     monkeypatch.setenv("DPO_STORE_ULR", "s3://bucket")
     error = refused("retrain", recipe())
