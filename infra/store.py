@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypedDict
 
-from infra.errors import InfraError, ObjectMissing
+from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.settings import Settings
 
 MANIFEST = "MANIFEST.json"
@@ -133,7 +133,7 @@ class Store(Protocol):
                 self.get_file(f"{prefix}/{name}", fresh)
                 if digest(fresh) != entry["sha256"]:
                     where = f"{self.url}/{prefix}/{name}"
-                    raise InfraError("the stored file is not what its manifest says", where=where, do="store it again")
+                    raise Damaged("the stored file is not what its manifest says", where=where, do="store it again")
                 fresh.replace(path)
 
         _each(manifest, fetch)
@@ -202,7 +202,7 @@ def _parse(data: bytes, where: str) -> Manifest:
         files: Manifest = json.loads(data)["files"]
         return {check_key(name): FileEntry(size=int(e["size"]), sha256=str(e["sha256"])) for name, e in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InfraError("the manifest is damaged", where=where, do="store the folder again") from None
+        raise Damaged("the manifest is damaged", where=where, do="store the folder again") from None
 
 
 def _made(folder: Path) -> Path:

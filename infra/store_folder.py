@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from infra.errors import InfraError
+from infra.errors import Damaged, InfraError
 from infra.store import Digests, Entry, Progress, Store, check_key, missing, silent
 
 SCRATCH = ".tmp"  # unfinished writes, on the same file system; no key may begin with it
@@ -132,7 +132,7 @@ class FolderStore(Store):
 
     def _compare(self, key: str, found: str, recorded: str | None) -> None:
         if recorded not in (None, found):
-            raise InfraError("the object's bytes are damaged", where=f"{self.url}/{key}", do="store it again")
+            raise Damaged("the object's bytes are damaged", where=f"{self.url}/{key}", do="store it again")
 
     @contextmanager
     def _guard(self, key: str) -> Iterator[None]:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Never, TypeVar
 
-from infra.errors import BadSetting, InfraError
+from infra.errors import BadSetting, Damaged, InfraError
 from infra.s3_client import DAMAGED, MISSING, code_of, connect, encryption, explain, s3_errors
 from infra.s3_upload import upload
 from infra.store import LARGE, Digests, Entry, Progress, Store, check_key, digest, silent
@@ -217,7 +217,7 @@ class S3Store(Store):
 
     def _compare(self, key: str, found: str, recorded: str | None) -> None:
         if recorded not in (None, found):  # objects that others wrote carry none
-            raise InfraError("the object's bytes are damaged", where=f"{self.url}/{key}", do="store it again")
+            raise Damaged("the object's bytes are damaged", where=f"{self.url}/{key}", do="store it again")
 
     @contextmanager
     def _guard(self, key: str) -> Iterator[None]:

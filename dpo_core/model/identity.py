@@ -1,13 +1,15 @@
 """A model folder named by its content, without loading it."""
 
+import functools
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
 
-_VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+_VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 
 
 def require_weights(folder: Path) -> None:
@@ -44,9 +46,23 @@ def longest_text(folder: Path) -> int | None:
 
 def digest_weights(folder: Path) -> str:
     """SHA-256 of a model's weights: of the one safetensors file, or of the list of shards with theirs."""
-    files = sorted(folder.glob("*.safetensors"))
-    digests = {file.name: digest_file(file) for file in files}
+    return digest_of_files({file.name: _digest_once(file) for file in folder.glob("*.safetensors")})
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """The digest of weights from those of their files: name -> SHA-256 (hex)."""
     return next(iter(digests.values())) if len(digests) == 1 else digest_json(digests)
+
+
+def _digest_once(file: Path) -> str:
+    """A file's digest, read once in this process for as long as its size and its time of change stay."""
+    facts = file.stat()
+    return _digest_as_of(file.resolve(), facts.st_size, facts.st_mtime_ns)
+
+
+@functools.cache
+def _digest_as_of(file: Path, size: int, changed_ns: int) -> str:
+    return digest_file(file)
 
 
 def digest_model(folder: Path) -> str:
@@ -69,7 +85,13 @@ def digest_tokenizer(folder: Path) -> str:
     return digest_json({file.name: digest_file(file) for file in files})
 
 
-def numeric_path(*, model_sha256: str, dtype: str, threads: int) -> dict[str, str | int]:
-    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing changes."""
-    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "threads": threads, "layout": 1}
+def numeric_path(*, model_sha256: str, dtype: str, device: str, threads: int) -> dict[str, str | int]:
+    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing changes.
+
+    `device` names the arithmetic unit ("cpu AVX512", "NVIDIA H100 80GB HBM3"). CPU threads count on a CPU alone: there
+    they decide the order of sums.
+    """
+    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "device": device, "layout": 1}
+    if device.startswith("cpu"):
+        path["threads"] = threads
     return {**path, "torch": version("torch").split("+")[0]}
