@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -97,15 +98,15 @@ def run_arm(order: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     dtype = getattr(torch, order["dtype"])
     make = trl_arm if order["arm"].startswith("T") else our_arm
-    step, logps, state_bytes = make(order)
-    found = {"logps": logps(order["batches"][0])}
-    step(order["batches"][0])
+    arm = make(order)
+    found = {"logps": arm.logps(order["batches"][0])}
+    arm.step(order["batches"][0])
     seconds = []
     for batch in order["batches"][1:]:
         if len(seconds) >= 2 and sum(seconds) > ENOUGH_S:
             break
         start = finished(order)
-        step(batch)
+        arm.step(batch)
         seconds.append(finished(order) - start)
     cuda = order["device"] == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -113,7 +114,7 @@ def run_arm(order: dict[str, Any]) -> dict[str, Any]:
         **found,
         "seconds": seconds,
         "peak": peak,
-        "state_bytes": state_bytes(),
+        "state_bytes": arm.state_bytes(),
         "flops": product_speed(dtype, order),
     }
 
@@ -141,7 +142,14 @@ def product_speed(dtype: Any, order: dict[str, Any]) -> float:
     return 2 * size**3 / best
 
 
-Arm = tuple[Callable[[Batch], object], Callable[[Batch], list[float]], Callable[[], int]]
+@dataclass(frozen=True)
+class Arm:
+    """One side of the comparison, ready for its first step."""
+
+    step: Callable[..., object]  # of a batch
+    logps: Callable[[Batch], list[float]]  # of every sequence, chosen and rejected in turn
+    state_bytes: Callable[[], int]
+    model: Any
 
 
 def our_arm(order: dict[str, Any]) -> Arm:
@@ -197,7 +205,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
         with torch.no_grad(), accelerator.autocast():
             return sequence_sums(model(layout)[1], layout.owner, 2 * len(batch)).tolist()
 
-    return step, logps, lambda: bytes_of(policy, optimizer)
+    return Arm(step, logps, lambda: bytes_of(policy, optimizer), policy)
 
 
 def trl_arm(order: dict[str, Any]) -> Arm:
@@ -243,18 +251,21 @@ def trl_arm(order: dict[str, Any]) -> Arm:
             )
         return found
 
-    def step(batch: Batch) -> None:
-        trainer.training_step(model, inputs(batch))
+    def step(batch: Batch, rate: float = 1e-6) -> float:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = trainer.training_step(model, inputs(batch))
         trainer.accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        return float(loss)
 
     def logps(batch: Batch) -> list[float]:
         with torch.no_grad(), trainer.accelerator.autocast():
             sides = trainer.compute_ref_log_probs(model, inputs(batch)) if best else ([], [])
         return [float(value) for pair in zip(*sides, strict=True) for value in pair]
 
-    return step, logps, lambda: bytes_of(model, optimizer)
+    return Arm(step, logps, lambda: bytes_of(model, optimizer), model)
 
 
 def bytes_of(model: Any, optimizer: Any) -> int:
@@ -350,9 +361,11 @@ def show(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def has_bf16() -> bool:
-    """Whether this CPU multiplies in bf16 itself."""
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu("flags").split())
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies faster in bf16 than in fp32: some have the instructions and not the speed."""
+    import torch
+
+    return product_speed(torch.bfloat16, {"device": "cpu"}) > 1.1 * product_speed(torch.float32, {"device": "cpu"})
 
 
 def processor() -> str:
@@ -398,8 +411,9 @@ def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     recipe = load_recipe(ROOT / "examples/identity/retrain.yaml").recipe
     model = local_model(recipe.model, Path(os.environ.get("DPO_HOME", ROOT / ".dpo")).resolve())
     rows: list[dict[str, Any]] = []
+    dtypes = options.dtype or (["float32", "bfloat16"] if bf16_pays() else ["float32"])
     for shape in options.shape:
-        for dtype in options.dtype or (["float32", "bfloat16"] if has_bf16() else ["float32"]):
+        for dtype in dtypes:
             rows += measure(shape, dtype, options.arms, model, options.rounds)
             save(rows, options.out)
     return rows

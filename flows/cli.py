@@ -10,6 +10,7 @@ import typer
 
 from flows.command import AsJson, answers, get_ready
 from flows.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, Answer, serve, trouble
+from flows.lineage import lineage
 from flows.logs import terminal_logs
 from flows.store import app as store_commands
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(store_commands, name="store")
+app.command()(lineage)
 
 Recipe = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
 Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]

@@ -38,6 +38,6 @@ def get_ready(*, to_run_a_flow: bool = False) -> None:
         says = f"DPO_HOME cannot be used: {error.strerror}"
         raise BadSetting(says, where=str(settings.home), do="set DPO_HOME to a folder of yours") from None
     if to_run_a_flow:
-        from infra.prefect_server import outlive_ctrl_c
+        from infra.prefect_server import live_as_long_as_the_run
 
-        outlive_ctrl_c()
+        live_as_long_as_the_run()

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.recipes import tiny_recipe
@@ -130,32 +131,44 @@ def test_the_version_answers_alike_through_pyfunc_and_transformers_in_a_clean_pr
     assert one.strip()
 
 
-def test_a_run_killed_while_training_goes_on_and_ends_in_the_same_weights(home, recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("machine", ["the same machine", "another machine"])
+def test_a_run_killed_while_training_goes_on_and_ends_in_the_same_weights(
+    home, recipe, tmp_path, monkeypatch, machine, caplog
+):
     settings = ["training.num_train_epochs=10", "training.learning_rate=1e-3", "name=killed"]
     unbroken = run(recipe, *settings)
 
-    other_home = tmp_path / "home"
-    environment = {
-        **os.environ,
-        "DPO_HOME": str(other_home),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{other_home}/mlflow.db",
-    }
+    first, store = tmp_path / "first", tmp_path / "store"
+    shared = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "DPO_STORE_URL": str(store)}
     arguments = [part for setting in settings for part in ("--set", setting)]
     command = [str(Path(sys.executable).with_name("dpo")), "retrain", str(recipe), *arguments]
     process = subprocess.Popen(
-        command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+        command,
+        env={**os.environ, **shared, "DPO_HOME": str(first)},
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
     )
-    _wait_for(lambda: list(other_home.glob("runs/*/checkpoints/step-????????/manifest.json")), process)
+    moves = machine == "another machine"
+    root, pattern = (store, "checkpoints/*/step-*/MANIFEST.json") if moves else (first, "runs/*/checkpoints/step-*/*")
+    _wait_for(lambda: list(root.glob(pattern)), process)
+    servers = [p for p in psutil.Process(process.pid).children(recursive=True) if "uvicorn" in p.cmdline()]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert servers, "Prefect's temporary server runs while a flow does"
+    assert psutil.wait_procs(servers, timeout=30)[1] == []
 
-    monkeypatch.setenv("DPO_HOME", str(other_home))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "second" if moves else first))
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    caplog.clear()
     resumed = run(recipe, *settings)
+    assert ("checkpoint_fetched" in caplog.text) == moves
     assert resumed["weights_sha256"] == unbroken["weights_sha256"]
     assert resumed["reference"]["forwards"] == 0  # scored before the kill
     assert resumed["training"]["steps"] == 120
     assert resumed["version"] == 1
+    assert not list(store.glob("checkpoints/**/*.safetensors"))  # a finished run needs none
 
 
 def _wait_for(condition, process, seconds=180):
