@@ -127,6 +127,7 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
             "gate.verdict": output["verdict"],
             "gate.baseline": evaluated.baseline,
             "gate.reasons": "; ".join(output["reasons"]),
+            "gate.record": stage.key,
         }
         registry.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output["verdict"], evaluated.baseline)

@@ -10,22 +10,52 @@ from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
 
 _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
+_PROGRAMS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
+_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
 
 
 def require_weights(folder: Path) -> None:
-    """Raise InputError unless `folder` holds a config and safetensors weights."""
+    """Raise InputError unless `folder` holds a config and safetensors weights, and nothing that could run code."""
     if not folder.is_dir():
         raise InputError("there is no such model folder", where=str(folder), do="check the recipe's model")
     if not (folder / "config.json").is_file():
         raise InputError(
             "the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder"
         )
+    _refuse_code(folder)
     if not any(folder.glob("*.safetensors")):
         raise InputError(
             "the model folder has no weights (*.safetensors)",
             where=str(folder),
             do="save the model with save_pretrained; pickled .bin files are not read",
         )
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raise InputError for a folder that brings programs along: Python files, pickles, or a pointer to some."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix in _PROGRAMS:
+            raise InputError(
+                f"the model folder holds {file.name}, which can run code when it is loaded",
+                where=str(file),
+                do="remove it; weights are read from *.safetensors, model classes from transformers alone",
+            )
+    for name in _CONFIGS:
+        file = folder / name
+        if file.is_file() and "auto_map" in _values(file):
+            raise InputError(
+                f"{name} asks for code of the model's own (auto_map)",
+                where=str(file),
+                do="use a model that transformers knows by itself, and take `auto_map` out of the file",
+            )
+
+
+def _values(file: Path) -> dict[str, object]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        do = "save the model again with save_pretrained"
+        raise InputError(f"{file.name} is no JSON object", where=str(file), do=do) from None
 
 
 def longest_text(folder: Path) -> int | None:
