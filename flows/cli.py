@@ -1,17 +1,18 @@
 """The command line `dpo`. Each command imports what it needs when it runs, so that `dpo --help` answers at once."""
 
-import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.command import AsJson, answers, get_ready
 from flows.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, Answer, serve, trouble
-from flows.logs import tame_libraries, terminal_logs
+from flows.lineage import lineage
+from flows.logs import terminal_logs
+from flows.store import app as store_commands
 
 if TYPE_CHECKING:
     from tasks.check import Checked
@@ -25,11 +26,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(store_commands, name="store")
+app.command()(lineage)
 
 Recipe = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
 Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override one key of the recipe")]
-AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; all else goes to stderr")]
 
 
 def main() -> None:
@@ -60,37 +62,8 @@ def _misuse(message: str, command: str) -> Answer | None:
         typer.echo(message)
         return Answer({}, lambda console: None, BAD_INPUT)
     known = any(command == info.callback.__name__ for info in app.registered_commands if info.callback)
+    known |= any(command == group.name for group in app.registered_groups)
     return trouble(message, f"dpo {command}", f"see dpo {command + ' ' if known else ''}--help", BAD_INPUT)
-
-
-def _answers(command: Callable[..., Answer | None]) -> Callable[..., None]:
-    """A command that returns an Answer becomes one that prints it and exits with its code."""
-
-    @wraps(command)
-    def exits(**options: Any) -> None:
-        debug = logging.getLogger("dpo").isEnabledFor(logging.DEBUG)
-        raise typer.Exit(serve(lambda: command(**options), as_json=options.get("as_json", False), debug=debug))
-
-    exits.__annotations__["return"] = None
-    return exits
-
-
-def _get_ready(*, to_run_a_flow: bool = False) -> None:
-    """Settings checked, environment set: to be called before Prefect or MLflow is imported."""
-    from infra.errors import BadSetting
-    from infra.settings import load_settings, prepare_environment
-
-    settings = load_settings()
-    tame_libraries(debug=logging.getLogger("dpo").isEnabledFor(logging.DEBUG))
-    try:
-        prepare_environment(settings)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        says = f"DPO_HOME cannot be used: {error.strerror}"
-        raise BadSetting(says, where=str(settings.home), do="set DPO_HOME to a folder of yours") from None
-    if to_run_a_flow:
-        from infra.prefect_server import live_as_long_as_the_run
-
-        live_as_long_as_the_run()
 
 
 def _version(wanted: bool) -> None:
@@ -109,7 +82,7 @@ def _global(
 
 
 @app.command()
-@_answers
+@answers
 def retrain(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
@@ -120,7 +93,7 @@ def retrain(
     from dpo_core.recipe_file import load_recipe
 
     load_recipe(recipe, overrides)  # a mistake in the recipe costs no start-up and leaves nothing behind
-    _get_ready(to_run_a_flow=True)
+    get_ready(to_run_a_flow=True)
     from flows.retrain import retrain as flow
     from flows.screens import show_retrain
     from tasks.check import DataCheckFailed
@@ -135,7 +108,7 @@ def retrain(
 
 
 @app.command()
-@_answers
+@answers
 def check(
     data: Annotated[str, typer.Argument(help="pairs: .jsonl, .jsonl.gz or .parquet")],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
@@ -147,7 +120,7 @@ def check(
     as_json: AsJson = False,
 ) -> Answer:
     """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
-    _get_ready()
+    get_ready()
     from flows.quality import check_files
 
     return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
@@ -162,7 +135,7 @@ def _checked(checked: "Checked") -> Answer:
 
 
 @app.command()
-@_answers
+@answers
 def evaluate(
     model: Model,
     data: Annotated[str, typer.Argument(help="pairs to evaluate on")],
@@ -171,7 +144,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> Answer:
     """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
-    _get_ready(to_run_a_flow=True)
+    get_ready(to_run_a_flow=True)
     from flows.evaluate import evaluate_model
     from flows.screens import show_evaluation
 
@@ -180,21 +153,21 @@ def evaluate(
 
 
 @app.command()
-@_answers
+@answers
 def chat(
     model: Model,
     against: Annotated[str | None, typer.Option(help="a second model that answers beside the first")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="longest answer, in tokens")] = 256,
 ) -> None:
     """Talk to a model, or to two side by side. /reset, /system TEXT, /quit."""
-    _get_ready()
+    get_ready()
     from flows.chat import talk
 
     talk([model, against] if against else [model], max_new_tokens)
 
 
 @app.command()
-@_answers
+@answers
 def config(
     recipe: Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="the recipe of a run")] = None,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
@@ -208,10 +181,10 @@ def config(
 
 
 @app.command()
-@_answers
+@answers
 def doctor(as_json: AsJson = False) -> Answer:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
-    _get_ready()
+    get_ready()
     from flows.screens import show_doctor
     from tasks.doctor import examine
 

@@ -26,7 +26,7 @@ def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False
         scored = score(run, checked)
         trained = train(run, checked, scored)
         evaluated = evaluate(run, checked, scored, trained)
-        registered = register(run, checked, trained, evaluated)
+        registered = register(run, checked, scored, trained, evaluated)
         gated = gate(run, evaluated, registered)
         promoted = promote(run, registered, gated)
         return summarise(run, checked, scored, trained, evaluated, registered, gated, promoted)

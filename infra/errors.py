@@ -20,5 +20,9 @@ class ObjectMissing(InfraError):
     """The store answers, and holds no such key (or no complete folder)."""
 
 
+class Damaged(InfraError):
+    """The bytes are there and are not those that were written."""
+
+
 def _rebuild(kind: type[InfraError], says: str, where: str, do: str) -> InfraError:
     return kind(says, where=where, do=do)

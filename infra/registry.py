@@ -4,6 +4,8 @@ A version holds a plain `save_pretrained` folder (transformers and vLLM load it)
 `infra/served_model.py` (`mlflow models serve` runs it).
 """
 
+import hashlib
+import json
 import re
 import shutil
 import uuid
@@ -15,8 +17,9 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.errors import BadSetting, InfraError, ObjectMissing
+from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
 from infra.settings import without_secrets
+from infra.store import digest
 from infra.tracking import connect, mlflow_errors
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights_sha256"
 DUPLICATE = "duplicate_of"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
+PAGE = 1000  # versions a request
 SERVED_WITH = ("mlflow", "torch", "transformers")
 
 
@@ -88,6 +92,27 @@ def by_number(name: str, number: int) -> Version:
             raise
 
 
+def all_versions() -> list[Version]:
+    """Every version of every registered model."""
+    from mlflow.store.entities.paged_list import PagedList
+
+    client, found, token = connect(), [], ""
+    with mlflow_errors("list the model versions"):
+        while True:
+            page: PagedList[Any] = client.search_model_versions(max_results=PAGE, page_token=token or None)
+            found += [_version(item) for item in page]
+            token = page.token
+            if not token:
+                return found
+
+
+def address() -> str:
+    """Where the registry is, fit for a message."""
+    import mlflow
+
+    return without_secrets(mlflow.get_registry_uri())
+
+
 def parse(uri: str) -> tuple[str, int | str]:
     """Name and version number or alias of `models:/NAME/VERSION` or `models:/NAME@ALIAS`. Raises BadSetting."""
     match = re.fullmatch(r"models:/(?P<name>[^/@]+)(@(?P<alias>[\w-]+)|/(?P<number>\d+))", uri)
@@ -127,13 +152,18 @@ def set_tags(name: str, number: int, tags: Mapping[str, object]) -> None:
 
 
 def download(name: str, which: int | str, folder: Path) -> Path:
-    """The checkpoint folder of a version (number or alias), brought below `folder`; there already: a look-up."""
+    """The checkpoint folder of a version (number or alias), brought below `folder`; there already: a look-up.
+
+    Its weights have the digest that the version carries. Raises Damaged where they have not.
+    """
     import mlflow
 
     version = resolve(f"models:/{name}/{which}" if isinstance(which, int) else f"models:/{name}@{which}")
     target = folder / f"{name}-{version.number}-{(version.weights_sha256 or version.run_id)[:12]}"  # of this registry
     if target.is_dir():
-        return target
+        if _is_whole(target, version):
+            return target
+        shutil.rmtree(target)
     root = f"models:/{name}/{version.number}/artifacts"
     scratch = folder / f".{target.name}.{uuid.uuid4().hex}"
     try:
@@ -143,6 +173,9 @@ def download(name: str, which: int | str, folder: Path) -> Path:
                 raise InfraError("the version holds no checkpoint", where=root, do="register the model again")
             uri = f"{root}/{entries[0].path.rpartition('/')[2]}"
             fetched = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))
+        if not _is_whole(Path(fetched), version):
+            do = "find out who changed the artifacts; `dpo lineage` tells whether the store's copy is whole"
+            raise Damaged("the downloaded weights are not those of the version", where=root, do=do)
         with suppress(OSError):  # another process may have been first
             Path(fetched).rename(target)
     finally:
@@ -152,6 +185,18 @@ def download(name: str, which: int | str, folder: Path) -> Path:
             "the download cannot be put in its place", where=str(target), do="make room, then run it again"
         )
     return target
+
+
+def weights_digest(folder: Path) -> str:
+    """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
+    digests = {file.name: digest(file) for file in folder.glob("*.safetensors")}
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_whole(folder: Path, version: Version) -> bool:
+    return not version.weights_sha256 or weights_digest(folder) == version.weights_sha256
 
 
 def _make_registered_model(client: "MlflowClient", name: str) -> None:

@@ -7,14 +7,22 @@ last, is there; whatever is read of a folder is checked against the SHA-256 in i
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
-from infra.errors import InfraError, ObjectMissing
+from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.settings import Settings
 
 MANIFEST = "MANIFEST.json"
+LARGE = 16 << 20  # bytes: such a file travels alone, in parts at the same time; smaller ones side by side
+AT_ONCE = 8  # small files on their way at the same time
+Progress = Callable[[int], object]  # is told the bytes that have gone since the last call
+
+
+def silent(_: int) -> None:
+    """Progress that nobody watches."""
 
 
 class FileEntry(TypedDict):
@@ -25,6 +33,21 @@ class FileEntry(TypedDict):
 
 
 Manifest = dict[str, FileEntry]
+
+
+class Entry(NamedTuple):
+    """One object as it is listed: size in bytes, time of its last write in seconds since 1970."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Digests(NamedTuple):
+    """SHA-256 (hex) of an object's bytes as they are, and as written down beside them (None: not by us)."""
+
+    found: str
+    recorded: str | None
 
 
 class Store(Protocol):
@@ -44,7 +67,7 @@ class Store(Protocol):
         """The bytes of a key."""
         ...
 
-    def put_file(self, key: str, path: Path) -> str:
+    def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
         """Write a file of any size atomically; the SHA-256 (hex) of what was stored."""
         ...
 
@@ -52,43 +75,81 @@ class Store(Protocol):
         """Write a key's bytes to `path`, atomically."""
         ...
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose keys begin with `prefix`, sorted by key."""
+        ...
+
+    def digests(self, key: str) -> Digests:
+        """Read the whole object, and say what its SHA-256 is and should be."""
+        ...
+
+    def unfinished(self) -> Iterator[Entry]:
+        """Writes that began and did not end: another process is at it, or was killed."""
+        ...
+
+    def drop_unfinished(self, entry: Entry) -> None:
+        """Remove what such a write has left."""
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that begin with `prefix`, sorted."""
-        ...
+        return (entry.key for entry in self.entries(prefix))
 
     def delete(self, key: str) -> None:
         """Remove a key; a key that is not there is no error."""
         ...
 
-    def put_folder(self, prefix: str, folder: Path) -> Manifest:
-        """Store all files of `folder` under `prefix`, MANIFEST.json last. The same folder again is a look-up."""
+    def put_folder(self, prefix: str, folder: Path, *, progress: Progress = silent) -> Manifest:
+        """Store all files of `folder` under `prefix`, MANIFEST.json last.
+
+        The same folder again sends the manifest alone: garbage collection takes it for young then.
+        """
         manifest = describe(folder)
-        key = f"{prefix}/{MANIFEST}"
+        key, text = f"{prefix}/{MANIFEST}", json.dumps({"files": manifest}, indent=1, sort_keys=True).encode()
         if self.exists(key):
             if _parse(self.get_bytes(key), f"{self.url}/{key}") == manifest:
+                self.put_bytes(key, text)
                 return manifest
             self.delete(key)  # other content: incomplete until the new manifest is there
-        for name, entry in manifest.items():
-            if self.put_file(f"{prefix}/{name}", folder / name) != entry["sha256"]:
+
+        def send(name: str) -> None:
+            if self.put_file(f"{prefix}/{name}", folder / name, progress=progress) != manifest[name]["sha256"]:
                 raise InfraError("the file changed while it was stored", where=str(folder / name), do="start again")
-        self.put_bytes(key, json.dumps({"files": manifest}, indent=1, sort_keys=True).encode())
+
+        _each(manifest, send)
+        self.put_bytes(key, text)
         return manifest
 
     def get_folder(self, prefix: str, folder: Path) -> Manifest:
         """Bring a complete folder here, each file checked; files that are there and right are left alone."""
-        manifest = _parse(self.get_bytes(f"{prefix}/{MANIFEST}"), f"{self.url}/{prefix}/{MANIFEST}")
-        for name, entry in manifest.items():
-            path = folder / name
+        manifest = self.manifest(prefix)
+
+        def fetch(name: str) -> None:
+            path, entry = folder / name, manifest[name]
             if path.is_file() and path.stat().st_size == entry["size"] and digest(path) == entry["sha256"]:
-                continue
+                return
             with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".tmp-") as scratch:
                 fresh = Path(scratch) / "file"
                 self.get_file(f"{prefix}/{name}", fresh)
                 if digest(fresh) != entry["sha256"]:
                     where = f"{self.url}/{prefix}/{name}"
-                    raise InfraError("the stored file is not what its manifest says", where=where, do="store it again")
+                    raise Damaged("the stored file is not what its manifest says", where=where, do="store it again")
                 fresh.replace(path)
+
+        _each(manifest, fetch)
         return manifest
+
+    def manifest(self, prefix: str) -> Manifest:
+        """What a complete folder holds. Raises ObjectMissing for one that is not complete."""
+        return _parse(self.get_bytes(f"{prefix}/{MANIFEST}"), f"{self.url}/{prefix}/{MANIFEST}")
+
+
+def _each(manifest: Mapping[str, FileEntry], move: Callable[[str], None]) -> None:
+    """Move large files one by one (each in parts, side by side), small ones side by side."""
+    for name in (name for name, entry in manifest.items() if entry["size"] > LARGE):
+        move(name)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(move, [name for name, entry in manifest.items() if entry["size"] <= LARGE]))
 
 
 def open_store(settings: Settings) -> Store:
@@ -141,7 +202,7 @@ def _parse(data: bytes, where: str) -> Manifest:
         files: Manifest = json.loads(data)["files"]
         return {check_key(name): FileEntry(size=int(e["size"]), sha256=str(e["sha256"])) for name, e in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InfraError("the manifest is damaged", where=where, do="store the folder again") from None
+        raise Damaged("the manifest is damaged", where=where, do="store the folder again") from None
 
 
 def _made(folder: Path) -> Path:

@@ -1,28 +1,28 @@
-"""The store on S3, through boto3. Endpoint, region, profile and keys come from AWS's own variables.
+"""The store on S3, through boto3.
 
-Checksums go over the wire with every write; the SHA-256 is kept beside the object and compared after every read,
-because not every server that speaks S3 verifies what it is sent. A failed upload takes its parts away; those of a
-killed process stay until the bucket's lifecycle rule (AbortIncompleteMultipartUpload) removes them.
+Checksums go over the wire with every write, and the SHA-256 is kept beside the object and compared after every read.
+Not every server that speaks S3 checks what it is sent: this is asked once, and where it does not, every write is read
+back.
 """
 
 import hashlib
-import os
+import random
+import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Never, TypeVar
 
-from infra.errors import BadSetting, InfraError
-from infra.settings import without_secrets
-from infra.store import Store, check_key, digest, missing
+from infra.errors import BadSetting, Damaged, InfraError
+from infra.s3_client import DAMAGED, MISSING, code_of, connect, encryption, explain, s3_errors
+from infra.s3_upload import upload
+from infra.store import LARGE, Digests, Entry, Progress, Store, check_key, digest, silent
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-PART = 16 << 20  # bytes of one part of a multipart upload
 READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
+CHUNK = 1 << 20  # bytes
 Read = TypeVar("Read")
 
 
@@ -35,7 +35,8 @@ class S3Store(Store):
         if not self.bucket:
             raise BadSetting("the store names no bucket", where=url, do="set DPO_STORE_URL=s3://bucket/prefix")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._client = _connect(self.url)
+        self._client = connect(self.url)
+        self._encryption = encryption()
 
     def exists(self, key: str) -> bool:
         """See Store."""
@@ -52,22 +53,18 @@ class S3Store(Store):
 
     def put_bytes(self, key: str, data: bytes, *, create_only: bool = False) -> bool:
         """See Store. A lost answer is no lost race: the writer's name beside the object tells whose it is."""
-        sha256, writer = hashlib.sha256(data), uuid.uuid4().hex
+        sha256, writer = hashlib.sha256(data).hexdigest(), uuid.uuid4().hex
         options: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
         with self._guard(key):
             try:
-                self._client.put_object(
-                    **self._at(key),
-                    Body=data,
-                    ChecksumSHA256=b64encode(sha256.digest()).decode(),
-                    Metadata={"sha256": sha256.hexdigest(), "writer": writer},
-                    **options,
-                )
-            except _errors():
+                self._put(key, data, sha256, writer=writer, **options)
+            except s3_errors():
                 there = self._head(key) if create_only else None
                 if there is None:  # nobody's: the write failed, it did not lose
                     raise
-                return bool(there["Metadata"].get("writer") == writer)
+                if there["Metadata"].get("writer") != writer:
+                    return False
+            self._read_back(key)
         return True
 
     def get_bytes(self, key: str) -> bytes:
@@ -76,35 +73,45 @@ class S3Store(Store):
         def read() -> bytes:
             answer = self._client.get_object(**self._at(key))
             data = answer["Body"].read()
-            self._verify(key, hashlib.sha256(data).hexdigest(), answer["Metadata"])
+            self._compare(key, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("sha256"))
             return data
 
         with self._guard(key):
             return _again(read)
 
-    def put_file(self, key: str, path: Path) -> str:
-        """See Store. Large files go in parts; a failed upload leaves none behind."""
+    def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
+        """See Store. A large file goes in parts, and goes on where an earlier try broke off."""
         if not path.is_file():
             raise InfraError("there is no such file to store", where=str(path), do="check the path")
-        sha256 = digest(path)
-        extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": sha256}}
+        before = path.stat()
         with self._guard(key):
-            at = self._at(key)
-            self._client.upload_file(str(path), at["Bucket"], at["Key"], ExtraArgs=extra, Config=_transfer())
-            there = self._head(key)
-        if there is None or there["ContentLength"] != path.stat().st_size or there["Metadata"].get("sha256") != sha256:
-            raise InfraError("the upload does not read back as sent", where=f"{self.url}/{key}", do="run it again")
+            if before.st_size <= LARGE:
+                data = path.read_bytes()
+                sha256 = hashlib.sha256(data).hexdigest()
+                self._put(key, data, sha256)
+                progress(len(data))
+            else:
+                sha256 = digest(path)
+                self._upload(key, path, sha256, progress)
+            after = path.stat()
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                self._client.delete_object(**self._at(key))
+                raise InfraError("the file changed while it was stored", where=str(path), do="start again")
+            self._read_back(key)
         return sha256
 
     def get_file(self, key: str, path: Path) -> None:
         """See Store."""
+        from boto3.s3.transfer import TransferConfig
+
         scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        config = TransferConfig(multipart_threshold=LARGE, multipart_chunksize=LARGE, max_concurrency=4)
 
         def read() -> None:
             at = self._at(key)
             there = self._client.head_object(**at)
-            self._client.download_file(at["Bucket"], at["Key"], str(scratch), Config=_transfer())
-            self._verify(key, digest(scratch), there["Metadata"])
+            self._client.download_file(at["Bucket"], at["Key"], str(scratch), Config=config)
+            self._compare(key, digest(scratch), there["Metadata"].get("sha256"))
 
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._guard(key):
@@ -114,41 +121,118 @@ class S3Store(Store):
             finally:
                 scratch.unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def entries(self, prefix: str) -> Iterator[Entry]:
         """See Store."""
         pages = self._client.get_paginator("list_objects_v2")
         with self._guard(prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
                 for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self._prefix)
+                    key = item["Key"].removeprefix(self._prefix)
+                    yield Entry(key, item["Size"], item["LastModified"].timestamp())
+
+    def digests(self, key: str) -> Digests:
+        """See Store."""
+
+        def read() -> Digests:
+            answer, sha256 = self._client.get_object(**self._at(key)), hashlib.sha256()
+            for chunk in answer["Body"].iter_chunks(CHUNK):
+                sha256.update(chunk)
+            return Digests(sha256.hexdigest(), answer["Metadata"].get("sha256"))
+
+        with self._guard(key):
+            return _again(read)
 
     def delete(self, key: str) -> None:
         """See Store."""
         with self._guard(key):
             self._client.delete_object(**self._at(key))
 
+    def unfinished(self) -> Iterator[Entry]:
+        """See Store. The key of such an entry ends in the upload's id."""
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with self._guard(""):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
+                for item in page.get("Uploads", []):
+                    name = f"{item['Key'].removeprefix(self._prefix)}?uploadId={item['UploadId']}"
+                    yield Entry(name, 0, item["Initiated"].timestamp())
+
+    def drop_unfinished(self, entry: Entry) -> None:
+        """See Store."""
+        key, _, upload_id = entry.key.partition("?uploadId=")
+        with self._guard(key):
+            self._client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
+
     def _at(self, key: str) -> dict[str, Any]:
         return {"Bucket": self.bucket, "Key": self._prefix + check_key(key)}
+
+    def _put(self, key: str, data: bytes, sha256: str, *, writer: str = "", **options: Any) -> None:
+        metadata = {"sha256": sha256, "writer": writer} if writer else {"sha256": sha256}
+        checksum = b64encode(bytes.fromhex(sha256)).decode()
+        options = {**options, **self._encryption}
+        self._client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum, Metadata=metadata, **options)
+
+    def _upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
+        """In parts; whoever completes the upload, what counts is that the object is there with this digest."""
+        options = {"Metadata": {"sha256": sha256}, **self._encryption}
+        for anew in (False, True):
+            try:
+                upload(self._client, self._at(key), path, options, progress, anew=anew)
+            except s3_errors() as error:
+                if not self._holds(key, sha256) and (anew or code_of(error) != "NoSuchUpload"):
+                    raise
+            if self._holds(key, sha256):
+                return
+        self._refuse(key)
+
+    def _holds(self, key: str, sha256: str) -> bool:
+        there = self._head(key)
+        return there is not None and there["Metadata"].get("sha256") == sha256
+
+    def _read_back(self, key: str) -> None:
+        """Where the server does not check: read the object; of two writers the later one's digest counts."""
+        if not self._server_checks:
+            digests = self.digests(key)
+            if digests.found != digests.recorded:
+                self._client.delete_object(**self._at(key))
+                self._refuse(key)
+
+    def _refuse(self, key: str) -> Never:
+        raise InfraError("the upload does not read back as sent", where=f"{self.url}/{key}", do="run it again")
+
+    @cached_property
+    def _server_checks(self) -> bool:
+        """Whether the server compares what arrives with the SHA-256 that comes with it."""
+        key = f"probe/{uuid.uuid4().hex}"
+        try:
+            self._put(key, b"probe", hashlib.sha256(b"something else").hexdigest())
+        except s3_errors() as error:
+            if code_of(error) in DAMAGED:
+                return True
+            raise
+        self._client.delete_object(**self._at(key))
+        return False
 
     def _head(self, key: str) -> Any | None:
         try:
             return self._client.head_object(**self._at(key))
-        except _errors() as error:
-            if _code(error) in ("404", "NoSuchKey", "NotFound"):
+        except s3_errors() as error:
+            if code_of(error) in MISSING:
                 self._client.head_bucket(Bucket=self.bucket)  # a missing bucket answers 404 as well
                 return None
+            if code_of(error) == "403":  # an answer to HEAD has no body to say why
+                self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._at(key)["Key"], MaxKeys=1)
             raise
 
-    def _verify(self, key: str, sha256: str, metadata: dict[str, str]) -> None:
-        if metadata.get("sha256", sha256) != sha256:  # objects that others wrote carry none
-            raise InfraError("the object's bytes are damaged", where=f"{self.url}/{key}", do="store it again")
+    def _compare(self, key: str, found: str, recorded: str | None) -> None:
+        if recorded not in (None, found):  # objects that others wrote carry none
+            raise Damaged("the object's bytes are damaged", where=f"{self.url}/{key}", do="store it again")
 
     @contextmanager
     def _guard(self, key: str) -> Iterator[None]:
         try:
             yield
-        except _errors() as error:
-            raise _explain(error, self, key) from error
+        except s3_errors() as error:
+            raise explain(error, url=self.url, bucket=self.bucket, key=key) from error
         except OSError as error:
             says = f"this machine's disk refused: {error.strerror or error}"
             raise InfraError(
@@ -156,72 +240,15 @@ class S3Store(Store):
             ) from error
 
 
-def _connect(url: str) -> "S3Client":
-    import boto3
-    from botocore.config import Config
-
-    config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5})
-    wrong: tuple[type[Exception], ...] = (*_errors(), ValueError)  # an unknown profile, an endpoint that is no URL
-    try:
-        return boto3.session.Session().client("s3", config=config)
-    except wrong as error:
-        says = f"S3 is not set up: {without_secrets(str(error))}"
-        raise InfraError(says, where=url, do="check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL") from None
-
-
-def _transfer() -> Any:
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    return (ClientError, BotoCoreError, Boto3Error)
-
-
 def _again(read: Callable[[], Read]) -> Read:
     """Read once more if the body came cut or wrong; an answer that says no is final."""
-    for _ in range(READS - 1):
+    for tries in range(READS - 1):
         try:
             return read()
         except InfraError:
-            continue
-        except _errors() as error:
-            if _code(error):
+            pass
+        except s3_errors() as error:
+            if code_of(error):
                 raise
+        time.sleep(random.uniform(0, 0.1 * 2**tries))
     return read()
-
-
-def _code(error: BaseException | None) -> str:
-    """S3's error code, also where boto3 wrapped the answer; empty if there was none."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict) and "Error" in response:
-            return str(response["Error"].get("Code", ""))
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-def _explain(error: Exception, store: S3Store, key: str) -> InfraError:
-    """One line for a person; nothing of it comes from a header, which may carry keys or tokens."""
-    code, kind = _code(error), type(error).__name__
-    at = without_secrets(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS")
-    if code == "NoSuchKey":
-        return missing(store.url, key)
-    if code in ("NoSuchBucket", "404", "NotFound"):
-        says, do = f"there is no bucket {store.bucket!r} at {at}", "create it, or correct DPO_STORE_URL"
-    elif code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"):
-        says, do = f"{at} refuses the credentials ({code})", "check AWS_ACCESS_KEY_ID, its secret, token and region"
-    elif code in ("AccessDenied", "403", "Forbidden"):
-        says = f"{at} denies access ({code})"
-        do = "check the AWS credentials; they need get, put, list and delete in the bucket"
-    elif code:
-        says, do = f"{at} answers {code}", "run the same command again; if it persists, ask who runs the store"
-    elif "Credentials" in kind:
-        says, do = "there are no AWS credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-    else:
-        says, do = f"{at} cannot be reached ({kind})", "check AWS_ENDPOINT_URL and the network, then run it again"
-    return InfraError(says, where=f"{store.url}/{key}", do=do)

@@ -16,7 +16,8 @@ from infra import registry
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.plan import local_model
-from tasks.score import Response, distinct_responses, load_reference, reference_pass
+from tasks.reference import ReferenceStore, load_reference
+from tasks.score import distinct_responses, reference_pass
 
 log = logging.getLogger("dpo.evaluate")
 START_MODEL = "dpo.start_model"
@@ -76,14 +77,16 @@ def _logps(folder: Path, pairs: Any) -> Any:
     import torch
 
     from dpo_core.model.reference import response_key
+    from tasks.device import device_name
 
     settings = load_settings()
     store = open_store(settings)
-    path = numeric_path(model_sha256=digest_model(folder), dtype="float32", threads=settings.num_threads)
-    responses: list[Response] = distinct_responses(pairs)
-    counts = reference_pass(store, path, responses, folder)
+    threads = settings.num_threads
+    path = numeric_path(model_sha256=digest_model(folder), dtype="float32", device=device_name(), threads=threads)
+    responses = distinct_responses(pairs)
+    counts = reference_pass(ReferenceStore(store, path), responses, folder, threads=threads)
     log.info("scored model=%s rows=%d forwards=%d", folder.name, counts["rows"], counts["forwards"])
-    known = load_reference(store, path)
+    known = load_reference(store, path, responses)
 
     def column(side: str) -> torch.Tensor:
         keys = [response_key(path, pair.prompt_ids, getattr(pair, side)) for pair in pairs]

@@ -16,3 +16,10 @@ def load_on_device(folder: Path, *, threads: int) -> PreTrainedModel:
     model = load_model(folder)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
     return model
+
+
+def device_name() -> str:
+    """The arithmetic unit that models run on here: a GPU's product name, or the CPU's vector instructions."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"

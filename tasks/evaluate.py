@@ -22,7 +22,8 @@ from infra.tracking import attach_run
 from tasks.check import Checked
 from tasks.pairs import stored_pairs
 from tasks.plan import Plan
-from tasks.score import Scored, load_reference
+from tasks.reference import load_reference
+from tasks.score import Scored, distinct_responses
 from tasks.stages import Stage, remembered
 from tasks.train import Trained, model_files
 
@@ -210,7 +211,7 @@ def _pair_values(
     from tasks.pairs import encoded_pairs
 
     encoded = encoded_pairs(store, plan, checked.eval_key)
-    known = load_reference(store, scored.path)
+    known = load_reference(store, scored.path, distinct_responses(encoded))
 
     def column(side: str) -> torch.Tensor:
         keys = [response_key(scored.path, e.prompt_ids, getattr(e, f"{side}_ids")) for e in encoded]

@@ -6,14 +6,15 @@ from typing import Never
 from tqdm import tqdm
 
 
-def progress_bar(what: str, *, total: int, unit: str, initial: int = 0) -> "tqdm[Never]":
-    """A bar that shows rate and time left."""
+def progress_bar(what: str, *, total: int, unit: str, initial: int = 0, scale: bool = False) -> "tqdm[Never]":
+    """A bar that shows rate and time left; with `scale`, in kilo, mega, giga."""
     interval = 0.2 if sys.stderr.isatty() else 10.0
     return tqdm(
         total=total,
         initial=initial,
         desc=f"{what:>9}",
         unit=unit,
+        unit_scale=scale,
         mininterval=interval,
         maxinterval=interval,
         smoothing=0.1,

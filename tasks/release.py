@@ -16,7 +16,9 @@ from infra.store import Store, open_store
 from infra.tracking import attach_run
 from tasks.check import Checked
 from tasks.evaluate import Evaluated
+from tasks.lineage import KEY, write_lineage
 from tasks.plan import Plan
+from tasks.score import Scored
 from tasks.stages import Stage, code_digest, remembered
 from tasks.train import Trained, model_files
 
@@ -51,20 +53,26 @@ class Promoted:
 
 
 @task(name="register", cache_policy=NO_CACHE)
-def register(plan: Plan, checked: Checked, trained: Trained, evaluated: Evaluated) -> Registered:
+def register(plan: Plan, checked: Checked, scored: Scored, trained: Trained, evaluated: Evaluated) -> Registered:
     """A model version whose tags and dataset inputs lead back to everything it was made from; alias `challenger`."""
     start = time.monotonic()
     store = open_store(load_settings())
     found = registry.by_weights(plan.recipe.name, trained.weights_sha256)
-    version = found.number if found and not plan.force else _new_version(store, plan, checked, trained, evaluated)
+    known = found is not None and KEY in found.tags and not plan.force
+    if found is not None and known:
+        version = found.number
+    else:
+        version = _new_version(store, plan, checked, scored, trained, evaluated)
     challenger = registry.by_alias(plan.recipe.name, CHALLENGER)
     if challenger is None or challenger.number != version:
         registry.set_alias(plan.recipe.name, CHALLENGER, version)
     log.info("registered name=%s version=%d", plan.recipe.name, version)
-    return Registered(version, Stage("register", cached=found is not None, seconds=time.monotonic() - start))
+    return Registered(version, Stage("register", cached=known, seconds=time.monotonic() - start))
 
 
-def _new_version(store: Store, plan: Plan, checked: Checked, trained: Trained, evaluated: Evaluated) -> int:
+def _new_version(
+    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, evaluated: Evaluated
+) -> int:
     run = attach_run(plan.run_id)
     keys: dict[Literal["training", "evaluation"], str] = {"training": checked.train_key, "evaluation": checked.eval_key}
     for context, key in keys.items():
@@ -80,6 +88,7 @@ def _new_version(store: Store, plan: Plan, checked: Checked, trained: Trained, e
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
         "code.sha256": code_digest(("dpo_core", "tasks")),
+        **write_lineage(store, plan, checked, scored, trained, evaluated),
     }
     folder = model_files(store, trained.model_key, load_settings().home)
     name, weights = plan.recipe.name, trained.weights_sha256
@@ -118,6 +127,7 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
             "gate.verdict": output["verdict"],
             "gate.baseline": evaluated.baseline,
             "gate.reasons": "; ".join(output["reasons"]),
+            "gate.record": stage.key,
         }
         registry.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output["verdict"], evaluated.baseline)

@@ -1,9 +1,9 @@
 """Reference log-probs: looked up by content, computed only for responses never scored with this model before."""
 
 import logging
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.model.identity import numeric_path
 from infra.errors import InfraError
 from infra.settings import load_settings
-from infra.store import Store, open_store
+from infra.store import open_store
 from infra.tracking import attach_run
 from tasks.check import Checked
 from tasks.plan import Plan
+from tasks.progress import progress_bar
+from tasks.reference import ReferenceStore, Response
 from tasks.stages import Stage, remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("dpo.score")
-Response = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, response ids
 SHARD = 256  # responses a shard: what a killed pass loses at most
-CODE = ("tasks/score.py", "dpo_core/model", "dpo_core/data")
+CHECKED = 4  # stored responses that are scored again and compared, drawn by lot
+CODE = ("tasks/score.py", "tasks/reference.py", "dpo_core/model", "dpo_core/data")
 
 
 @dataclass(frozen=True)
@@ -39,30 +41,47 @@ class Scored:
     rows: int
     hits: int
     forwards: int
+    shards: list[str]  # keys in the store
     stage: Stage
 
 
 @task(name="score", cache_policy=NO_CACHE)
 def score(plan: Plan, checked: Checked) -> Scored:
     """Score both answers of every pair, train and eval, under the reference model."""
+    from tasks.device import device_name
     from tasks.pairs import encoded_pairs
 
-    store = open_store(load_settings())
-    path = numeric_path(model_sha256=plan.model_sha256, dtype=plan.recipe.training.dtype, threads=plan.threads)
+    store, dtype = open_store(load_settings()), plan.recipe.training.dtype
+    path = numeric_path(model_sha256=plan.model_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
+    reference = ReferenceStore(store, path)
 
     def compute() -> dict[str, Any]:
         pairs = [*encoded_pairs(store, plan, checked.train_key), *encoded_pairs(store, plan, checked.eval_key)]
-        return dict(reference_pass(store, path, distinct_responses(pairs), Path(plan.model_folder), force=plan.force))
+        responses = distinct_responses(pairs)
+        counts = reference_pass(reference, responses, Path(plan.model_folder), threads=plan.threads, force=plan.force)
+        return {**counts, "shards": sorted(set(reference.locate(reference.keys(responses)).values()))}
 
     inputs = {"path": path, "data": checked.data_sha256, "tokenizer": plan.tokenizer_sha256}
     inputs["encoding"] = plan.recipe.encoding.model_dump()
-    counts, stage = remembered(store, "score", inputs, compute, code=CODE, force=plan.force)
+    output, stage = remembered(
+        store,
+        "score",
+        inputs,
+        compute,
+        code=CODE,
+        force=plan.force,
+        there=lambda output: reference.shards().issuperset(output["shards"]),
+    )
     if stage.cached:
-        counts = {"rows": counts["rows"], "hits": counts["rows"], "forwards": 0}
+        output |= {"hits": output["rows"], "forwards": 0}
     else:
-        attach_run(plan.run_id).metrics({f"reference/{name}": float(value) for name, value in counts.items()})
-    log.info("reference_ready rows=%d hits=%d forwards=%d", counts["rows"], counts["hits"], counts["forwards"])
-    return Scored(path=path, stage=stage, **counts)
+        counts = {name: float(output[name]) for name in ("rows", "hits", "forwards")}
+        attach_run(plan.run_id).metrics({f"reference/{name}": value for name, value in counts.items()})
+    log.info(
+        "reference_ready rows=%d hits=%d hit_rate=%.3f forwards=%d",
+        *(output["rows"], output["hits"], output["hits"] / max(1, output["rows"]), output["forwards"]),
+    )
+    return Scored(path=path, stage=stage, **output)
 
 
 def distinct_responses(pairs: Iterable[EncodedPair]) -> list[Response]:
@@ -71,51 +90,66 @@ def distinct_responses(pairs: Iterable[EncodedPair]) -> list[Response]:
 
 
 def reference_pass(
-    store: Store,
-    path: Mapping[str, str | int],
-    responses: Sequence[Response],
-    model_folder: Path,
-    *,
-    force: bool = False,
+    reference: ReferenceStore, responses: Sequence[Response], model_folder: Path, *, threads: int, force: bool = False
 ) -> dict[str, int]:
     """Score what the store lacks, appending a shard every SHARD responses, so that a killed pass goes on.
 
-    `hits` and `forwards` count responses found and responses computed.
+    Every shard that is used is read and checked; CHECKED of the responses found are scored again and compared. `hits`
+    and `forwards` count responses found and responses computed. With `force` what is stored of these is forgotten.
     """
-    from dpo_core.model.logprobs import score as score_sequences
-    from dpo_core.model.reference import pack_shard, response_key
     from tasks.device import load_on_device
-    from tasks.progress import progress_bar
 
-    known: Mapping[str, Tensor] = {} if force else load_reference(store, path)
-    missing = [response for response in responses if response_key(path, *response) not in known]
-    if missing:
-        model = load_on_device(model_folder, threads=int(path["threads"]))
-        scored = score_sequences(model, missing, dtype=str(path["dtype"]))
-        with progress_bar("score", total=len(missing), unit="answer") as bar:
-            while shard := list(islice(scored, SHARD)):
-                data = pack_shard({response_key(path, *missing[i]): values for i, values in shard})
-                store.put_bytes(f"{_folder(path)}/{sha256(data).hexdigest()}.safetensors", data)
-                bar.update(len(shard))
+    located = reference.locate(keys := reference.keys(responses))
+    if force:
+        reference.remove(set(located.values()))
+        located = {}
+    drawn = set(random.sample(sorted(located), min(CHECKED, len(located))))
+    known: set[str] = set()
+    stored: dict[str, Tensor] = {}
+    for values in reference.read(located):
+        known |= values.keys()
+        stored |= {key: values[key] for key in drawn & values.keys()}
+    missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in known}
+    if missing or stored:
+        model = load_on_device(model_folder, threads=threads)
+        again = {key: response for key, response in zip(keys, responses, strict=True) if key in stored}
+        _require_same(reference, model, again, stored, located)
+        _score(reference, model, missing)
     return {"rows": len(responses), "hits": len(responses) - len(missing), "forwards": len(missing)}
 
 
-def load_reference(store: Store, path: Mapping[str, str | int]) -> "dict[str, Tensor]":
-    """All stored log-probs of a numeric path: response key -> per-token values (nats, fp32)."""
-    from dpo_core.model.reference import unpack_shard
+def _score(reference: ReferenceStore, model: "PreTrainedModel", missing: Mapping[str, Response]) -> None:
+    from dpo_core.model.logprobs import score as score_sequences
 
-    known: dict[str, Tensor] = {}
-    for key in store.list(f"{_folder(path)}/"):
-        data = store.get_bytes(key)
-        if sha256(data).hexdigest() != Path(key).stem:
-            raise InfraError(
-                "a shard of reference log-probs is damaged",
-                where=f"{store.url}/{key}",
-                do="delete it; the next run scores its rows again",
-            )
-        known |= unpack_shard(data)
-    return known
+    if not missing:
+        return
+    keys, dtype = list(missing), str(reference.path["dtype"])
+    scored = score_sequences(model, list(missing.values()), dtype=dtype)
+    with progress_bar("score", total=len(missing), unit="answer") as bar:
+        while shard := dict(islice(scored, SHARD)):
+            reference.append({keys[i]: values for i, values in shard.items()})
+            bar.update(len(shard))
+    reference.publish()
 
 
-def _folder(path: Mapping[str, str | int]) -> str:
-    return f"reference/{digest_json(dict(path))}"
+def _require_same(
+    reference: ReferenceStore,
+    model: "PreTrainedModel",
+    again: Mapping[str, Response],
+    stored: "Mapping[str, Tensor]",
+    located: Mapping[str, str],
+) -> None:
+    """Stop if the model does not give what is stored: a wrong reference trains a wrong model, silently."""
+    from dpo_core.model.logprobs import score as score_sequences
+    from dpo_core.model.reference import differing
+
+    keys, dtype = list(again), str(reference.path["dtype"])
+    found = {keys[i]: values for i, values in score_sequences(model, list(again.values()), dtype=dtype)}
+    key = differing(stored, found, dtype)
+    if key is not None:
+        before, now = (float(values[key].double().sum()) for values in (stored, found))
+        raise InfraError(
+            f"a stored reference log-prob is {before:.4f} nats and the model gives {now:.4f} for the same answer",
+            where=f"{reference.store.url}/{located[key]}",
+            do="find out what changed the model or its arithmetic; --force scores everything again",
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.data.digests import digest_json
-from infra.errors import ObjectMissing
+from infra.errors import Damaged, ObjectMissing
 from infra.store import Store
 
 log = logging.getLogger("dpo.stage")
@@ -25,6 +25,7 @@ class Stage:
     name: str
     cached: bool
     seconds: float
+    key: str = ""  # of its record in the store
 
 
 def remembered(
@@ -35,22 +36,39 @@ def remembered(
     *,
     code: tuple[str, ...],
     force: bool = False,
+    there: Callable[[dict[str, Any]], bool] = lambda output: True,
 ) -> tuple[dict[str, Any], Stage]:
     """The stage's output, from the store if these inputs and this code gave it before, else from `compute`.
 
-    `code` names the modules and packages whose change must recompute it.
+    `code` names the modules and packages whose change must recompute it; `there` tells whether the objects that the
+    output names are still in the store. A record that is used is written again: garbage collection takes it, and all
+    that it names, for young then.
     """
     start = time.monotonic()
-    key = f"stages/{name}/{digest_json({'inputs': dict(inputs), 'code': code_digest(code)})}.json"
+    named = {"inputs": dict(inputs), "code": code_digest(code)}
+    key = f"stages/{name}/{digest_json(named)}.json"
     if not force:
-        try:
-            output: dict[str, Any] = json.loads(store.get_bytes(key))
-            return output, Stage(name, cached=True, seconds=time.monotonic() - start)
-        except ObjectMissing:
-            pass
+        data = _record(store, key)
+        if data is not None and there(output := json.loads(data)["output"]):
+            store.put_bytes(key, data)
+            return output, Stage(name, cached=True, seconds=time.monotonic() - start, key=key)
     output = compute()
-    store.put_bytes(key, json.dumps(output).encode())
-    return output, Stage(name, cached=False, seconds=time.monotonic() - start)
+    record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
+    store.put_bytes(key, json.dumps(record).encode())
+    return output, Stage(name, cached=False, seconds=time.monotonic() - start, key=key)
+
+
+def _record(store: Store, key: str) -> bytes | None:
+    """The record as it was written; one that is damaged is as good as none."""
+    try:
+        data = store.get_bytes(key)
+        json.loads(data)["output"]
+    except (ObjectMissing, Damaged):
+        return None
+    except (ValueError, KeyError, TypeError):
+        log.warning("stage_record_damaged key=%s action=computed_again", key)
+        return None
+    return data
 
 
 @functools.cache

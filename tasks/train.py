@@ -21,7 +21,8 @@ from infra.settings import Settings, load_settings
 from infra.store import Store, open_store
 from tasks.check import Checked
 from tasks.plan import Plan
-from tasks.score import Scored, load_reference
+from tasks.reference import load_reference
+from tasks.score import Scored, distinct_responses
 from tasks.stages import Stage, remembered
 from tasks.uploads import fetch_newest, forget
 
@@ -92,7 +93,8 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     from dpo_core.train.batches import Example, write_examples
     from tasks.pairs import encoded_pairs
 
-    reference = load_reference(store, scored.path)
+    pairs = encoded_pairs(store, plan, checked.train_key)
+    reference = load_reference(store, scored.path, distinct_responses(pairs))
 
     def logp(prompt: tuple[int, ...], answer: tuple[int, ...]) -> float:
         return float(reference[response_key(scored.path, prompt, answer)].double().sum())
@@ -109,7 +111,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
             weight=pair.pair.weight,
             where=pair.pair.where,
         )
-        for pair in encoded_pairs(store, plan, checked.train_key)
+        for pair in pairs
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.json").unlink(missing_ok=True)

@@ -1,29 +1,61 @@
 """A model folder named by its content, without loading it."""
 
+import functools
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
 
-_VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+_VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
+_PROGRAMS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
+_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
 
 
 def require_weights(folder: Path) -> None:
-    """Raise InputError unless `folder` holds a config and safetensors weights."""
+    """Raise InputError unless `folder` holds a config and safetensors weights, and nothing that could run code."""
     if not folder.is_dir():
         raise InputError("there is no such model folder", where=str(folder), do="check the recipe's model")
     if not (folder / "config.json").is_file():
         raise InputError(
             "the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder"
         )
+    _refuse_code(folder)
     if not any(folder.glob("*.safetensors")):
         raise InputError(
             "the model folder has no weights (*.safetensors)",
             where=str(folder),
             do="save the model with save_pretrained; pickled .bin files are not read",
         )
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raise InputError for a folder that brings programs along: Python files, pickles, or a pointer to some."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix in _PROGRAMS:
+            raise InputError(
+                f"the model folder holds {file.name}, which can run code when it is loaded",
+                where=str(file),
+                do="remove it; weights are read from *.safetensors, model classes from transformers alone",
+            )
+    for name in _CONFIGS:
+        file = folder / name
+        if file.is_file() and "auto_map" in _values(file):
+            raise InputError(
+                f"{name} asks for code of the model's own (auto_map)",
+                where=str(file),
+                do="use a model that transformers knows by itself, and take `auto_map` out of the file",
+            )
+
+
+def _values(file: Path) -> dict[str, object]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        do = "save the model again with save_pretrained"
+        raise InputError(f"{file.name} is no JSON object", where=str(file), do=do) from None
 
 
 def longest_text(folder: Path) -> int | None:
@@ -44,9 +76,23 @@ def longest_text(folder: Path) -> int | None:
 
 def digest_weights(folder: Path) -> str:
     """SHA-256 of a model's weights: of the one safetensors file, or of the list of shards with theirs."""
-    files = sorted(folder.glob("*.safetensors"))
-    digests = {file.name: digest_file(file) for file in files}
+    return digest_of_files({file.name: _digest_once(file) for file in folder.glob("*.safetensors")})
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """The digest of weights from those of their files: name -> SHA-256 (hex)."""
     return next(iter(digests.values())) if len(digests) == 1 else digest_json(digests)
+
+
+def _digest_once(file: Path) -> str:
+    """A file's digest, read once in this process for as long as its size and its time of change stay."""
+    facts = file.stat()
+    return _digest_as_of(file.resolve(), facts.st_size, facts.st_mtime_ns)
+
+
+@functools.cache
+def _digest_as_of(file: Path, size: int, changed_ns: int) -> str:
+    return digest_file(file)
 
 
 def digest_model(folder: Path) -> str:
@@ -69,7 +115,13 @@ def digest_tokenizer(folder: Path) -> str:
     return digest_json({file.name: digest_file(file) for file in files})
 
 
-def numeric_path(*, model_sha256: str, dtype: str, threads: int) -> dict[str, str | int]:
-    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing changes."""
-    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "threads": threads, "layout": 1}
+def numeric_path(*, model_sha256: str, dtype: str, device: str, threads: int) -> dict[str, str | int]:
+    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing changes.
+
+    `device` names the arithmetic unit ("cpu AVX512", "NVIDIA H100 80GB HBM3"). CPU threads count on a CPU alone: there
+    they decide the order of sums.
+    """
+    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "device": device, "layout": 1}
+    if device.startswith("cpu"):
+        path["threads"] = threads
     return {**path, "torch": version("torch").split("+")[0]}

@@ -10,7 +10,7 @@ from dpo_core.model.identity import digest_model, digest_weights
 from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import Path, Scorer, rows_of, score, scoring
-from dpo_core.model.reference import pack_shard, response_key, unpack_shard
+from dpo_core.model.reference import pack_index, pack_shard, response_key, unpack_index, unpack_shard
 from tests.tiny import build_tiny_model
 
 
@@ -211,6 +211,13 @@ def test_a_shard_gives_back_what_it_was_given():
     values = {"k1": torch.tensor([-1.0, -2.5]), "k2": torch.tensor([-0.1])}
     found = unpack_shard(pack_shard(values))
     assert {key: tensor.tolist() for key, tensor in found.items()} == {key: t.tolist() for key, t in values.items()}
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(min_size=1, max_size=5), st.lists(st.binary(min_size=32, max_size=32), max_size=4)))
+def test_an_index_gives_back_which_shard_holds_which_key(shards):
+    named = {name: [key.hex() for key in keys] for name, keys in shards.items()}
+    assert unpack_index(pack_index(named)) == named
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.lists(st.integers(0, 9), min_size=1, max_size=4))

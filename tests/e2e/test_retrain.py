@@ -100,6 +100,23 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
     assert version.tags["gate.verdict"] == "promote"
 
 
+def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothing_is_garbage(first, home):
+    from infra.settings import load_settings
+    from infra.store import open_store
+    from tasks.gc import find_garbage
+    from tasks.lineage import trace
+    from tasks.store import verify
+
+    store = open_store(load_settings())
+    found = trace(store, "tiny", 1)
+    assert found["verdict"] == "pass"
+    assert found["mlflow_run_id"] == first["mlflow_run_id"]
+    links = {link["what"]: link["sha256"] for link in found["links"]}
+    assert (links["weights"], links["data"]) == (first["weights_sha256"], first["data_sha256"])
+    assert verify(store).damaged == []
+    assert [unit.name for unit in find_garbage(store, older_than_s=-60).units if "measure" not in unit.name] == []
+
+
 def test_the_version_answers_alike_through_pyfunc_and_transformers_in_a_clean_process(first, home, tmp_path):
     script = tmp_path / "ask.py"
     script.write_text(

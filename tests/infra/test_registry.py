@@ -6,8 +6,9 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
+from dpo_core.model.identity import digest_weights
 from infra import registry
-from infra.errors import InfraError, ObjectMissing
+from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.tracking import open_run
 
 ONLY_WHAT_A_SERVER_HAS = """
@@ -40,11 +41,12 @@ def run_id(request) -> str:
 
 @pytest.fixture
 def register(tiny_model, run_id, request):
-    """Register under a name of the test's own; `weights` is any letter."""
+    """Register under a name of the test's own; `weights` is any letter, empty for the model's own digest."""
 
-    def made(weights: str, **tags):
+    def made(weights: str = "", **tags):
+        digest = weights * 64 or digest_weights(tiny_model)
         return registry.register(
-            request.node.name, run_id=run_id, weights_sha256=weights * 64, model_folder=tiny_model, tags=tags
+            request.node.name, run_id=run_id, weights_sha256=digest, model_folder=tiny_model, tags=tags
         )
 
     return made
@@ -54,6 +56,14 @@ def test_weights_are_registered_once_and_numbered_upwards(register, run_id):
     first, second = register("a"), register("b")
     assert (first.number, second.number) == (1, 2)
     assert (second.run_id, second.weights_sha256) == (run_id, "b" * 64)
+
+
+def test_every_version_of_every_model_is_listed_page_by_page(register, request, monkeypatch):
+    register("a"), register("b")
+    monkeypatch.setattr(registry, "PAGE", 1)
+    found = [version.weights_sha256 for version in registry.all_versions() if version.run_id]
+    assert {"a" * 64, "b" * 64} <= set(found)
+    assert len(found) >= 2
 
 
 def test_the_same_weights_again_are_the_same_version_with_the_newer_tags(register, monkeypatch):
@@ -119,18 +129,36 @@ def test_a_model_uri_resolves_by_number_and_by_alias(register, request):
 
 
 def test_the_checkpoint_comes_back_file_by_file(register, request, tiny_model, tmp_path):
-    register("a")
+    register()
     registry.set_alias(request.node.name, "champion", 1)
     folder = registry.download(request.node.name, "champion", tmp_path / "models")
     assert {f.name: f.read_bytes() for f in folder.iterdir()} == {f.name: f.read_bytes() for f in tiny_model.iterdir()}
     assert registry.download(request.node.name, 1, tmp_path / "models") == folder
     assert list((tmp_path / "models").iterdir()) == [folder]
+    (folder / "model.safetensors").write_bytes(b"changed since")
+    registry.download(request.node.name, 1, tmp_path / "models")
+    assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+
+
+def test_weights_that_are_not_those_of_the_version_are_refused(register, request, tmp_path):
+    register("a")  # the artifacts have another digest
+    with pytest.raises(Damaged, match="not those of the version"):
+        registry.download(request.node.name, 1, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_weights_have_one_name_here_and_in_the_core(tiny_model, tmp_path):
+    assert registry.weights_digest(tiny_model) == digest_weights(tiny_model)
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (tmp_path / name).write_text(name)
+    assert registry.weights_digest(tmp_path) == digest_weights(tmp_path)
 
 
 def test_the_weights_of_a_team_lie_on_s3_and_come_back_from_there(s3_url, tiny_model, request, tmp_path):
     run = open_run("on s3", run_key=request.node.name, run_name="run", artifact_root=f"{s3_url}/mlartifacts")
     name = request.node.name
-    registry.register(name, run_id=run.id, weights_sha256="a" * 64, model_folder=tiny_model, tags={})
+    weights = digest_weights(tiny_model)
+    registry.register(name, run_id=run.id, weights_sha256=weights, model_folder=tiny_model, tags={})
     assert MlflowClient().get_model_version_download_uri(name, "1").startswith(f"{s3_url}/mlartifacts/on s3/models/")
     folder = registry.download(name, 1, tmp_path)
     assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,10 +107,10 @@ def test_a_folder_comes_back_with_all_its_files(store, checkpoint, tmp_path):
 def test_a_folder_is_not_there_until_its_last_file_is(store, checkpoint, tmp_path, monkeypatch):
     whole = type(store).put_file
 
-    def breaks_at_the_second(self, key, path):
+    def breaks_at_the_second(self, key, path, **options):
         if key.endswith("model.bin"):
             raise InfraError("cut", where=key, do="")
-        return whole(self, key, path)
+        return whole(self, key, path, **options)
 
     monkeypatch.setattr(type(store), "put_file", breaks_at_the_second)
     with pytest.raises(InfraError, match="cut"):
@@ -121,9 +122,9 @@ def test_a_folder_is_not_there_until_its_last_file_is(store, checkpoint, tmp_pat
     assert set(store.get_folder("ckpt/1", tmp_path / "back")) == {"model.bin", "deep/state.json"}
 
 
-def test_storing_the_same_folder_again_sends_nothing(store, checkpoint, monkeypatch):
+def test_storing_the_same_folder_again_sends_no_file(store, checkpoint, monkeypatch):
     first = store.put_folder("ckpt/1", checkpoint)
-    monkeypatch.setattr(type(store), "put_file", lambda *_: pytest.fail("sent a file again"))
+    monkeypatch.setattr(type(store), "put_file", lambda *_, **__: pytest.fail("sent a file again"))
     assert store.put_folder("ckpt/1", checkpoint) == first
 
 
@@ -175,3 +176,36 @@ def test_an_empty_folder_and_a_file_that_is_not_there_are_refused(store, tmp_pat
         store.put_folder("ckpt/1", tmp_path / "nowhere")
     with pytest.raises(InfraError, match="no such file to store"):
         store.put_file("a", tmp_path / "nowhere")
+
+
+def test_entries_tell_size_and_age(store):
+    before = time.time()
+    store.put_bytes("a/b", b"12345")
+    [entry] = store.entries("a/")
+    assert (entry.key, entry.size) == ("a/b", 5)
+    assert before - 2 < entry.modified < time.time() + 2  # servers round to seconds
+
+
+def test_what_is_stored_carries_its_digest(store, checkpoint):
+    store.put_bytes("a", b"1")
+    store.put_bytes("b", b"2", create_only=True)
+    store.put_file("c", checkpoint / "model.bin")
+    for key in "abc":
+        assert store.digests(key).found == store.digests(key).recorded
+    assert store.digests("a").found == hashlib.sha256(b"1").hexdigest()
+    store.put_bytes("a", b"22")
+    assert store.digests("a").recorded == hashlib.sha256(b"22").hexdigest()
+    with pytest.raises(ObjectMissing):
+        store.digests("no/such")
+
+
+def test_progress_adds_up_to_the_bytes_of_the_folder(store, checkpoint):
+    (checkpoint / "big").write_bytes(bytes(17 << 20))
+    moved = []
+    store.put_folder("ckpt/1", checkpoint, progress=moved.append)
+    assert sum(moved) == (17 << 20) + 2002
+
+
+def test_a_finished_write_leaves_nothing_unfinished(store, checkpoint):
+    store.put_folder("ckpt/1", checkpoint)
+    assert list(store.unfinished()) == []

@@ -11,7 +11,9 @@ import pytest
 from botocore.exceptions import ClientError, ResponseStreamingError
 from botocore.response import StreamingBody
 
+from infra import s3_upload
 from infra.errors import BadSetting, InfraError, ObjectMissing
+from infra.store import digest
 from infra.store_folder import FolderStore
 from infra.store_s3 import S3Store
 from tests.s3_server import BUCKET, READER
@@ -167,20 +169,123 @@ def test_bytes_unlike_their_digest_are_refused(s3_url, s3_server, tmp_path):
     assert list(tmp_path.glob("*a*")) == []
 
 
-def test_a_failed_upload_leaves_no_parts_behind(s3_url, s3_server, tmp_path):
+class Killed(BaseException):
+    """Stands for a kill: no handler of ours runs."""
+
+
+def test_an_upload_that_broke_off_goes_on_with_the_parts_that_are_there(s3_url, tmp_path, monkeypatch):
+    (tmp_path / "big").write_bytes(os.urandom(33 << 20))  # three parts
+    store, sent = S3Store(s3_url), []
+    monkeypatch.setattr(s3_upload, "AT_ONCE", 1)
+    whole = store._client.upload_part
+
+    def dies_at_the_third(**request):
+        if request["PartNumber"] == 3:
+            raise Killed
+        return whole(**request)
+
+    monkeypatch.setattr(store._client, "upload_part", dies_at_the_third)
+    with pytest.raises(Killed):
+        store.put_file("big", tmp_path / "big")
+    assert not store.exists("big")
+    assert len(list(store.unfinished())) == 1
+    monkeypatch.setattr(store._client, "upload_part", lambda **r: (sent.append(r["PartNumber"]), whole(**r))[1])
+    moved = []
+    store.put_file("big", tmp_path / "big", progress=moved.append)
+    assert sent == [3]
+    assert sum(moved) == 33 << 20
+    assert store.digests("big").found == store.digests("big").recorded == digest(tmp_path / "big")
+    assert list(store.unfinished()) == []
+
+
+def test_parts_of_another_file_are_not_taken_over(s3_url, tmp_path, monkeypatch):
+    store = S3Store(s3_url)
+    old = store._client.create_multipart_upload(Bucket=BUCKET, Key=store._at("big")["Key"])["UploadId"]
+    at = {**store._at("big"), "UploadId": old}
+    store._client.upload_part(**at, PartNumber=1, Body=bytes(16 << 20))
+    (tmp_path / "big").write_bytes(b"\1" * (17 << 20))
+    store.put_file("big", tmp_path / "big")
+    assert store.digests("big").found == digest(tmp_path / "big")
+    [left] = store.unfinished()
+    store.drop_unfinished(left)
+    assert list(store.unfinished()) == []
+
+
+def test_an_upload_that_another_process_completed_counts(s3_url, tmp_path, monkeypatch):
+    (tmp_path / "big").write_bytes(bytes(17 << 20))
+    store = S3Store(s3_url)
+    complete = store._client.complete_multipart_upload
+
+    def answers_to_the_retry(**request):  # the first answer was lost; the server knows the upload no more
+        complete(**request)
+        raise ClientError({"Error": {"Code": "NoSuchUpload"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "Complete")
+
+    monkeypatch.setattr(store._client, "complete_multipart_upload", answers_to_the_retry)
+    assert store.put_file("big", tmp_path / "big") == digest(tmp_path / "big")
+
+
+def test_a_refused_upload_takes_its_parts_away(s3_url, tmp_path):
     store = S3Store(s3_url)
     (tmp_path / "big").write_bytes(bytes(17 << 20))
-    failed = []
 
-    def second_part_fails(params, **_):
+    def second_part_is_refused(params, **_):
         if params["query_string"].get("partNumber") == 2:
-            failed.append(2)
-            raise ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {}}, "UploadPart")
+            answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(answer, "UploadPart")
 
-    store._client.meta.events.register("before-call.s3.UploadPart", second_part_fails)
-    with pytest.raises(InfraError, match="answers SlowDown"):
+    store._client.meta.events.register("before-call.s3.UploadPart", second_part_is_refused)
+    with pytest.raises(InfraError, match="denies access"):
         store.put_file("big", tmp_path / "big")
-    assert failed
-    assert not S3Store(s3_url).exists("big")
-    prefix = s3_url.removeprefix(f"s3://{BUCKET}/")
-    assert not s3_server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=prefix).get("Uploads")
+    assert list(S3Store(s3_url).unfinished()) == []
+
+
+def test_a_file_that_changes_on_its_way_is_not_left_in_the_store(s3_url, tmp_path):
+    store = S3Store(s3_url)
+    (tmp_path / "big").write_bytes(bytes(17 << 20))
+
+    def changed(**_):
+        (tmp_path / "big").write_bytes(b"\1" * (17 << 20))
+
+    store._client.meta.events.register("before-call.s3.CreateMultipartUpload", changed)
+    with pytest.raises(InfraError, match="changed while it was stored"):
+        store.put_file("big", tmp_path / "big")
+    assert not store.exists("big")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [
+        ("RequestTimeTooSkewed", 403, "clock"),
+        ("InsufficientStorage", 507, "has no room left"),
+        ("ServiceUnavailable", 503, "answers ServiceUnavailable"),
+    ],
+)
+def test_what_a_server_answers_is_put_in_words(s3_url, code, status, says):
+    store = S3Store(s3_url)
+
+    def answers(**_):
+        raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+
+    store._client.meta.events.register("before-call.s3.PutObject", answers)
+    with pytest.raises(InfraError, match=says):
+        store.put_bytes("a", b"")
+
+
+def test_flipped_bytes_of_a_folder_store_are_refused(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    store.put_bytes("a", b"right")
+    if store.digests("a").recorded is None:
+        pytest.skip("this file system has no extended attributes")
+    with (tmp_path / "store" / "a").open("r+b") as file:
+        file.write(b"w")
+    for read in (lambda: store.get_bytes("a"), lambda: store.get_file("a", tmp_path / "copy")):
+        with pytest.raises(InfraError, match="bytes are damaged"):
+            read()
+    assert not (tmp_path / "copy").exists()
+
+
+def test_empty_folders_go_with_their_last_file(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    store.put_bytes("a/b/c", b"")
+    store.delete("a/b/c")
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [".tmp"]

@@ -1,0 +1,134 @@
+"""From a model version back to everything it came from, with every digest compared."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from dpo_core.data.pairs import Pair, digest_pairs
+from dpo_core.model.identity import digest_weights
+from dpo_core.recipe_file import load_recipe
+from flows.cli import run
+from infra import registry
+from infra.store_folder import FolderStore
+from tasks import lineage
+from tasks.lineage import DIGEST, KEY, trace, write_lineage
+from tasks.stages import Stage
+from tests.recipes import pair, tiny_recipe
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path))
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def version(store, tmp_path, monkeypatch):
+    """Version 2 of `tiny`, trained from version 1 of `base`, which has a record too."""
+    versions = {}
+
+    def by_number(name, number):
+        return versions[name, number]
+
+    monkeypatch.setattr(registry, "by_number", by_number)
+    monkeypatch.setattr(registry, "by_weights", lambda name, weights: versions.get((name, 1)))
+    recipe = load_recipe(str(tiny_recipe(tmp_path / "recipe")), []).recipe
+    weights = digest_weights(tmp_path / "recipe" / "model")
+    store.put_folder(f"models/{weights}", tmp_path / "recipe" / "model")
+    rows = [pair("stone", number, "say") for number in range(4)]
+    pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
+    for key, some in (("data/d/train.jsonl", pairs[:3]), ("data/d/eval.jsonl", pairs[3:])):
+        store.put_bytes(key, "".join(json.dumps(p.to_row()) + "\n" for p in some).encode())
+    store.put_bytes("reports/tiny-data-0/quality.html", b"<p>")
+    store.put_bytes("evaluations/e.json", b"{}")
+
+    def registered(name, number, model):
+        stage = Stage("stage", cached=False, seconds=0.0, key="stages/x.json")
+        plan = SimpleNamespace(
+            recipe=recipe.model_copy(update={"name": name, "model": model}),
+            run_id=f"run-{number}",
+            files={"/some/where/train.jsonl": "1" * 64},
+            model_sha256="2" * 64,
+            weights_sha256=weights,
+            tokenizer_sha256="3" * 64,
+        )
+        checked = SimpleNamespace(
+            train_key="data/d/train.jsonl",
+            eval_key="data/d/eval.jsonl",
+            data_sha256=digest_pairs(pairs),
+            report=str(tmp_path / "reports/tiny-data-0/quality.html"),
+            stage=stage,
+        )
+        empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
+        named = f"reference/r/{empty}.safetensors"
+        store.put_bytes(named, b"")
+        scored = SimpleNamespace(path={"model": "m"}, rows=8, shards=[named], stage=stage)
+        trained = SimpleNamespace(weights_sha256=weights, model_key=f"models/{weights}", stage=stage)
+        evaluated = SimpleNamespace(key="evaluations/e.json", stage=stage)
+        tags = write_lineage(store, plan, checked, scored, trained, evaluated)
+        versions[name, number] = registry.Version(number, f"run-{number}", weights, tags)
+
+    registered("base", 1, "./model")
+    registered("tiny", 2, "models:/base@champion")
+    return versions["tiny", 2]
+
+
+def statuses(found):
+    return {link["what"]: link["status"] for link in found["links"]}
+
+
+def test_a_version_leads_to_everything_and_to_its_parent(store, version):
+    found = trace(store, "tiny", 2)
+    assert found["verdict"] == "pass"
+    assert statuses(found) == {
+        "record": "verified",
+        "weights": "verified",
+        "data": "verified",
+        "reference": "verified",
+        "evaluation": "verified",
+        "report": "verified",
+        "base model": "recorded",
+        "code": "recorded",
+    }
+    assert (found["parent"]["name"], found["parent"]["version"], found["parent"]["parent"]) == ("base", 1, None)
+    assert found["recipe"]["training"]["learning_rate"] == 3e-3
+    assert found["environment"]["packages"]["torch"]
+    assert "/some/where" not in json.dumps(json.loads(store.get_bytes(version.tags[KEY]))["data"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "what"),
+    [("models/", "weights"), ("data/", "data"), ("reference/", "reference"), ("evaluations/", "evaluation")],
+)
+def test_what_was_changed_or_is_gone_is_named(store, version, prefix, what):
+    for key in list(store.list(prefix)):
+        store.put_bytes(key, b"[]")
+    found = trace(store, "tiny", 2)
+    assert (found["verdict"], statuses(found)[what]) == ("fail", "damaged")
+    for key in list(store.list(prefix)):
+        store.delete(key)
+    assert statuses(trace(store, "tiny", 2))[what] == "missing"
+
+
+def test_a_changed_record_is_not_believed(store, version):
+    data = store.get_bytes(version.tags[KEY])
+    store.put_bytes(version.tags[KEY], data.replace(b'"rows": 8', b'"rows": 9'))
+    assert statuses(trace(store, "tiny", 2))["record"] == "damaged"
+    assert version.tags[DIGEST] != lineage.sha256(store.get_bytes(version.tags[KEY])).hexdigest()
+
+
+def test_the_command_prints_the_tree_and_its_exit_code_tells_damage(store, version, capsys):
+    assert run(["lineage", "tiny", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "models:/tiny/2  MLflow run run-2" in out
+    assert "models:/base/1  MLflow run run-1" in out
+    store.put_bytes("evaluations/e.json", b"[]")
+    assert run(["lineage", "tiny", "2", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
+
+
+def test_a_version_without_a_record_says_how_to_get_one(store, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "by_number", lambda *_: registry.Version(1, "run", "a" * 64, {}))
+    assert run(["lineage", "tiny", "1", "--json"]) == 2
+    assert "run its recipe again" in json.loads(capsys.readouterr().out)["error"]["do"]

@@ -1,0 +1,312 @@
+"""The reference store: nothing is scored twice, and nothing wrong is believed."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dpo_core.data.pairs import Pair
+from dpo_core.model import logprobs
+from dpo_core.model.identity import digest_model, numeric_path
+from dpo_core.model.load import load_model
+from dpo_core.recipe_file import load_recipe
+from infra.errors import InfraError
+from infra.store_folder import FolderStore
+from tasks import reference as reference_module
+from tasks import score as score_module
+from tasks.plan import Plan
+from tasks.reference import ReferenceStore, load_reference
+from tasks.score import reference_pass, score
+from tests.recipes import NOUNS, pair, tiny_recipe
+from tests.tiny import build_tiny_model
+
+PATH = {"model": "m", "dtype": "float32", "device": "cpu", "threads": 1}
+
+
+def responses(count, *, start=0):
+    """Distinct prompts of five tokens, answers of three."""
+    return [((1, 2, 3, 4 + i // 100, 10 + i % 100), (7, 8, 9)) for i in range(start, start + count)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture
+def reference(store):
+    return ReferenceStore(store, PATH)
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """The responses that the model was asked for, in order; small shards."""
+    asked, whole = [], logprobs.score
+
+    def counted(model, sequences, **options):
+        asked.extend(sequences)
+        return whole(model, sequences, **options)
+
+    monkeypatch.setattr(logprobs, "score", counted)
+    monkeypatch.setattr(score_module, "SHARD", 10)
+    monkeypatch.setattr(score_module, "CHECKED", 0)
+    return asked
+
+
+def run(reference, rows, folder, **options):
+    return reference_pass(reference, rows, folder, threads=1, **options)
+
+
+def read(store):
+    """Keys of the objects that are read, as they are."""
+    keys, whole = [], store.get_bytes
+    store.get_bytes = lambda key: (keys.append(key), whole(key))[1]
+    return keys
+
+
+def test_a_second_pass_asks_the_model_nothing(reference, forwards, tiny_model):
+    rows = responses(25)
+    assert run(reference, rows, tiny_model) == {"rows": 25, "hits": 0, "forwards": 25}
+    first = load_reference(reference.store, PATH, rows)
+    assert run(reference, rows, tiny_model) == {"rows": 25, "hits": 25, "forwards": 0}
+    assert len(forwards) == 25
+    model = load_model(tiny_model)
+    for (prompt, answer), key in zip(rows, reference.keys(rows), strict=True):
+        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+        assert torch.allclose(first[key], expected, atol=1e-5)
+
+
+def test_one_per_cent_of_new_rows_costs_one_per_cent(reference, forwards, tiny_model):
+    run(reference, responses(200), tiny_model)
+    forwards.clear()
+    counts = run(reference, responses(202), tiny_model)
+    assert counts == {"rows": 202, "hits": 200, "forwards": 2}
+    assert forwards == responses(2, start=200)
+
+
+def test_a_pass_that_was_killed_goes_on_after_its_last_shard(reference, forwards, tiny_model, monkeypatch):
+    appended, whole = [], ReferenceStore.append
+
+    def killed_at_the_third(self, values):
+        if len(appended) == 2:
+            raise KeyboardInterrupt
+        appended.append(whole(self, values))
+
+    monkeypatch.setattr(ReferenceStore, "append", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(reference, responses(35), tiny_model)
+    monkeypatch.setattr(ReferenceStore, "append", whole)
+    assert run(reference, responses(35), tiny_model) == {"rows": 35, "hits": 20, "forwards": 15}
+    assert reference.shards() > set(appended)
+    names = read(reference.store)
+    reference.locate(reference.keys(responses(35)))
+    assert all("/index/" in name for name in names)  # the killed pass's shards are named now too
+
+
+def test_few_rows_read_few_shards(reference, forwards, tiny_model):
+    rows = responses(40)
+    run(reference, rows, tiny_model)
+    assert len(reference.shards()) == 4
+    names = read(reference.store)
+    assert set(load_reference(reference.store, PATH, rows[:1])) == set(reference.keys(rows[:1]))
+    assert len([name for name in names if "/index/" not in name]) == 1
+
+
+def test_passes_side_by_side_spoil_nothing(store, forwards, tiny_model, monkeypatch):
+    models = [load_model(tiny_model) for _ in range(4)]  # loading is not for threads
+    monkeypatch.setattr("tasks.device.load_on_device", lambda *_, **__: models.pop())
+
+    def one(_):
+        return run(ReferenceStore(store, PATH), responses(30), tiny_model)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, range(3)))
+    reference = ReferenceStore(store, PATH)
+    assert run(reference, responses(30), tiny_model)["forwards"] == 0
+    assert len(load_reference(store, PATH, responses(30))) == 30
+
+
+def test_many_indexes_become_one(reference, forwards, tiny_model, monkeypatch):
+    monkeypatch.setattr(reference_module, "MOST_INDEXES", 3)
+    for number in range(4):
+        run(reference, responses(5, start=5 * number), tiny_model)
+    assert len(list(reference.store.list(f"{reference.folder}/index/"))) == 1
+    assert run(reference, responses(20), tiny_model)["forwards"] == 0
+
+
+def damage(store, key):
+    with (store.root / key).open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_rows_of_a_damaged_shard_alone_are_scored_again(
+    reference, forwards, tiny_model, caplog, monkeypatch, recorded
+):
+    if not recorded:
+        monkeypatch.setattr("infra.store_folder._record", lambda *_: None)
+    rows = responses(25)
+    run(reference, rows, tiny_model)
+    before = load_reference(reference.store, PATH, rows)
+    broken = sorted(reference.shards())[0]
+    held = [key for key, shard in reference.locate(reference.keys(rows)).items() if shard == broken]
+    damage(reference.store, broken)
+    with caplog.at_level(logging.WARNING, "dpo.score"):
+        counts = run(reference, rows, tiny_model)
+    assert counts["forwards"] == len(held)
+    assert f"reference_damaged key={broken}" in caplog.text
+    after = load_reference(reference.store, PATH, rows)
+    assert all(torch.allclose(after[key], before[key], atol=1e-5) for key in before)
+
+
+def test_a_damaged_index_is_made_again(reference, forwards, tiny_model):
+    run(reference, responses(25), tiny_model)
+    [index] = reference.store.list(f"{reference.folder}/index/")
+    damage(reference.store, index)
+    assert run(reference, responses(25), tiny_model)["forwards"] == 0
+    assert not reference.store.exists(index)
+    run(reference, responses(26), tiny_model)
+    assert reference.store.exists(index) or len(list(reference.store.list(f"{reference.folder}/index/"))) == 1
+
+
+def test_a_gap_is_an_error_and_no_number(reference, forwards, tiny_model):
+    run(reference, responses(5), tiny_model)
+    with pytest.raises(InfraError, match="log-probs of 2 answers are gone"):
+        load_reference(reference.store, PATH, responses(7))
+
+
+def test_values_that_the_model_does_not_give_stop_the_run_and_name_the_shard(
+    reference, forwards, tiny_model, monkeypatch
+):
+    rows = responses(5)
+    [shard] = [reference.append({key: torch.tensor([-1.0, -2.0, -3.0]) for key in reference.keys(rows)})]
+    monkeypatch.setattr(score_module, "CHECKED", 2)
+    with pytest.raises(InfraError, match=r"is -6\.0000 nats and the model gives") as caught:
+        run(reference, rows, tiny_model)
+    assert caught.value.where == f"{reference.store.url}/{shard}"
+    assert len(forwards) == 2
+    assert run(reference, rows, tiny_model, force=True)["forwards"] == 5
+    assert run(reference, rows, tiny_model)["forwards"] == 0
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A plan on the tiny recipe, whose check has been done: 12 pairs to train on, 6 held out."""
+    recipe = tiny_recipe(tmp_path / "recipe")
+    monkeypatch.setenv("DPO_HOME", str(tmp_path))
+    logged = {}
+    monkeypatch.setattr(score_module, "attach_run", lambda _: SimpleNamespace(metrics=logged.update))
+    folder = tmp_path / "recipe" / "model"
+    return Plan(
+        recipe=load_recipe(str(recipe), []).recipe,
+        model_folder=str(folder),
+        model_sha256=digest_model(folder),
+        weights_sha256="",
+        tokenizer_sha256="t",
+        files={},
+        champion=None,
+        run_id="",
+        run_url="",
+        threads=1,
+        force=False,
+    )
+
+
+def checked(store, count):
+    rows = [pair(NOUNS[i % 12], i, "say") for i in range(count)]
+    keys = {"train": f"data/{count}/train.jsonl", "eval": f"data/{count}/eval.jsonl"}
+    for key, some in zip(keys.values(), (rows[6:], rows[:6]), strict=True):
+        pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in some]
+        store.put_bytes(key, "".join(json.dumps(p.to_row()) + "\n" for p in pairs).encode())
+    return SimpleNamespace(train_key=keys["train"], eval_key=keys["eval"], data_sha256=str(count))
+
+
+def test_what_changes_no_log_prob_costs_no_forward(plan, store, forwards):
+    """Counted at the model, over the whole task: the figures of `dpo retrain --json`."""
+    assert score.fn(plan, checked(store, 100)).forwards == 200
+    recipe = plan.recipe
+    for changed in (
+        recipe,
+        recipe.model_copy(update={"training": recipe.training.model_copy(update={"learning_rate": 1e-7})}),
+        recipe.model_copy(update={"training": recipe.training.model_copy(update={"beta": 0.5, "sft_weight": 0.0})}),
+        recipe.model_copy(update={"training": type(recipe.training).model_validate({"lora": {"r": 8}})}),
+        recipe.model_copy(update={"training": type(recipe.training).model_validate({"lora": {"r": 4}}), "seed": 3}),
+        recipe.model_copy(update={"name": "other", "gate": recipe.gate.model_copy(update={"alpha": 0.01})}),
+    ):
+        forwards.clear()
+        again = score.fn(replace(plan, recipe=changed), checked(store, 100))
+        assert (again.rows, again.hits, again.forwards, len(forwards)) == (200, 200, 0, 0)
+    grown = score.fn(plan, checked(store, 101))
+    assert (grown.rows, grown.hits, grown.forwards, len(forwards)) == (202, 200, 2, 2)
+
+
+def test_a_finished_stage_whose_shard_is_gone_scores_it_again(plan, store, forwards):
+    first = score.fn(plan, checked(store, 20))
+    assert score.fn(plan, checked(store, 20)).stage.cached
+    store.delete(first.shards[0])
+    again = score.fn(plan, checked(store, 20))
+    assert not again.stage.cached
+    assert 0 < again.forwards <= 10
+    assert again.hits + again.forwards == again.rows == 40
+
+
+def write_config(folder, **values):
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def bumped(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"] * 1.01
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+KNOBS = {
+    "weights": bumped,
+    "rope": lambda folder: write_config(folder, rope_parameters={"rope_theta": 100.0, "rope_type": "default"}),
+    "norm": lambda folder: write_config(folder, rms_norm_eps=0.1),
+    "activation": lambda folder: write_config(folder, hidden_act="gelu"),
+    "version of the library that saved it": lambda folder: write_config(folder, transformers_version="5.0.0"),
+    "dtype it was saved in": lambda folder: write_config(folder, dtype="float32"),
+    "cache while generating": lambda folder: write_config(folder, use_cache=False),
+    "generation": lambda folder: (folder / "generation_config.json").write_text('{"temperature": 0.5}'),
+    "chat template": lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),  # changes ids alone
+    "place": lambda folder: None,
+}
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_a_key_changes_with_a_knob_of_the_model_if_and_only_if_a_log_prob_does(knob, tmp_path, tiny_model):
+    folder = build_tiny_model(tmp_path / "model")
+    KNOBS[knob](folder)
+    [row] = responses(1)
+
+    def key_and_value(folder):
+        path = numeric_path(model_sha256=digest_model(folder), dtype="float32", device="cpu", threads=1)
+        [(_, values)] = logprobs.score(load_model(folder), [row])
+        return ReferenceStore(None, path).keys([row]), values
+
+    (old_key, old), (new_key, new) = key_and_value(tiny_model), key_and_value(folder)
+    assert (new_key != old_key) == (not torch.equal(new, old))
+
+
+@pytest.mark.parametrize("changed", [{"dtype": "bfloat16"}, {"threads": 2}, {"device": "cpu AVX2"}, {"model": "n"}])
+def test_arithmetic_is_part_of_the_key(changed):
+    known = {"model_sha256": "m", "dtype": "float32", "device": "cpu AVX512", "threads": 1}
+    other = {**known, **{("model_sha256" if name == "model" else name): value for name, value in changed.items()}}
+    assert numeric_path(**known) != numeric_path(**other)
+
+
+def test_cpu_threads_are_no_part_of_a_key_on_a_gpu():
+    one, two = (numeric_path(model_sha256="m", dtype="float32", device="NVIDIA H100", threads=n) for n in (1, 2))
+    assert one == two

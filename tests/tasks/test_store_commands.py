@@ -1,0 +1,169 @@
+"""`dpo store`: what it lists, what it finds damaged, what it removes and what it must not."""
+
+import json
+import os
+import time
+
+import pytest
+
+from flows.cli import run
+from infra import registry
+from infra.store_folder import FolderStore
+from tasks.gc import DAY_S, find_garbage, remove
+from tasks.stages import remembered
+from tasks.store import verify
+
+WEIGHTS, DATA, REFERENCE, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+WEEK_S = 7 * DAY_S
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path))
+    return FolderStore(tmp_path / "store")
+
+
+def age(store):
+    """Everything in the store was written a month ago."""
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 30 * DAY_S,) * 2)
+
+
+def garbage(store):
+    return [unit.name for unit in find_garbage(store, older_than_s=WEEK_S).units]
+
+
+@pytest.fixture
+def version(store, tiny_model, monkeypatch):
+    """A version that a stage and its lineage led to; returns the keys that must live."""
+    store.put_folder(f"models/{WEIGHTS}", tiny_model)
+    store.put_bytes(f"data/{DATA}/train.jsonl", b"{}")
+    store.put_bytes(f"reference/{REFERENCE}/{'1' * 64}.safetensors", b"")
+    stage = remembered(store, "score", {}, lambda: {"reference": f"reference/{REFERENCE}"}, code=())[1]
+    store.put_bytes(f"lineage/tiny/{WEIGHTS}.json", json.dumps({"stages": {"score": stage.key}}).encode())
+    tags = {registry.WEIGHTS: WEIGHTS, "data.sha256": DATA}
+    monkeypatch.setattr(registry, "all_versions", lambda: [registry.Version(1, "run", WEIGHTS, tags)])
+    return [entry.key for entry in store.entries("")]
+
+
+def test_what_a_version_leads_to_lives_through_its_stages(store, version):
+    age(store)
+    assert garbage(store) == []
+
+
+def test_what_nothing_leads_to_goes_and_what_is_not_ours_stays(store, version, tiny_model):
+    store.put_folder(f"models/{OTHER}", tiny_model)
+    store.put_bytes(f"data/{OTHER}/eval.jsonl", b"")
+    store.put_bytes(f"evaluations/{OTHER}.json", b"")
+    store.put_bytes("reports/tiny-dddddddddddd/retrain.html", b"")
+    store.put_bytes("reports/tiny-aaaaaaaaaaaa/retrain.html", b"")
+    store.put_bytes("promotions/tiny/0000000001.json", b"")
+    store.put_bytes("mlartifacts/1/models/x", b"")
+    age(store)
+    found = find_garbage(store, older_than_s=WEEK_S)
+    assert [unit.name for unit in found.units] == [
+        f"data/{OTHER}/",
+        f"evaluations/{OTHER}.json",
+        f"models/{OTHER}/",
+        "reports/tiny-dddddddddddd/",
+    ]
+    remove(store, found)
+    kept = ["mlartifacts/1/models/x", "promotions/tiny/0000000001.json", "reports/tiny-aaaaaaaaaaaa/retrain.html"]
+    assert list(store.list("")) == sorted([*version, *kept])
+
+
+def test_what_is_young_lives_with_all_that_it_names(store, version):
+    store.put_bytes(f"evaluations/{'e' * 64}.json", b"")
+    store.put_bytes(f"data/{OTHER}/eval.jsonl", b"")
+    inputs = {"x": 1}
+    stage = remembered(store, "check", inputs, lambda: {"train_key": f"data/{OTHER}/train.jsonl"}, code=())[1]
+    age(store)
+    assert {stage.key, f"data/{OTHER}/"} <= set(garbage(store))
+    remembered(store, "check", inputs, dict, code=())  # a run that is under way looks it up
+    assert not {stage.key, f"data/{OTHER}/"} & set(garbage(store))
+    assert garbage(store) == [f"evaluations/{'e' * 64}.json"]
+
+
+def test_what_was_written_between_look_and_removal_is_left(store, version):
+    store.put_bytes(f"data/{OTHER}/train.jsonl", b"1")
+    age(store)
+    found = find_garbage(store, older_than_s=WEEK_S)
+    store.put_bytes(f"data/{OTHER}/train.jsonl", b"2")
+    remove(store, found)
+    assert store.get_bytes(f"data/{OTHER}/train.jsonl") == b"2"
+
+
+def test_a_registry_of_another_store_is_refused(store, version, monkeypatch, capsys):
+    age(store)
+    monkeypatch.setattr(registry, "all_versions", list)
+    assert run(["store", "gc", "--delete", "--json"]) == 2
+    assert (
+        json.loads(capsys.readouterr().out)["error"]["says"] == "the registry knows none of the 1 models in the store"
+    )
+    assert store.exists(f"models/{WEIGHTS}/MANIFEST.json")
+
+
+def test_gc_lists_first_and_removes_when_told(store, version, capsys):
+    store.put_bytes(f"data/{OTHER}/train.jsonl", b"123")
+    age(store)
+    assert run(["store", "gc", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["deleted"] is False
+    assert {row["name"]: row["size"] for row in document["garbage"]}[f"data/{OTHER}/"] == 3
+    assert store.exists(f"data/{OTHER}/train.jsonl")
+    assert run(["store", "gc", "--delete"]) == 0
+    assert f"data/{OTHER}/" in capsys.readouterr().out
+    assert not store.exists(f"data/{OTHER}/train.jsonl")
+    assert run(["store", "gc"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
+
+
+def test_ls_and_du_count_what_is_there(store, capsys):
+    store.put_bytes("data/x/train.jsonl", b"123")
+    store.put_bytes("data/x/eval.jsonl", b"4567")
+    store.put_bytes("stages/check/y.json", b"8")
+    assert run(["store", "ls", "data/", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["objects"]
+    assert [(row["key"], row["size"]) for row in rows] == [("data/x/eval.jsonl", 4), ("data/x/train.jsonl", 3)]
+    assert run(["store", "du", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["size"] == 8
+    assert document["kinds"][0] == {"kind": "data", "objects": 2, "size": 7}
+    assert run(["store", "du"]) == 0
+    assert "7 B  2  data" in capsys.readouterr().out
+
+
+def flip(path):
+    with path.open("r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_verify_names_every_damaged_object(store, tmp_path, tiny_model, monkeypatch, recorded):
+    if not recorded:  # a file system without extended attributes: manifests and names still speak
+        monkeypatch.setattr("infra.store_folder._record", lambda *_: None)
+    store.put_folder("models/m", tiny_model)
+    shard = f"reference/r/{'0' * 64}.safetensors"
+    store.put_bytes(shard, b"not of this digest")
+    store.put_bytes("stages/check/x.json", b"{}")
+    flip(store.root / "models/m/model.safetensors")
+    (store.root / "models/m/config.json").unlink()
+    found = verify(store)
+    faults = {fault["key"]: fault["says"] for fault in found.damaged}
+    assert set(faults) == {"models/m/model.safetensors", "models/m/config.json", shard}
+    assert faults["models/m/config.json"] == "its folder's manifest names it, and it is not there"
+    assert found.unknown == (0 if recorded and store.digests(shard).recorded else 2)  # manifest and stage record
+    assert found.objects == len(list(store.list("")))
+
+
+def test_verify_has_its_exit_code_and_says_where(store, capsys):
+    store.put_bytes("stages/check/x.json", b"{}")
+    assert run(["store", "verify"]) == 0
+    assert "1 objects, 2 B: 0 damaged" in capsys.readouterr().out
+    store.put_bytes(f"reference/r/{'0' * 64}.safetensors", b"x")
+    assert run(["store", "verify", "--json"]) == 1
+    [fault] = json.loads(capsys.readouterr().out)["damaged"]
+    assert fault["key"] == f"reference/r/{'0' * 64}.safetensors"
