@@ -19,7 +19,7 @@ from typing import Any, Never, TypeVar
 from infra.errors import BadSetting, Damaged, InfraError
 from infra.s3_client import DAMAGED, MISSING, code_of, connect, encryption, explain, s3_errors
 from infra.s3_upload import upload
-from infra.store import LARGE, Digests, Entry, Progress, Store, check_key, digest, silent
+from infra.store import LARGE, Digests, Entry, Progress, Store, check_key, digest, missing, silent
 
 READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
 CHUNK = 1 << 20  # bytes
