@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dpo_core.data.pairs import EncodedPair, Pair
 from dpo_core.data.readers import Quarantined
 from dpo_core.data.spool import Part
+from dpo_core.quality import separation
 from dpo_core.quality.grams import Grams, grams
 from dpo_core.quality.prompt_index import PromptIndex
 from dpo_core.quality.rules import Rule
@@ -45,10 +46,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class DescribedChunk:
-    """`kept`: (rows of the part,), whether each can be encoded; `columns` and `sampled` have an entry a kept row."""
+    """`kept`: (rows of the part,), whether each can be encoded; `columns` and `sampled` have an entry a kept row.
+
+    `left_out`: columns of what was to be trained on and cannot be encoded.
+    """
 
     kept: NDArray[np.bool_]
     columns: Columns
+    left_out: Columns
     sampled: NDArray[np.bool_]
     grams: Grams
     refused: list[Quarantined]
@@ -62,6 +67,7 @@ class Described:
     kept: NDArray[np.bool_]
     sampled: NDArray[np.bool_]
     columns: Columns
+    left_out: Columns
     grams: list[Grams]
     refused: list[Quarantined]
     encoding: dict[str, int]
@@ -78,6 +84,7 @@ def describe_rows(data: Normalised, train: NDArray[np.bool_], wanted: Wanted, *,
         kept=_over(chunk.kept for chunk in chunks),
         sampled=_over(chunk.sampled for chunk in chunks),
         columns=joined([chunk.columns for chunk in chunks]),
+        left_out=joined([chunk.left_out for chunk in chunks]),
         grams=[chunk.grams for chunk in chunks],
         refused=[row for chunk in chunks for row in chunk.refused],
         encoding=dict(encoding),
@@ -94,9 +101,13 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
     found = columns(encoded, wanted.validation, wanted.indexes)
     sampled = np.zeros(len(pairs), dtype=np.bool_)
     sampled[kept] = train[kept] & (found["prompt"] <= wanted.bound)
+    left_out = [
+        EncodedPair(p, (), (), ()) for p, fits, mine in zip(pairs, kept, train, strict=True) if mine and not fits
+    ]
     return DescribedChunk(
         kept,
         found,
+        separation.columns(left_out, wanted.validation),
         sampled,
         grams([pair for pair, taken in zip(encoded, sampled[kept], strict=True) if taken]),
         [Quarantined(pair.where, _line_of(pair.where), reason, str(pair.to_row())) for pair, reason in refused],

@@ -23,7 +23,9 @@ from dpo_core.quality.mitigation import evened_out, mitigate, softened, subset
 from dpo_core.quality.profile import Profile, profile_of
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.rules import Rule
-from dpo_core.quality.table import PairTable
+from dpo_core.quality.steps import Step, check_steps
+from dpo_core.quality.surface import AMOUNTS
+from dpo_core.quality.table import Columns, PairTable
 from dpo_core.quality.verdict import Examination, Facts, examine_facts, indexes_of
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.lengths import length_bins
@@ -118,7 +120,7 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
         own_split=request.held_out is None,
         previous=request.previous,
     )
-    found = _found(request, data, facts, train, wanted, workers)
+    found = _found(request, data, facts, train, wanted, described.left_out, workers)
     return _judged(request, data, described, found, kept_out, quarantine, settings)
 
 
@@ -133,10 +135,13 @@ class Found:
     dropped: int = 0
 
 
-def _found(request: Request, data: Normalised, facts: Facts, train: Ints, wanted: Wanted, workers: int) -> Found:
+def _found(
+    request: Request, data: Normalised, facts: Facts, train: Ints, wanted: Wanted, left_out: Columns, workers: int
+) -> Found:
     """Examine; where the recipe says so, take shortcuts out, or let them only warn."""
     validation, token_text = request.validation, _token_text(request.tokenizer)
     examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
+    examination = replace(examination, findings=[*examination.findings, *_steps(facts.table, left_out, validation)])
     if how == "warn":
         examination = Examination(*softened(examination.measures, examination.findings))
     if how == "fail" or how == "warn":
@@ -170,6 +175,16 @@ def _held_out(data: Normalised, request: Request) -> Bools:
     if request.held_out is not None:
         return np.asarray(data.origins == 1)
     return held_out_places(data.places) if request.split else np.zeros(len(data.spool), dtype=np.bool_)
+
+
+def _steps(table: PairTable, left_out: Columns, validation: Validation) -> list[Finding]:
+    """Whether leaving out what is too long for the model makes the sides differ."""
+    if not (lost := len(left_out["log_length"])):
+        return []
+    both = {name: np.concatenate([table[name], column]) for name, column in left_out.items()}
+    both["amounts"][:, AMOUNTS.index("tokens")] = 0  # not known of what was left out
+    kept = np.arange(len(table) + lost) < len(table)
+    return check_steps(PairTable(len(kept), both, table.rows), [Step("encoding.max_length", kept)], validation)
 
 
 def _judged(

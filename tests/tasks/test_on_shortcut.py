@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
 from tasks.examine import Request, examine_request
 from tests.dpo_core import planted
+from tests.dpo_core.quality_data import make_pair
 
 
 @pytest.fixture
@@ -64,6 +66,26 @@ def test_balance_gives_weights_that_even_the_lengths_out_and_name_the_data_anew(
     won = sum(row["weight"] * ((d > 0) + 0.5 * (d == 0)) for row, d in zip(rows, longer, strict=True)) / len(rows)
     assert won == pytest.approx(0.5, abs=0.02)
     assert examined.counts["data_sha256"] != stopped.counts["data_sha256"]
+
+
+def test_a_length_limit_that_falls_on_one_side_is_named(tmp_path, tiny_model):
+    """Both sides are as long, by chance; long chosen answers go with their pairs, long rejected ones are short here."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for number in range(800):
+        long, short = sorted(rng.integers(1, 30, size=2))[::-1]
+        sides = ("x y " * long, "x y " * short) if number % 2 else ("x y " * short, "x y " * long)
+        if number % 2 and long > 8:
+            sides = ("x y " * (long + 200), sides[1])
+        pairs.append(make_pair(f"prompt {number}", *sides))
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(p.pair.to_row()) + "\n" for p in pairs))
+    settings = load_settings().model_copy(update={"num_threads": 1, "home": tmp_path})
+    request = Request(str(path), None, Validation(), Encoding(max_length=500), str(tiny_model), split=False)
+    examined = examine_request(request, tmp_path, settings)
+    step = next(f for f in examined.findings if f.check == "shortcut/filter_step")
+    assert step.feature == "encoding.max_length"
+    assert "It looks at one side only" in step.says
 
 
 def test_nothing_happens_to_data_without_a_shortcut(run):
