@@ -34,7 +34,7 @@ def pretended(moto_endpoint, monkeypatch):
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
+    client = boto3.session.Session().client("s3")  # the default session keeps its keys, and MLflow uses it later
     client.create_bucket(Bucket="pretended")
     return client
 
