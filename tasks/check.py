@@ -27,6 +27,7 @@ from tasks.stages import Stage, remembered
 log = logging.getLogger("dpo.check")
 CODE = (
     "tasks/check.py",
+    "tasks/cure.py",
     "tasks/describe.py",
     "tasks/examine.py",
     "tasks/normalise.py",

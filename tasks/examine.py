@@ -13,25 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.chunks import ROWS
-from dpo_core.data.digests import digest_lines
-from dpo_core.data.pairs import Message, Pair
+from dpo_core.data.pairs import Message, Pair, digest_rows
 from dpo_core.data.splits import held_out_places
 from dpo_core.data.spool import Spool, lines_of
 from dpo_core.errors import InputError
 from dpo_core.quality.grams import merge
-from dpo_core.quality.mitigation import evened_out, mitigate, softened, subset
 from dpo_core.quality.profile import Profile, profile_of
 from dpo_core.quality.prompts import sample_rows
-from dpo_core.quality.rules import Rule
-from dpo_core.quality.steps import Step, check_steps
-from dpo_core.quality.surface import AMOUNTS
-from dpo_core.quality.table import Columns, PairTable
-from dpo_core.quality.verdict import Examination, Facts, examine_facts, indexes_of
+from dpo_core.quality.table import PairTable
+from dpo_core.quality.verdict import Facts, indexes_of
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
 from infra.settings import Settings
-from tasks.describe import Described, Wanted, describe_rows, look_up_rules, tokenizer_of
+from tasks.cure import Found, examine_and_cure
+from tasks.describe import Described, Wanted, describe_rows
 from tasks.normalise import Normalised, Quarantine, normalise_sources
 from tasks.sources import local_source
 
@@ -120,47 +116,8 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
         own_split=request.held_out is None,
         previous=request.previous,
     )
-    found = _found(request, data, facts, train, wanted, described.left_out, workers)
+    found = examine_and_cure(data, facts, train, wanted, described.left_out, workers=workers)
     return _judged(request, data, described, found, kept_out, quarantine, settings)
-
-
-@dataclass(frozen=True)
-class Found:
-    """The pairs to train on once shortcuts have been dealt with, and what the checks say of them."""
-
-    examination: Examination
-    table: PairTable
-    train: Ints
-    weights: Floats | None
-    dropped: int = 0
-
-
-def _found(
-    request: Request, data: Normalised, facts: Facts, train: Ints, wanted: Wanted, left_out: Columns, workers: int
-) -> Found:
-    """Examine; where the recipe says so, take shortcuts out, or let them only warn."""
-    validation, token_text = request.validation, _token_text(request.tokenizer)
-    examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
-    examination = replace(examination, findings=[*examination.findings, *_steps(facts.table, left_out, validation)])
-    if how == "warn":
-        examination = Examination(*softened(examination.measures, examination.findings))
-    if how == "fail" or how == "warn":
-        return Found(examination, facts.table, train, None)
-
-    def look_up(rules: Sequence[Rule]) -> NDArray[np.int8]:
-        return look_up_rules(data, train, rules, wanted, workers=workers)
-
-    cure = mitigate(facts.table, facts.grams, validation, token_text, look_up, how)
-    if cure is None:
-        return Found(examination, facts.table, train, None)
-    table, grams = subset(facts.table, facts.grams, cure.kept)
-    after = examine_facts(replace(facts, table=table, grams=grams), validation, token_text)
-    measures, findings = after.measures, after.findings
-    if how == "balance":
-        measures, findings = evened_out(measures, findings, cure)
-    weights = cure.weights if how == "balance" else None
-    examination = Examination(measures, [cure.finding, *findings])
-    return Found(examination, table, train[cure.kept], weights, len(train) - len(cure.kept))
 
 
 def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
@@ -175,16 +132,6 @@ def _held_out(data: Normalised, request: Request) -> Bools:
     if request.held_out is not None:
         return np.asarray(data.origins == 1)
     return held_out_places(data.places) if request.split else np.zeros(len(data.spool), dtype=np.bool_)
-
-
-def _steps(table: PairTable, left_out: Columns, validation: Validation) -> list[Finding]:
-    """Whether leaving out what is too long for the model makes the sides differ."""
-    if not (lost := len(left_out["log_length"])):
-        return []
-    both = {name: np.concatenate([table[name], column]) for name, column in left_out.items()}
-    both["amounts"][:, AMOUNTS.index("tokens")] = 0  # not known of what was left out
-    kept = np.arange(len(table) + lost) < len(table)
-    return check_steps(PairTable(len(kept), both, table.rows), [Step("encoding.max_length", kept)], validation)
 
 
 def _judged(
@@ -211,7 +158,8 @@ def _judged(
         data_docs=settings.data_docs,
     )
     findings = [*_broken_limits(measures, outcome.by_check, examination.findings), *examination.findings]
-    ids = data.ids[np.concatenate([train, held_out])]
+    weights = np.ones(len(train)) if found.weights is None else found.weights
+    rows, kept_out = ([row.tobytes().hex() for row in data.ids[part]] for part in (train, held_out))
     counts = {
         "verdict": outcome.verdict,
         "rows_in": rows_in,
@@ -219,7 +167,7 @@ def _judged(
         "rows_quarantined": quarantine.rows,
         "rows_dropped": found.dropped,
         "findings": [finding.to_document() for finding in findings],
-        "data_sha256": digest_lines([*(row.tobytes().hex() for row in ids), *_weights(found.weights)]),
+        "data_sha256": digest_rows(zip(rows, weights.tolist(), strict=True), kept_out),
         "format": data.sources[0].tally.format,
     }
     shown = _facts(request, data, found.table, len(held_out), quarantine, counts, described.encoding)
@@ -239,11 +187,6 @@ def _judged(
     )
 
 
-def _weights(weights: Floats | None) -> list[str]:
-    """Weights as part of the data's digest: none where all weigh the same."""
-    return [] if weights is None else [float(weight).hex() for weight in weights]
-
-
 def _table(data: Normalised, described: Described, train: Ints) -> PairTable:
     """The pairs trained on."""
 
@@ -254,12 +197,6 @@ def _table(data: Normalised, described: Described, train: Ints) -> PairTable:
     everything = mine.all()
     columns = {name: column if everything else column[mine] for name, column in described.columns.items()}
     return PairTable(len(train), columns, rows)
-
-
-def _token_text(tokenizer: str | None) -> Any:
-    if tokenizer is None:
-        return None
-    return lambda token: str(tokenizer_of(tokenizer).decode([token]))
 
 
 def _numbers(described: Described, *, tokens: bool) -> dict[str, NDArray[Any]]:

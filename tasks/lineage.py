@@ -118,8 +118,8 @@ def _links(store: Store, record: Mapping[str, Any], weights: str) -> Iterator[Li
     data = record["data"]
     state = status(data["train"], data["eval"])
     if state == "verified":
-        rows = [*stored_pairs(store, data["train"]), *stored_pairs(store, data["eval"])]
-        state = "verified" if digest_pairs(rows) == data["sha256"] else "damaged"
+        train, held_out = (stored_pairs(store, data[part]) for part in ("train", "eval"))
+        state = "verified" if digest_pairs(train, held_out) == data["sha256"] else "damaged"
     yield Link("data", f"every column of {', '.join(data['files']) or 'the pairs'}", data["sha256"], state)
     shards = tuple(record["reference"]["shards"])
     says = f"{record['reference']['rows']} answers in {len(shards)} shards"

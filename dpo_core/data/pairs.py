@@ -107,6 +107,13 @@ def _words(message: Message) -> str:
     return "\n".join([message["content"], *written] if message["content"] else written)
 
 
-def digest_pairs(pairs: Iterable[Pair]) -> str:
-    """SHA-256 of a data set: every column of every row, in order."""
-    return digest_lines(pair.id for pair in pairs)
+def digest_pairs(train: Iterable[Pair], held_out: Iterable[Pair] = ()) -> str:
+    """SHA-256 of a data set: every column of every row, in order, their weights, and which are held out."""
+    return digest_rows(((pair.id, pair.weight) for pair in train), (pair.id for pair in held_out))
+
+
+def digest_rows(train: Iterable[tuple[str, float]], held_out: Iterable[str]) -> str:
+    """The same from ids and weights."""
+    rows = [name if weight == 1 else f"{name} {float(weight).hex()}" for name, weight in train]
+    kept_out = list(held_out)
+    return digest_lines([*rows, *(["held out"] if kept_out else []), *kept_out])
