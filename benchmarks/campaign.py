@@ -49,7 +49,7 @@ SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 10
 SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
 SETS = (*SETS, "qa-feedback", "demo-en-zh")
-DECLARED = {"do-not-answer": ["refusal", "refusal opening", "length", "I"]}
+DECLARED = {"do-not-answer": ["refusal", "refusal opening", "length", "I", "an AI"]}
 
 
 def nulls(first: str, last: str) -> None:
