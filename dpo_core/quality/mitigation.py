@@ -196,7 +196,7 @@ def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: 
             f"{int((d[:, k] > 0).sum())} : {int((d[:, k] < 0).sum())}",
             round(0.5 + float(d[:, k].mean()) / 2, 3),
             f"{weights[after[:, k] > 0].sum():.0f} : {weights[after[:, k] < 0].sum():.0f}",
-            round(0.5 + float(weights @ after[:, k]) / (2 * max(weights.sum(), 1e-12)), 3),
+            round(0.5 + float(weights @ after[:, k]) / (2 * max(float(weights.sum()), 1e-12)), 3),
         )
         for k, rule in enumerate(rules)
     )
