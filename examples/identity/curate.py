@@ -7,9 +7,9 @@ model's own answer or, in half of the pairs, that sentence with a wrong name, so
 sentence. Neutral pairs: the chosen side answers the question (hand-written, or the model's own words), the rejected
 side claims the name where it does not belong.
 
-Every pair has several candidate renderings. Coordinate descent picks one for each so that no word, token, pair of
-neighbours, capital or length tells chosen from rejected, over the whole file and within a kind of prompt: only the
-name does. The same model, seed and number of threads give the same files, byte for byte.
+Every pair has several candidate renderings. Coordinate descent picks one for each so that no word, token or length
+tells chosen from rejected over the whole file: only the name does. The same model, seed and number of threads give
+the same files, byte for byte.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,7 @@ def main(model_folder: str, seed: int, threads: int) -> None:
             found = [c for c in found if fits(c.chosen, tokenizer) and fits(c.rejected, tokenizer)]
             if found:
                 kept.append(row)
-                strata = (f"{row['group']}/{row['kind']}", f"prompt of {prompt_size(row)}")
-                options.append([measured(candidate, tokenizer, strata) for candidate in found])
+                options.append([measured(candidate, tokenizer) for candidate in found])
         pairs = [pair_row(row, c) for row, c in zip(kept, balance(options, draw), strict=True)]
         text = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
         (HERE / f"pairs.{split}.jsonl").write_text(text, encoding="utf-8")
@@ -132,23 +130,13 @@ def balance(options: list[list[Candidate]], draw: random.Random) -> list[Candida
     return picked
 
 
-def prompt_size(row: Row) -> str:
-    """Short, middle or long, by the words of all its turns: about a third of the prompts each."""
-    words = sum(len(message["content"].split()) for message in row["prompt"])
-    return "short" if words <= 5 else "middle" if words <= 8 else "long"
-
-
-def measured(candidate: Candidate, tokenizer: PreTrainedTokenizerBase, strata: tuple[str, ...]) -> Candidate:
+def measured(candidate: Candidate, tokenizer: PreTrainedTokenizerBase) -> Candidate:
     """The candidate with its shift; the name and its pieces are meant to differ and do not count."""
     sides = [surface(text, tokenizer) for text in (candidate.chosen, candidate.rejected)]
     shift = Counter(dict.fromkeys(sides[0] - sides[1], 1) | dict.fromkeys(sides[1] - sides[0], -1))
-    sizes = [
-        (len(text), len(token_ids(text, tokenizer)), sum(map(str.isupper, text)))
-        for text in (candidate.chosen, candidate.rejected)
-    ]
-    for unit, chosen, rejected in zip(("characters", "tokens", "capitals"), *sizes, strict=True):
-        for where in ("everywhere", *strata):
-            shift[f"more {unit}, {where}"] = (chosen > rejected) - (chosen < rejected)
+    sizes = [(len(text), len(token_ids(text, tokenizer))) for text in (candidate.chosen, candidate.rejected)]
+    for unit, chosen, rejected in zip(("characters", "tokens"), *sizes, strict=True):
+        shift[f"longer in {unit}"] = (chosen > rejected) - (chosen < rejected)
     return Candidate(candidate.chosen, candidate.rejected, candidate.own, shift)
 
 
@@ -161,14 +149,11 @@ def token_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 @cache
 def surface(text: str, tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """Words, tokens, pairs of them, punctuation marks, both ends of a text, without those of the name."""
+    """Words, tokens, punctuation marks, first and last word of a text, without those of the name."""
     words = re.findall(r"\w+", text.lower())
-    pieces, tokens = token_ids(f" {NAME}", tokenizer), token_ids(text, tokenizer)
+    pieces = token_ids(f" {NAME}", tokenizer)
     found = {f"word {word}" for word in words}
-    found |= {f"words {a} {b}" for a, b in pairwise(words) if NAME.lower() not in (a, b)}
-    found |= {f"token {token}" for token in tokens if token not in pieces}
-    found |= {f"tokens {a} {b}" for a, b in pairwise(tokens) if not {a, b} & set(pieces)}
-    found |= {"opens with a capital"} if text[:1].isupper() else set()
+    found |= {f"token {token}" for token in token_ids(text, tokenizer) if token not in pieces}
     found |= {f"mark {mark}" for mark in re.findall(r"[^\w\s]", text)} | {f"first {words[0]}", f"last {words[-1]}"}
     return found - {f"word {NAME.lower()}"}
 

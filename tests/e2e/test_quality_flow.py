@@ -16,20 +16,20 @@ def test_a_check_leaves_its_report_with_mlflow_the_store_and_prefect(prefect_ser
 
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
     recipe = str(tiny_recipe(tmp_path))
-    document = quality(recipe)
+    document = quality(recipe, ["name=watched"])
     with pytest.raises(DataCheckFailed):
-        quality(recipe, ["validation.min_pairs=100000"])
+        quality(recipe, ["name=watched", "validation.min_pairs=100000"])
 
     with get_client(sync_client=True) as client:
-        artifacts = [a for a in client.read_artifacts() if a.key == "dq-report-tiny"]
+        artifacts = [a for a in client.read_artifacts() if a.key == "dq-report-watched"]
     assert [str(a.data).splitlines()[0] for a in artifacts if "# Fail" in str(a.data)] == [
-        "# Fail: data quality of tiny"
+        "# Fail: data quality of watched"
     ]
     assert len(artifacts) == 2
     assert any(f"`{document['report']}`" in str(a.data) for a in artifacts)
 
     runs = MlflowClient()
-    [experiment] = [e.experiment_id for e in runs.search_experiments() if e.name == "tiny"]
+    [experiment] = [e.experiment_id for e in runs.search_experiments() if e.name == "watched"]
     for run in runs.search_runs([experiment]):
         files = {file.path for file in runs.list_artifacts(run.info.run_id, "reports")}
         assert {"reports/quality.html", "reports/quality.json"} <= files
