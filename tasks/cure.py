@@ -45,7 +45,7 @@ def examine_and_cure(
     examination = replace(examination, findings=[*examination.findings, *steps])
     if how == "warn":
         examination = Examination(*softened(examination.measures, examination.findings))
-    if how in ("fail", "warn"):
+    if how == "fail" or how == "warn":
         return Found(examination, facts.table, train, None)
 
     def look_up(rules: Sequence[Rule]) -> NDArray[np.int8]:
