@@ -1,10 +1,11 @@
 """Pairs to token ids: chat template, prompt boundary, one end-of-turn token, length limit."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -12,6 +13,16 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from dpo_core.data.pairs import EncodedPair, Message, Pair
 from dpo_core.errors import InputError
 from dpo_core.recipe import Encoding
+
+BATCH = 256  # pairs rendered at once
+
+
+class Texts(NamedTuple):
+    """Ids of the prompt alone, and of the prompt with either answer."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
 
 
 @dataclass(frozen=True)
@@ -55,12 +66,12 @@ def encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, enco
     encoded: list[EncodedPair] = []
     rejected: list[tuple[Pair, str]] = []
     counts: Counter[str] = Counter(boundary_merges=0, prompts_cut=0, over_length=0)
-    for pair in pairs:
-        try:
-            prompt, chosen, rejected_ids, merged = _split(pair, tokenizer)
-        except TemplateError as error:
-            rejected.append((pair, f"the chat template refuses it: {error}"))
+    special = frozenset(tokenizer.all_special_ids)
+    for pair, texts in _rendered(pairs, tokenizer):
+        if isinstance(texts, TemplateError):
+            rejected.append((pair, f"the chat template refuses it: {texts}"))
             continue
+        prompt, chosen, rejected_ids, merged = _split(texts, tokenizer, special)
         counts["boundary_merges"] += merged
         if not prompt:
             rejected.append((pair, "the prompt has no token of its own: the tokenizer joins it with both answers"))
@@ -91,19 +102,70 @@ def _too_long(prompt: int, answer: int, encoding: Encoding) -> str:
     )
 
 
-def _split(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int], bool]:
+def _rendered(
+    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[Pair, Texts | TemplateError]]:
+    """Each pair with its texts; BATCH at once, as most of a call's cost is not its text's."""
+    for first in range(0, len(pairs), BATCH):
+        batch = pairs[first : first + BATCH]
+        try:
+            texts: list[Texts | TemplateError] = [*_texts(batch, tokenizer)]
+        except TemplateError:
+            texts = [_texts_alone(pair, tokenizer) for pair in batch]
+        yield from zip(batch, texts, strict=True)
+
+
+def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> list[Texts]:
+    """The texts of some pairs. Raises TemplateError if the template refuses any of them."""
+    marks = _marks(tokenizer)
+    simple = [not pair.plain and _is_simple(pair, marks) for pair in pairs]
+    chats = [pair for pair, is_simple in zip(pairs, simple, strict=True) if is_simple]
+    options = {"sanitize_control_tokens": False}  # there are none, and without looking for them it is much faster
+    starts = iter(_render_all([p.prompt for p in chats], tokenizer, add_generation_prompt=True, **options))
+    both = [(*pair.prompt, *side) for pair in chats for side in (pair.chosen, pair.rejected)]
+    sides = iter(_render_all(both, tokenizer, **options))
+    found = []
+    for pair, is_simple in zip(pairs, simple, strict=True):
+        if pair.plain:
+            start, *answers = (messages[0]["content"] for messages in (pair.prompt, pair.chosen, pair.rejected))
+            ids = tokenizer([start, *(start + answer for answer in answers)], split_special_tokens=True)["input_ids"]
+            found.append(Texts(*ids))
+        elif not is_simple:
+            whole = (_render([*pair.prompt, *side], tokenizer, pair.tools) for side in (pair.chosen, pair.rejected))
+            found.append(Texts(encode_prompt(pair.prompt, tokenizer, pair.tools), *whole))
+        else:
+            found.append(Texts(next(starts), next(sides), next(sides)))
+    return found
+
+
+def _is_simple(pair: Pair, marks: re.Pattern[str]) -> bool:
+    """Whether the pair is made of plain turns in which nothing looks like a token of the template."""
+    turns = [*pair.prompt, *pair.chosen, *pair.rejected]
+    return not pair.tools and all(
+        message.keys() == {"role", "content"} and not marks.search(message["content"]) for message in turns
+    )
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Any added token, and the private characters with which transformers marks those that are meant as text."""
+    tokens = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+    return re.compile("|".join(["[\ue000-\uf8ff\U000f0000-\U0010ffff]", *map(re.escape, tokens)]))
+
+
+def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> Texts | TemplateError:
+    try:
+        return _texts([pair], tokenizer)[0]
+    except TemplateError as error:
+        return error
+
+
+def _split(
+    texts: Texts, tokenizer: PreTrainedTokenizerBase, special: Set[int]
+) -> tuple[list[int], list[int], list[int], bool]:
     """Prompt ids, both responses' ids, and whether the tokenizer merged across the boundary."""
-    if pair.plain:
-        start = tokenizer(pair.prompt[0]["content"], split_special_tokens=True)["input_ids"]
-        sides = [
-            tokenizer(pair.prompt[0]["content"] + side[0]["content"], split_special_tokens=True)["input_ids"]
-            for side in (pair.chosen, pair.rejected)
-        ]
-    else:
-        start = encode_prompt(pair.prompt, tokenizer, pair.tools)
-        sides = [_render([*pair.prompt, *side], tokenizer, pair.tools) for side in (pair.chosen, pair.rejected)]
+    start, *sides = texts
     shared = min(_common_prefix(start, side) for side in sides)
-    chosen, rejected = (_end_turn(side[shared:], tokenizer) for side in sides)
+    chosen, rejected = (_end_turn(side[shared:], tokenizer, special) for side in sides)
     return start[:shared], chosen, rejected, shared < len(start)
 
 
@@ -113,18 +175,24 @@ def _render(
     tools: Sequence[Mapping[str, Any]] = (),
     **options: Any,
 ) -> list[int]:
+    offered: list[Any] | None = [dict(tool) for tool in tools] or None
+    return _render_all([messages], tokenizer, tools=offered, **options)[0]
+
+
+def _render_all(
+    conversations: Sequence[Sequence[Message]], tokenizer: PreTrainedTokenizerBase, **options: Any
+) -> list[list[int]]:
+    if not conversations:
+        return []
     if not tokenizer.chat_template:
         raise InputError(
             "the pairs are chat messages, but the tokenizer has no chat template",
             where=str(tokenizer.name_or_path),
             do="use the instruct variant of the model, add chat_template.jinja to its folder, or give plain-text pairs",
         )
-    conversation: list[Any] = [dict(message) for message in messages]
-    offered: list[Any] | None = [dict(tool) for tool in tools] or None
-    ids = tokenizer.apply_chat_template(
-        conversation, tools=offered, return_dict=False, sanitize_control_tokens=True, **options
-    )
-    return cast(list[int], ids)
+    chats: list[Any] = [[dict(message) for message in messages] for messages in conversations]
+    ids = tokenizer.apply_chat_template(chats, return_dict=False, **{"sanitize_control_tokens": True, **options})
+    return cast(list[list[int]], ids)
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -132,9 +200,8 @@ def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     return min(len(left), len(right)) if length is None else length
 
 
-def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase, special: Set[int]) -> list[int]:
     """Exactly one end-of-turn token at the end: templates may put white space after it, or leave it out."""
-    special = set(tokenizer.all_special_ids)
     body = list(response)
     while body and body[-1] not in special and not str(tokenizer.decode(body[-1:])).strip():
         body.pop()
