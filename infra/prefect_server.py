@@ -10,7 +10,7 @@ exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
 trap 'kill $server' TERM INT HUP
-{ cat <&3 >/dev/null; kill $server; } 2>/dev/null &
+{ read -r line <&3; kill $server; } 2>/dev/null &
 watch=$!
 exec 3<&-
 wait $server
