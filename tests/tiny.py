@@ -43,6 +43,18 @@ def build_tiny_model(folder: Path, *, seed: int = 0, max_positions: int = 1024) 
     return folder
 
 
+def scored_examples(model: Path, count: int):
+    """`count` pairs to train on, prompts of different lengths, with their log-probs under the tiny model."""
+    from dpo_core.model.load import load_model
+    from dpo_core.model.logprobs import score
+    from dpo_core.train.batches import Example
+
+    ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(count)]
+    sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]
+    sums = {i: values.double().sum().item() for i, values in score(load_model(model), sequences)}
+    return [Example(str(i), *row, sums[2 * i], sums[2 * i + 1]) for i, row in enumerate(ids)]
+
+
 def build_tiny_tokenizer():
     """A byte-level BPE tokenizer (vocabulary at most 512) with ChatML turns; eos is `<|im_end|>`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -106,18 +106,18 @@ def _rendered(
     pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[Pair, Texts | TemplateError]]:
     """Each pair with its texts; BATCH at once, as most of a call's cost is not its text's."""
+    marks = _marks(tokenizer)
     for first in range(0, len(pairs), BATCH):
         batch = pairs[first : first + BATCH]
         try:
-            texts: list[Texts | TemplateError] = [*_texts(batch, tokenizer)]
+            texts: list[Texts | TemplateError] = [*_texts(batch, tokenizer, marks)]
         except TemplateError:
-            texts = [_texts_alone(pair, tokenizer) for pair in batch]
+            texts = [_texts_alone(pair, tokenizer, marks) for pair in batch]
         yield from zip(batch, texts, strict=True)
 
 
-def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> list[Texts]:
+def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> list[Texts]:
     """The texts of some pairs. Raises TemplateError if the template refuses any of them."""
-    marks = _marks(tokenizer)
     simple = [not pair.plain and _is_simple(pair, marks) for pair in pairs]
     chats = [pair for pair, is_simple in zip(pairs, simple, strict=True) if is_simple]
     options = {"sanitize_control_tokens": False}  # there are none, and without looking for them it is much faster
@@ -152,9 +152,9 @@ def _marks(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     return re.compile("|".join(["[\ue000-\uf8ff\U000f0000-\U0010ffff]", *map(re.escape, tokens)]))
 
 
-def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> Texts | TemplateError:
+def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> Texts | TemplateError:
     try:
-        return _texts([pair], tokenizer)[0]
+        return _texts([pair], tokenizer, marks)[0]
     except TemplateError as error:
         return error
 

@@ -15,6 +15,7 @@ from dpo_core.errors import InputError
 from dpo_core.model.head import PairsLoss, sequence_sums
 from dpo_core.model.layout import Layout, lay_out
 from dpo_core.model.logprobs import Path
+from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
 from dpo_core.train.checkpoint import whole
@@ -198,11 +199,11 @@ def _pair_values(row: Sequence[Example], sums: Float[Tensor, " S"], training: Tr
 
 
 def _require_same(row: Sequence[Example], values: Float[Tensor, "M B"], dtype: str) -> None:
-    """Raise unless policy and reference agree: within 1e-4 + 1e-6 |log p| in fp32, 1 + 1e-2 |log p| in bf16."""
+    """Raise unless policy and reference agree, within `allowed_difference`."""
     for policy, side in ((values[7], "chosen"), (values[8], "rejected")):
         for example, value in zip(row, policy.tolist(), strict=True):
             reference: float = getattr(example, f"ref_{side}_logps")
-            allowed = 1.0 + 1e-2 * abs(reference) if dtype == "bfloat16" else 1e-4 + 1e-6 * abs(reference)
+            allowed = allowed_difference(reference, dtype)
             if not abs(value - reference) <= allowed:
                 raise ReferenceMismatchError(
                     f"before the first update the policy gives log p = {value:.6f} and the stored reference "

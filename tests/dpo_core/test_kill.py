@@ -8,10 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import score
-from dpo_core.train.batches import Example, write_examples
-from tests.tiny import build_tiny_model
+from dpo_core.train.batches import write_examples
+from tests.tiny import build_tiny_model, scored_examples
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
@@ -19,11 +17,7 @@ KILLS = 20
 
 def test_twenty_kills_change_neither_a_loss_nor_a_counter_nor_a_bit_of_the_weights(tmp_path):
     build_tiny_model(tmp_path / "model")
-    ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(10)]
-    sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]
-    sums = {i: v.double().sum().item() for i, v in score(load_model(tmp_path / "model"), sequences)}
-    rows = [Example(str(i), *row, sums[2 * i], sums[2 * i + 1]) for i, row in enumerate(ids)]
-    write_examples(rows, tmp_path / "examples.jsonl")
+    write_examples(scored_examples(tmp_path / "model", 10), tmp_path / "examples.jsonl")
     command = [sys.executable, "-m", "tests.dpo_core.killed_worker", str(tmp_path), "7", str(KILLS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

@@ -15,7 +15,7 @@ from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkp
 from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import ReferenceMismatchError, learning_rate, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
-from tests.tiny import build_tiny_model
+from tests.tiny import build_tiny_model, scored_examples
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers", "ignore::FutureWarning:peft")
 
@@ -27,10 +27,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(folder):
-    ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(10)]
-    sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]
-    sums = {i: values.double().sum().item() for i, values in score(load_model(folder), sequences)}
-    return [Example(str(i), *row, sums[2 * i], sums[2 * i + 1]) for i, row in enumerate(ids)]
+    return scored_examples(folder, 10)
 
 
 @pytest.fixture(autouse=True)

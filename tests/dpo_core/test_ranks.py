@@ -11,10 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import score
-from dpo_core.train.batches import Example, write_examples
-from tests.tiny import build_tiny_model
+from dpo_core.train.batches import write_examples
+from tests.tiny import build_tiny_model, scored_examples
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,11 +21,7 @@ ROOT = Path(__file__).parents[2]
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     build_tiny_model(folder / "model")
-    ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(12)]
-    sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]
-    sums = {i: v.double().sum().item() for i, v in score(load_model(folder / "model"), sequences)}
-    rows = [Example(str(i), *row, sums[2 * i], sums[2 * i + 1]) for i, row in enumerate(ids)]
-    write_examples(rows, folder / "examples.jsonl")
+    write_examples(scored_examples(folder / "model", 12), folder / "examples.jsonl")
     return folder
 
 
