@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import Message, Pair, text_of
+from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import Check, read_checks
-from dpo_core.evaluate.gate import Scores
-from dpo_core.evaluate.intervals import mean_interval
 from infra.registry import download
 from infra.settings import load_settings
 from infra.store import Store, open_store
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks/evaluate.py", "dpo_core/evaluate", "dpo_core/model", "dpo_core/data")
-PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
 
 
 @dataclass(frozen=True)
@@ -105,39 +102,19 @@ def _questions_digest(plan: Plan) -> str:
 def _evidence(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, baseline: str
 ) -> dict[str, Any]:
-    """Everything that the gate decides on and the report shows."""
-    pairs = stored_pairs(store, checked.eval_key)
+    """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
+    from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
+
     suites = _suites(plan)
-    samples = _samples(pairs, plan.recipe.evaluation.samples)
+    samples = draw_samples(stored_pairs(store, checked.eval_key), plan.recipe.evaluation.samples)
     weights = {"reference": plan.weights_sha256, "challenger": trained.weights_sha256, "baseline": baseline}
-    measured = {
-        sha: _measured(store, plan, checked, scored, sha, suites, samples) for sha in dict.fromkeys(weights.values())
-    }
-    values = {sha: _pair_values(store, plan, checked, scored, m) for sha, m in measured.items()}
-    scores = {sha: _scores(measured[sha], values[sha], suites) for sha in measured}
-    evidence = _side_by_side(weights, scores, values[trained.weights_sha256])
-    evidence["flips"] = {
-        name: _flips(suites[name], measured[plan.weights_sha256], measured[trained.weights_sha256], name)
-        for name in suites
-        if name.startswith("retention/")
-    }
-    evidence["samples"] = [
-        {"prompt": text_of(prompt), **{who: measured[sha]["answers"]["samples"][i] for who, sha in weights.items()}}
-        for i, prompt in enumerate(samples)
-    ]
-    evidence["checks"] = {
-        name: [
-            {
-                "prompt": text_of(c.prompt),
-                "source": c.source,
-                **{who: measured[sha]["answers"][name][i] for who, sha in weights.items()},
-                "passes": c.passes(measured[trained.weights_sha256]["answers"][name][i]),
-            }
-            for i, c in enumerate(checks)
-        ]
-        for name, checks in suites.items()
-    }
-    return evidence
+    models = {}
+    for sha in dict.fromkeys(weights.values()):
+        found = _answers(store, plan, checked, scored, sha, suites, samples)
+        models[sha] = Measured(
+            found["answers"], found["nll"], _pair_values(store, plan, checked, scored, found["logps"])
+        )
+    return side_by_side({who: models[sha] for who, sha in weights.items()}, suites, samples)
 
 
 def _suites(plan: Plan) -> dict[str, list[Check]]:
@@ -146,23 +123,7 @@ def _suites(plan: Plan) -> dict[str, list[Check]]:
     return suites | {f"retention/{name}": read_checks(path) for name, path in evaluation.retention.items()}
 
 
-def _samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
-    """Held-out prompts for the report, spread over the data's sources."""
-    chat = [pair for pair in pairs if not pair.plain]
-    distinct = {digest_json(pair.prompt): pair for pair in chat}
-    by_source: dict[str, list[Pair]] = {}
-    for pair in distinct.values():
-        by_source.setdefault(pair.source, []).append(pair)
-    rounds = [
-        group[i]
-        for i in range(max(map(len, by_source.values()), default=0))
-        for group in by_source.values()
-        if i < len(group)
-    ]
-    return [pair.prompt for pair in rounds[:count]]
-
-
-def _measured(
+def _answers(
     store: Store,
     plan: Plan,
     checked: Checked,
@@ -201,9 +162,9 @@ def _folder(store: Store, plan: Plan, weights: str) -> Path:
 
 
 def _pair_values(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, measurement: Mapping[str, Any]
+    store: Store, plan: Plan, checked: Checked, scored: Scored, logps: Mapping[str, list[float]] | None
 ) -> "PairValues":
-    """TRL's metrics of each held-out pair against the stored reference log-probs."""
+    """TRL's metrics of each held-out pair against the stored reference log-probs (`logps` None: its own)."""
     import torch
 
     from dpo_core.evaluate.preference import PairValues, pair_values
@@ -212,62 +173,15 @@ def _pair_values(
 
     encoded = encoded_pairs(store, plan, checked.eval_key)
     known = load_reference(store, scored.path, distinct_responses(encoded))
+    f64 = torch.float64
 
     def column(side: str) -> torch.Tensor:
         keys = [response_key(scored.path, e.prompt_ids, getattr(e, f"{side}_ids")) for e in encoded]
-        return torch.tensor([float(known[key].double().sum()) for key in keys], dtype=torch.float64)
+        return torch.tensor([float(known[key].double().sum()) for key in keys], dtype=f64)
 
     reference = (column("chosen"), column("rejected"))
-    given = measurement["logps"]
-    policy = (
-        reference
-        if given is None
-        else tuple(torch.tensor(given[s], dtype=torch.float64) for s in ("chosen", "rejected"))
-    )
-    values = pair_values((policy[0], policy[1]), reference, beta=plan.recipe.training.beta)
+    policy = reference
+    if logps is not None:
+        policy = (torch.tensor(logps["chosen"], dtype=f64), torch.tensor(logps["rejected"], dtype=f64))
+    values = pair_values(policy, reference, beta=plan.recipe.training.beta)
     return PairValues(values, [digest_json(e.pair.prompt) for e in encoded], [e.pair.source for e in encoded])
-
-
-def _scores(
-    measurement: Mapping[str, Any], pairs: "PairValues", suites: Mapping[str, Sequence[Check]]
-) -> dict[str, Scores]:
-    """Per-item values of every metric that the gate may name; more is better."""
-    scores = {name: Scores(pairs.values[name], pairs.prompts) for name in PAIR_METRICS}
-    for name, checks in suites.items():
-        passed = [float(c.passes(a)) for c, a in zip(checks, measurement["answers"][name], strict=True)]
-        scores[name] = Scores(passed, [digest_json(c.prompt) for c in checks])
-    if measurement["nll"]:
-        scores["retention/neutral_text"] = Scores(
-            [-x for x in measurement["nll"]], [str(i) for i in range(len(measurement["nll"]))]
-        )
-    return scores
-
-
-def _side_by_side(
-    weights: Mapping[str, str], scores: Mapping[str, Mapping[str, Scores]], challenger: "PairValues"
-) -> dict[str, Any]:
-    """Means with intervals for each model, the challenger's slices, and the items themselves for the gate."""
-    from dpo_core.evaluate.preference import by_slice, summarise
-
-    means = {
-        who: {name: mean_interval(s.values, s.clusters)._asdict() for name, s in scores[sha].items()}
-        for who, sha in weights.items()
-    }
-    pair_metrics = {name: interval._asdict() for name, interval in summarise(challenger).items()}
-    slices = {name: {m: i._asdict() for m, i in row.items()} for name, row in by_slice(challenger).items()}
-    items = {who: {name: asdict(s) for name, s in scores[weights[who]].items()} for who in ("challenger", "baseline")}
-    metrics = pair_metrics | {k: v for k, v in means["challenger"].items() if k not in pair_metrics}
-    return {"metrics": metrics, "means": means, "slices": slices, "items": items}
-
-
-def _flips(
-    checks: Sequence[Check], before: Mapping[str, Any], after: Mapping[str, Any], name: str
-) -> dict[str, list[dict[str, str]]]:
-    """Questions that changed from right to wrong and from wrong to right."""
-    flips: dict[str, list[dict[str, str]]] = {"lost": [], "won": []}
-    for check, old, new in zip(checks, before["answers"][name], after["answers"][name], strict=True):
-        if check.passes(old) != check.passes(new):
-            flips["lost" if check.passes(old) else "won"].append(
-                {"prompt": text_of(check.prompt), "before": old, "after": new}
-            )
-    return flips

@@ -1,0 +1,61 @@
+"""What stands side by side after an evaluation."""
+
+import json
+
+from dpo_core.data.pairs import Message, Pair
+from dpo_core.evaluate.behaviour import Check
+from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
+from dpo_core.evaluate.preference import PairValues
+
+
+def asked(text: str) -> tuple[Message, ...]:
+    return ({"role": "user", "content": text},)
+
+
+CAPITAL, SUM = asked("The capital of France?"), asked("2 + 2?")
+SUITES = {"retention/facts": [Check(CAPITAL, (("Paris",),)), Check(SUM, (("4", "four"),))]}
+
+
+def measured(*answers: str, margins: tuple[float, ...] = (0.0, 0.0), nll: tuple[float, ...] = ()) -> Measured:
+    values = {"rewards/margins": list(margins), "rewards/accuracies": [float(margin > 0) for margin in margins]}
+    pairs = PairValues(values, ["a", "b"], ["web", "web"])
+    return Measured({"retention/facts": answers, "samples": [answers[0]]}, nll, pairs)
+
+
+REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
+CHALLENGER = measured("It is Lyon.", "It is four.", margins=(0.5, -0.1), nll=(2.5, 2.0))
+EVIDENCE = side_by_side(
+    {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}, SUITES, [asked("The capital?")]
+)
+
+
+def test_a_question_lost_and_one_won_are_flips_although_the_mean_stays() -> None:
+    means = {who: row["retention/facts"]["value"] for who, row in EVIDENCE["means"].items()}
+    assert means == {"reference": 0.5, "challenger": 0.5, "baseline": 0.5}
+    flips = EVIDENCE["flips"]["retention/facts"]
+    assert flips["lost"] == [{"prompt": "The capital of France?", "before": "It is Paris.", "after": "It is Lyon."}]
+    assert [row["after"] for row in flips["won"]] == ["It is four."]
+
+
+def test_the_items_of_a_text_are_minus_its_nll_so_that_more_is_better_everywhere() -> None:
+    assert EVIDENCE["items"]["challenger"]["retention/neutral_text"]["values"] == [-2.5, -2.0]
+    assert EVIDENCE["items"]["baseline"]["retention/neutral_text"]["values"] == [-3.0, -2.0]
+
+
+def test_every_answer_stands_beside_those_of_the_other_models() -> None:
+    row = EVIDENCE["checks"]["retention/facts"][1]
+    assert (row["reference"], row["challenger"], row["baseline"]) == ("Five.", "It is four.", "Five.")
+    assert row["passes"] is True
+    assert EVIDENCE["samples"][0]["challenger"] == "It is Lyon."
+
+
+def test_the_metrics_are_the_challengers() -> None:
+    assert EVIDENCE["metrics"]["rewards/margins"]["value"] == 0.2  # (0.5 - 0.1) / 2
+    assert EVIDENCE["slices"]["web"]["rewards/accuracies"]["value"] == 0.5
+    assert json.loads(json.dumps(EVIDENCE, allow_nan=False)) == EVIDENCE
+
+
+def test_samples_come_from_every_source_before_a_second_of_one() -> None:
+    pairs = [Pair(asked(text), (), (), source=text[0]) for text in ("a1", "a2", "a3", "b1", "a1")]
+    texts = [prompt[0]["content"] for prompt in draw_samples(pairs, 3)]
+    assert texts == ["a1", "b1", "a2"]
