@@ -1,16 +1,20 @@
 """Where models run: the same threads in score, train and evaluate, and the GPU where there is one."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
-from dpo_core.model.load import load_model
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
-def load_on_device(folder: Path, *, threads: int) -> PreTrainedModel:
+def load_on_device(folder: Path, *, threads: int) -> "PreTrainedModel":
     """The model of a folder in fp32, on the GPU if there is one, with `threads` CPU threads."""
+    from transformers.utils import logging as transformers_logging
+
+    from dpo_core.model.load import load_model
+
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(threads)
     model = load_model(folder)

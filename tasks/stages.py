@@ -81,6 +81,7 @@ def code_digest(names: tuple[str, ...]) -> str:
     return digest_json({file.relative_to(ROOT).as_posix(): _meaning(file) for file in files})
 
 
+@functools.cache
 def _meaning(file: Path) -> str:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):

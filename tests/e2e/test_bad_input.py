@@ -14,6 +14,8 @@ import pytest
 
 from flows.cli import run
 
+pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
+
 RANDOM = random.Random(0)
 WORDS = ["sea", "hill", "lamp", "bread", "stone", "river", "cloud", "winter", "garden", "letter", "music", "bridge"]
 
@@ -221,9 +223,7 @@ def test_a_tokenizer_without_chat_template(place, tiny_model, refused):
     assert error["says"] == "the pairs are chat messages, but the tokenizer has no chat template"
 
 
-def test_a_failed_check_ends_a_retrain_with_exit_3_the_checks_document_and_no_version(
-    recipe, place, capfd, prefect_server
-):
+def test_a_failed_check_ends_a_retrain_with_exit_3_the_checks_document_and_no_version(recipe, place, capfd):
     run_yaml = recipe()
     write_rows(place / "pairs.jsonl", [*ROWS[:49], "no JSON"])
     assert run(["retrain", run_yaml, "--json"]) == 3
@@ -239,14 +239,14 @@ def test_a_failed_check_ends_a_retrain_with_exit_3_the_checks_document_and_no_ve
 # What the recipe names: refused by the first task of the flow.
 
 
-def test_a_missing_data_file(recipe, place, refused, prefect_server):
+def test_a_missing_data_file(recipe, place, refused):
     error = refused("retrain", recipe(data={"train": "gone.jsonl"}))
     assert error["says"] == "a file that the recipe names is missing"
     assert error["where"] == str(place / "gone.jsonl")
     assert files_of(place) == ["pairs.jsonl", "run.yaml"]
 
 
-def test_a_model_folder_without_weights(recipe, place, refused, prefect_server):
+def test_a_model_folder_without_weights(recipe, place, refused):
     (place / "empty").mkdir()
     (place / "empty" / "config.json").write_text("{}")
     error = refused("retrain", recipe(model="./empty"))
@@ -254,11 +254,11 @@ def test_a_model_folder_without_weights(recipe, place, refused, prefect_server):
     assert error["where"] == str(place / "empty")
 
 
-def test_a_model_that_is_not_there(recipe, refused, prefect_server):
+def test_a_model_that_is_not_there(recipe, refused):
     assert refused("retrain", recipe(model="./nowhere"))["says"] == "there is no such model"
 
 
-def test_a_full_disk_says_where_and_how_to_go_on(recipe, place, refused, prefect_server, monkeypatch):
+def test_a_full_disk_says_where_and_how_to_go_on(recipe, place, refused, monkeypatch):
     import errno
 
     from infra.store_folder import FolderStore
