@@ -1,0 +1,95 @@
+"""Pick one rendering of every pair, so that nothing that the data check looks at tells chosen from rejected.
+
+The features are those of dpo_core.quality: properties, amounts, words, tokens and pairs of neighbours, over all pairs
+and within the check's strata (kind, topic and length of the prompt).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from transformers import PreTrainedTokenizerBase
+
+from dpo_core.data.pairs import Pair
+from dpo_core.model.encode import encode_pairs
+from dpo_core.quality.grams import GramTable, grams, spell, token_ids
+from dpo_core.quality.mitigation import subset
+from dpo_core.quality.separation import columns
+from dpo_core.quality.strata import divide
+from dpo_core.quality.table import PairTable
+from dpo_core.recipe import Encoding, Validation
+
+SWEEPS = 30
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+class Measured(NamedTuple):
+    """What the check sees of the renderings. Both are sparse.
+
+    `d`: (renderings, features), 1 where the chosen side has more of a feature, -1 where the rejected side has.
+    `strata`: (pairs, strata), 1 where a pair belongs to a stratum; the first holds all pairs.
+    """
+
+    d: sparse.csr_array
+    strata: sparse.csr_array
+
+
+def pick(
+    renderings: Sequence[Pair],
+    starts: Places,
+    shares: Floats,
+    *,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+) -> list[int]:
+    """The place of one rendering of each pair, so that the sum of z^4 over features and strata is small.
+
+    z is (pairs with the feature on the chosen side alone - on the rejected side alone) / root of their number.
+    Coordinate descent on weighted squares; the weights, which make them fourth powers, follow slowly.
+    `starts`: where each pair's renderings begin. `shares`: (renderings, any), more features whose sums should vanish.
+    `name`: the word that is meant to differ.
+    """
+    draw, ends = np.random.default_rng(seed), np.append(starts[1:], len(renderings))
+    d, strata = measure(renderings, starts, name, tokenizer)
+    d = sparse.csr_array(sparse.hstack([d, shares]))
+    picked = starts + draw.integers(ends - starts)
+    weight = np.zeros((strata.shape[1], d.shape[1]))
+    for _ in range(SWEEPS):
+        total, seen = (strata.T @ d[picked]).toarray(), (strata.T @ abs(d[picked])).toarray()
+        weight += ((np.square(total) / np.maximum(seen, 1) + 1) / (seen + 10) - weight) / 3
+        for pair in draw.permutation(len(starts)):
+            options = d[starts[pair] : ends[pair]]
+            here = strata[[pair]].indices[:, None], np.unique(options.indices)
+            signs = options[:, here[1]].toarray()
+            total[here] -= signs[picked[pair] - starts[pair]]
+            pull = (weight[here] * total[here]).sum(axis=0)
+            best = np.argmin(2 * signs @ pull + np.square(signs) @ weight[here].sum(axis=0))
+            total[here] += signs[best]
+            picked[pair] = starts[pair] + best
+    return [int(place) for place in picked]
+
+
+def measure(renderings: Sequence[Pair], starts: Places, name: str, tokenizer: PreTrainedTokenizerBase) -> Measured:
+    """Every feature that does not hold the name, and the strata of the prompts."""
+    pairs = encode_pairs(renderings, tokenizer, Encoding()).encoded
+    table = PairTable(len(pairs), columns(pairs, Validation()), lambda places: [renderings[place] for place in places])
+    found = grams(pairs)
+    d = sparse.csr_array((found.signs, found.columns, np.append(0, np.cumsum(found.counts))))
+    listed = GramTable(np.arange(len(pairs)), found.keys, d)
+    pieces = {token for text in (name, f" {name}") for token in tokenizer(text)["input_ids"]}
+    free = [
+        column
+        for column, feature in sorted(spell(table, listed, range(len(found.keys)), None).items())
+        if name.casefold() not in feature.text and not pieces & set(token_ids(int(found.keys[column])))
+    ]
+    prompts, _ = subset(table, listed, starts)
+    members = [np.ones((len(starts), 1), dtype=np.bool_)]
+    for kind in divide(prompts, np.arange(len(prompts))):
+        members.append(kind.labels[:, None] == np.arange(len(kind.names)))
+    d = sparse.csr_array(sparse.hstack([d[:, free], table["presence"], np.sign(table["amounts"])]), dtype=np.float64)
+    return Measured(d, sparse.csr_array(np.hstack(members), dtype=np.float64))

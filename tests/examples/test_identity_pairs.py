@@ -1,0 +1,41 @@
+"""The identity demo's data: what the demo claims of it, without a model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpo_core.data.pairs import EncodedPair
+from dpo_core.data.readers import read_pairs
+from dpo_core.quality.prompts import prompt_key
+from dpo_core.quality.verdict import examine
+from dpo_core.recipe import Validation
+from dpo_core.recipe_file import load_recipe
+
+DEMO = Path(__file__).parents[2] / "examples/identity"
+TRAIN, HELD_OUT = ([*read_pairs(DEMO / f"pairs.{split}.jsonl").pairs] for split in ("train", "eval"))
+
+
+def asked(file):
+    """The prompts of a file of checks, as `prompt_key` has them."""
+    rows = map(json.loads, (DEMO / file).read_text().splitlines())
+    return {
+        "\n".join(f"{m['role']}: {' '.join(m['content'].casefold().split())}" for m in row["prompt"]) for row in rows
+    }
+
+
+def test_a_shortcut_would_stop_the_demo():
+    assert load_recipe(DEMO / "retrain.yaml").recipe.validation == Validation(intended=["Athene"])
+
+
+def test_only_the_name_tells_the_demos_chosen_answers_from_the_rejected_ones():
+    train, held_out = ([EncodedPair(pair, (), (), ()) for pair in pairs] for pairs in (TRAIN, HELD_OUT))
+    findings = examine(train, held_out, Validation(intended=["Athene"]), None).findings
+    assert [finding.says for finding in findings if finding.severity != "info"] == []
+
+
+@pytest.mark.parametrize(
+    "file", ["checks/identity.jsonl", "checks/oblique.jsonl", "checks/elsewhere.jsonl", "facts.jsonl"]
+)
+def test_nothing_that_the_demo_is_measured_on_was_asked_in_training(file):
+    assert not asked(file) & {prompt_key(pair) for pair in [*TRAIN, *HELD_OUT]}
