@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
+from infra.mlflow_client import mlflow_errors
 from infra.settings import without_secrets
 from infra.store import digest
-from infra.tracking import connect, mlflow_errors
+from infra.tracking import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
