@@ -93,6 +93,8 @@ def _new_version(
     }
     folder = model_files(store, trained.model_key, load_settings().home)
     name, weights = plan.recipe.name, trained.weights_sha256
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, registry.address())  # MLflow tells no progress
     return registry.register(name, run_id=plan.run_id, weights_sha256=weights, model_folder=folder, tags=tags).number
 
 
