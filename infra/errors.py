@@ -24,5 +24,13 @@ class Damaged(InfraError):
     """The bytes are there and are not those that were written."""
 
 
+class Away(InfraError):
+    """No answer, or one that asks to come again: the same a little later may go through."""
+
+
+class Refused(InfraError):
+    """An answer that says no to what was asked, and would every time."""
+
+
 def _rebuild(kind: type[InfraError], says: str, where: str, do: str) -> InfraError:
     return kind(says, where=where, do=do)

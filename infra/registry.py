@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
+from infra.mlflow_client import mlflow_errors, tracking_uri
 from infra.settings import without_secrets
 from infra.store import digest
-from infra.tracking import connect, mlflow_errors
+from infra.tracking import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,9 +109,9 @@ def all_versions() -> list[Version]:
 
 def address() -> str:
     """Where the registry is, fit for a message."""
-    import mlflow
+    from mlflow import get_registry_uri
 
-    return without_secrets(mlflow.get_registry_uri())
+    return without_secrets(get_registry_uri())
 
 
 def parse(uri: str) -> tuple[str, int | str]:
@@ -181,9 +182,8 @@ def download(name: str, which: int | str, folder: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if not target.is_dir():
-        raise InfraError(
-            "the download cannot be put in its place", where=str(target), do="make room, then run it again"
-        )
+        do = "make room, then run it again"
+        raise InfraError("the download cannot be put in its place", where=str(target), do=do)
     return target
 
 
@@ -191,7 +191,7 @@ def weights_digest(folder: Path) -> str:
     """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
     digests = {file.name: digest(file) for file in folder.glob("*.safetensors")}
     if len(digests) == 1:
-        return next(iter(digests.values()))
+        return digests.popitem()[1]
     return hashlib.sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -237,8 +237,7 @@ def _log_model(run_id: str, weights_sha256: str, model_folder: Path) -> str:
 
 def _versions(client: "MlflowClient", name: str, weights_sha256: str) -> list[Version]:
     found = client.search_model_versions(f"name = '{name}' and tag.{WEIGHTS} = '{weights_sha256}'")
-    versions = [_version(item) for item in found if DUPLICATE not in item.tags]
-    return sorted(versions, key=lambda version: version.number)
+    return sorted((_version(v) for v in found if DUPLICATE not in v.tags), key=lambda version: version.number)
 
 
 def _version(item: Any) -> Version:
@@ -246,9 +245,5 @@ def _version(item: Any) -> Version:
 
 
 def _no_version(name: str, which: str) -> ObjectMissing:
-    import mlflow
-
-    where = without_secrets(mlflow.get_tracking_uri())
-    return ObjectMissing(
-        f"model {name} has no version {which}", where=where, do="look at the versions on the MLflow page"
-    )
+    where, do = without_secrets(tracking_uri()), "look at the versions on the MLflow page"
+    return ObjectMissing(f"model {name} has no version {which}", where=where, do=do)

@@ -8,7 +8,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from infra.errors import BadSetting, InfraError
+from infra.errors import Away, BadSetting, InfraError
 from infra.settings import without_secrets
 from infra.store import missing
 
@@ -109,8 +109,10 @@ def explain(error: Exception, *, url: str, bucket: str, key: str) -> InfraError:
         do = "check the AWS credentials; they need get, put, list and delete in the bucket"
     elif code:
         says, do = f"{at} answers {code}", "run the same command again; if it persists, ask who runs the store"
+        return (InfraError if is_final(error) else Away)(says, where=f"{url}/{key}", do=do)
     elif "Credentials" in kind:
         says, do = "there are no AWS credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     else:
         says, do = f"{at} cannot be reached ({kind})", "check AWS_ENDPOINT_URL and the network, then run it again"
+        return Away(says, where=f"{url}/{key}", do=do)
     return InfraError(says, where=f"{url}/{key}", do=do)

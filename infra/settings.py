@@ -42,6 +42,7 @@ class Settings(BaseSettings):
         None, description="accelerate config of the training launch; default: one process"
     )
     num_threads: int = Field(default_factory=usable_cores, gt=0, description="CPU threads; default: usable cores")
+    patience_s: int = Field(120, ge=0, description="how long a run waits for a store or MLflow that is away, seconds")
     data_docs: bool = Field(False, description="also render Great Expectations' pages, in DPO_HOME/expectations/NAME")
 
     @model_validator(mode="before")

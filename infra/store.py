@@ -152,12 +152,14 @@ def _each(manifest: Mapping[str, FileEntry], move: Callable[[str], None]) -> Non
         list(pool.map(move, [name for name, entry in manifest.items() if entry["size"] <= LARGE]))
 
 
-def open_store(settings: Settings) -> Store:
-    """The store that `settings.store_url` names."""
+def open_store(settings: Settings, *, patient: bool = False) -> Store:
+    """The store that `settings.store_url` names; a `patient` one waits a while for a server that is away."""
     if settings.store_url.startswith("s3://"):
+        from infra.patience import PatientStore
         from infra.store_s3 import S3Store
 
-        return S3Store(settings.store_url)
+        store = S3Store(settings.store_url)
+        return PatientStore(store, settings.patience_s) if patient else store
     from infra.store_folder import FolderStore
 
     return FolderStore(Path(settings.store_url))

@@ -85,7 +85,7 @@ class DataCheckFailed(RuntimeError):
 def check(plan: Plan) -> Checked:
     """Check the recipe's pairs before any model is loaded. Raises DataCheckFailed where the verdict is fail."""
     recipe, settings = plan.recipe, load_settings()
-    store = open_store(settings)
+    store = open_store(settings, patient=True)
     inputs = {
         "train": plan.files[recipe.data.train],
         "eval": plan.files.get(recipe.data.eval or ""),

@@ -33,7 +33,7 @@ def examine() -> list[Finding]:
     """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception."""
     settings = load_settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _python, _packages, _cores, _memory, _home, _store, _mlflow, _prefect, _models,
+        _python, _packages, _cores, _memory, _home, _store, _mlflow, _spool, _prefect, _models,
     ]  # fmt: skip
     findings: list[Finding] = []
     for check in checks:
@@ -122,12 +122,22 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 
 def _mlflow(settings: Settings) -> Iterator[Finding]:
-    from infra.tracking import connect, mlflow_errors
+    from infra.mlflow_client import mlflow_errors
+    from infra.tracking import connect
 
     with mlflow_errors("answer"):
         client = connect()
         client.search_experiments(max_results=1)
     yield Finding("mlflow", "ok", f"{without_secrets(client.tracking_uri)}: answers")
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    """What runs have logged and MLflow does not have: nothing is found where it has all."""
+    from infra.tracking import waiting
+
+    if waits := waiting():
+        says = f"{sum(waits.values())} entries of {len(waits)} runs wait for MLflow in {settings.home / 'spool'}"
+        yield Finding("spool", "warn", says, "they are delivered by the next command that reaches it, this one too")
 
 
 def _prefect(settings: Settings) -> Iterator[Finding]:

@@ -46,7 +46,7 @@ class Evaluated:
 @task(name="evaluate", cache_policy=NO_CACHE)
 def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> Evaluated:
     """Held-out preferences, behaviour, retention and sample answers of the challenger and what it is up against."""
-    store = open_store(load_settings())
+    store = open_store(load_settings(), patient=True)
     baseline = _baseline(plan, trained)
     inputs = {
         "challenger": trained.weights_sha256,
@@ -63,14 +63,13 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     def compute() -> dict[str, Any]:
         evidence = _evidence(store, plan, checked, scored, trained, baseline)
         store.put_bytes(key, json.dumps(evidence).encode())
+        run = attach_run(plan.run_id)
+        run.metrics({_logged(name): value["value"] for name, value in evidence["metrics"].items()})
+        run.json("evaluation.json", evidence)
         metrics: dict[str, Any] = {"metrics": evidence["metrics"]}
         return metrics
 
     output, stage = remembered(store, "evaluate", inputs, compute, code=CODE, force=plan.force)
-    if not stage.cached:
-        run = attach_run(plan.run_id)
-        run.metrics({_logged(name): value["value"] for name, value in output["metrics"].items()})
-        run.json("evaluation.json", json.loads(store.get_bytes(key)))
     kind = "reference" if baseline == plan.weights_sha256 else "champion"
     return Evaluated(key, kind, baseline, output["metrics"], stage)
 

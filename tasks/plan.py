@@ -24,6 +24,7 @@ from infra.errors import InfraError
 from infra.models import fetch_model
 from infra.registry import Version, by_alias
 from infra.settings import load_settings, prepare_environment
+from infra.store import open_store
 from infra.tracking import attach_run, open_run
 from tasks.sources import version_of_source
 from tasks.stages import code_digest
@@ -54,6 +55,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     """Read the recipe, fetch the model, name every input by its content, open (or go on with) the MLflow run."""
     settings = load_settings()
     prepare_environment(settings)
+    open_store(settings).exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
     checked = load_recipe(recipe, overrides).recipe
     files = {path: digest_file(Path(path)) for path in _files(checked)}
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
@@ -69,6 +71,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     run = open_run(checked.name, run_key=key, run_name=f"{kind} {checked.name}", artifact_root=settings.artifact_root)
     run.params({"recipe": content, "model": checked.model})
     run.json("recipe.json", json.loads(checked.model_dump_json()))
+    run.settle(0)  # what is not set up right is told now, not after the training
     log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
     return Plan(
         recipe=checked,
@@ -147,7 +150,7 @@ def tracked(plan: Plan) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        with suppress(InfraError):
+        with suppress(InfraError, OSError):
             attach_run(plan.run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     attach_run(plan.run_id).finish("FINISHED")

@@ -55,8 +55,9 @@ class Promoted:
 @task(name="register", cache_policy=NO_CACHE)
 def register(plan: Plan, checked: Checked, scored: Scored, trained: Trained, evaluated: Evaluated) -> Registered:
     """A model version whose tags and dataset inputs lead back to everything it was made from; alias `challenger`."""
-    start = time.monotonic()
-    store = open_store(load_settings())
+    start, settings = time.monotonic(), load_settings()
+    store = open_store(settings, patient=True)
+    attach_run(plan.run_id).settle(settings.patience_s)  # from here on MLflow's answers are needed
     found = registry.by_weights(plan.recipe.name, trained.weights_sha256)
     known = found is not None and KEY in found.tags and not plan.force
     if found is not None and known:
@@ -92,13 +93,15 @@ def _new_version(
     }
     folder = model_files(store, trained.model_key, load_settings().home)
     name, weights = plan.recipe.name, trained.weights_sha256
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, registry.address())  # MLflow tells no progress
     return registry.register(name, run_id=plan.run_id, weights_sha256=weights, model_folder=folder, tags=tags).number
 
 
 @task(name="gate", cache_policy=NO_CACHE)
 def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     """Promote, hold or reject, with the evidence on the run and on the version."""
-    store = open_store(load_settings())
+    store = open_store(load_settings(), patient=True)
     rules = plan.recipe.gate
 
     def compute() -> dict[str, Any]:
@@ -119,16 +122,17 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         code=("dpo_core/evaluate",),
         force=plan.force,
     )
-    if not stage.cached:
+    evidence = {
+        "gate.verdict": output["verdict"],
+        "gate.baseline": evaluated.baseline,
+        "gate.reasons": "; ".join(output["reasons"]),
+        "gate.record": stage.key,
+    }
+    tags = registry.by_number(plan.recipe.name, registered.version).tags
+    if not stage.cached or "gate.record" not in tags:  # the run that decided was killed before it said so
         run = attach_run(plan.run_id)
         run.json("gate.json", {**output, "baseline": evaluated.baseline, "rules": rules.model_dump()})
         run.tags({"gate.verdict": output["verdict"]})
-        evidence = {
-            "gate.verdict": output["verdict"],
-            "gate.baseline": evaluated.baseline,
-            "gate.reasons": "; ".join(output["reasons"]),
-            "gate.record": stage.key,
-        }
         registry.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output["verdict"], evaluated.baseline)
     return Gated(stage=stage, **output)

@@ -51,7 +51,7 @@ def score(plan: Plan, checked: Checked) -> Scored:
     from tasks.device import device_name
     from tasks.pairs import encoded_pairs
 
-    store, dtype = open_store(load_settings()), plan.recipe.training.dtype
+    store, dtype = open_store(load_settings(), patient=True), plan.recipe.training.dtype
     path = numeric_path(model_sha256=plan.model_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
     reference = ReferenceStore(store, path)
 
@@ -59,6 +59,8 @@ def score(plan: Plan, checked: Checked) -> Scored:
         pairs = [*encoded_pairs(store, plan, checked.train_key), *encoded_pairs(store, plan, checked.eval_key)]
         responses = distinct_responses(pairs)
         counts = reference_pass(reference, responses, Path(plan.model_folder), threads=plan.threads, force=plan.force)
+        logged = {f"reference/{name}": float(value) for name, value in counts.items()}
+        attach_run(plan.run_id).metrics(logged)
         return {**counts, "shards": sorted(set(reference.locate(reference.keys(responses)).values()))}
 
     inputs = {"path": path, "data": checked.data_sha256, "tokenizer": plan.tokenizer_sha256}
@@ -74,9 +76,6 @@ def score(plan: Plan, checked: Checked) -> Scored:
     )
     if stage.cached:
         output |= {"hits": output["rows"], "forwards": 0}
-    else:
-        counts = {name: float(output[name]) for name in ("rows", "hits", "forwards")}
-        attach_run(plan.run_id).metrics({f"reference/{name}": value for name, value in counts.items()})
     log.info(
         "reference_ready rows=%d hits=%d hit_rate=%.3f forwards=%d",
         *(output["rows"], output["hits"], output["hits"] / max(1, output["rows"]), output["forwards"]),

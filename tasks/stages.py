@@ -12,6 +12,7 @@ from typing import Any
 
 from dpo_core.data.digests import digest_json
 from infra.errors import Damaged, ObjectMissing
+from infra.settings import load_settings
 from infra.store import Store
 
 log = logging.getLogger("dpo.stage")
@@ -52,10 +53,31 @@ def remembered(
         if data is not None and there(output := json.loads(data)["output"]):
             store.put_bytes(key, data)
             return output, Stage(name, cached=True, seconds=time.monotonic() - start, key=key)
-    output = compute()
-    record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
-    store.put_bytes(key, json.dumps(record).encode())
+    kept = load_settings().home / key
+    output = None if force else _kept(kept, there)
+    if output is None:
+        output = compute()
+        record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
+        _keep(kept, json.dumps(record).encode())
+    store.put_bytes(key, kept.read_bytes())
+    kept.unlink()
     return output, Stage(name, cached=False, seconds=time.monotonic() - start, key=key)
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """On this machine, until the store has it: one that is away then costs no second computation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def _kept(path: Path, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    try:
+        output: dict[str, Any] = json.loads(path.read_bytes())["output"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return output if there(output) else None
 
 
 def _record(store: Store, key: str) -> bytes | None:

@@ -44,7 +44,7 @@ def summarise(
         promoted.stage,
     ]
     changed = not all(stage.cached for stage in stages)
-    store = open_store(load_settings())
+    store = open_store(load_settings(), patient=True)
     evidence = json.loads(store.get_bytes(evaluated.key))
     page = load_settings().home / "reports" / f"{plan.recipe.name}-{trained.weights_sha256[:12]}" / "retrain.html"
     document: dict[str, Any] = {
@@ -67,7 +67,7 @@ def summarise(
         "report": str(page),
     }
     display = _display(plan, checked, evaluated, gated, trained, evidence)
-    if changed or not page.is_file():
+    if changed or not page.is_file() or not store.exists(_key(page)):
         _write_page(page, document, display, trained, evidence, store, plan)
     return {**document, "_display": display}
 
@@ -128,5 +128,9 @@ def _write_page(
     page.write_text(retrain_page(document, display, trained.history, evidence), encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence))
-    store.put_file(f"reports/{page.parent.name}/retrain.html", page)
     attach_run(plan.run_id).artifact(page.parent, "reports")
+    store.put_file(_key(page), page)
+
+
+def _key(page: Path) -> str:
+    return f"reports/{page.parent.name}/{page.name}"

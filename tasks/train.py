@@ -17,13 +17,14 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_weights
 from infra.settings import Settings, load_settings
 from infra.store import Store, open_store
 from tasks.check import Checked
 from tasks.plan import Plan
 from tasks.reference import load_reference
 from tasks.score import Scored, distinct_responses
-from tasks.stages import Stage, remembered
+from tasks.stages import Stage, code_digest, remembered
 from tasks.uploads import fetch_newest, forget
 
 log = logging.getLogger("dpo.train")
@@ -48,7 +49,7 @@ class Trained:
 def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     """DPO from the reference model; an interrupted run goes on from its newest checkpoint."""
     settings = load_settings()
-    store = open_store(settings)
+    store = open_store(settings, patient=True)
     inputs = {
         "data": checked.data_sha256,
         "path": scored.path,
@@ -64,9 +65,10 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         if plan.force:
             shutil.rmtree(folder, ignore_errors=True)
             forget(store, checkpoints)
-        fetch_newest(store, checkpoints, folder / "checkpoints")
-        _write_order(folder, store, plan, checked, scored)
-        _launch(folder, settings)
+        if not _is_trained(folder):
+            fetch_newest(store, checkpoints, folder / "checkpoints")
+            _write_order(folder, store, plan, checked, scored)
+            _launch(folder, settings)
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         store.put_folder(f"models/{result['weights_sha256']}", folder / "model")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -85,6 +87,18 @@ def model_files(store: Store, key: str, home: Path) -> Path:
     folder = home / "downloads" / key
     store.get_folder(key, folder)
     return folder
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether this code has trained the model to its end already, and the store was away then."""
+    try:
+        order, result = (json.loads((folder / name).read_text()) for name in ("order.json", "result.json"))
+        whole = digest_weights(folder / "model") == result["weights_sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+    if known := whole and order.get("code") == code_digest(CODE):
+        log.warning("trained_before folder=%s action=stored now", folder)
+    return bool(known)
 
 
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
@@ -114,7 +128,8 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         for pair in pairs
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.json").unlink(missing_ok=True)
+    for name in ("error.json", "result.json"):  # of an earlier try
+        (folder / name).unlink(missing_ok=True)
     write_examples(examples, folder / "examples.jsonl")
     order = {
         "model_folder": plan.model_folder,
@@ -122,6 +137,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         "seed": plan.recipe.seed,
         "threads": plan.threads,
         "run_id": plan.run_id,
+        "code": code_digest(CODE),
     }
     (folder / "order.json").write_text(json.dumps(order))
 

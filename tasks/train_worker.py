@@ -30,10 +30,10 @@ from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkp
 from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import Step, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
-from infra.errors import InfraError
+from infra.run import Run
 from infra.settings import load_settings
 from infra.store import open_store
-from infra.tracking import Run, attach_run
+from infra.tracking import attach_run
 from tasks.progress import progress_bar
 from tasks.uploads import CheckpointUploads
 
@@ -54,6 +54,7 @@ def run(folder: Path) -> None:
     examples = read_examples(folder / "examples.jsonl")
     tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
     uploading = _uploads(folder) if accelerator.is_main_process else contextlib.nullcontext()
+    logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
 
     def save(number: int, history: list[dict[str, float]]) -> None:
         state = {"history": history}
@@ -61,7 +62,7 @@ def run(folder: Path) -> None:
         if uploads is not None and saved is not None:
             uploads.add(saved)
 
-    with scoring(policy) as scorer, uploading as uploads:
+    with scoring(policy) as scorer, uploading as uploads, logging_on:
         model, prepared = accelerator.prepare(scorer, optimizer)
         start, history = 0, []
         if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
@@ -83,7 +84,7 @@ def run(folder: Path) -> None:
     save_policy(policy, Path(order["model_folder"]), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
-        _write_result(folder, history)
+        _write_result(folder, history)  # last: with it the training is finished
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
 
 
@@ -114,7 +115,7 @@ def _follow(
             rate = pairs / (time.monotonic() - started)
             history.append({**step.metrics, "num_tokens": tokens, "pairs_per_second": rate, "step": step.number})
             if tracker is not None:
-                _log(tracker, history[-1], step)
+                tracker.metrics({name: v for name, v in history[-1].items() if name != "step"}, step.number)
                 if (warning := displaced(history)) is not None:
                     bar.write(warning, file=sys.stderr)
                     log.warning("likelihood_displaced step=%d", step.number)
@@ -132,14 +133,6 @@ def _postfix(step: Step, rate: float) -> str:
     )
 
 
-def _log(tracker: Run, metrics: dict[str, float], step: Step) -> None:
-    """Stream to MLflow; a tracking server that is away does not stop training (the flow logs the history again)."""
-    try:
-        tracker.metrics({name: value for name, value in metrics.items() if name != "step"}, step.number)
-    except InfraError as error:
-        log.warning("metrics_not_logged step=%d reason=%s", step.number, error.says)
-
-
 def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
     result = {
         "weights_sha256": digest_weights(folder / "model"),
@@ -148,7 +141,9 @@ def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
         "pairs_per_second": history[-1]["pairs_per_second"],
         "history": history,
     }
-    (folder / "result.json").write_text(json.dumps(result))
+    fresh = folder / "result.json.new"
+    fresh.write_text(json.dumps(result))
+    fresh.replace(folder / "result.json")
 
 
 def main(folder: Path) -> int:
