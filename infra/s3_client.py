@@ -6,7 +6,10 @@ instance. Encryption on the server is the bucket's default, or what MLFLOW_S3_UP
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.errors import Away, BadSetting, InfraError
 from infra.settings import without_secrets
@@ -28,6 +31,8 @@ WRONG_KEYS = (
 SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
 FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
 DAMAGED = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "InvalidRequest")  # InvalidRequest: AWS's own
+READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
+Read = TypeVar("Read")
 
 
 def connect(url: str) -> "S3Client":
@@ -83,6 +88,20 @@ def is_final(error: BaseException) -> bool:
     code = code_of(error)
     status = int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     return bool(code) and 400 <= status < 500 and status not in (408, 429) and "Slow" not in code
+
+
+def again(read: Callable[[], Read]) -> Read:
+    """Read once more if the body came cut or wrong; an answer that says no is final."""
+    for tries in range(READS - 1):
+        try:
+            return read()
+        except InfraError:
+            pass
+        except s3_errors() as error:
+            if code_of(error):
+                raise
+        time.sleep(random.uniform(0, 0.1 * 2**tries))
+    return read()
 
 
 def explain(error: Exception, *, url: str, bucket: str, key: str) -> InfraError:

@@ -6,24 +6,20 @@ back.
 """
 
 import hashlib
-import random
-import time
 import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Never, TypeVar
+from typing import Any, Never
 
 from infra.errors import BadSetting, Damaged, InfraError
-from infra.s3_client import DAMAGED, MISSING, code_of, connect, encryption, explain, s3_errors
+from infra.s3_client import DAMAGED, MISSING, again, code_of, connect, encryption, explain, s3_errors
 from infra.s3_upload import upload
 from infra.store import LARGE, Digests, Entry, Progress, Store, check_key, digest, missing, silent
 
-READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
 CHUNK = 1 << 20  # bytes
-Read = TypeVar("Read")
 
 
 class S3Store(Store):
@@ -77,7 +73,7 @@ class S3Store(Store):
             return data
 
         with self._guard(key):
-            return _again(read)
+            return again(read)
 
     def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
         """See Store. A large file goes in parts, and goes on where an earlier try broke off."""
@@ -116,7 +112,7 @@ class S3Store(Store):
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._guard(key):
             try:
-                _again(read)
+                again(read)
                 scratch.replace(path)
             finally:
                 scratch.unlink(missing_ok=True)
@@ -140,7 +136,7 @@ class S3Store(Store):
             return Digests(sha256.hexdigest(), answer["Metadata"].get("sha256"))
 
         with self._guard(key):
-            return _again(read)
+            return again(read)
 
     def delete(self, key: str) -> None:
         """See Store."""
@@ -238,17 +234,3 @@ class S3Store(Store):
             raise InfraError(
                 says, where=f"{self.url}/{key}", do="make room or mend permissions, then run it again"
             ) from error
-
-
-def _again(read: Callable[[], Read]) -> Read:
-    """Read once more if the body came cut or wrong; an answer that says no is final."""
-    for tries in range(READS - 1):
-        try:
-            return read()
-        except InfraError:
-            pass
-        except s3_errors() as error:
-            if code_of(error):
-                raise
-        time.sleep(random.uniform(0, 0.1 * 2**tries))
-    return read()
