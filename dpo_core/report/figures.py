@@ -144,8 +144,8 @@ def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[fl
 
     zero = 190 - 175 * (0 - low) / span
     ticks = "".join(
-        f'<text x="36" y="{190 - 175 * i / 4 + 4:.0f}" text-anchor="end">{low + span * i / 4:.3g}</text>'
-        for i in range(5)
+        f'<text x="36" y="{190 - 175 * (mark - low) / span + 4:.0f}" text-anchor="end">{mark:g}</text>'
+        for mark in round_marks(low, high)
     )
     paths = "".join(
         f'<polyline class="{kind}" points="{" ".join(map(point, steps, series))}"><title>{Markup.escape(name)}</title></polyline>'
@@ -156,3 +156,10 @@ def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[fl
     return Markup(
         f'<figure><svg class="curves" viewBox="0 0 600 212" role="img" aria-label="over {last:.0f} steps: {", ".join(Markup.escape(name) for name, _, _ in lines)}">{axis}{ticks}{paths}</svg><figcaption>{legend}</figcaption></figure>'
     )
+
+
+def round_marks(low: float, high: float) -> list[float]:
+    """Two to five multiples of 1, 2 or 5 times a power of ten, from `low` to `high`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 2 or 1.0))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if (high - low) / step < 5)
+    return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

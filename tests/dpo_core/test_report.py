@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.report.figures import Point, scatter
+from dpo_core.report.figures import Point, round_marks, scatter
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.markdown import artifact_key, quality_markdown
 from dpo_core.report.numbers import number, percent
@@ -308,3 +308,17 @@ def test_words_of_the_data_become_no_markdown(tmp_path):
 )
 def test_an_artifact_key_has_only_what_prefect_takes(name, key):
     assert artifact_key(name) == key
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "marks"),
+    [
+        (0.0, 3.3, [0, 1, 2, 3]),
+        (-14.1, 28.0, [-10, 0, 10, 20]),
+        (0.0, 0.6931, [0, 0.2, 0.4, 0.6]),
+        (-5e4, 0.0, [-40000, -20000, 0]),
+        (0.0, 0.0, [0]),
+    ],
+)
+def test_a_curves_axis_is_marked_at_round_numbers(low, high, marks):
+    assert round_marks(low, high) == marks
