@@ -95,17 +95,23 @@ def _record(store: Store, key: str) -> bytes | None:
 
 @functools.cache
 def code_digest(names: tuple[str, ...]) -> str:
-    """Digest of modules (`dpo_core/recipe.py`) and packages (`dpo_core/model`); comments and docstrings aside."""
+    """Digest of modules (`dpo_core/recipe.py`) and packages (`dpo_core/model`, templates too).
+
+    Comments and docstrings of Python do not count.
+    """
     files: list[Path] = []
     for name in names:
         path = ROOT / name
-        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        files += sorted(file for kind in ("*.py", "*.j2") for file in path.rglob(kind)) if path.is_dir() else [path]
     return digest_json({file.relative_to(ROOT).as_posix(): _meaning(file) for file in files})
 
 
 @functools.cache
 def _meaning(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".py":
+        return text
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
