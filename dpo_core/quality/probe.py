@@ -14,8 +14,8 @@ from scipy import optimize, sparse, special
 from dpo_core.quality.grams import TOKEN, WORD
 from dpo_core.quality.intended import differs_in_property
 from dpo_core.quality.prompts import sample_rows
-from dpo_core.quality.shortcut import Separation
 from dpo_core.quality.surface import AMOUNTS, LENGTHS, PRESENCE
+from dpo_core.quality.tested import Separation
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity, Table
 

@@ -11,8 +11,9 @@ from dpo_core.data.pairs import EncodedPair, Message, text_of
 from dpo_core.quality.balance import balances, severity_of
 from dpo_core.quality.grams import Feature, stands, token_ids
 from dpo_core.quality.intended import names_feature
-from dpo_core.quality.shortcut import Separation, gating
+from dpo_core.quality.shortcut import gating
 from dpo_core.quality.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
+from dpo_core.quality.tested import Separation
 from dpo_core.recipe import Validation
 
 
