@@ -13,9 +13,10 @@ from scipy import sparse, special, stats
 from dpo_core.quality.balance import balances, severity_of
 from dpo_core.quality.cells import Cells, count_cells, heterogeneity
 from dpo_core.quality.grams import Feature, GramTable
-from dpo_core.quality.intended import differs_in_property, names_feature
+from dpo_core.quality.intended import alike, names_feature
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.repeats import without_repeats
+from dpo_core.quality.riders import told
 from dpo_core.quality.scores import (
     ERROR,
     LIKELY,
@@ -54,12 +55,12 @@ def check_conditional(separation: Separation, validation: Validation) -> tuple[l
     features = _features(view, list(severities), num_features)
     aims = _intended(view, features, num_features, validation.intended)
     order = sorted(severities, key=lambda f: (severities[f] != "fail", -np.abs(cells.z[cells.feature == f]).max(), f))
-    told = _without_repeats(view, order, features, num_features)
+    told_once = _without_repeats(view, order, features, num_features)
     findings = [
         finding_of(view, strata, cells, d, feature, features[feature], severities[feature], feature in aims)
-        for feature in told
+        for feature in told_once
     ]
-    gating = [severities[feature] for feature in told if feature not in aims]
+    gating = [severities[feature] for feature in told_once if feature not in aims]
     says = "{} surface features tell the chosen answer from the rejected one in some strata and not over all"
     failing, warning = gating.count("fail"), gating.count("warn")
     measures = [
@@ -72,7 +73,7 @@ def check_conditional(separation: Separation, validation: Validation) -> tuple[l
 def _examined(separation: Separation, terms: Sequence[str]) -> Separation:
     """The same on at most 20,000 pairs that do not differ in a declared property; scores stay those of all pairs."""
     rows = separation.grams.rows
-    kept = np.flatnonzero(~differs_in_property(separation.table, terms)[rows])
+    kept = np.flatnonzero(alike(separation.table, terms)[rows])
     kept = kept[sample_rows(separation.table["prompt"][rows[kept]], EXAMINED)]
     if len(kept) == len(rows):
         return separation
@@ -134,11 +135,14 @@ def _family(sums: Sequence[sparse.csr_array], candidates: Bools) -> Floats:
 
 
 def _known(cells: Cells, view: Separation, num_features: int, validation: Validation) -> Bools:
-    """Cells of a feature that was found over all pairs, with the same sign."""
+    """Cells of a feature that was found over all pairs (that are alike in the declared kinds), with the same sign."""
     towards = np.zeros(num_features + len(AMOUNTS))
-    flagged = view.scores.fails | view.scores.warns
-    towards[:num_features][flagged] = np.sign(view.scores.z[flagged])
-    found = balances(view.table)
+    inside = alike(view.table, validation.intended)
+    flagged = np.flatnonzero(view.scores.fails | view.scores.warns)
+    if not inside.all():
+        flagged = flagged[told(view, flagged.tolist(), np.arange(len(view.grams.rows)))]
+    towards[flagged] = np.sign(view.scores.z[flagged])
+    found = balances(view.table, inside)
     for balance in found:
         if severity_of(balance, len(found), validation) != "info":
             names = LENGTHS if balance.is_length else (balance.name,)

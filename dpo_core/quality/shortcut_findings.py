@@ -6,6 +6,8 @@ import numpy as np
 
 from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.grams import Feature
+from dpo_core.quality.riders import Kinds
+from dpo_core.quality.statistics import least_detectable
 from dpo_core.quality.tested import Separation
 from dpo_core.report.results import Finding, Severity, Table
 
@@ -13,10 +15,6 @@ BY_LENGTH_LISTED = 10
 ADVICE = (
     "a model can learn it instead of what makes the answer better. Add pairs in which it stands on the other side "
     "or on both, set validation.on_shortcut to drop or balance, or declare it in validation.intended"
-)
-GOES_WITH_AIM = (
-    "it goes with a declared property and is not seen where both sides have it or neither; declare it too if it is "
-    "meant"
 )
 
 
@@ -26,21 +24,20 @@ def finding_of(
     features: dict[int, Feature],
     repeats: Sequence[int],
     intended: bool,
-    with_aim: bool,
 ) -> Finding:
-    """One flagged column. `repeats` say the same; `with_aim`: not seen where a declared property does not differ."""
+    """One flagged column. `repeats` say the same in other words; `intended`: a declared aim."""
     feature, scores = features[column], separation.scores
     numbers = scores.of(column)
     towards = 1 if scores.z[column] > 0 else -1
     side = "chosen" if towards > 0 else "rejected"
     places = np.flatnonzero(separation.column(column) == towards)
-    severity: Severity = "info" if intended else "fail" if scores.fails[column] and not with_aim else "warn"
+    severity: Severity = "info" if intended else "fail" if scores.fails[column] else "warn"
     says = (
         f"{feature.name} stands only in the {side} answer in {len(places)} of the "
         f"{numbers['chosen_only']} + {numbers['rejected_only']} pairs that differ in it "
         f"({scores.coverage[column]:.1%} of all pairs): "
     )
-    says += "declared as intended" if intended else GOES_WITH_AIM if with_aim else ADVICE
+    says += "declared as intended" if intended else ADVICE
     evidence = evidence_of(
         separation.table.rows(separation.grams.rows[places[:3]].tolist()),
         feature.text if feature.kind != "property" else "",
@@ -70,7 +67,22 @@ def _table_of(
     )
 
 
-def explained_by_length(separation: Separation) -> list[Finding]:
+def signs_of_kind(separation: Separation, kinds: Kinds, columns: Sequence[int]) -> list[Finding]:
+    """Features that would be flagged, did a declared kind of answer not explain them."""
+    if not columns:
+        return []
+    alike = int(np.count_nonzero(kinds.alike))
+    says = (
+        f"{len(columns)} words or properties tell the chosen answer where the two differ in a declared kind of answer, "
+        f"and not beyond chance in the {alike} pairs where they are alike in it: they come with it. A mark that stands "
+        f"on one side whatever the kind would be seen in about {least_detectable(len(columns))} of those pairs"
+    )
+    table = _table_of("Signs of what is declared", separation, columns, separation.features(columns))
+    statistics: dict[str, float | int | str] = {"features": len(columns), "pairs_alike": alike}
+    return [Finding("shortcut/signs_of_intended", "info", says, statistics=statistics, tables=(table,))]
+
+
+def signs_of_length(separation: Separation) -> list[Finding]:
     """Features that would be flagged, did longer answers not explain them."""
     scores = separation.scores
     columns = np.flatnonzero(scores.by_length)

@@ -9,8 +9,9 @@ from scipy import sparse
 
 from dpo_core.data.pairs import Pair
 from dpo_core.quality.grams import LEAST, Feature, GramTable, spell
-from dpo_core.quality.intended import is_piece, names_feature
+from dpo_core.quality.intended import names_feature
 from dpo_core.quality.length_adjusted import length_terms
+from dpo_core.quality.pieces import is_piece
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.scores import LIKELY_COVERAGE, Counts, Floats, Scores, score
 from dpo_core.quality.surface import PRESENCE
@@ -48,16 +49,15 @@ class Separation:
 
     def intended(self, terms: Sequence[str], features: dict[int, Feature]) -> set[int]:
         """Those of `features` that are declared, or pieces of what is."""
-        declared = self.table["intended"][self.grams.rows]
-
-        def rows(places: NDArray[np.intp]) -> list[Pair]:
-            return self.table.rows(self.grams.rows[places].tolist())
-
         return {
             column
             for column, feature in features.items()
-            if names_feature(feature, terms) or is_piece(feature, self.column(column), declared, terms, rows)
+            if names_feature(feature, terms) or is_piece(feature, self.column(column), terms, self.fetch)
         }
+
+    def fetch(self, places: NDArray[np.intp]) -> list[Pair]:
+        """Sampled pairs by their place."""
+        return self.table.rows(self.grams.rows[places].tolist())
 
 
 def separate(table: PairTable, grams: GramTable, token_text: TokenText | None = None) -> Separation:
