@@ -49,7 +49,7 @@ SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 10
 SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
 SETS = (*SETS, "qa-feedback", "demo-en-zh")
-DECLARED = {"do-not-answer": ["refusal", "refusal opening", "length", "I", "an AI"]}
+DECLARED = {"do-not-answer": ["refusal"]}
 
 
 def nulls(first: str, last: str) -> None:
@@ -102,14 +102,16 @@ def real(folder: str) -> None:
 
 def swaps(folder: str, seeds: str) -> None:
     """Findings when the sides of each prompt's pairs are swapped by a coin."""
-    for data in SETS:
-        left = [seed for seed in range(int(seeds)) if missing("swaps", f"{data}-{seed}")]
+    for data, intended in [*((data, []) for data in SETS), *DECLARED.items()]:
+        name = "+".join([data, *intended])
+        left = [seed for seed in range(int(seeds)) if missing("swaps", f"{name}-{seed}")]
         loaded = load(folder, data) if left else None
         if loaded is not None:
-            tables = tables_of(loaded[0], Validation())
+            validation = Validation(intended=intended)
+            tables = tables_of(loaded[0], validation)
             for seed in left:
-                _, findings = examine_separation(*swapped(*tables, seed), Validation(), loaded[1], smoke=False)
-                keep("swaps", f"{data}-{seed}", {"set": data, "seed": seed, **alarms(findings)})
+                _, findings = examine_separation(*swapped(*tables, seed), validation, loaded[1], smoke=False)
+                keep("swaps", f"{name}-{seed}", {"set": name, "seed": seed, **alarms(findings)})
 
 
 def swapped(table: PairTable, grams: GramTable, seed: int) -> tuple[PairTable, GramTable]:
@@ -227,10 +229,11 @@ def swap_table() -> Iterator[str]:
     """By set: seeds, seeds with a FAIL, seeds with a warning."""
     yield "| set, sides swapped by prompt | seeds | with a FAIL | with a warning |\n|---|---|---|---|"
     rows = kept("swaps")
-    for name in SETS:
+    for name in [*SETS, *("+".join([data, *intended]) for data, intended in DECLARED.items())]:
         mine = [row for row in rows if row["set"] == name]
         fails, warns = (sum(bool(row[key]) for row in mine) for key in ("fails", "warns"))
-        yield f"| {name} | {len(mine)} | {fails} | {warns} |"
+        told = name.replace("+", ", intended: ")
+        yield f"| {told} | {len(mine)} | {fails} | {warns} |"
 
 
 def real_table() -> Iterator[str]:

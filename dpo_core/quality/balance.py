@@ -10,8 +10,9 @@ from scipy import sparse, special
 from dpo_core.data.pairs import Pair
 from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.grams import Feature
-from dpo_core.quality.intended import differs_in_property, is_piece, names_feature
+from dpo_core.quality.intended import alike, names_feature
 from dpo_core.quality.length_adjusted import adjusted_z, length_terms
+from dpo_core.quality.pieces import is_piece
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.statistics import as_independent, by_cluster, sign_test, signs, squares
 from dpo_core.quality.surface import AMOUNTS, LENGTHS
@@ -20,6 +21,7 @@ from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity
 
 SIGNIFICANT = 0.01
+TESTS = 2 + len(AMOUNTS) - len(LENGTHS)  # tokens or words, characters, the others
 FAMILY_ERROR = 0.002  # of all amounts together; features and strata have the rest of one percent
 CURE = {
     True: "a model can learn the length instead of the answer. Balance the lengths, add pairs of equal length, or set "
@@ -27,11 +29,7 @@ CURE = {
     False: "a model can learn to write more (or fewer) of them instead of a better answer. Add pairs in which they do "
     "not decide, set validation.on_shortcut to drop or balance, or declare the name in validation.intended.",
 }
-
-GOES_WITH_AIM = (
-    "It goes with a declared property and is not seen where both sides have it or neither: declare it too if it is "
-    "meant"
-)
+ALIKE = "Counted where both answers are of the declared kinds or neither; over all pairs those kinds hide it"
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,17 @@ class Balance:
     def is_length(self) -> bool:
         """Whether this is one of the lengths that the others are adjusted for."""
         return self.name in LENGTHS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one balance is worth. `flagged`: beyond the limits, whether or not that is meant; `why`: what to add."""
+
+    balance: Balance
+    severity: Severity
+    flagged: bool
+    intended: bool = False
+    why: str = ""
 
 
 def balances(table: PairTable, inside: NDArray[np.bool_] | None = None) -> list[Balance]:
@@ -92,19 +101,18 @@ def check_balance(table: PairTable, validation: Validation) -> tuple[list[Measur
     """Share of pairs that the side with more of each amount wins (ties half), or its complement where that is larger.
 
     The limits apply only where a sign test finds the imbalance beyond chance (and, but for lengths themselves, a
-    score test beyond what the lengths explain): before that the share of a small data set is chance. An imbalance
-    that is gone among pairs that do not differ in a declared property (a refusal) warns and does not fail.
+    score test beyond what the lengths explain): before that the share of a small data set is chance. Nor do they
+    apply to an imbalance that is gone among the pairs that are alike in a declared kind of answer (a refusal).
     """
-    found = balances(table)
-    apart = differs_in_property(table, validation.intended)
-    others = balances(table, ~apart) if apart.any() else found
-    severities = [severity_of(balance, len(found), validation) for balance in found]
-    judged = [
-        _judge(balance, severity, severity_of(other, len(found), validation) == "info", table, validation)
-        for balance, severity, other in zip(found, severities, others, strict=True)
-    ]
-    kept = [finding for (_, finding), balance in zip(judged, found, strict=True) if _worth_telling(finding, balance)]
+    verdicts = _verdicts(table, validation)
+    judged = [_judge(verdict, table, validation) for verdict in verdicts]
+    kept = [f for (_, f), v in zip(judged, verdicts, strict=True) if v.balance.is_length or v.flagged]
     return [measure for measure, _ in judged], kept
+
+
+def separating_amounts(table: PairTable, validation: Validation) -> list[str]:
+    """Names of the amounts that warn or fail."""
+    return [verdict.balance.name for verdict in _verdicts(table, validation) if verdict.severity != "info"]
 
 
 def severity_of(balance: Balance, tests: int, validation: Validation) -> Severity:
@@ -125,29 +133,61 @@ def _is_intended(name: str, table: PairTable, terms: Sequence[str]) -> bool:
     def rows(places: NDArray[np.intp]) -> list[Pair]:
         return table.rows(places.tolist())
 
-    return names_feature(feature, terms) or is_piece(feature, d, table["intended"], terms, rows)
+    return names_feature(feature, terms) or is_piece(feature, d, terms, rows)
 
 
-def _worth_telling(finding: Finding, balance: Balance) -> bool:
-    return balance.is_length or finding.severity != "info" or finding.intended
+def _verdicts(table: PairTable, validation: Validation) -> list[Verdict]:
+    found = balances(table)
+    inside = alike(table, validation.intended)
+    elsewhere = found if inside.all() else balances(table, inside)
+    enough = _enough(table, inside, validation)
+    return [
+        _verdict(balance, other if balance is not other else None, enough, table, validation)
+        for balance, other in zip(found, elsewhere, strict=True)
+    ]
 
 
-def _judge(
-    balance: Balance, severity: Severity, with_aim: bool, table: PairTable, validation: Validation
-) -> tuple[Measure, Finding]:
-    """`with_aim`: not found among the pairs that do not differ in a declared property."""
+def _verdict(
+    balance: Balance, others: Balance | None, enough: bool, table: PairTable, validation: Validation
+) -> Verdict:
+    """`others`: the same among the pairs that are alike in every declared kind of answer, where some are declared."""
+    severity = severity_of(balance, TESTS, validation)
+    elsewhere: Severity = "info" if others is None else severity_of(others, TESTS, validation)
+    turned = others is not None and (balance.more > balance.fewer) != (others.more > others.fewer)
+    if others is not None and elsewhere != "info" and (severity == "info" or turned):
+        named = names_feature(Feature("amount", balance.name), validation.intended)
+        return Verdict(others, "info" if named else elsewhere, True, named, ALIKE)
+    if severity == "info" or _is_intended(balance.name, table, validation.intended):
+        return Verdict(balance, "info", severity != "info", severity != "info")
+    if others is None or elsewhere != "info":
+        return Verdict(balance, severity, True)
+    counts = (
+        f"in the pairs that are alike in it, the chosen answer has more in {others.more} and less in {others.fewer}"
+    )
+    if enough or not balance.is_length:
+        return Verdict(balance, "info", True, why=f"It comes with a declared kind of answer: {counts}")
+    why = f"It may come with a declared kind of answer: {counts}, too few to tell. Declare it too if it is meant"
+    return Verdict(balance, "warn", True, why=why)
+
+
+def _enough(table: PairTable, inside: NDArray[np.bool_], validation: Validation) -> bool:
+    """Whether an imbalance at the limit of failing, among the prompts of these pairs, would be beyond chance."""
+    prompts = len(np.unique(prompt_clusters(table, np.flatnonzero(inside))))
+    wins = np.array([int(np.ceil(validation.length_fail * prompts))])
+    return bool(sign_test(wins, prompts - wins)[0] <= SIGNIFICANT)
+
+
+def _judge(verdict: Verdict, table: PairTable, validation: Validation) -> tuple[Measure, Finding]:
+    balance, severity = verdict.balance, verdict.severity
     name = balance.name
     check = f"balance/length_{name}" if balance.is_length else f"balance/{name.replace(' ', '_')}"
-    severity = "warn" if severity == "fail" and with_aim else severity
-    intended = severity != "info" and _is_intended(name, table, validation.intended)
-    says = _says(balance, severity, intended, validation)
-    if severity != "info" and with_aim and not intended:
-        says += f" {GOES_WITH_AIM}"
+    says = _says(balance, severity, verdict.intended, validation)
+    says = f"{says.rstrip('.')}. {verdict.why}" if verdict.why else says
     limits = {
         "info": (None, None),
         "warn": (validation.length_warn, None),
         "fail": (validation.length_warn, validation.length_fail),
-    }["info" if intended else severity]
+    }[severity]
     statistics: dict[str, float | int | str] = {
         "more_wins": balance.more_wins,
         "p": balance.p,
@@ -155,15 +195,14 @@ def _judge(
         "more": balance.more,
         "fewer": balance.fewer,
         "ties": balance.ties,
-        "pairs": len(table),
+        "pairs": balance.more + balance.fewer + balance.ties,
     }
     if balance.is_length:
         statistics["longer_wins"] = balance.more_wins
-    evidence = () if severity == "info" else evidence_of(table.rows(_examples(balance, table["amounts"])))
+    evidence = evidence_of(table.rows(_examples(balance, table["amounts"]))) if verdict.flagged else ()
     feature = "length" if balance.is_length else name
-    shown: Severity = "info" if intended else severity
     return Measure(check, balance.share, *limits, says), Finding(
-        check, shown, says, feature, intended, statistics=statistics, evidence=evidence
+        check, severity, says, feature, verdict.intended, statistics=statistics, evidence=evidence
     )
 
 

@@ -5,43 +5,35 @@ sign flips of whole prompts over all strata at once before anything fails.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, special, stats
 
 from dpo_core.quality.balance import balances, severity_of
-from dpo_core.quality.evidence import evidence_of
-from dpo_core.quality.grams import LEAST, Feature, GramTable
-from dpo_core.quality.intended import differs_in_property, names_feature
-from dpo_core.quality.length_adjusted import adjusted_z, length_terms
+from dpo_core.quality.cells import Cells, count_cells, heterogeneity
+from dpo_core.quality.grams import Feature, GramTable
+from dpo_core.quality.intended import alike, names_feature
 from dpo_core.quality.prompts import sample_rows
-from dpo_core.quality.shortcut import (
+from dpo_core.quality.repeats import without_repeats
+from dpo_core.quality.riders import told
+from dpo_core.quality.scores import (
     ERROR,
     LIKELY,
     LIKELY_COVERAGE,
     PURE,
     PURE_COVERAGE,
     RULE_ACCURACY,
-    Separation,
-    without_repeats,
+    Bools,
+    Floats,
 )
-from dpo_core.quality.statistics import (
-    as_independent,
-    by_cluster,
-    false_discovery,
-    family_bound,
-    family_p,
-    purity_lower_bound,
-    sign_test,
-    signs,
-    squares,
-)
-from dpo_core.quality.strata import Strata, divide
+from dpo_core.quality.statistics import false_discovery, family_bound, family_p
+from dpo_core.quality.strata import divide
+from dpo_core.quality.stratum_findings import finding_of
 from dpo_core.quality.surface import AMOUNTS, LENGTHS
+from dpo_core.quality.tested import Separation
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding, Measure, Severity, Table
+from dpo_core.report.results import Finding, Measure, Severity
 
 FAMILY_ERROR = 0.003
 EXAMINED = 20_000  # pairs
@@ -49,39 +41,6 @@ FAIL_SHARE, WARN_SHARE = 0.01, 0.005  # of all pairs that must differ in the fea
 FAIL_ACCURACY = 0.65  # of a word's rule: the best of many strata looks better than it is
 OPPOSITE_GAIN = 0.02  # of accuracy, by knowing in which stratum a pair is
 LISTED = 8
-ADVICE = (
-    "Over all pairs this is hidden, but a model sees the prompt as well. Balance the answers within these strata, "
-    "or declare it in validation.intended"
-)
-Counts = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Arrays over the (stratum, feature) cells with enough pairs to test."""
-
-    kind: Counts  # which way to divide
-    level: Counts  # which stratum of it
-    feature: Counts  # column
-    plus: Counts  # only in chosen
-    minus: Counts
-    size: Counts  # pairs of the stratum
-    variance: Floats  # of plus - minus, when prompts flip sign at random
-    purity_low: Floats
-    p: Floats
-    z_adjusted: Floats  # given the lengths, within the stratum
-
-    @property
-    def z(self) -> Floats:
-        """Signed strength."""
-        return np.asarray((self.plus - self.minus) / np.sqrt(np.maximum(self.variance, 1)), dtype=np.float64)
-
-    @property
-    def accuracy(self) -> Floats:
-        """Of the rule within its stratum."""
-        return np.asarray(0.5 + np.abs(self.plus - self.minus) / (2 * self.size), dtype=np.float64)
 
 
 def check_conditional(separation: Separation, validation: Validation) -> tuple[list[Measure], list[Finding]]:
@@ -91,17 +50,17 @@ def check_conditional(separation: Separation, validation: Validation) -> tuple[l
     if not strata:
         return [], []
     d, num_features = _with_amounts(view)
-    cells, sums = _cells(d, view, strata)
+    cells, sums = count_cells(d, view, strata)
     severities = _flag(cells, sums, view, num_features, validation)
     features = _features(view, list(severities), num_features)
     aims = _intended(view, features, num_features, validation.intended)
     order = sorted(severities, key=lambda f: (severities[f] != "fail", -np.abs(cells.z[cells.feature == f]).max(), f))
-    told = _without_repeats(view, order, features, num_features)
+    told_once = _without_repeats(view, order, features, num_features)
     findings = [
-        _finding(view, strata, cells, d, feature, features[feature], severities[feature], feature in aims)
-        for feature in told
+        finding_of(view, strata, cells, d, feature, features[feature], severities[feature], feature in aims)
+        for feature in told_once
     ]
-    gating = [severities[feature] for feature in told if feature not in aims]
+    gating = [severities[feature] for feature in told_once if feature not in aims]
     says = "{} surface features tell the chosen answer from the rejected one in some strata and not over all"
     failing, warning = gating.count("fail"), gating.count("warn")
     measures = [
@@ -114,7 +73,7 @@ def check_conditional(separation: Separation, validation: Validation) -> tuple[l
 def _examined(separation: Separation, terms: Sequence[str]) -> Separation:
     """The same on at most 20,000 pairs that do not differ in a declared property; scores stay those of all pairs."""
     rows = separation.grams.rows
-    kept = np.flatnonzero(~differs_in_property(separation.table, terms)[rows])
+    kept = np.flatnonzero(alike(separation.table, terms)[rows])
     kept = kept[sample_rows(separation.table["prompt"][rows[kept]], EXAMINED)]
     if len(kept) == len(rows):
         return separation
@@ -133,54 +92,6 @@ def _with_amounts(view: Separation) -> tuple[sparse.csr_array, int]:
     """Columns of the separation, then one of each amount (1: more of it in chosen); how many are the former."""
     amounts = sparse.csr_array(np.sign(view.table["amounts"][view.grams.rows]).astype(np.int8))
     return sparse.csr_array(sparse.hstack([view.d, amounts], format="csr")), view.d.shape[1]
-
-
-def _cells(d: sparse.csr_array, view: Separation, strata: Sequence[Strata]) -> tuple[Cells, list[sparse.csr_array]]:
-    """Count within every stratum. Also the cluster sums of each stratum's cells, in the same order."""
-    parts: list[Cells] = []
-    sums: list[sparse.csr_array] = []
-    log_length = view.table["log_length"][view.grams.rows]
-    for kind, division in enumerate(strata):
-        for level in range(len(division.names)):
-            inside = division.labels == level
-            part, cluster_sums = _stratum(d, view.clusters, inside, log_length)
-            count = len(part.feature)
-            parts.append(replace(part, kind=np.full(count, kind), level=np.full(count, level)))
-            sums.append(cluster_sums)
-    names = [field.name for field in fields(Cells)]
-    return Cells(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}), sums
-
-
-def _stratum(
-    d: sparse.csr_array, clusters: Counts, inside: Bools, log_length: NDArray[np.float32]
-) -> tuple[Cells, sparse.csr_array]:
-    """The cells of one stratum, and their sums within each cluster of all pairs."""
-    rows = np.flatnonzero(inside)
-    part = sparse.csr_array(d[rows])
-    plus, minus = signs(part)
-    tested = np.flatnonzero(plus + minus >= np.maximum(LEAST, LIKELY_COVERAGE * len(rows)))
-    part, plus, minus = sparse.csr_array(part[:, tested]), plus[tested], minus[tested]
-    near = np.asarray(np.unique(clusters[rows], return_inverse=True)[1], dtype=np.int64)
-    local = by_cluster(part, near)
-    independent = as_independent(plus, minus, local)
-    none = np.zeros(len(tested), dtype=np.int64)
-    cells = Cells(
-        none,
-        none,
-        tested,
-        plus,
-        minus,
-        np.full(len(tested), len(rows)),
-        squares(local),
-        purity_lower_bound(np.maximum(*independent), independent[0] + independent[1]),
-        sign_test(*independent),
-        adjusted_z(part, near, length_terms(log_length[rows])),
-    )
-    spread = sparse.csr_array(
-        (np.ones(len(rows), dtype=np.float32), (clusters[rows], np.arange(len(rows)))),
-        shape=(int(clusters.max()) + 1, len(rows)),
-    )
-    return cells, sparse.csr_array(spread @ part.astype(np.float32))
 
 
 def _flag(
@@ -224,11 +135,14 @@ def _family(sums: Sequence[sparse.csr_array], candidates: Bools) -> Floats:
 
 
 def _known(cells: Cells, view: Separation, num_features: int, validation: Validation) -> Bools:
-    """Cells of a feature that was found over all pairs, with the same sign."""
+    """Cells of a feature that was found over all pairs (that are alike in the declared kinds), with the same sign."""
     towards = np.zeros(num_features + len(AMOUNTS))
-    flagged = view.scores.fails | view.scores.warns
-    towards[:num_features][flagged] = np.sign(view.scores.z[flagged])
-    found = balances(view.table)
+    inside = alike(view.table, validation.intended)
+    flagged = np.flatnonzero(view.scores.fails | view.scores.warns)
+    if not inside.all():
+        flagged = flagged[told(view, flagged.tolist(), np.arange(len(view.grams.rows)))]
+    towards[flagged] = np.sign(view.scores.z[flagged])
+    found = balances(view.table, inside)
     for balance in found:
         if severity_of(balance, len(found), validation) != "info":
             names = LENGTHS if balance.is_length else (balance.name,)
@@ -249,11 +163,6 @@ def _opposite(cells: Cells, real: Bools, total: int) -> Bools:
         p = float(stats.chi2.sf(heterogeneity(s, variance), len(s) - 1))
         flagged |= inside & real & (gain >= OPPOSITE_GAIN) & (p * tests <= ERROR)
     return flagged
-
-
-def heterogeneity(s: Counts, variance: Floats) -> float:
-    """Cochran's Q of sums `s` over strata: chi-squared with one degree of freedom less if all strata agree."""
-    return float(np.sum(np.square(s) / variance) - np.square(s.sum()) / variance.sum())
 
 
 def _features(view: Separation, columns: Sequence[int], num_features: int) -> dict[int, Feature]:
@@ -278,66 +187,3 @@ def _without_repeats(
         for column in order
         if column in own or (column >= num_features and (column not in lengths or column == lengths[0]))
     ]
-
-
-def _finding(
-    view: Separation,
-    strata: Sequence[Strata],
-    cells: Cells,
-    d: sparse.csr_array,
-    column: int,
-    feature: Feature,
-    severity: Severity,
-    intended: bool,
-) -> Finding:
-    mine = np.flatnonzero(cells.feature == column)
-    strongest = int(mine[np.argmax(np.abs(cells.z[mine]))])
-    kind = strata[cells.kind[strongest]]
-    same_kind = mine[cells.kind[mine] == cells.kind[strongest]]
-    z, share = cells.z, cells.accuracy
-    name = "length" if feature.kind == "amount" and feature.text in LENGTHS else feature.name
-    what = "more of it" if feature.kind == "amount" else "it"
-    rows = tuple(
-        (
-            kind.names[cells.level[c]],
-            int(cells.size[c]),
-            int(cells.plus[c]),
-            int(cells.minus[c]),
-            round(float(share[c]), 3),
-            round(float(z[c]), 1),
-        )
-        for c in same_kind[np.argsort(-z[same_kind], kind="stable")]
-    )
-    side = "chosen" if z[strongest] > 0 else "rejected"
-    says = (
-        f"{name}: where the {kind.kind} is {kind.names[cells.level[strongest]]!r}, "
-        f"{what} stands in the {side} answer in "
-        f"{max(cells.plus[strongest], cells.minus[strongest])} of {cells.plus[strongest] + cells.minus[strongest]} "
-        f"pairs that differ in it (over all pairs {_pooled(d, column)}). "
-        + ("Declared as intended" if intended else ADVICE)
-    )
-    s = (cells.plus - cells.minus)[same_kind]
-    statistics: dict[str, float | int | str] = {
-        "stratum": f"{kind.kind}: {kind.names[cells.level[strongest]]}",
-        "chosen_only": int(cells.plus[strongest]),
-        "rejected_only": int(cells.minus[strongest]),
-        "pairs": int(cells.size[strongest]),
-        "accuracy": float(share[strongest]),
-        "z": float(z[strongest]),
-        "z_pooled": float(s.sum() / np.sqrt(cells.variance[same_kind].sum())),  # Cochran-Mantel-Haenszel
-        "heterogeneity": heterogeneity(s, cells.variance[same_kind]),
-        "strata": len(same_kind),
-    }
-    inside = kind.labels == cells.level[strongest]
-    there = np.flatnonzero(inside & (d[:, [column]].toarray().ravel() == np.sign(z[strongest])))
-    around = feature.text if feature.kind not in ("property", "amount") else ""
-    evidence = evidence_of(view.table.rows(view.grams.rows[there[:3]].tolist()), around)
-    header = (kind.kind, "pairs", "only in chosen", "only in rejected", "accuracy of the rule", "z")
-    table = Table(f"{name} by {kind.kind}", header, rows)
-    shown: Severity = "info" if intended else severity
-    return Finding("shortcut/stratum", shown, says, name, intended, statistics, evidence, (table,))
-
-
-def _pooled(d: sparse.csr_array, column: int) -> str:
-    values = d[:, [column]].toarray().ravel()
-    return f"{int((values > 0).sum())} : {int((values < 0).sum())}"

@@ -14,9 +14,10 @@ from scipy import optimize, sparse
 from dpo_core.quality.grams import GramTable
 from dpo_core.quality.prompts import prompt_clusters
 from dpo_core.quality.rules import Rule, separating_rules
-from dpo_core.quality.shortcut import PURE, TokenText, separate
+from dpo_core.quality.scores import PURE
 from dpo_core.quality.surface import LENGTHS
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.tested import TokenText, separate
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Table
 

@@ -12,10 +12,13 @@ import numpy as np
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
 from dpo_core.quality import intended, prompts, surface
 from dpo_core.quality.balance import check_balance
-from dpo_core.quality.grams import Feature, grams, merge, word_key
+from dpo_core.quality.grams import LEAST, Feature, grams, merge, word_key
 from dpo_core.quality.prompts import sample_rows
-from dpo_core.quality.shortcut import Separation, check_shortcuts, says_power, separate
+from dpo_core.quality.scores import LIKELY_COVERAGE
+from dpo_core.quality.shortcut import check_shortcuts
+from dpo_core.quality.statistics import least_detectable
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.tested import Separation, separate
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Table
 
@@ -36,7 +39,7 @@ class Planted:
 
 def check_power(separation: Separation, *, seed: int = 0) -> Finding:
     """What would have been seen: the smallest share by arithmetic, and the plants found by trying."""
-    says, statistics = says_power(separation)
+    says, statistics = _says_power(separation)
     rows = separation.grams.rows
     chosen = rows[sample_rows(separation.table["prompt"][rows], SAMPLE)][: 2 * SAMPLE]
     pairs = separation.table.rows(chosen.tolist())
@@ -51,6 +54,27 @@ def check_power(separation: Separation, *, seed: int = 0) -> Finding:
     )
     counts: dict[str, float | int | str] = {"planted": planted, "planted_found": found}
     return Finding("shortcut/detectable", "info", says, statistics={**statistics, **counts}, tables=(table,))
+
+
+def _says_power(separation: Separation) -> tuple[str, dict[str, float | int | str]]:
+    """How rare a shortcut may be to go unnoticed: a sentence and its numbers."""
+    tested = separation.scores.chosen_only + separation.scores.rejected_only >= LEAST
+    num_features, sampled, total = int(tested.sum()), len(separation.grams.rows), len(separation.table)
+    prompts = len(np.unique(separation.clusters))
+    needed = max(least_detectable(num_features), int(np.ceil(LIKELY_COVERAGE * sampled)))
+    share = needed / sampled if sampled else float("inf")
+    says = (
+        f"{num_features} features were tested on {sampled} of {total} pairs ({prompts} prompts). One that always "
+        f"stands on the same side is seen from about {needed} pairs on, {share:.1%} of those examined: a rarer "
+        "shortcut would go unnoticed"
+    )
+    return says, {
+        "features": num_features,
+        "pairs_needed": needed,
+        "share_needed": share,
+        "pairs_examined": sampled,
+        "prompts": prompts,
+    }
 
 
 def plant(pairs: Sequence[Pair], *, seed: int = 0) -> list[Planted]:

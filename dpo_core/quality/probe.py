@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse, special
 
 from dpo_core.quality.grams import TOKEN, WORD
-from dpo_core.quality.intended import differs_in_property
+from dpo_core.quality.intended import alike
 from dpo_core.quality.prompts import sample_rows
-from dpo_core.quality.shortcut import Separation
 from dpo_core.quality.surface import AMOUNTS, LENGTHS, PRESENCE
+from dpo_core.quality.tested import Separation
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity, Table
 
@@ -81,7 +81,7 @@ def climb(separation: Separation, intended: Sequence[str] = ()) -> list[Rung]:
     Pairs that differ in a declared aim are left out: that they can be told apart is meant.
     """
     told = separation.table["intended"][separation.grams.rows].any(axis=1)
-    told |= differs_in_property(separation.table, intended)[separation.grams.rows]
+    told |= ~alike(separation.table, intended)[separation.grams.rows]
     rows = np.flatnonzero(~told)
     rows = rows[sample_rows(separation.table["prompt"][separation.grams.rows[rows]], EXAMINED)]
     clusters = np.asarray(np.unique(separation.clusters[rows], return_inverse=True)[1], dtype=np.int64)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Message, text_of
-from dpo_core.quality.balance import balances, severity_of
+from dpo_core.quality.balance import separating_amounts
 from dpo_core.quality.grams import Feature, stands, token_ids
-from dpo_core.quality.intended import names_feature
-from dpo_core.quality.shortcut import Separation, gating
+from dpo_core.quality.shortcut import gating
 from dpo_core.quality.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
+from dpo_core.quality.tested import Separation
 from dpo_core.recipe import Validation
 
 
@@ -26,9 +26,7 @@ class Rule:
 
 def separating_rules(separation: Separation, validation: Validation) -> list[Rule]:
     """The features that warn or fail over all pairs and are no declared aim; those of lengths and amounts first."""
-    found = balances(separation.table)
-    flagged = [Feature("amount", b.name) for b in found if severity_of(b, len(found), validation) != "info"]
-    amounts = [Rule(feature) for feature in flagged if not names_feature(feature, validation.intended)]
+    amounts = [Rule(Feature("amount", name)) for name in separating_amounts(separation.table, validation)]
     told, features = gating(separation, validation.intended)
     own = len(PRESENCE)
     words = [

@@ -13,8 +13,9 @@ from dpo_core.quality.grams import GramTable, grams, merge
 from dpo_core.quality.origins import check_origins
 from dpo_core.quality.power import check_power
 from dpo_core.quality.probe import check_probe
-from dpo_core.quality.shortcut import TokenText, check_shortcuts, separate
+from dpo_core.quality.shortcut import check_shortcuts
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.tested import TokenText, separate
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from dpo_core.quality.balance import balances, severity_of
 from dpo_core.quality.length_adjusted import length_terms
 from dpo_core.quality.prompts import prompt_clusters
-from dpo_core.quality.shortcut import score
+from dpo_core.quality.scores import score
 from dpo_core.quality.surface import PRESENCE
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation

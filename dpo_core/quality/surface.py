@@ -5,7 +5,7 @@ Two kinds: PRESENCE, which an answer has or has not, and AMOUNTS, of which it ha
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,21 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, text_of
+from dpo_core.quality import refusal
+from dpo_core.quality.refusal import Span
 from dpo_core.quality.words import count_words
 
-REFUSAL = re.compile(
-    r"(?i)\A\W*(?:(?:i(?:['\u2019]m| am)|we(?:['\u2019]re| are)) (?:very |so |really |truly |deeply )?"
-    r"(?:sorry|unable|not able)|sorry\b|(?:i|we) (?:can(?:['\u2019]t|not)|won['\u2019]t|apologi[sz]e)|my apologies"
-    r"|unfortunately,? (?:i|we)\b|as an? (?:\w+ ){0,3}(?:ai|language model|assistant)\b"
-    r"|\u62b1\u6b49|\u5bf9\u4e0d\u8d77)"
-)
-REFUSES = re.compile(
-    r"(?i)\bi(?:['\u2019]m| am) (?:\w+ )?(?:sorry|unable|not able|not programmed|not comfortable|just an ai)"
-    r"|\bi (?:can(?:['\u2019]t|not)|won['\u2019]t|(?:do not|don['\u2019]t) have (?:access|the ability|personal|real)"
-    r"|(?:must|have to) (?:decline|refuse))|\bas an? (?:\w+ ){0,3}(?:ai|language model|assistant)\b"
-    r"|\b(?:is|are|would be|be) (?:not|never) (?:\w+ ){0,2}(?:appropriate|ethical|acceptable|advisable|legal)\b"
-    r"|\b(?:illegal|unethical|inappropriate)\b|\u62b1\u6b49|\u5bf9\u4e0d\u8d77|\u65e0\u6cd5"
-)
 AFFIRMATIVE = re.compile(r"(?i)\A\W*(?:sure|certainly|of course|absolutely|definitely|great question|\u5f53\u7136)\b")
 ENDS = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]['\"\u201d\u2019)\]*_`]*\Z")
 LIST_ITEM = re.compile(r"\n[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]")
@@ -123,8 +112,8 @@ def presence_of(text: str, amounts: Sequence[int]) -> list[bool]:
         _unusual(text),
         not text.isascii(),
         ("<" in text or "[" in text or "\n\n" in text) and MARKER.search(text) is not None,
-        REFUSES.search(text[:600]) is not None,
-        REFUSAL.match(text) is not None,
+        refusal.refuses(text),
+        refusal.opens(text),
         AFFIRMATIVE.match(text) is not None,
         text.lstrip()[:1].isupper(),
         text.lstrip()[:2] in ("I ", "I'", "I\u2019"),
@@ -132,19 +121,39 @@ def presence_of(text: str, amounts: Sequence[int]) -> list[bool]:
     ]
 
 
-def property_span(name: str) -> Callable[[str], tuple[int, int]] | None:
-    """Where the words of a property stand in a text, for properties that are words: the whole opening sentence."""
-    opening = {"refusal opening": REFUSAL, "affirmative opening": AFFIRMATIVE}.get(name)
-    if opening is None:
-        return None
+def property_spans(name: str) -> Callable[[str], list[Span]] | None:
+    """Where in a text the words or marks stand that a property consists of; None for one that has no place."""
+    if name in OWN_TEXT:
+        return OWN_TEXT[name]
+    pattern = OWN_MARKS.get(name)
+    return None if pattern is None else lambda text: [match.span() for match in pattern.finditer(text)]
 
-    def span(text: str) -> tuple[int, int]:
-        if not opening.match(text):
-            return 0, 0
-        end = re.compile(r"[.!?\u3002\uff01\uff1f]+(?=\s|\Z)|\n").search(text)
-        return 0, end.end() if end else len(text)
 
-    return span
+def _affirmative_sentence(text: str) -> list[Span]:
+    return [refusal.sentence(text, 0)] if AFFIRMATIVE.match(text) else []
+
+
+OWN_TEXT: Mapping[str, Callable[[str], list[Span]]] = {
+    "refusal": refusal.refusing_sentences,
+    "refusal opening": refusal.opening_sentence,
+    "affirmative opening": _affirmative_sentence,
+}
+OWN_MARKS = {
+    "newline": re.compile(r"\n"),
+    "list": re.compile(r"(?:\A|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]"),
+    "heading": re.compile(r"(?:\A|\n)#{1,6} "),
+    "bold text": BOLD,
+    "code": re.compile("`+"),
+    "link": re.compile(r"https?://\S*|\]\(\S*"),
+    "emoji": EMOJI,
+    "exclamation mark": re.compile("[!\uff01]"),
+    "question mark": re.compile("[?\uff1f]"),
+    "digit": re.compile(r"\d"),
+    "leading whitespace": re.compile(r"\A\s+"),
+    "trailing whitespace": re.compile(r"\s+\Z"),
+    "non-ASCII character": re.compile(r"[^\x00-\x7f]"),
+    "special token or role marker": MARKER,
+}
 
 
 def _lines(pattern: re.Pattern[str], text: str, lines: int) -> int:

@@ -5,7 +5,8 @@ import pytest
 
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.quality.separation import tables_of
-from dpo_core.quality.shortcut import check_shortcuts, separate
+from dpo_core.quality.shortcut import check_shortcuts
+from dpo_core.quality.tested import separate
 from dpo_core.quality.verdict import examine
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality_data import VOCABULARY, answer, as_pairs, make_pair, null_texts

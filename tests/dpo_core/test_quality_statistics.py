@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, sparse, stats
 
 from dpo_core.quality.length_adjusted import adjusted_z, length_terms, win_probability
-from dpo_core.quality.shortcut import score
+from dpo_core.quality.scores import score
 from dpo_core.quality.statistics import (
     by_cluster,
     false_discovery,
