@@ -19,6 +19,7 @@ from dpo_core.data.spool import Spool, lines_of
 from dpo_core.errors import InputError
 from dpo_core.quality.grams import merge
 from dpo_core.quality.profile import Profile, profile_of
+from dpo_core.quality.prompt_groups import group_columns
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.verdict import Facts, indexes_of
@@ -102,6 +103,8 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
     indexes = indexes_of(_prompts(data.spool, held_out), request.validation)
     wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound, indexes)
     described = describe_rows(data, ~held_out, wanted, workers=workers)
+    groups = group_columns(data.prompts, data.groups)
+    described.columns.update({name: column[described.kept] for name, column in groups.items()})
     quarantine.add(described.refused)
     train, kept_out = (np.flatnonzero(described.kept & side) for side in (~held_out, held_out))
     if not len(train):
@@ -131,7 +134,7 @@ def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
 def _held_out(data: Normalised, request: Request) -> Bools:
     if request.held_out is not None:
         return np.asarray(data.origins == 1)
-    return held_out_places(data.places) if request.split else np.zeros(len(data.spool), dtype=np.bool_)
+    return held_out_places(data.places[data.groups.first]) if request.split else np.zeros(len(data.spool), np.bool_)
 
 
 def _judged(
