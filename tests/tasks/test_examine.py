@@ -13,7 +13,8 @@ from dpo_core.quality.prompts import prompt_key
 from dpo_core.quality.verdict import columns, examine
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
-from tasks.examine import Request, examine_request
+from tasks.examine import examine_request
+from tasks.examined import Request
 from tests.dpo_core.quality_data import answer, null_texts
 
 
