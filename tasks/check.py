@@ -19,7 +19,8 @@ from infra.errors import ObjectMissing
 from infra.settings import load_settings, without_secrets
 from infra.store import Store, open_store
 from tasks.announce import announce
-from tasks.examine import Examined, Request, examine_request
+from tasks.examine import examine_request
+from tasks.examined import Examined, Request
 from tasks.plan import Plan
 from tasks.scratch import scratch_folder
 from tasks.stages import Stage, remembered
@@ -30,6 +31,8 @@ CODE = (
     "tasks/cure.py",
     "tasks/describe.py",
     "tasks/examine.py",
+    "tasks/examined.py",
+    "tasks/judge.py",
     "tasks/normalise.py",
     "dpo_core/data",
     "dpo_core/quality",

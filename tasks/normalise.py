@@ -16,6 +16,7 @@ from dpo_core.data.readers import Quarantined, Tally, read_chunk
 from dpo_core.data.sources import chunks_of, digest_source
 from dpo_core.data.splits import place_of
 from dpo_core.data.spool import Spool, SpoolWriter, lines_of
+from dpo_core.quality.prompt_groups import PromptGroups, Sketches, group_prompts, sketches
 from dpo_core.quality.prompts import digest, prompt_key
 from dpo_core.quality.redaction import redact
 from tasks.workers import in_order
@@ -34,13 +35,15 @@ class Source:
 class Normalised:
     """Every good row of all sources, in order. Arrays have one entry a row.
 
-    `origins`: which source; `places`: of the split, in [0, 1); `prompts`: digests; `ids`: (N, 32), the pairs' ids.
+    `origins`: which source; `places`: of the split, in [0, 1); `prompts`: digests; `groups`: of nearly equal prompts;
+    `ids`: (N, 32), the pairs' ids.
     """
 
     spool: Spool
     origins: NDArray[np.int64]
     places: NDArray[np.float64]
     prompts: NDArray[np.int64]
+    groups: PromptGroups
     ids: NDArray[np.uint8]
     sources: list[Source]
 
@@ -53,6 +56,7 @@ class NormalChunk:
     lengths: NDArray[np.int64]
     places: NDArray[np.float64]
     prompts: NDArray[np.int64]
+    sketches: Sketches
     ids: bytes
     quarantined: list[Quarantined]
     tally: Tally
@@ -85,13 +89,15 @@ def normalise_sources(names: Sequence[str], folder: Path, quarantine: Quarantine
                 writer.append(chunk.lines, chunk.lengths)
                 quarantine.add(chunk.quarantined)
                 tally.add(chunk.tally)
-                chunks.append((chunk.places, chunk.prompts, np.frombuffer(chunk.ids, dtype=np.uint8)))
+                ids = np.frombuffer(chunk.ids, dtype=np.uint8)
+                chunks.append((chunk.places, chunk.prompts, chunk.sketches, ids))
                 origins.append(np.full(len(chunk.lengths), number))
             tally.require_pairs(name)
             sources.append(Source(name, tally, digest_source(name)))
         spool = writer.spool()
-    places, prompts, ids = (np.concatenate(column) for column in zip(*chunks, strict=True))
-    return Normalised(spool, np.concatenate(origins), places, prompts, ids.reshape(-1, 32), sources)
+    places, prompts, sketched, ids = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    groups = group_prompts(prompts, sketched)
+    return Normalised(spool, np.concatenate(origins), places, prompts, groups, ids.reshape(-1, 32), sources)
 
 
 def _normal_chunks(name: str, workers: int) -> Iterator[NormalChunk]:
@@ -108,10 +114,12 @@ def normalise_chunk(first: Pair | None, chunk: Chunk) -> NormalChunk:
     """Parse and check the rows of a chunk."""
     rows, tally = read_chunk(chunk, first)
     pairs = [row for row in rows if isinstance(row, Pair)]
+    prompts = [prompt_key(pair) for pair in pairs]
     return NormalChunk(
         *lines_of(pairs),
-        places=np.array([place_of(pair) for pair in pairs], dtype=np.float64),
-        prompts=np.array([digest(prompt_key(pair)) for pair in pairs], dtype=np.int64),
+        places=np.array([place_of(prompt) for prompt in prompts], dtype=np.float64),
+        prompts=np.array([digest(prompt) for prompt in prompts], dtype=np.int64),
+        sketches=sketches([pair.prompt for pair in pairs]),
         ids=bytes.fromhex("".join(pair.id for pair in pairs)),
         quarantined=[row for row in rows if isinstance(row, Quarantined)],
         tally=tally,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.data.chunks import ROWS, RawRow, as_json
-from dpo_core.data.formats import COLUMNS, SHAPES
+from dpo_core.data.shapes import COLUMNS, SHAPES
 from dpo_core.errors import InputError
 
 if TYPE_CHECKING:

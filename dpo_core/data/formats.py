@@ -1,90 +1,26 @@
-"""One row of any supported shape to a `Pair`, or the reason why not.
+"""One row of any supported shape to a `Pair`, or the reason why not."""
 
-A row's shape is recognised by its columns: TRL's preference shapes, HH transcripts, scored answers (UltraFeedback),
-ShareGPT and LLaMA-Factory, and the files of managed services (OpenAI, Azure, Together; Gemini).
-"""
-
-import difflib
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_core.data.conversations import llama_factory_sides, openai_sides, shared_beginning, sharegpt_sides
 from dpo_core.data.messages import (
     BadRow,
     kind_of,
-    messages_of,
     require_clean,
     require_json,
     require_turns,
     require_words,
-    say,
     tools_of,
 )
 from dpo_core.data.pairs import Message, Pair
-from dpo_core.data.scored import gemini_sides, number_of, ultrafeedback_sides
-from dpo_core.data.transcripts import dialogue_sides, is_transcript, turns_of
+from dpo_core.data.scored import number_of
+from dpo_core.data.shapes import COMMON, IMAGES, META, TEMPLATES, TRL, MissingColumn, Sides, shape_of
 
 __all__ = ["BadRow", "MissingColumn", "dropped_columns", "format_of", "to_pair"]
 
 ANSWER_ROLES = ("assistant", "tool")
-IMAGES = ("image", "images", "video", "videos", "audio", "audios")
-TEMPLATES = ("chat_template", "chat_template_kwargs")
-PROMPTS = ("prompt", "question", "instruction", "query", "input")
-META = {  # columns that go to `meta`, and their names there
-    "annotator": "annotator",
-    "timestamp": "timestamp",
-    "created_at": "timestamp",
-    "chosen_model": "chosen_model",
-    "rejected_model": "rejected_model",
-    "chosen-model": "chosen_model",
-    "rejected-model": "rejected_model",
-    "chosen_score": "chosen_score",
-    "rejected_score": "rejected_score",
-    "score_chosen": "chosen_score",
-    "score_rejected": "rejected_score",
-    "chosen-rating": "chosen_score",
-    "rejected-rating": "rejected_score",
-}
-COMMON = frozenset(["source", "sft_weight", "meta", "tools", *META])
-
-
-class MissingColumn(BadRow):
-    """A column that every row needs is not there."""
-
-    def __init__(self, column: str, row: Mapping[str, Any]) -> None:
-        others = {name.lower(): name for name in row if name not in (*COMMON, "prompt", "chosen", "rejected")}
-        near = difflib.get_close_matches(column, others, n=1, cutoff=0.5)
-        columns = ", ".join(sorted(map(str, row)))[:200] or "nothing"
-        super().__init__(
-            f"missing column {column!r}{f'; did you mean {others[near[0]]!r}?' if near else ''}"
-            f"{'' if near else f'; the row has {columns}'}"
-        )
-        self.column = column
-
-
-@dataclass(frozen=True)
-class Sides:
-    """A row's content before it is checked. `plain`: text without chat structure, one message each."""
-
-    prompt: list[Message]
-    chosen: list[Message]
-    rejected: list[Message]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    tools: object = None
-    plain: bool = False
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A format: its name, the columns it reads, and those that it cannot do without."""
-
-    name: str
-    columns: frozenset[str]
-    needs: tuple[str, ...]
-    sides: Callable[[Mapping[str, Any]], Sides]
 
 
 def to_pair(row: Mapping[str, Any], where: str) -> Pair:
@@ -93,7 +29,7 @@ def to_pair(row: Mapping[str, Any], where: str) -> Pair:
         if row.get(name):
             why = "only text can be trained on" if name in IMAGES else "a template is never taken from the data"
             raise BadRow(f"column {name!r}: {why}")
-    shape = _shape_of(row)
+    shape = shape_of(row)
     for column in shape.needs:
         if column not in row:
             raise MissingColumn(column, row)
@@ -116,7 +52,7 @@ def to_pair(row: Mapping[str, Any], where: str) -> Pair:
 
 def format_of(row: Mapping[str, Any]) -> str:
     """The shape of a row, in words."""
-    shape = _shape_of(row)
+    shape = shape_of(row)
     if shape is not TRL:
         return shape.name
     prompt = "explicit prompt" if "prompt" in row else "implicit prompt"
@@ -125,107 +61,8 @@ def format_of(row: Mapping[str, Any]) -> str:
 
 def dropped_columns(row: Mapping[str, Any]) -> list[str]:
     """Columns that no part of the pipeline reads."""
-    known = _shape_of(row).columns
+    known = shape_of(row).columns
     return [name for name in row if name not in known and name not in COMMON]
-
-
-def _shape_of(row: Mapping[str, Any]) -> Shape:
-    if "preferred_output" in row or "non_preferred_output" in row:
-        return OPENAI
-    if "contents" in row:
-        return GEMINI
-    if "completions" in row:
-        return ULTRAFEEDBACK
-    if "chosen_messages" in row or "rejected_messages" in row:
-        return LLAMA_FACTORY
-    if "conversations" in row:
-        return SHAREGPT
-    whole = is_transcript(row.get("chosen")) and is_transcript(row.get("rejected")) and "prompt" not in row
-    return HH if whole or _cut_transcript(row) else TRL
-
-
-def _cut_transcript(row: Mapping[str, Any]) -> bool:
-    """Whether the prompt is a transcript up to the assistant's turn, and the answers are what it says."""
-    prompt = row.get("prompt")
-    texts = isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str)
-    return texts and is_transcript(prompt) and str(prompt).rstrip().endswith("\n\nAssistant:")
-
-
-def _hh(row: Mapping[str, Any]) -> Sides:
-    if "prompt" not in row:
-        return Sides(*dialogue_sides(row["chosen"], row["rejected"]))
-    turns = turns_of(row["prompt"].rstrip())
-    if turns[-1]["content"]:
-        raise BadRow("the prompt ends within the assistant's turn")
-    chosen, rejected = (say("assistant", row[side].strip()) for side in ("chosen", "rejected"))
-    return Sides(turns[:-1], chosen, rejected)
-
-
-def _trl(row: Mapping[str, Any]) -> Sides:
-    chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
-    if isinstance(chosen, str) != isinstance(rejected, str):
-        raise BadRow("one side is text and the other messages")
-    whole = not isinstance(chosen, str) and chosen[0]["role"] in ("system", "developer", "user")
-    if "prompt" not in row:
-        if any(str(name).lower() in PROMPTS for name in row):
-            raise MissingColumn("prompt", row)
-        return Sides(*shared_beginning(chosen, rejected), plain=isinstance(chosen, str))
-    if whole and isinstance(row["prompt"], str):  # UltraFeedback's binarised form: the sides repeat the prompt
-        return Sides(*shared_beginning(chosen, rejected))
-    prompt = _side(row, "prompt")
-    return Sides(
-        say("user", prompt) if isinstance(prompt, str) else prompt,
-        say("assistant", chosen) if isinstance(chosen, str) else chosen,
-        say("assistant", rejected) if isinstance(rejected, str) else rejected,
-        plain=isinstance(prompt, str) and isinstance(chosen, str),
-    )
-
-
-def _side(row: Mapping[str, Any], column: str) -> str | list[Message]:
-    value = row[column]
-    return value if isinstance(value, str) else messages_of(value, column)
-
-
-def _openai(row: Mapping[str, Any]) -> Sides:
-    prompt, chosen, rejected, given = openai_sides(row)
-    meta = {name: given[name] for name in ("parallel_tool_calls",) if given.get(name) is not None}
-    return Sides(prompt, chosen, rejected, meta, given.get("tools") or row.get("tools") or ())
-
-
-TRL = Shape("TRL", frozenset(["prompt", "chosen", "rejected"]), ("chosen", "rejected"), _trl)
-HH = Shape("HH transcript", TRL.columns, TRL.needs, _hh)
-OPENAI = Shape(
-    "OpenAI preference",
-    frozenset(["input", "preferred_output", "non_preferred_output"]),
-    ("input", "preferred_output", "non_preferred_output"),
-    _openai,
-)
-GEMINI = Shape(
-    "Gemini preference",
-    frozenset(["contents", "completions", "systemInstruction", "system_instruction"]),
-    ("contents", "completions"),
-    lambda row: Sides(*gemini_sides(row)),
-)
-ULTRAFEEDBACK = Shape(
-    "scored answers (UltraFeedback)",
-    frozenset(["prompt", "instruction", "completions"]),
-    ("completions",),
-    lambda row: Sides(*ultrafeedback_sides(row)),
-)
-SHAREGPT = Shape(
-    "ShareGPT",
-    frozenset(["conversations", "chosen", "rejected", "system"]),
-    ("conversations", "chosen", "rejected"),
-    lambda row: Sides(*sharegpt_sides(row)),
-)
-LLAMA_FACTORY = Shape(
-    "LLaMA-Factory messages",
-    frozenset(["chosen_messages", "rejected_messages"]),
-    ("chosen_messages", "rejected_messages"),
-    lambda row: Sides(*llama_factory_sides(row)),
-)
-SHAPES = (TRL, HH, OPENAI, GEMINI, ULTRAFEEDBACK, SHAREGPT, LLAMA_FACTORY)
-COLUMNS = COMMON.union(*(shape.columns for shape in SHAPES), PROMPTS, IMAGES, TEMPLATES)  # all that any shape looks at
 
 
 def _require_comparison(sides: Sides) -> None:

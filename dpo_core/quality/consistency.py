@@ -19,6 +19,14 @@ NEAR = (
 NEAR_FLIPPED = (
     "nearly repeat an earlier row with its sides swapped: the labels contradict each other. Decide, or remove both."
 )
+NEAR_PROMPTS = (
+    "have a prompt that nearly equals another one (about 70 % of their five-word shingles are shared, or more): such "
+    "prompts count as one in every test, and stay on one side of a split. Nothing to do."
+)
+TEMPLATE = (
+    "have a prompt that very many others nearly equal: it looks like a template filled in, so only equal prompts count "
+    "as one. If the questions are the same, remove copies: tests would be too sure, and a split would leak."
+)
 BOTH_WAYS = "occur in both directions (A over B and B over A, same prompt): they cancel out. Decide, or remove both."
 CYCLES = (
     "are part of a cycle among the answers to one prompt (A over B, B over C, C over A): no reward can satisfy them. "
@@ -43,6 +51,7 @@ def check_consistency(table: PairTable, validation: Validation) -> Results:
     limit = validation.max_flipped
     return gathered(
         [
+            *_alike(table),
             share_of_rows("consistency/duplicates", table, repeats, REPEATED, fail_above=validation.max_duplicates),
             *_near(table, ~repeats, both, validation),
             share_of_rows(
@@ -54,6 +63,20 @@ def check_consistency(table: PairTable, validation: Validation) -> Results:
             share_of_rows("consistency/same_id", table, reused_ids(table), SAME_ID, warn_above=0.0),
         ]
     )
+
+
+def _alike(table: PairTable) -> list[tuple[Measure, list[Finding]]]:
+    """Prompts that count as one, and those that are too many for that. No fault: said, because other numbers use it."""
+    if "prompt_group" not in table.columns:
+        return []
+    group = table["prompt_group"]
+    several = np.isin(group, group[group != table["prompt"]])
+    sizes = np.unique(group[several], return_counts=True)[1]
+    counts: Statistics = {"groups": len(sizes), "largest": int(sizes.max(initial=0))}
+    return [
+        share_of_rows("consistency/near_prompts", table, several, NEAR_PROMPTS, statistics=counts),
+        share_of_rows("consistency/template_prompts", table, table["prompt_template"], TEMPLATE),
+    ]
 
 
 def _near(table: PairTable, fresh: Bools, both: Bools, validation: Validation) -> list[tuple[Measure, list[Finding]]]:

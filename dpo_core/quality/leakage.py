@@ -40,8 +40,8 @@ def check_leakage(
 ) -> Results:
     """Overlap of the pairs trained on (with `columns` against `indexes`) with held-out prompts and with benchmarks.
 
-    Any overlap with held-out prompts fails. Where the pipeline held them out itself (`own_split`: by equal prompts),
-    near ones only warn: nobody can mend them but by giving `data.eval`.
+    Any overlap with held-out prompts fails. Where the pipeline held them out itself (`own_split`: by groups of nearly
+    equal prompts), what those groups missed only warns: nobody can mend it but by giving `data.eval`.
     """
     measures: list[Measure] = []
     findings: list[Finding] = []

@@ -97,21 +97,13 @@ def find_near_duplicates(table: PairTable, fresh: Bools, contradicted: Bools, *,
 
 
 def links(keys: Signatures, fresh: Bools, most: int = 2) -> tuple[Ints, Ints]:
-    """(later row, earlier row): rows that share a band, at most `most` earlier ones a row, those of most bands first.
-
-    Within the rows of one band a row is linked with the one before it and with the first: that grows linearly.
-    """
+    """(later row, earlier row): rows that meet in a band; at most `most` a row, those of most bands first."""
     rows = np.flatnonzero(fresh & (keys[:, 0] != 0)) if len(keys) else np.zeros(0, dtype=np.int64)
     found = np.zeros(0, dtype=np.uint64)
     shared = np.zeros(0, dtype=np.int64)
     for band in range(keys.shape[1] if len(rows) else 0):
-        key = keys[rows, band]
-        order = np.argsort(key, kind="stable")
-        new = np.concatenate([[True], key[order][1:] != key[order][:-1]])
-        first = np.maximum.accumulate(np.where(new, np.arange(len(rows)), 0))
-        inner = np.flatnonzero(~new)
-        ends = [rows[order[inner - 1]], rows[order[first[inner]]]]
-        pairs = np.unique(np.concatenate([(rows[order[inner]] << 32) | end for end in ends]))
+        place, *ends = meetings(keys[rows, band])
+        pairs = np.unique(np.concatenate([(rows[place] << 32) | rows[end] for end in ends]))
         found, index = np.unique(np.concatenate([found, pairs.astype(np.uint64)]), return_inverse=True)
         shared = np.bincount(index, weights=np.concatenate([shared, np.ones(len(pairs))]), minlength=len(found)).astype(
             np.int64
@@ -122,6 +114,15 @@ def links(keys: Signatures, fresh: Bools, most: int = 2) -> tuple[Ints, Ints]:
     starts = np.searchsorted(later, later, side="left")
     best = np.arange(len(later)) - starts < most
     return later[best], earlier[best]
+
+
+def meetings(key: NDArray[np.unsignedinteger]) -> tuple[Ints, Ints, Ints]:
+    """Where a key has occurred before: there, where it last did, and where it first did. Grows linearly."""
+    order = np.argsort(key, kind="stable")
+    new = np.concatenate([[True], key[order][1:] != key[order][:-1]])[: len(key)]
+    first = np.maximum.accumulate(np.where(new, np.arange(len(key)), 0))
+    inner = np.flatnonzero(~new)
+    return order[inner], order[inner - 1], order[first[inner]]
 
 
 def _compare(table: PairTable, later: Ints, earlier: Ints) -> Ints:

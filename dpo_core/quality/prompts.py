@@ -57,7 +57,7 @@ def digest(text: str) -> int:
 def prompt_clusters(table: PairTable, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """A cluster number for each pair (of `rows`): equal for equal prompts.
 
-    Where the table has a column `prompt_group`, pairs that share its number belong together (near-duplicates).
+    Where the table has a column `prompt_group` (prompt_groups.py), nearly equal prompts are one cluster too.
     """
     column = table["prompt_group" if "prompt_group" in table.columns else "prompt"]
     numbers = np.unique(column if rows is None else column[rows], return_inverse=True)[1]

@@ -13,6 +13,7 @@ from dpo_core.quality.grams import GramTable, grams, merge
 from dpo_core.quality.origins import check_origins
 from dpo_core.quality.power import check_power
 from dpo_core.quality.probe import check_probe
+from dpo_core.quality.prompt_groups import group_columns, group_prompts, sketches
 from dpo_core.quality.shortcut import check_shortcuts
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.tested import TokenText, separate
@@ -49,6 +50,7 @@ def examine_separation(
 def tables_of(pairs: Sequence[EncodedPair], validation: Validation) -> tuple[PairTable, GramTable]:
     """Tables of pairs that are in memory, as one chunk."""
     facts = columns(pairs, validation)
+    facts |= group_columns(facts["prompt"], group_prompts(facts["prompt"], sketches([p.pair.prompt for p in pairs])))
     table = PairTable(len(pairs), facts, lambda rows: [pairs[row].pair for row in rows])
     sampled = prompts.sample_rows(facts["prompt"])
     return table, merge([grams([pairs[row] for row in sampled.tolist()])], sampled)

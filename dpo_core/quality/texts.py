@@ -84,10 +84,11 @@ class Words:
         counts = np.diff(self.bounds)
         total, power = len(self.hashes), np.uint64(0x9E3779B97F4A7C15)
         rolled = np.zeros(total, dtype=np.uint64)
-        for offset in range(min(length, total)):  # words beyond the end of their text count as zero
-            same = self.owners[offset:] == self.owners[: total - offset]
+        for offset in range(length):  # words beyond the end of their text count as zero
             rolled *= power
-            rolled[: total - offset] += self.hashes[offset:] * same
+            if offset < total:
+                same = self.owners[offset:] == self.owners[: total - offset]
+                rolled[: total - offset] += self.hashes[offset:] * same
         last = np.repeat(self.bounds[:-1] + (np.maximum(counts - length, 0) if short else counts - length), counts)
         whole = np.arange(total) <= last
         return mix(rolled[whole]), self.owners[whole]

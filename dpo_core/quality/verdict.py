@@ -13,6 +13,7 @@ from dpo_core.quality.language_balance import check_language
 from dpo_core.quality.leakage import HELD_OUT, check_leakage
 from dpo_core.quality.people import check_people
 from dpo_core.quality.profile import Profile
+from dpo_core.quality.prompt_groups import group_columns, group_prompts, sketches
 from dpo_core.quality.prompt_index import PromptIndex, index_prompts
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.separation import examine_separation
@@ -92,6 +93,8 @@ def examine(
     """The same for pairs that are in memory; `held_out` is only compared with them."""
     indexes = indexes_of((pair.pair.prompt for pair in held_out), validation)
     found = columns(train, validation, indexes)
+    groups = group_prompts(found["prompt"], sketches([pair.pair.prompt for pair in train]))
+    found |= group_columns(found["prompt"], groups)
     rows = sample_rows(found["prompt"])
     everything = PairTable(len(train), found, lambda wanted: [train[row].pair for row in wanted])
     known = Facts(everything, merge([grams([train[row] for row in rows.tolist()])], rows), indexes)

@@ -7,13 +7,15 @@ import pytest
 
 from dpo_core.data.pairs import EncodedPair, digest_pairs
 from dpo_core.data.readers import read_pairs
-from dpo_core.data.splits import split_held_out
+from dpo_core.data.splits import held_out_places, place_of
 from dpo_core.data.spool import Spool
+from dpo_core.quality.prompts import prompt_key
 from dpo_core.quality.verdict import columns, examine
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
-from tasks.examine import Request, examine_request
-from tests.dpo_core.quality_data import null_texts
+from tasks.examine import examine_request
+from tasks.examined import Request
+from tests.dpo_core.quality_data import answer, null_texts
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +70,49 @@ def test_chunks_and_processes_change_nothing(run, tiny_model):
     assert many.train.tolist() == one.train.tolist()
 
 
-def test_the_split_is_that_of_split_held_out_and_rows_are_written_as_they_were_read(run, data, tmp_path):
+def test_a_tenth_is_held_out_by_prompt_and_rows_are_written_as_they_were_read(run, data, tmp_path):
     examined = run()
-    train, held_out = split_held_out(read_pairs(data).pairs)
+    pairs = read_pairs(data).pairs
+    sides = held_out_places(np.array([place_of(prompt_key(pair)) for pair in pairs]))
+    train, held_out = ([pair for pair, out in zip(pairs, sides, strict=True) if out == side] for side in (False, True))
     assert examined.spool.pairs(examined.train.tolist()) == train
     assert examined.spool.pairs(examined.held_out.tolist()) == held_out
     lines = examined.write_held_out(tmp_path / "eval.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [pair.id for pair in held_out]
+
+
+def questions(path, count, wordings):
+    """Rows of questions of 40 words, each in so many wordings one after the other; no answer is given away."""
+    rng = np.random.default_rng(0)
+    answers = iter(null_texts(1, count * wordings))
+    with path.open("w") as file:
+        for _ in range(count):
+            asked = answer(rng, 40)
+            for wording in range(wordings):
+                chosen, rejected = next(answers)
+                file.write(json.dumps({"prompt": f"{asked} {wording}", "chosen": chosen, "rejected": rejected}) + "\n")
+    return path
+
+
+def test_nearly_equal_prompts_are_held_out_together_and_none_is_trained_on(run, tmp_path):
+    examined = run("groups", train=str(questions(tmp_path / "q.jsonl", 80, 3)))
+    assert {row // 3 for row in examined.held_out}.isdisjoint(row // 3 for row in examined.train)
+    assert len(examined.held_out) % 3 == 0 < len(examined.held_out)
+    values = {m.check: m.value for m in examined.measures}
+    assert values["leakage/near_prompt"] == 0
+    assert values["consistency/near_prompts"] == 1
+
+
+def test_rows_added_at_the_end_move_no_group_to_the_other_side(run, tmp_path):
+    data = questions(tmp_path / "q.jsonl", 80, 3)
+    before = run("before", train=str(data))
+    lines = data.read_text().splitlines()
+    more = [json.loads(line) | {"prompt": json.loads(line)["prompt"] + " or so"} for line in lines[::6]]
+    data.write_text("\n".join([*lines, *map(json.dumps, more)]) + "\n")
+    after = run("after", train=str(data))
+    assert [row for row in after.held_out if row < len(lines)] == before.held_out.tolist()
+    mine = {row // 3 for row in before.held_out}
+    assert [row for row in after.held_out if row >= len(lines)] == [240 + n for n in range(40) if 2 * n in mine]
 
 
 def test_every_row_is_counted_and_what_is_set_aside_is_masked(run):

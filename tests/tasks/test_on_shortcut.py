@@ -7,7 +7,8 @@ import pytest
 
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
-from tasks.examine import Request, examine_request
+from tasks.examine import examine_request
+from tasks.examined import Request
 from tests.dpo_core import planted
 from tests.dpo_core.quality_data import make_pair
 
