@@ -61,6 +61,7 @@ class Validation(Section):
     )
     max_benchmark_overlap: Fraction = Field(0.0, description="largest share of pairs with a benchmark's prompt: warn")
     max_personal: Fraction = Field(0.01, description="largest share of pairs with personal data (e-mail, phone): warn")
+    max_source: Fraction = Field(1.0, description="largest share of pairs from one source: above, fail")
     max_drift: float = Field(0.25, gt=0, description="largest shift since the last accepted data set, as PSI: warn")
 
     @field_validator("intended")

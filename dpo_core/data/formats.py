@@ -16,7 +16,7 @@ from dpo_core.data.messages import (
 )
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.data.scored import number_of
-from dpo_core.data.shapes import COMMON, IMAGES, META, TEMPLATES, TRL, MissingColumn, Sides, shape_of
+from dpo_core.data.shapes import COMMON, IDS, IMAGES, META, TEMPLATES, TRL, MissingColumn, Sides, shape_of
 
 __all__ = ["BadRow", "MissingColumn", "dropped_columns", "format_of", "to_pair"]
 
@@ -47,6 +47,7 @@ def to_pair(row: Mapping[str, Any], where: str) -> Pair:
         tools=tools_of(row.get("tools") if sides.tools is None else sides.tools),
         meta=meta,
         where=where,
+        row_id=_row_id(row, meta),
     )
 
 
@@ -121,6 +122,13 @@ def _source(row: Mapping[str, Any]) -> str:
         raise BadRow(f"source is {kind_of(source)}, not text")
     require_clean(source, "source")
     return source
+
+
+def _row_id(row: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    """What the file calls the row, in a column or in `meta`; empty if nothing."""
+    names = (given[name] for given in (row, meta) for name in IDS if given.get(name) is not None)
+    name = next(names, "")
+    return str(name) if isinstance(name, (str, int)) else ""
 
 
 def _weight(row: Mapping[str, Any]) -> float:

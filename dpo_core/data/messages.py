@@ -8,6 +8,7 @@ from typing import Any, get_args
 from dpo_core.data.pairs import Message, Role
 
 ROLES = get_args(Role)
+TEXT_LIMIT = 256 << 10  # bytes of one text: some 60,000 tokens, and seconds of a tokenizer
 SPOILT = 0.05  # share of a text's characters that may be unreadable
 _LATE = (  # bytes 0x80 to 0xbf, read as Latin-1 or CP1252
     "[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013\u2014\u2018-\u201a\u201c-\u201e"
@@ -154,15 +155,18 @@ def require_words(messages: Sequence[Message], side: str) -> None:
 
 
 def require_clean(text: str, place: str) -> None:
-    """Raises BadRow for NUL, half of a surrogate pair, and text that was decoded with the wrong encoding."""
+    """Raises BadRow for NUL, half of a surrogate pair, too long a text, and one decoded with the wrong encoding."""
     if "\0" in text:
         raise BadRow(f"{place} holds a NUL character")
-    if text.isascii():
-        return
+    plain = text.isascii()
     try:
-        text.encode()
+        size = len(text) if plain else len(text.encode())
     except UnicodeEncodeError:
         raise BadRow(f"{place} holds half of a surrogate pair, which is no text") from None
+    if size > TEXT_LIMIT:
+        raise BadRow(f"{place} holds a text of {size:,} bytes, more than {TEXT_LIMIT:,}: cut or split it")
+    if plain:
+        return
     lost = text.count("\ufffd")
     if lost > SPOILT * len(text):
         raise BadRow(f"{place} holds {lost} replacement characters (U+FFFD) in {len(text)}: its text was lost")

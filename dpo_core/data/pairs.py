@@ -40,6 +40,7 @@ class Pair:
     tools: tuple[Mapping[str, Any], ...] = ()  # functions the prompt offers, for the chat template
     meta: Mapping[str, Any] = field(default_factory=dict)  # annotator, scores, ...: shown, never trained on
     where: str = ""  # file and line, for messages to people; no part of the identity
+    row_id: str = ""  # as the file names the row (or its prompt); no part of the identity
 
     @cached_property
     def id(self) -> str:
@@ -61,6 +62,7 @@ class Pair:
             "tools": list(self.tools),
             "meta": dict(self.meta),
             "where": self.where,
+            "row_id": self.row_id,
         }
 
     @classmethod
@@ -77,6 +79,7 @@ class Pair:
             tools=tuple(row.get("tools", ())),
             meta=row["meta"],
             where=row["where"],
+            row_id=row.get("row_id", ""),
         )
 
 

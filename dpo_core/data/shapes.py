@@ -33,7 +33,8 @@ META = {  # columns that go to `meta`, and their names there
     "chosen-rating": "chosen_score",
     "rejected-rating": "rejected_score",
 }
-COMMON = frozenset(["source", "sft_weight", "meta", "tools", *META])
+IDS = ("row_id", "id", "uuid")  # columns that name a row; the first that is there
+COMMON = frozenset(["source", "sft_weight", "meta", "tools", *IDS, *META])
 
 
 class MissingColumn(BadRow):

@@ -10,6 +10,7 @@ from dpo_core.data.arrow_files import arrow_chunks, parquet_chunks
 from dpo_core.data.chunks import Chunk
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import hub_chunks, hub_revision, is_hub_name
+from dpo_core.data.sums import require_promised
 from dpo_core.data.text_files import text_chunks
 from dpo_core.errors import InputError
 
@@ -26,7 +27,9 @@ def chunks_of(source: str) -> Iterator[Chunk]:
     if is_hub_name(source):
         yield from hub_chunks(source)
         return
-    for path in files_of(source):
+    files = files_of(source)
+    require_promised(files)
+    for path in files:
         before = path.stat()
         yield from _file_chunks(path)
         after = path.stat()

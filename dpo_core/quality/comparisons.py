@@ -12,27 +12,25 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from dpo_core.data.pairs import Message, text_of
+from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.texts import Bools, Chunk, Hashes, mix
 
 SCORE_NAMES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
-ID_NAMES = ("id", "row_id", "uuid")
 
 
 def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
-    """Digests of prompt and sides (uint64), of the id in `meta` (0: none), and the score margin (NaN: no scores).
+    """Digests of prompt and sides (uint64), of file and row id (0: none), and the score margin (NaN: no scores).
 
     Equal digests: equal after NFKC, white space aside; of prompts the case does not count.
     """
     pairs = [encoded.pair for encoded in chunk.pairs]
-    metas = [pair.meta for pair in pairs]
     return {
         "comparison_prompt": digests(normal(pair.prompt, fold=True) for pair in pairs),
         "comparison_chosen": digests(normal(pair.chosen) for pair in pairs),
         "comparison_rejected": digests(normal(pair.rejected) for pair in pairs),
-        "comparison_id": np.where([_id(meta) != b"" for meta in metas], digests(map(_id, metas)), 0).astype(np.uint64),
-        "comparison_margin": np.array([score_margin(meta) for meta in metas], dtype=np.float32),
+        "comparison_id": np.where([pair.row_id != "" for pair in pairs], digests(map(_id, pairs)), 0).astype(np.uint64),
+        "comparison_margin": np.array([score_margin(pair.meta) for pair in pairs], dtype=np.float32),
     }
 
 
@@ -107,7 +105,6 @@ def digests(contents: Iterable[bytes]) -> Hashes:
     return np.frombuffer(b"".join(blake2b(content, digest_size=8).digest() for content in contents), dtype=np.uint64)
 
 
-def _id(meta: Mapping[str, Any]) -> bytes:
-    return next(
-        (str(meta[name]).encode("utf-8", "surrogatepass") for name in ID_NAMES if meta.get(name) is not None), b""
-    )
+def _id(pair: Pair) -> bytes:
+    """A row's id within its file: another file may count from the beginning again."""
+    return f"{pair.where.rpartition(':')[0]}\n{pair.row_id}".encode("utf-8", "surrogatepass")

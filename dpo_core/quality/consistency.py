@@ -38,8 +38,7 @@ FLIPPED = (
 )
 TIES = "have the same score on both sides: their label is arbitrary. Drop them, or have them judged again."
 SAME_ID = (
-    "have an id (in meta) that a row with another prompt has too: rows were mixed up, or ids assigned twice. "
-    "Check the export."
+    "have an id that a row with another prompt has too: rows were mixed up, or ids assigned twice. Check the export."
 )
 
 

@@ -17,6 +17,7 @@ from dpo_core.quality.prompt_groups import group_columns, group_prompts, sketche
 from dpo_core.quality.prompt_index import PromptIndex, index_prompts
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.separation import examine_separation
+from dpo_core.quality.sources import check_sources
 from dpo_core.quality.structure import check_structure
 from dpo_core.quality.table import Columns, PairTable
 from dpo_core.recipe import Validation
@@ -73,6 +74,7 @@ def examine_facts(known: Facts, validation: Validation, token_text: TokenText | 
         check_consistency(pairs, validation),
         check_leakage(pairs, known.indexes, validation, own_split=known.own_split),
         check_language(pairs),
+        check_sources(pairs, validation),
         examine_separation(pairs, known.grams, validation, token_text),
         check_people(pairs, validation),
     ]

@@ -5,14 +5,18 @@ test_encode.py; what compares rows (duplicates, contradictions, leakage) in test
 """
 
 import gzip
+import hashlib
 import json
 import struct
 
 import pytest
 
 from dpo_core.data.formats import to_pair
+from dpo_core.data.pairs import EncodedPair
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
+from dpo_core.quality.verdict import examine
+from dpo_core.recipe import Validation
 
 ROW = {"prompt": "Where is the sea?", "chosen": "Down the hill.", "rejected": "Up in the air."}
 GOOD = json.dumps(ROW).encode()
@@ -83,6 +87,7 @@ SET_ASIDE = {
     "33 a score of 10^400": (GOOD[:-1] + b', "score_chosen": 1%s}' % (b"0" * 400), "score_chosen is no finite number"),
     "43 white space as answer": (but(chosen="\n\t "), "chosen is empty"),
     "44 four megabytes": (but(chosen="x" * (4 << 20)), "the row has 4,194,379 characters, more than 1,048,576"),
+    "44 more than 256 KiB": (but(chosen="\u00e9" * 131_073), "a text of 262,146 bytes, more than 262,144"),
     "57 a template of the row's own": (but(chat_template="{{ 7 }}"), "a template is never taken from the data"),
     "57 template options": (but(chat_template_kwargs={"x": 1}), "a template is never taken from the data"),
     "an image": (but(images=["x.png"]), "column 'images': only text can be trained on"),
@@ -218,3 +223,87 @@ def test_an_extension_type_is_not_loaded(tmp_path):
         file.write(table)
     with pytest.raises(InputError, match=r"column 'chosen' holds evil\.pickle, not text or messages"):
         read_pairs(tmp_path / "p.arrow")
+
+
+OTHERS = [
+    {"row_id": n, "prompt": f"What is {n}?", "chosen": f"{n} is odd.", "rejected": f"{n} is even."}
+    for n in range(1, 99, 2)
+]
+ONE = {"row_id": "a", "prompt": "Where is the sea?", "chosen": "Down the hill.", "rejected": "Up in the air."}
+TOGETHER = {
+    "34 an id twice, the same content": ([ONE, ONE], {"consistency/duplicates": 1}),
+    "35 an id twice, other content": (
+        [ONE, {**ONE, "prompt": "Who sings?", "chosen": "A bird."}],
+        {"consistency/same_id": 2},
+    ),
+    "36 a row twice, another id": ([ONE, {**ONE, "row_id": "b"}], {"consistency/duplicates": 1}),
+    "37 a row and its opposite": (
+        [ONE, {**ONE, "row_id": "b", "chosen": ONE["rejected"], "rejected": ONE["chosen"]}],
+        {"consistency/both_directions": 2},
+    ),
+}
+ROWS_AT_ODDS = ("consistency/duplicates", "consistency/same_id", "consistency/both_directions")
+
+
+@pytest.mark.parametrize("spelt", ["a column", "meta"])
+@pytest.mark.parametrize(("rows", "counted"), TOGETHER.values(), ids=TOGETHER)
+def test_rows_at_odds_with_each_other_are_counted_and_shown(tmp_path, rows, counted, spelt):
+    """34 to 37: no row is bad by itself, so none is set aside; the check names them, and fails beyond its limits."""
+    rows = [*OTHERS, *rows]
+    if spelt == "meta":
+        rows = [{**{k: v for k, v in row.items() if k != "row_id"}, "meta": {"id": row["row_id"]}} for row in rows]
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    pairs = [EncodedPair(pair, (), (), ()) for pair in read_pairs(path).pairs]
+    findings = [f for f in examine(pairs, [], Validation(), None).findings if f.check in ROWS_AT_ODDS]
+    assert {finding.check: finding.statistics["pairs"] for finding in findings} == counted
+    assert f"{path}:{len(rows)}" in [row.where for finding in findings for row in finding.evidence]
+
+
+def test_equal_ids_of_two_files_are_no_mix_up(tmp_path):
+    """35: an export that counts its rows gives every file a row 1."""
+    pairs = []
+    for name, row in (("one", ONE), ("two", {**ONE, "prompt": "Who sings?", "chosen": "A bird."})):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(json.dumps(row))
+        pairs += [EncodedPair(pair, (), (), ()) for pair in read_pairs(path).pairs]
+    assert "consistency/same_id" not in [finding.check for finding in examine(pairs, [], Validation(), None).findings]
+
+
+def sums(tmp_path, text):
+    (tmp_path / "p.jsonl").write_bytes(GOOD + b"\n")
+    (tmp_path / "SHA256SUMS").write_text(text)
+    return tmp_path / "p.jsonl"
+
+
+def test_a_file_that_is_not_what_sha256sums_promises_is_refused(tmp_path):
+    """52: a file of an earlier or half-finished export, found before a row is read."""
+    path = sums(tmp_path, f"{hashlib.sha256(GOOD).hexdigest()}  p.jsonl\n")
+    with pytest.raises(InputError, match="not the one that SHA256SUMS promises") as caught:
+        read_pairs(path)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "./p.jsonl", "another.jsonl"])
+def test_a_file_that_sha256sums_promises_or_does_not_know_is_read(tmp_path, name):
+    sha256 = "0" * 64 if name == "another.jsonl" else hashlib.sha256(GOOD + b"\n").hexdigest()
+    path = sums(tmp_path, f"{sha256} *{name}\n")
+    assert len(read_pairs(path).pairs) == 1
+
+
+def test_a_sha256sums_that_is_none_is_refused_by_line(tmp_path):
+    path = sums(tmp_path, f"{'0' * 64}  another.jsonl\np.jsonl: OK\n")
+    with pytest.raises(InputError, match="this line is not what sha256sum writes") as caught:
+        read_pairs(path)
+    assert caught.value.where == f"{tmp_path}/SHA256SUMS:2"
+
+
+@pytest.mark.parametrize(("limit", "fails"), [(0.5, True), (0.75, False), (1.0, False)])
+def test_a_source_that_outweighs_the_others_fails_where_a_limit_is_set(limit, fails):
+    """60, beside `validation.min_pairs`: 75 of 100 pairs come from one source."""
+    rows = [{**OTHERS[n % 49], "prompt": f"Number {n}?", "source": "a" if n % 4 else "b"} for n in range(100)]
+    pairs = [EncodedPair(to_pair(row, ""), (), (), ()) for row in rows]
+    findings = examine(pairs, [], Validation(max_source=limit), None).findings
+    found = [finding for finding in findings if finding.check == "balance/source"]
+    assert [finding.severity for finding in found] == ["fail"] * fails
+    assert all(finding.says.startswith("75 of 100 pairs come from the source 'a'") for finding in found)

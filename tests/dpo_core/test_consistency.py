@@ -1,5 +1,7 @@
 """Rows that repeat or contradict others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,10 @@ def distinct(count):
 def with_meta(pair, **meta):
     row = pair.pair
     return EncodedPair(Pair(row.prompt, row.chosen, row.rejected, meta=meta), (), (), ())
+
+
+def with_id(pair, row_id):
+    return replace(pair, pair=replace(pair.pair, row_id=row_id))
 
 
 def test_sound_pairs_have_no_consistency_findings():
@@ -94,8 +100,8 @@ def test_flips_within_the_limit_are_only_told():
 
 
 def test_an_id_on_two_prompts_is_a_mix_up_and_on_two_answers_it_is_the_prompts():
-    same = [with_meta(make_pair("p", text, "y"), id=7) for text in ("one", "two")]
-    other = [with_meta(make_pair(prompt, "x", "y"), id=8) for prompt in ("q", "r")]
+    same = [with_id(make_pair("p", text, "y"), "7") for text in ("one", "two")]
+    other = [with_id(make_pair(prompt, "x", "y"), "8") for prompt in ("q", "r")]
     assert measured(checked([*same, *other]))["consistency/same_id"] == 0.5
 
 
