@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dpo_core.data.digests import digest_json
+from dpo_core.data.pairs import EncodedPair
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.store import Store
 
@@ -37,9 +38,9 @@ class ReferenceStore:
 
     def keys(self, responses: Sequence[Response]) -> list[str]:
         """The names of responses under this numeric path."""
-        from dpo_core.model.reference import response_key
+        from dpo_core.model.reference import response_keys
 
-        return [response_key(self.path, *response) for response in responses]
+        return response_keys(self.path, responses)
 
     def shards(self) -> set[str]:
         """Keys in the store of all shards."""
@@ -135,14 +136,39 @@ class ReferenceStore:
 def load_reference(store: Store, path: Mapping[str, str | int], responses: Sequence[Response]) -> "dict[str, Tensor]":
     """The stored log-probs of these responses: response key -> per-token values (nats, fp32). Never with a gap."""
     reference = ReferenceStore(store, path)
-    keys = set(reference.keys(responses))
     known: dict[str, Tensor] = {}
-    for values in reference.read(reference.locate(keys)):
+    for values in _complete(reference, set(reference.keys(responses))):
         known |= values
-    if gap := len(keys - known.keys()):
+    return known
+
+
+def reference_sums(
+    store: Store, path: Mapping[str, str | int], pairs: Sequence[EncodedPair]
+) -> "tuple[Tensor, Tensor]":
+    """Stored log p (nats, fp64) of each pair's chosen and rejected answer. Never with a gap."""
+    import torch
+
+    from dpo_core.model.reference import sums_of
+
+    reference = ReferenceStore(store, path)
+    sides = (lambda pair: pair.chosen_ids), (lambda pair: pair.rejected_ids)
+    keys = [reference.keys([(pair.prompt_ids, side(pair)) for pair in pairs]) for side in sides]
+    sums: dict[str, float] = {}
+    for values in _complete(reference, {*keys[0], *keys[1]}):
+        sums |= sums_of(values)
+    chosen, rejected = (torch.tensor([sums[key] for key in side], dtype=torch.float64) for side in keys)
+    return chosen, rejected
+
+
+def _complete(reference: ReferenceStore, keys: set[str]) -> "Iterator[dict[str, Tensor]]":
+    """The values of all keys, shard by shard. Raises InfraError after the last one if some are gone."""
+    known = 0
+    for values in reference.read(reference.locate(keys)):
+        known += len(values)
+        yield values
+    if gap := len(keys) - known:
         raise InfraError(
             f"the reference log-probs of {gap} answers are gone",
-            where=f"{store.url}/{reference.folder}",
+            where=f"{reference.store.url}/{reference.folder}",
             do="run the same command again: it scores them",
         )
-    return known

@@ -97,8 +97,6 @@ def reference_pass(
     Every shard that is used is read and checked; CHECKED of the responses found are scored again and compared. `hits`
     and `forwards` count responses found and responses computed. With `force` what is stored of these is forgotten.
     """
-    from tasks.device import load_on_device
-
     located = reference.locate(keys := reference.keys(responses))
     if force:
         reference.remove(set(located.values()))
@@ -111,6 +109,8 @@ def reference_pass(
         stored |= {key: values[key] for key in drawn & values.keys()}
     missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in known}
     if missing or stored:
+        from tasks.device import load_on_device
+
         model = load_on_device(model_folder, threads=threads)
         again = {key: response for key, response in zip(keys, responses, strict=True) if key in stored}
         _require_same(reference, model, again, stored, located)
