@@ -5,8 +5,8 @@
     python benchmarks/reference.py --hits 100000            # only a pass that finds this many responses in the store
 
 Both arms are whole passes with the model loaded: from token ids to log-probs on the disk. They take turns; nothing is
-saved unless their log-probs agree. *Bound*: operations of TRL's padded batches over the least that log-probs of these pairs
-need: every prompt once, no padding. Writes results/reference.json.
+saved unless their log-probs agree. *Bound*: operations of TRL's padded batches over the least that log-probs of these
+pairs need (every prompt once, no padding). Writes results/reference.json.
 """
 
 import argparse
