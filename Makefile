@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-data campaign clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: .venv/.dev ## format, lint, types, who imports whom
 
 bench: .venv/.test ## time a training step against TRL's, into benchmarks/results/
 	$(BIN)/python benchmarks/train_step.py
+
+bench-reference: .venv/.test ## time the reference pass against TRL's, and one that finds everything, into benchmarks/results/
+	$(BIN)/python benchmarks/reference.py
 
 bench-data: .venv/.runtime ## time the data check on up to a million pairs, into benchmarks/results/
 	$(BIN)/python benchmarks/check_data.py

@@ -16,7 +16,7 @@ from infra import registry
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.plan import local_model
-from tasks.reference import ReferenceStore, load_reference
+from tasks.reference import ReferenceStore, reference_sums
 from tasks.score import distinct_responses, reference_pass
 
 log = logging.getLogger("dpo.evaluate")
@@ -74,22 +74,12 @@ def _start_of(model: str) -> str | None:
 
 def _logps(folder: Path, pairs: Any) -> Any:
     """Summed log-probs (nats, fp64) of chosen and rejected, from the reference store where they are known."""
-    import torch
-
-    from dpo_core.model.reference import response_key
     from tasks.device import device_name
 
     settings = load_settings()
     store = open_store(settings)
     threads = settings.num_threads
     path = numeric_path(model_sha256=digest_model(folder), dtype="float32", device=device_name(), threads=threads)
-    responses = distinct_responses(pairs)
-    counts = reference_pass(ReferenceStore(store, path), responses, folder, threads=threads)
+    counts = reference_pass(ReferenceStore(store, path), distinct_responses(pairs), folder, threads=threads)
     log.info("scored model=%s rows=%d forwards=%d", folder.name, counts["rows"], counts["forwards"])
-    known = load_reference(store, path, responses)
-
-    def column(side: str) -> torch.Tensor:
-        keys = [response_key(path, pair.prompt_ids, getattr(pair, side)) for pair in pairs]
-        return torch.tensor([float(known[key].double().sum()) for key in keys], dtype=torch.float64)
-
-    return column("chosen_ids"), column("rejected_ids")
+    return reference_sums(store, path, pairs)

@@ -20,8 +20,8 @@ from infra.tracking import attach_run
 from tasks.check import Checked
 from tasks.pairs import stored_pairs
 from tasks.plan import Plan
-from tasks.reference import load_reference
-from tasks.score import Scored, distinct_responses
+from tasks.reference import reference_sums
+from tasks.score import Scored
 from tasks.stages import Stage, remembered
 from tasks.train import Trained, model_files
 
@@ -167,20 +167,12 @@ def _pair_values(
     import torch
 
     from dpo_core.evaluate.preference import PairValues, pair_values
-    from dpo_core.model.reference import response_key
     from tasks.pairs import encoded_pairs
 
     encoded = encoded_pairs(store, plan, checked.eval_key)
-    known = load_reference(store, scored.path, distinct_responses(encoded))
-    f64 = torch.float64
-
-    def column(side: str) -> torch.Tensor:
-        keys = [response_key(scored.path, e.prompt_ids, getattr(e, f"{side}_ids")) for e in encoded]
-        return torch.tensor([float(known[key].double().sum()) for key in keys], dtype=f64)
-
-    reference = (column("chosen"), column("rejected"))
-    policy = reference
+    policy = reference = reference_sums(store, scored.path, encoded)
     if logps is not None:
-        policy = (torch.tensor(logps["chosen"], dtype=f64), torch.tensor(logps["rejected"], dtype=f64))
+        chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
+        policy = (chosen, rejected)
     values = pair_values(policy, reference, beta=plan.recipe.training.beta)
     return PairValues(values, [digest_json(e.pair.prompt) for e in encoded], [e.pair.source for e in encoded])

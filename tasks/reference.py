@@ -8,14 +8,15 @@ derived: a shard that no index names (its pass was killed) is asked itself, and 
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dpo_core.data.digests import digest_json
+from dpo_core.data.pairs import EncodedPair
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.store import Store
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger("dpo.score")
+Value = TypeVar("Value")
 Response = tuple[tuple[int, ...], tuple[int, ...]]  # prompt ids, response ids
 READERS = 8  # objects that are read at the same time
 MOST_INDEXES = 16  # more are made one
@@ -37,9 +39,9 @@ class ReferenceStore:
 
     def keys(self, responses: Sequence[Response]) -> list[str]:
         """The names of responses under this numeric path."""
-        from dpo_core.model.reference import response_key
+        from dpo_core.model.reference import response_keys
 
-        return [response_key(self.path, *response) for response in responses]
+        return response_keys(self.path, responses)
 
     def shards(self) -> set[str]:
         """Keys in the store of all shards."""
@@ -53,12 +55,15 @@ class ReferenceStore:
             found.update((key, shard) for key in keys if key in wanted)
         return found
 
-    def read(self, located: Mapping[str, str]) -> "Iterator[dict[str, Tensor]]":
-        """The values of located responses, shard by shard; a damaged shard is removed, aloud, and gives none."""
-        from dpo_core.model.reference import unpack_shard
+    def read(
+        self, located: Mapping[str, str], unpack: Callable[[bytes], Mapping[str, Value]]
+    ) -> Iterator[dict[str, Value]]:
+        """What is stored of located responses, shard by shard; a damaged shard is removed, aloud, and gives nothing.
 
+        `unpack` makes values (`unpack_shard`) or sums (`shard_sums`) of a shard's bytes.
+        """
         for shard, data in self._blobs(sorted(set(located.values()))):
-            yield {key: values for key, values in unpack_shard(data).items() if located.get(key) == shard}
+            yield {key: value for key, value in unpack(data).items() if located.get(key) == shard}
 
     def append(self, values: "Mapping[str, Tensor]") -> str:
         """Store a shard; its key."""
@@ -134,15 +139,37 @@ class ReferenceStore:
 
 def load_reference(store: Store, path: Mapping[str, str | int], responses: Sequence[Response]) -> "dict[str, Tensor]":
     """The stored log-probs of these responses: response key -> per-token values (nats, fp32). Never with a gap."""
+    from dpo_core.model.reference import unpack_shard
+
     reference = ReferenceStore(store, path)
-    keys = set(reference.keys(responses))
-    known: dict[str, Tensor] = {}
-    for values in reference.read(reference.locate(keys)):
+    return _complete(reference, set(reference.keys(responses)), unpack_shard)
+
+
+def reference_sums(
+    store: Store, path: Mapping[str, str | int], pairs: Sequence[EncodedPair]
+) -> "tuple[Tensor, Tensor]":
+    """Stored log p (nats, fp64) of each pair's chosen and rejected answer. Never with a gap."""
+    import torch
+
+    from dpo_core.model.reference import shard_sums
+
+    reference = ReferenceStore(store, path)
+    keys = reference.keys([(p.prompt_ids, answer) for p in pairs for answer in (p.chosen_ids, p.rejected_ids)])
+    known = _complete(reference, set(keys), shard_sums)
+    sums = torch.tensor([known[key] for key in keys], dtype=torch.float64)
+    return sums[0::2], sums[1::2]
+
+
+def _complete(
+    reference: ReferenceStore, keys: set[str], unpack: Callable[[bytes], Mapping[str, Value]]
+) -> dict[str, Value]:
+    known: dict[str, Value] = {}
+    for values in reference.read(reference.locate(keys), unpack):
         known |= values
-    if gap := len(keys - known.keys()):
+    if gap := len(keys) - len(known):
         raise InfraError(
             f"the reference log-probs of {gap} answers are gone",
-            where=f"{store.url}/{reference.folder}",
+            where=f"{reference.store.url}/{reference.folder}",
             do="run the same command again: it scores them",
         )
     return known

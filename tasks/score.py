@@ -24,7 +24,6 @@ from tasks.reference import ReferenceStore, Response
 from tasks.stages import Stage, remembered
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel
 
 log = logging.getLogger("dpo.score")
@@ -96,22 +95,22 @@ def reference_pass(
     Every shard that is used is read and checked; CHECKED of the responses found are scored again and compared. `hits`
     and `forwards` count responses found and responses computed. With `force` what is stored of these is forgotten.
     """
-    from tasks.device import load_on_device
+    from dpo_core.model.reference import shard_sums
 
     located = reference.locate(keys := reference.keys(responses))
     if force:
         reference.remove(set(located.values()))
         located = {}
-    drawn = set(random.sample(sorted(located), min(CHECKED, len(located))))
-    known: set[str] = set()
-    stored: dict[str, Tensor] = {}
-    for values in reference.read(located):
-        known |= values.keys()
-        stored |= {key: values[key] for key in drawn & values.keys()}
-    missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in known}
-    if missing or stored:
+    stored: dict[str, float] = {}
+    for sums in reference.read(located, shard_sums):
+        stored |= sums
+    drawn = set(random.sample(list(stored), min(CHECKED, len(stored))))
+    missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in stored}
+    if missing or drawn:
+        from tasks.device import load_on_device
+
         model = load_on_device(model_folder, threads=threads)
-        again = {key: response for key, response in zip(keys, responses, strict=True) if key in stored}
+        again = {key: response for key, response in zip(keys, responses, strict=True) if key in drawn}
         _require_same(reference, model, again, stored, located)
         _score(reference, model, missing)
     return {"rows": len(responses), "hits": len(responses) - len(missing), "forwards": len(missing)}
@@ -135,7 +134,7 @@ def _require_same(
     reference: ReferenceStore,
     model: "PreTrainedModel",
     again: Mapping[str, Response],
-    stored: "Mapping[str, Tensor]",
+    stored: Mapping[str, float],
     located: Mapping[str, str],
 ) -> None:
     """Stop if the model does not give what is stored: a wrong reference trains a wrong model, silently."""
@@ -143,12 +142,13 @@ def _require_same(
     from dpo_core.model.reference import differing
 
     keys, dtype = list(again), str(reference.path["dtype"])
-    found = {keys[i]: values for i, values in score_sequences(model, list(again.values()), dtype=dtype)}
+    scored = score_sequences(model, list(again.values()), dtype=dtype)
+    found = {keys[i]: float(values.double().sum()) for i, values in scored}
     key = differing(stored, found, dtype)
     if key is not None:
-        before, now = (float(values[key].double().sum()) for values in (stored, found))
         raise InfraError(
-            f"a stored reference log-prob is {before:.4f} nats and the model gives {now:.4f} for the same answer",
+            f"a stored reference log-prob is {stored[key]:.4f} nats and the model gives {found[key]:.4f} "
+            "for the same answer",
             where=f"{reference.store.url}/{located[key]}",
             do="find out what changed the model or its arithmetic; --force scores everything again",
         )

@@ -22,8 +22,8 @@ from infra.settings import Settings, load_settings
 from infra.store import Store, open_store
 from tasks.check import Checked
 from tasks.plan import Plan
-from tasks.reference import load_reference
-from tasks.score import Scored, distinct_responses
+from tasks.reference import reference_sums
+from tasks.score import Scored
 from tasks.stages import Stage, code_digest, remembered
 from tasks.uploads import fetch_newest, forget
 
@@ -103,29 +103,24 @@ def _is_trained(folder: Path) -> bool:
 
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
-    from dpo_core.model.reference import response_key
     from dpo_core.train.batches import Example, write_examples
     from tasks.pairs import encoded_pairs
 
     pairs = encoded_pairs(store, plan, checked.train_key)
-    reference = load_reference(store, scored.path, distinct_responses(pairs))
-
-    def logp(prompt: tuple[int, ...], answer: tuple[int, ...]) -> float:
-        return float(reference[response_key(scored.path, prompt, answer)].double().sum())
-
+    chosen, rejected = (side.tolist() for side in reference_sums(store, scored.path, pairs))
     examples = [
         Example(
             id=pair.pair.id,
             prompt_ids=pair.prompt_ids,
             chosen_ids=pair.chosen_ids,
             rejected_ids=pair.rejected_ids,
-            ref_chosen_logps=logp(pair.prompt_ids, pair.chosen_ids),
-            ref_rejected_logps=logp(pair.prompt_ids, pair.rejected_ids),
+            ref_chosen_logps=chosen_logp,
+            ref_rejected_logps=rejected_logp,
             sft_weight=pair.pair.sft_weight,
             weight=pair.pair.weight,
             where=pair.pair.where,
         )
-        for pair in pairs
+        for pair, chosen_logp, rejected_logp in zip(pairs, chosen, rejected, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "result.json"):  # of an earlier try

@@ -116,12 +116,12 @@ def digest_tokenizer(folder: Path) -> str:
 
 
 def numeric_path(*, model_sha256: str, dtype: str, device: str, threads: int) -> dict[str, str | int]:
-    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing changes.
+    """All that can change a log-prob besides the ids; `layout` is raised when the way of computing or storing changes.
 
     `device` names the arithmetic unit ("cpu AVX512", "NVIDIA H100 80GB HBM3"). CPU threads count on a CPU alone: there
     they decide the order of sums.
     """
-    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "device": device, "layout": 1}
+    path: dict[str, str | int] = {"model": model_sha256, "dtype": dtype, "device": device, "layout": 2}
     if device.startswith("cpu"):
         path["threads"] = threads
     return {**path, "torch": version("torch").split("+")[0]}

@@ -10,7 +10,7 @@ from dpo_core.model.identity import digest_model, digest_weights
 from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import Path, Scorer, rows_of, score, scoring
-from dpo_core.model.reference import pack_index, pack_shard, response_key, unpack_index, unpack_shard
+from dpo_core.model.reference import pack_index, pack_shard, response_keys, shard_keys, unpack_index, unpack_shard
 from tests.tiny import build_tiny_model
 
 
@@ -208,8 +208,9 @@ def test_bins_hold_every_item_once_within_the_budget_and_no_two_could_be_one(siz
 
 
 def test_a_shard_gives_back_what_it_was_given():
-    values = {"k1": torch.tensor([-1.0, -2.5]), "k2": torch.tensor([-0.1])}
+    values = {"0a" * 32: torch.tensor([-1.0, -2.5]), "ff" * 32: torch.tensor([-0.1])}
     found = unpack_shard(pack_shard(values))
+    assert shard_keys(pack_shard(values)) == list(values)
     assert {key: tensor.tolist() for key, tensor in found.items()} == {key: t.tolist() for key, t in values.items()}
 
 
@@ -223,11 +224,11 @@ def test_an_index_gives_back_which_shard_holds_which_key(shards):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.lists(st.integers(0, 9), min_size=1, max_size=4))
 def test_moving_a_token_across_the_boundary_changes_the_key(prompt, response):
     path = {"model": "m", "dtype": "float32", "threads": 2, "torch": "2.13.0"}
-    key = response_key(path, prompt, response)
-    assert key == response_key(dict(reversed(path.items())), prompt, response)
-    assert key != response_key(path, prompt + response[:1], response[1:])
+    key, moved = response_keys(path, [(prompt, response), (prompt + response[:1], response[1:])])
+    assert [key] == response_keys(dict(reversed(path.items())), [(prompt, response)])
+    assert key != moved
     for changed in ({**path, "model": "n"}, {**path, "dtype": "bfloat16"}, {**path, "threads": 1}):
-        assert key != response_key(changed, prompt, response)
+        assert [key] != response_keys(changed, [(prompt, response)])
 
 
 def test_a_model_is_named_by_weights_and_configuration_not_by_its_folder(folder, tmp_path):
