@@ -7,7 +7,7 @@ DEMO := examples/identity/retrain.yaml
 .PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.runtime ## teach a small model its name: check, score, train, evaluate, register, gate, promote
 	$(BIN)/dpo retrain $(DEMO)

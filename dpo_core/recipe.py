@@ -151,6 +151,11 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="registered model name")
     model: str = Field(description="start model: folder, HF id, GGUF file, pypi:PACKAGE==V/FILE, models:/NAME@ALIAS")
+    trust_remote_code: str | None = Field(
+        None,
+        pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$",
+        description="run the model's own code: the commit of the hub's model, else the SHA-256 of the folder's *.py",
+    )
     seed: int = Field(0, ge=0, description="data order and adapter initialisation")
     data: Data
     encoding: Encoding = Encoding()
@@ -158,6 +163,16 @@ class Recipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _pinned(cls, pin: object) -> object:
+        if pin in (True, False):
+            raise ValueError(
+                "code is trusted by name, not by a switch: write the commit of the hub's model whose code you have "
+                "read, or the SHA-256 that the run without this line prints; leave it out to run none"
+            )
+        return pin
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> "Recipe":

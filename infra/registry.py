@@ -43,13 +43,24 @@ class Version:
     tags: Mapping[str, str]
 
 
-def register(name: str, *, run_id: str, weights_sha256: str, model_folder: Path, tags: Mapping[str, object]) -> Version:
-    """The version that holds these weights, made if there is none; `tags` are set on it in both cases."""
+def register(
+    name: str,
+    *,
+    run_id: str,
+    weights_sha256: str,
+    model_folder: Path,
+    tags: Mapping[str, object],
+    trusted_code: str | None = None,
+) -> Version:
+    """The version that holds these weights, made if there is none; `tags` are set on it in both cases.
+
+    Where it is served, code of the model's own runs only if `trusted_code` is its digest.
+    """
     client = connect()
     with mlflow_errors(f"register {name}"):
         _make_registered_model(client, name)
         if not _versions(client, name, weights_sha256):
-            model_id = _log_model(run_id, weights_sha256, model_folder)
+            model_id = _log_model(run_id, weights_sha256, model_folder, trusted_code)
             all_tags = {WEIGHTS: weights_sha256, **{key: str(value) for key, value in tags.items()}}
             client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)
         first, *others = _versions(client, name, weights_sha256)  # a lost answer can leave two: the lowest is it
@@ -209,7 +220,7 @@ def _make_registered_model(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _log_model(run_id: str, weights_sha256: str, model_folder: Path) -> str:
+def _log_model(run_id: str, weights_sha256: str, model_folder: Path, trusted_code: str | None) -> str:
     """Upload the MLflow model as an output of the run; its id."""
     import mlflow
     from mlflow.models import Model, ModelSignature
@@ -229,6 +240,7 @@ def _log_model(run_id: str, weights_sha256: str, model_folder: Path) -> str:
             flavor=mlflow.pyfunc,
             python_model=str(SERVED_MODEL),
             artifacts={"checkpoint": str(model_folder)},
+            model_config={"trusted_code": trusted_code} if trusted_code else None,
             signature=ModelSignature(params=ParamSchema([ParamSpec("max_new_tokens", "integer", 48)])),
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
         )

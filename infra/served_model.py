@@ -3,6 +3,9 @@
 It runs where this package is not installed: it may import transformers, torch, and mlflow with what that brings.
 """
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,13 +17,25 @@ class ChatModel(PythonModel):
     """Greedy answers to chat prompts, in fp32."""
 
     def load_context(self, context: Any) -> None:
-        """Load tokenizer and weights from the model's `checkpoint` folder."""
+        """Load tokenizer and weights from the model's `checkpoint` folder.
+
+        Code of the model's own runs if it is what the version was registered with. Raises RuntimeError if it is not.
+        """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         folder = context.artifacts["checkpoint"]
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        trusted = (context.model_config or {}).get("trusted_code")
+        if (found := _code_digest(Path(folder))) != trusted:
+            raise RuntimeError(
+                f"the Python files in {folder} have the digest {found}, the version was registered with {trusted}: "
+                "none is run. Find out who changed the artifacts, or register the model again"
+            )
+        own_code = trusted is not None
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=own_code)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=own_code
+        )
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
         """One answer a prompt; a prompt is a string or a list of {"role", "content"} messages.
@@ -37,6 +52,16 @@ class ChatModel(PythonModel):
         output = self._model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
         answer = output[0, inputs["input_ids"].shape[1] :]
         return str(self._tokenizer.decode(answer, skip_special_tokens=True))
+
+
+def _code_digest(folder: Path) -> str | None:
+    """As dpo_core.model.own_code.digest_code."""
+    files = {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*.py")
+    }
+    text = json.dumps(files, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest() if files else None
 
 
 def _prompts(model_input: Any) -> list[Any]:

@@ -102,7 +102,13 @@ def check(plan: Plan) -> Checked:
     def compute() -> dict[str, Any]:
         data, previous = recipe.data, last_accepted(store, recipe.name)
         request = Request(
-            data.train, data.eval, recipe.validation, recipe.encoding, plan.model_folder, previous=previous
+            data.train,
+            data.eval,
+            recipe.validation,
+            recipe.encoding,
+            plan.model_folder,
+            previous=previous,
+            trusted_code=plan.trusted_code,
         )
         with scratch_folder(settings.home) as scratch:
             return _kept(store, examine_request(request, scratch, settings), recipe.name, reports_key, scratch)

@@ -39,7 +39,7 @@ def examine_and_cure(
 
     `train`: the spool's indices of the pairs that `facts` are of. `left_out`: columns of those too long to be encoded.
     """
-    validation, token_text = wanted.validation, token_text_of(wanted.tokenizer)
+    validation, token_text = wanted.validation, token_text_of(wanted)
     examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
     steps = _steps(facts.table, left_out, validation)
     examination = replace(examination, findings=[*examination.findings, *steps])
@@ -74,8 +74,8 @@ def _steps(table: PairTable, left_out: Columns, validation: Validation) -> list[
     return check_steps(PairTable(len(kept), both, table.rows), [Step("encoding.max_length", kept)], validation)
 
 
-def token_text_of(tokenizer: str | None) -> Callable[[int], str] | None:
+def token_text_of(wanted: Wanted) -> Callable[[int], str] | None:
     """The text of one token id, where there is a tokenizer."""
-    if tokenizer is None:
+    if (folder := wanted.tokenizer) is None:
         return None
-    return lambda token: str(tokenizer_of(tokenizer).decode([token]))
+    return lambda token: str(tokenizer_of(folder, wanted.trusted_code).decode([token]))

@@ -42,6 +42,7 @@ class Wanted:
     tokenizer: str | None  # folder
     bound: int
     indexes: Sequence[PromptIndex]
+    trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
 
 
 @dataclass(frozen=True)
@@ -139,16 +140,16 @@ def _encoded(
         return [EncodedPair(pair, (), (), ()) for pair in pairs], [], Counter()
     from dpo_core.model.encode import encode_pairs
 
-    result = encode_pairs(pairs, tokenizer_of(wanted.tokenizer), wanted.encoding)
+    result = encode_pairs(pairs, tokenizer_of(wanted.tokenizer, wanted.trusted_code), wanted.encoding)
     return result.encoded, result.rejected, Counter(result.statistics)
 
 
 @lru_cache(maxsize=1)
-def tokenizer_of(folder: str) -> "PreTrainedTokenizerBase":
+def tokenizer_of(folder: str, trusted_code: str | None) -> "PreTrainedTokenizerBase":
     """The tokenizer of a model folder, loaded once a process."""
     from dpo_core.model.encode import load_tokenizer
 
-    return load_tokenizer(folder)
+    return load_tokenizer(folder, trusted_code=trusted_code)
 
 
 def _line_of(where: str) -> int:

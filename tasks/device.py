@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def load_on_device(folder: Path, *, threads: int) -> "PreTrainedModel":
+def load_on_device(folder: Path, *, threads: int, trusted_code: str | None = None) -> "PreTrainedModel":
     """The model of a folder in fp32, on the GPU if there is one, with `threads` CPU threads."""
     from transformers.utils import logging as transformers_logging
 
@@ -17,7 +17,7 @@ def load_on_device(folder: Path, *, threads: int) -> "PreTrainedModel":
 
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    model = load_model(folder)
+    model = load_model(folder, trusted_code=trusted_code)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
     return model
 

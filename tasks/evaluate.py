@@ -135,6 +135,7 @@ def _answers(
     is_reference = weights == plan.weights_sha256
     inputs = {
         "weights": weights,
+        "own_code": plan.trusted_code,
         "questions": _questions_digest(plan),
         "data": checked.data_sha256,
         "path": {key: value for key, value in scored.path.items() if key != "model"},

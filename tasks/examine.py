@@ -40,7 +40,7 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
     prompts = data.prompts[~held_out]
     bound = int(prompts[sample_rows(prompts)].max(initial=0))
     indexes = indexes_of(_prompts(data.spool, held_out), request.validation)
-    wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound, indexes)
+    wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound, indexes, request.trusted_code)
     described = describe_rows(data, ~held_out, wanted, workers=workers)
     groups = group_columns(data.prompts, data.groups)
     described.columns.update({name: column[described.kept] for name, column in groups.items()})

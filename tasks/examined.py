@@ -28,6 +28,7 @@ class Request:
     tokenizer: str | None  # folder; without one words alone are examined
     split: bool = True
     previous: Profile | None = None  # of the last accepted data set of this name
+    trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
 
 
 @dataclass(frozen=True)

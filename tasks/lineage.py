@@ -59,6 +59,7 @@ def write_lineage(
         "base": {
             "model": plan.recipe.model,
             "model_sha256": plan.model_sha256,
+            "own_code_sha256": plan.trusted_code,
             "weights_sha256": plan.weights_sha256,
             "tokenizer_sha256": plan.tokenizer_sha256,
         },

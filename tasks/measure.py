@@ -31,8 +31,8 @@ def measure(
     logps: bool,
 ) -> dict[str, Any]:
     """Greedy answers by suite, held-out log-probs (nats; None unless `logps`), NLL a paragraph (nats a token)."""
-    model = load_on_device(folder, threads=plan.threads)
-    tokenizer = load_tokenizer(folder)
+    model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
+    tokenizer = load_tokenizer(folder, trusted_code=plan.trusted_code)
     prompts = {name: [check.prompt for check in checks] for name, checks in suites.items()} | {"samples": list(samples)}
     answers = _answers(model, tokenizer, prompts, plan)
     pairs = encoded_pairs(store, plan, checked.eval_key)

@@ -17,5 +17,5 @@ def encoded_pairs(store: Store, plan: Plan, key: str) -> list[EncodedPair]:
     """The same as token ids; the check has set aside every row that cannot be encoded."""
     from dpo_core.model.encode import encode_pairs, load_tokenizer
 
-    tokenizer = load_tokenizer(Path(plan.model_folder))
+    tokenizer = load_tokenizer(Path(plan.model_folder), trusted_code=plan.trusted_code)
     return encode_pairs(stored_pairs(store, key), tokenizer, plan.recipe.encoding).encoded

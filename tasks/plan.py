@@ -18,6 +18,7 @@ from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text, require_weights
+from dpo_core.model.own_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
 from infra.errors import InfraError
@@ -48,6 +49,7 @@ class Plan:
     run_url: str
     threads: int
     force: bool
+    trusted_code: str | None = None  # SHA-256 of the model's own code that may run
 
 
 @task(name="plan", cache_policy=NO_CACHE)
@@ -61,7 +63,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
         read_checks(path)
-    model_folder = local_model(checked.model, settings.home)
+    model_folder = local_model(checked.model, settings.home, pin=checked.trust_remote_code)
     _require_context(checked, model_folder)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
     content = _without_paths(checked, files)
@@ -85,17 +87,21 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         run_url=run.url(),
         threads=settings.num_threads,
         force=force,
+        trusted_code=trusted_code(checked.trust_remote_code, model_folder),
     )
 
 
-def local_model(model: str, home: Path) -> Path:
-    """A model folder on this machine, whatever the recipe calls it; a GGUF file is converted once."""
-    found = fetch_model(model, home)
+def local_model(model: str, home: Path, *, pin: str | None = None) -> Path:
+    """A model folder on this machine, whatever the recipe calls it; a GGUF file is converted once.
+
+    Code of the model's own is refused, unless it is what `pin`, the recipe's `trust_remote_code`, names.
+    """
+    found = fetch_model(model, home, pin=pin)
     if found.is_file():
         from dpo_core.model.load import convert_gguf
 
         found = convert_gguf(found, home / "models" / digest_file(found))
-    require_weights(found)
+    require_weights(found, trusted_code(pin, found))
     return found
 
 
@@ -141,6 +147,7 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
     content: dict[str, Any] = swap(recipe.model_dump())
     content["training"].pop("save_steps")  # changes no weight
     content["model"] = "see model_sha256"
+    content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content
 
 

@@ -95,7 +95,14 @@ def _new_version(
     name, weights = plan.recipe.name, trained.weights_sha256
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, registry.address())  # MLflow tells no progress
-    return registry.register(name, run_id=plan.run_id, weights_sha256=weights, model_folder=folder, tags=tags).number
+    return registry.register(
+        name,
+        run_id=plan.run_id,
+        weights_sha256=weights,
+        model_folder=folder,
+        tags=tags,
+        trusted_code=plan.trusted_code,
+    ).number
 
 
 @task(name="gate", cache_policy=NO_CACHE)

@@ -57,7 +57,14 @@ def score(plan: Plan, checked: Checked) -> Scored:
     def compute() -> dict[str, Any]:
         pairs = [*encoded_pairs(store, plan, checked.train_key), *encoded_pairs(store, plan, checked.eval_key)]
         responses = distinct_responses(pairs)
-        counts = reference_pass(reference, responses, Path(plan.model_folder), threads=plan.threads, force=plan.force)
+        counts = reference_pass(
+            reference,
+            responses,
+            Path(plan.model_folder),
+            threads=plan.threads,
+            force=plan.force,
+            trusted_code=plan.trusted_code,
+        )
         logged = {f"reference/{name}": float(value) for name, value in counts.items()}
         attach_run(plan.run_id).metrics(logged)
         return {**counts, "shards": sorted(set(reference.locate(reference.keys(responses)).values()))}
@@ -88,7 +95,13 @@ def distinct_responses(pairs: Iterable[EncodedPair]) -> list[Response]:
 
 
 def reference_pass(
-    reference: ReferenceStore, responses: Sequence[Response], model_folder: Path, *, threads: int, force: bool = False
+    reference: ReferenceStore,
+    responses: Sequence[Response],
+    model_folder: Path,
+    *,
+    threads: int,
+    force: bool = False,
+    trusted_code: str | None = None,
 ) -> dict[str, int]:
     """Score what the store lacks, appending a shard every SHARD responses, so that a killed pass goes on.
 
@@ -109,7 +122,7 @@ def reference_pass(
     if missing or drawn:
         from tasks.device import load_on_device
 
-        model = load_on_device(model_folder, threads=threads)
+        model = load_on_device(model_folder, threads=threads, trusted_code=trusted_code)
         again = {key: response for key, response in zip(keys, responses, strict=True) if key in drawn}
         _require_same(reference, model, again, stored, located)
         _score(reference, model, missing)

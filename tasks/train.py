@@ -128,6 +128,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     write_examples(examples, folder / "examples.jsonl")
     order = {
         "model_folder": plan.model_folder,
+        "trusted_code": plan.trusted_code,
         "training": plan.recipe.training.model_dump(),
         "seed": plan.recipe.seed,
         "threads": plan.threads,

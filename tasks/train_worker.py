@@ -49,7 +49,8 @@ def run(folder: Path) -> None:
     accelerator = Accelerator(
         mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
     )
-    policy = make_policy(load_model(order["model_folder"]), training, seed=order["seed"])
+    start_model = load_model(order["model_folder"], trusted_code=order["trusted_code"])
+    policy = make_policy(start_model, training, seed=order["seed"])
     optimizer = make_optimizer(policy, training)
     examples = read_examples(folder / "examples.jsonl")
     tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None

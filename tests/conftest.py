@@ -18,6 +18,7 @@ os.environ.update(
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HOME": f"{HOME}/huggingface",
         "PREFECT_HOME": f"{HOME}/prefect",
+        "PREFECT_LOGGING_LEVEL": "WARNING",  # as every command sets it
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -80,3 +80,37 @@ def build_tiny_tokenizer():
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+OWN_CODE = '''
+from transformers import LlamaConfig, LlamaForCausalLM
+
+open({canary!r}, "a").write("run\\n")
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnModel(LlamaForCausalLM):
+    """A Llama whose logits are halved."""
+
+    config_class = OwnConfig
+
+    def forward(self, *args, **options):
+        found = super().forward(*args, **options)
+        found.logits = found.logits / 2
+        return found
+'''
+
+
+def bring_own_code(folder: Path, canary: Path) -> Path:
+    """Make a tiny model one with code of its own, which adds a line to `canary` when it is run."""
+    import json
+
+    (folder / "modeling_own.py").write_text(OWN_CODE.format(canary=str(canary)))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "architectures": ["OwnModel"]}
+    config["auto_map"] = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

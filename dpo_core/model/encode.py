@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair
 from dpo_core.errors import InputError
+from dpo_core.model.own_code import require_no_other_code
 from dpo_core.recipe import Encoding
 
 BATCH = 256  # pairs rendered at once
@@ -38,10 +39,15 @@ class EncodeResult:
     statistics: dict[str, int]
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder; InputError where it has none or cannot end a turn."""
+def load_tokenizer(folder: str | Path, *, trusted_code: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; InputError where it has none or cannot end a turn.
+
+    Code of the model's own runs only if `trusted_code` is its digest.
+    """
+    if trusted_code is not None:
+        require_no_other_code(Path(folder), trusted_code)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trusted_code is not None)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

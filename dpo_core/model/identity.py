@@ -8,54 +8,26 @@ from pathlib import Path
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
+from dpo_core.model.own_code import digest_code, require_no_other_code
 
 _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
-_PROGRAMS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
-_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
 
 
-def require_weights(folder: Path) -> None:
-    """Raise InputError unless `folder` holds a config and safetensors weights, and nothing that could run code."""
+def require_weights(folder: Path, trusted: str | None = None) -> None:
+    """Raise InputError unless `folder` holds a config, safetensors weights, and no code but `trusted` (a digest)."""
     if not folder.is_dir():
         raise InputError("there is no such model folder", where=str(folder), do="check the recipe's model")
     if not (folder / "config.json").is_file():
         raise InputError(
             "the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder"
         )
-    _refuse_code(folder)
+    require_no_other_code(folder, trusted)
     if not any(folder.glob("*.safetensors")):
         raise InputError(
             "the model folder has no weights (*.safetensors)",
             where=str(folder),
             do="save the model with save_pretrained; pickled .bin files are not read",
         )
-
-
-def _refuse_code(folder: Path) -> None:
-    """Raise InputError for a folder that brings programs along: Python files, pickles, or a pointer to some."""
-    for file in sorted(folder.iterdir()):
-        if file.suffix in _PROGRAMS:
-            raise InputError(
-                f"the model folder holds {file.name}, which can run code when it is loaded",
-                where=str(file),
-                do="remove it; weights are read from *.safetensors, model classes from transformers alone",
-            )
-    for name in _CONFIGS:
-        file = folder / name
-        if file.is_file() and "auto_map" in _values(file):
-            raise InputError(
-                f"{name} asks for code of the model's own (auto_map)",
-                where=str(file),
-                do="use a model that transformers knows by itself, and take `auto_map` out of the file",
-            )
-
-
-def _values(file: Path) -> dict[str, object]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        do = "save the model again with save_pretrained"
-        raise InputError(f"{file.name} is no JSON object", where=str(file), do=do) from None
 
 
 def longest_text(folder: Path) -> int | None:
@@ -96,13 +68,15 @@ def _digest_as_of(file: Path, size: int, changed_ns: int) -> str:
 
 
 def digest_model(folder: Path) -> str:
-    """Weights and the configuration that decides what they compute."""
+    """Weights, and what decides what they compute: the configuration, and code of the model's own if it has some."""
     config = json.loads((folder / "config.json").read_text())
-    return digest_json([digest_weights(folder), {k: v for k, v in config.items() if k not in _VOLATILE}])
+    parts = [digest_weights(folder), {k: v for k, v in config.items() if k not in _VOLATILE}]
+    code = digest_code(folder)
+    return digest_json([*parts, code] if code else parts)
 
 
 def digest_tokenizer(folder: Path) -> str:
-    """Tokenizer files and chat template: what decides how text becomes ids."""
+    """Tokenizer files, chat template, code of the model's own: what decides how text becomes ids."""
     files = sorted(
         {
             *folder.glob("tokenizer*"),
@@ -112,7 +86,8 @@ def digest_tokenizer(folder: Path) -> str:
             *folder.glob("special_tokens_map.json"),
         }
     )
-    return digest_json({file.name: digest_file(file) for file in files})
+    code = digest_code(folder)
+    return digest_json({file.name: digest_file(file) for file in files} | ({"code": code} if code else {}))
 
 
 def numeric_path(*, model_sha256: str, dtype: str, device: str, threads: int) -> dict[str, str | int]:

@@ -12,12 +12,16 @@ from dpo_core.errors import InputError
 from dpo_core.model.identity import require_weights
 
 
-def load_model(folder: str | Path) -> PreTrainedModel:
-    """A causal language model in fp32, dropout off, from safetensors only. Raises InputError."""
+def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTrainedModel:
+    """A causal language model in fp32, dropout off, from safetensors only. Raises InputError.
+
+    Code of the model's own runs only if `trusted_code` is its digest.
+    """
     folder = Path(folder)
-    require_weights(folder)
+    require_weights(folder, trusted_code)
+    options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trusted_code is not None}
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(str(folder), **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"the model cannot be loaded: {str(error).splitlines()[0]}",

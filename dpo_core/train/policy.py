@@ -61,3 +61,6 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
             and "index" not in file.name
         ):
             shutil.copy2(file, folder / file.name)
+    for file in base.rglob("*.py"):  # code of the model's own, which the recipe trusts
+        (folder / file.relative_to(base)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, folder / file.relative_to(base))
