@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ campaign: .venv/.test ## false alarms and recall of the shortcut checks, into do
 	$(BIN)/python benchmarks/campaign.py recall
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/campaign.py real $(DATA) && $(BIN)/python benchmarks/campaign.py swaps $(DATA) 20; fi
 	$(BIN)/python benchmarks/campaign.py report
+
+faults: .venv/.test ## kill, starve and deceive whole runs for an hour, into docs/reliability.md
+	FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults -m campaign; code=$$?; \
+	$(BIN)/python -m tests.faults.results && exit $$code
 
 clean: ## remove the environment, every run, every cache
 	rm -rf .venv .dpo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -138,9 +138,12 @@ def _cause(error: BaseException, number: int, *words: str) -> BaseException | No
 
 
 def _disk(error: BaseException) -> tuple[str, str]:
-    """Where the full disk is and what to do about it."""
+    """Where the full disk is, how much is free there, and what to do about it."""
     home = Path(os.environ.get("DPO_HOME", ".dpo"))
-    place = str(getattr(error, "filename", None) or getattr(error, "where", None) or home)
+    names = ("filename2", "filename", "where")  # filename2: where a copy went to
+    place = next((str(found) for name in names if (found := getattr(error, name, None))), str(home))
+    with contextlib.suppress(OSError):
+        place = f"{place}, {shutil.disk_usage(home).free // 1024} KiB free on the disk of {home}"
     return place, f"free space there, or set DPO_HOME to a larger disk; then run it again: {typed()}"
 
 

@@ -2,10 +2,11 @@
 
 import functools
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import Away, InfraError, Refused
 from infra.s3_client import is_final, s3_errors
@@ -38,7 +39,22 @@ def client_of(uri: str) -> "MlflowClient":
         database = Path(uri.removeprefix("sqlite:///"))
         database.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{database}.lock", timeout=120):
+            if not database.exists():
+                _make_tables(database)
             return MlflowClient(uri)
+
+
+def _make_tables(database: Path) -> None:
+    """In a file that gets its name when it is whole: a run killed meanwhile would leave tables that MLflow refuses."""
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in database.parent.glob(f"{database.name}.*.making*"):
+        left.unlink()
+    making = database.with_name(f"{database.name}.{uuid.uuid4().hex}.making")
+    store: Any = SqlAlchemyStore
+    store(f"sqlite:///{making}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+    making.replace(database)
 
 
 @contextmanager

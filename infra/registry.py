@@ -9,15 +9,14 @@ import json
 import re
 import shutil
 import uuid
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
+from infra.logged_model import WEIGHTS, log_model
 from infra.mlflow_client import mlflow_errors, tracking_uri
 from infra.settings import without_secrets
 from infra.store import digest
@@ -26,11 +25,8 @@ from infra.tracking import connect
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-WEIGHTS = "weights_sha256"
 DUPLICATE = "duplicate_of"
-SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PAGE = 1000  # versions a request
-SERVED_WITH = ("mlflow", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ def register(
     with mlflow_errors(f"register {name}"):
         _make_registered_model(client, name)
         if not _versions(client, name, weights_sha256):
-            model_id = _log_model(run_id, weights_sha256, model_folder, trusted_code)
+            model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code)
             all_tags = {WEIGHTS: weights_sha256, **{key: str(value) for key, value in tags.items()}}
             client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)
         first, *others = _versions(client, name, weights_sha256)  # a lost answer can leave two: the lowest is it
@@ -218,33 +214,6 @@ def _make_registered_model(client: "MlflowClient", name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _log_model(run_id: str, weights_sha256: str, model_folder: Path, trusted_code: str | None) -> str:
-    """Upload the MLflow model as an output of the run; its id."""
-    import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ParamSchema, ParamSpec
-
-    client = mlflow.MlflowClient()
-    logged = client.create_logged_model(  # by hand: Model.log would take the experiment from the active run
-        client.get_run(run_id).info.experiment_id, "model", source_run_id=run_id, tags={WEIGHTS: weights_sha256}
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*input example was not provided")  # it would generate, on any size of model
-        Model.log(
-            artifact_path=None,
-            name="model",
-            model_id=logged.model_id,
-            run_id=run_id,
-            flavor=mlflow.pyfunc,
-            python_model=str(SERVED_MODEL),
-            artifacts={"checkpoint": str(model_folder)},
-            model_config={"trusted_code": trusted_code} if trusted_code else None,
-            signature=ModelSignature(params=ParamSchema([ParamSpec("max_new_tokens", "integer", 48)])),
-            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
-        )
-    return str(logged.model_id)
 
 
 def _versions(client: "MlflowClient", name: str, weights_sha256: str) -> list[Version]:

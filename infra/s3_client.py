@@ -30,6 +30,7 @@ WRONG_KEYS = (
 )
 SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
 FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
+DAMAGED_ON_ITS_WAY = ("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")
 DAMAGED = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "InvalidRequest")  # InvalidRequest: AWS's own
 READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
 Read = TypeVar("Read")
@@ -86,8 +87,10 @@ def code_of(error: BaseException | None) -> str:
 def is_final(error: BaseException) -> bool:
     """Whether the server said no, rather than nothing, or to come again."""
     code = code_of(error)
-    status = int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return bool(code) and 400 <= status < 500 and status not in (408, 429) and "Slow" not in code
+    response = getattr(error, "response", None) or {}  # botocore's connection errors carry None
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    come_again = status in (408, 429) or "Slow" in code or code in DAMAGED_ON_ITS_WAY
+    return bool(code) and 400 <= status < 500 and not come_again
 
 
 def again(read: Callable[[], Read]) -> Read:

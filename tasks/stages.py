@@ -14,6 +14,7 @@ from dpo_core.data.digests import digest_json
 from infra.errors import Damaged, ObjectMissing
 from infra.settings import load_settings
 from infra.store import Store
+from tasks.scratch import scratch_folder
 
 log = logging.getLogger("dpo.stage")
 ROOT = Path(__file__).parent.parent
@@ -48,28 +49,30 @@ def remembered(
     start = time.monotonic()
     named = {"inputs": dict(inputs), "code": code_digest(code)}
     key = f"stages/{name}/{digest_json(named)}.json"
+    home = load_settings().home
+    kept = home / key
     if not force:
         data = _record(store, key)
         if data is not None and there(output := json.loads(data)["output"]):
             store.put_bytes(key, data)
+            kept.unlink(missing_ok=True)  # of a run that was killed with the record stored
             return output, Stage(name, cached=True, seconds=time.monotonic() - start, key=key)
-    kept = load_settings().home / key
     output = None if force else _kept(kept, there)
     if output is None:
         output = compute()
-        record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
-        _keep(kept, json.dumps(record).encode())
-    store.put_bytes(key, kept.read_bytes())
-    kept.unlink()
+    record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
+    _keep(home, kept, data := json.dumps(record).encode())
+    store.put_bytes(key, data)
+    kept.unlink(missing_ok=True)  # a run beside this one, of the same recipe, may have come first
     return output, Stage(name, cached=False, seconds=time.monotonic() - start, key=key)
 
 
-def _keep(path: Path, data: bytes) -> None:
+def _keep(home: Path, path: Path, data: bytes) -> None:
     """On this machine, until the store has it: one that is away then costs no second computation."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+    with scratch_folder(home) as scratch:
+        (scratch / path.name).write_bytes(data)
+        (scratch / path.name).replace(path)
 
 
 def _kept(path: Path, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
@@ -85,9 +88,9 @@ def _record(store: Store, key: str) -> bytes | None:
     try:
         data = store.get_bytes(key)
         json.loads(data)["output"]
-    except (ObjectMissing, Damaged):
+    except ObjectMissing:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (Damaged, ValueError, KeyError, TypeError):
         log.warning("stage_record_damaged key=%s action=computed_again", key)
         return None
     return data

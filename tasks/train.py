@@ -1,17 +1,20 @@
 """Training in a process of its own: write the work order, run `accelerate launch`, take in the weights."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -29,6 +32,7 @@ from tasks.uploads import fetch_newest, forget
 
 log = logging.getLogger("dpo.train")
 DEAF_TO_CTRL_C = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
+ROOM = 1 << 20  # bytes: a disk with less is full
 CODE = ("tasks/train.py", "tasks/train_worker.py", "dpo_core/train", "dpo_core/model", "dpo_core/data")
 
 
@@ -75,11 +79,27 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         forget(store, checkpoints)
         return result
 
-    result, stage = remembered(store, "train", inputs, compute, code=CODE, force=plan.force)
-    if not stage.cached:
-        shutil.rmtree(folder, ignore_errors=True)  # the store has it all
+    with _alone(folder):
+        result, stage = remembered(store, "train", inputs, compute, code=CODE, force=plan.force)
+        shutil.rmtree(folder, ignore_errors=True)  # the store has it all, also where a kill came between
     log.info("trained steps=%d weights_sha256=%.12s", result["steps"], result["weights_sha256"])
     return Trained(model_key=f"models/{result['weights_sha256']}", stage=stage, **result)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One run at a time trains in a folder; another of the same recipe waits, and finds the stage finished."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("train_waits folder=%s reason=another run trains the same model here", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def model_files(store: Store, key: str, home: Path) -> Path:
@@ -161,15 +181,26 @@ def _launch(folder: Path, settings: Settings) -> None:
         raise
     if code == 0:
         return
-    if (folder / "error.json").is_file():
-        error = json.loads((folder / "error.json").read_text())
-        if "do" in error:
-            raise InputError(error["says"], where=error["where"], do=error["do"])
+    error = _error(folder)
+    if "do" in error:
+        raise InputError(error["says"], where=error["where"], do=error["do"])
+    if error:
         raise TrainingFailedError(f"training failed: {error['says']}")
     raise TrainingFailedError(
         f"the training process ended with code {code} and no message (killed, or out of memory?): "
         "the same command goes on from its last checkpoint"
     )
+
+
+def _error(folder: Path) -> dict[str, str]:
+    """What the worker has left to say, empty if nothing. Raises OSError where the disk had no room for it."""
+    try:
+        error: dict[str, str] = json.loads((folder / "error.json").read_text())
+    except (FileNotFoundError, ValueError):
+        if shutil.disk_usage(folder).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+        return {}
+    return error
 
 
 def _stop(pid: int) -> None:

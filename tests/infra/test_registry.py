@@ -68,7 +68,7 @@ def test_every_version_of_every_model_is_listed_page_by_page(register, request, 
 
 def test_the_same_weights_again_are_the_same_version_with_the_newer_tags(register, monkeypatch):
     first = register("a", verdict="hold", code="1")
-    monkeypatch.setattr(registry, "_log_model", lambda *_: pytest.fail("uploaded again"))
+    monkeypatch.setattr(registry, "log_model", lambda *_: pytest.fail("uploaded again"))
     again = register("a", verdict="promote")
     assert again.number == first.number
     assert (again.tags["verdict"], again.tags["code"]) == ("promote", "1")
@@ -80,6 +80,27 @@ def test_of_two_versions_left_by_a_lost_answer_the_lower_one_counts(register, ru
     MlflowClient().create_model_version(name, source, run_id, tags={registry.WEIGHTS: "a" * 64})
     assert register("a").number == first.number
     assert registry.by_number(name, 2).tags[registry.DUPLICATE] == "1"
+
+
+@pytest.mark.parametrize("step", ["log_outputs", "log_model_artifacts", "finalize_logged_model"])
+def test_an_upload_that_was_cut_off_is_gone_on_with_and_leaves_no_second_model(
+    register, run_id, tiny_model, monkeypatch, step
+):
+    def cut_off(*arguments):
+        done(*arguments)
+        raise KeyboardInterrupt
+
+    done, client = getattr(MlflowClient, step), MlflowClient()
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, step, cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            register()
+    run = client.get_run(run_id)
+    [begun] = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    assert register().number == 1
+    [whole] = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    assert (whole.model_id, str(whole.status)) == (begun.model_id, "READY")
+    assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [whole.model_id]
 
 
 def test_an_alias_is_none_until_set_and_moves(register, request):

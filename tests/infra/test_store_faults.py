@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError, ResponseStreamingError
+from botocore.exceptions import ClientError, ConnectionClosedError, ResponseStreamingError
 from botocore.response import StreamingBody
 
 from infra import s3_upload
 from infra.errors import BadSetting, InfraError, ObjectMissing
+from infra.s3_client import is_final
 from infra.store import digest
 from infra.store_folder import FolderStore
 from infra.store_s3 import S3Store
@@ -289,3 +290,13 @@ def test_empty_folders_go_with_their_last_file(tmp_path):
     store.put_bytes("a/b/c", b"")
     store.delete("a/b/c")
     assert [path.name for path in (tmp_path / "store").iterdir()] == [".tmp"]
+
+
+@pytest.mark.parametrize(("code", "status", "final"), [("AccessDenied", 403, True), ("BadDigest", 400, False)])
+def test_no_rights_is_a_final_no_and_bytes_that_arrive_wrong_may_be_sent_again(code, status, final):
+    error = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+    assert is_final(error) == final
+
+
+def test_a_connection_that_closed_without_an_answer_is_no_final_no():
+    assert not is_final(ConnectionClosedError(endpoint_url="http://s3"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import InfraError
+from infra.mlflow_client import client_of
 from infra.tracking import DUPLICATE, RUN_KEY, attach_run, connect, open_run
 
 
@@ -147,3 +148,17 @@ def test_three_processes_may_make_the_same_new_database(tmp_path):
     answers = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], answers
     assert len({out for out, _ in answers}) == 1  # and agree on one run
+
+
+def test_tables_that_a_killed_run_began_to_make_are_made_anew(tmp_path, monkeypatch):
+    def killed(engine):
+        raise KeyboardInterrupt  # MLflow's first tables are there, its migrations are not: it refuses such a file
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._upgrade_db", killed)
+        with pytest.raises(KeyboardInterrupt):
+            client_of(uri)
+    assert not (tmp_path / "mlflow.db").exists()
+    assert [experiment.name for experiment in client_of(uri).search_experiments()] == ["Default"]
+    assert not list(tmp_path.glob("*.making*"))

@@ -1,0 +1,79 @@
+"""A checkpoint as an MLflow model of its run: the folder itself, and the code that serves it.
+
+Each step can be taken again, so that a run that was killed within goes on; `Model.log` makes a second model instead.
+"""
+
+import tempfile
+import warnings
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+WEIGHTS = "weights_sha256"  # tag of models and versions
+READY: Literal["READY"] = "READY"  # status of a model that is there as a whole
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+SERVED_WITH = ("mlflow", "torch", "transformers")
+
+
+def log_model(
+    client: "MlflowClient", run_id: str, weights_sha256: str, model_folder: Path, trusted_code: str | None = None
+) -> str:
+    """The id of the run's model with these weights; one that a killed run began to upload is gone on with.
+
+    Where it is served, code of the model's own runs only if `trusted_code` is its digest.
+    """
+    experiment = client.get_run(run_id).info.experiment_id
+    model = _begun(client, experiment, run_id, weights_sha256)
+    if model is None:
+        tags = {WEIGHTS: weights_sha256}
+        model = client.create_logged_model(experiment, "model", source_run_id=run_id, tags=tags)
+    _link(client, run_id, model.model_id)
+    if str(model.status) != READY:
+        _upload(client, model, run_id, model_folder, trusted_code)
+    return str(model.model_id)
+
+
+def _begun(client: "MlflowClient", experiment: str, run_id: str, weights_sha256: str) -> Any | None:
+    wanted = f"source_run_id = '{run_id}' AND tags.{WEIGHTS} = '{weights_sha256}'"
+    found = client.search_logged_models([experiment], wanted)
+    return min(found, key=lambda model: (str(model.status) != READY, model.creation_timestamp), default=None)
+
+
+def _link(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    def linked() -> bool:
+        outputs = client.get_run(run_id).outputs
+        return outputs is not None and model_id in [output.model_id for output in outputs.model_outputs]
+
+    if not linked():
+        try:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:  # a run beside this one was first: a second link is refused
+            if not linked():
+                raise
+
+
+def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path, trusted_code: str | None) -> None:
+    import mlflow
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec
+
+    described = Model(model.artifact_location, run_id, model_uuid=model.model_id, model_id=model.model_id)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*input example was not provided")  # it would generate, on any size of model
+        mlflow.pyfunc.save_model(
+            f"{scratch}/model",
+            mlflow_model=described,
+            python_model=str(SERVED_MODEL),
+            artifacts={"checkpoint": str(model_folder)},
+            model_config={"trusted_code": trusted_code} if trusted_code else None,
+            signature=ModelSignature(params=ParamSchema([ParamSpec("max_new_tokens", "integer", 48)])),
+            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
+        )
+        client.log_model_artifacts(model.model_id, f"{scratch}/model")
+    client.finalize_logged_model(model.model_id, READY)

@@ -1,0 +1,222 @@
+"""Python programs that start in milliseconds: forked from one process that has imported what they all import.
+
+A `dpo retrain` of the tiny model is a second of work and fifteen of imports, three times over (the command, Prefect's
+temporary server, the training process). Here each is a process of its own as ever, with the parent, group, environment
+and files that it would have; only its imports are done. `Forkserver.python` takes the place of the interpreter:
+`python -m MODULE ...` is forked, everything else goes to the real one.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Stands where the program would: in its group, with its exit code, and what is sent to it goes on to the program.
+STUB = """#!{python} -IS
+import json, os, signal, socket, sys
+if len(sys.argv) < 3 or sys.argv[1] != "-m":
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    order = dict(argv=sys.argv[2:], env=dict(os.environ), cwd=os.getcwd(), group=os.getpgrp())
+    socket.send_fds(server, [b"*"], [0, 1, 2])
+    server.sendall(json.dumps(order).encode() + b"\\n")
+    answers = server.makefile()
+    pid = int(answers.readline())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: os.kill(pid, number))
+    code = os.waitstatus_to_exitcode(int(answers.readline()))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Forkserver:
+    """A running server; `python` is the interpreter to name."""
+
+    python: Path
+    process: subprocess.Popen
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, folder: Path, environment: dict[str, str], patience_s: float = 120) -> Iterator["Forkserver"]:
+        """With the working tree's modules, in this session (a process may only join a group of its own session)."""
+        address, python = folder / "forkserver", folder / "python"
+        python.write_text(STUB.format(python=sys.executable, address=str(address)))
+        python.chmod(0o755)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.forkserver", str(address), str(python)],
+            env=environment,
+            stdin=subprocess.PIPE,  # its end is the server's
+        )
+        try:
+            end = time.monotonic() + patience_s
+            while not address.exists():
+                assert process.poll() is None, "the fork server did not start"
+                assert time.monotonic() < end, "the fork server takes too long to start"
+                time.sleep(0.05)
+            yield cls(python, process)
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+PRELOADED = (  # what a run, its training process and Prefect's server import, sooner or later
+    *("accelerate.commands.launch", "alembic.command", "boto3", "great_expectations", "mlflow.pyfunc", "uvicorn.main"),
+    *(
+        "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.store.model_registry.sqlalchemy_store",
+        "mlflow.store.db.utils",
+    ),
+    *("mlflow.store.tracking.rest_store", "mlflow.store.model_registry.rest_store", "mlflow.tracing"),
+    *(
+        "prefect.server.api.server",
+        "prefect.cli",
+        "mlflow.server.fastapi_app",
+        "mlflow.cli",
+        "prefect.concurrency.sync",
+        "sqlalchemy.dialects.sqlite",
+        "graphviz",
+    ),
+    *("sklearn.linear_model", "sklearn.cluster", "sklearn.feature_extraction.text", "sklearn.model_selection"),
+    *("transformers.models.llama.modeling_llama", "transformers.generation", "torch.profiler"),
+)
+
+
+def preload() -> None:
+    """Import all that, and every module of ours; start nothing."""
+    from infra.settings import load_settings, prepare_environment
+
+    prepare_environment(load_settings())
+    ours = [path for name in ("flows", "tasks", "infra", "dpo_core") for path in Path(name).rglob("*.py")]
+    ours += [Path("tests/faults/life.py")]
+    for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
+        importlib.import_module(name.removesuffix(".__init__"))
+
+
+def serve(address: str, python: str) -> dict | None:
+    """Fork what is asked for, until stdin ends; then end, with all children. Returns in a child alone: its order."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{address}.new")
+    listener.listen(16)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    selector.register(woken, selectors.EVENT_READ)
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    Path(f"{address}.new").rename(address)
+    callers: dict[int, socket.socket] = {}
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sys.stdin:
+                for pid in callers:
+                    os.kill(pid, signal.SIGKILL)
+                os._exit(0)
+            elif key.fileobj is woken:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(woken, 4096)
+                for pid, caller in list(_ended(callers)):
+                    if caller in selector.get_map():
+                        selector.unregister(caller)
+                    del callers[pid]
+                    caller.close()
+            elif key.fileobj is listener:
+                caller, _ = listener.accept()
+                order, files = _receive(caller)
+                if order is None:
+                    caller.close()
+                    continue
+                if (pid := os.fork()) == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    selector.close()
+                    for other in (listener, caller, *callers.values()):
+                        other.close()
+                    os.close(woken)
+                    os.close(wake)
+                    _become(order, files, python)
+                    return order
+                for file in files:
+                    os.close(file)
+                callers[pid] = caller
+                selector.register(caller, selectors.EVENT_READ, pid)
+                with contextlib.suppress(OSError):  # it was killed meanwhile
+                    caller.sendall(f"{pid}\n".encode())
+            else:  # who stood for the program was killed: so is the program, had it not yet joined the group
+                os.kill(key.data, signal.SIGKILL)
+                selector.unregister(key.fileobj)
+
+
+def _receive(caller: socket.socket) -> tuple[dict | None, list[int]]:
+    try:
+        _, files, _, _ = socket.recv_fds(caller, 1, 3)
+        with caller.makefile() as lines:
+            line = lines.readline()
+        return json.loads(line), files
+    except (OSError, ValueError):
+        return None, []
+
+
+def _ended(callers: dict[int, socket.socket]) -> Iterator[tuple[int, socket.socket]]:
+    """Programs that have ended; those who wait for them are told how."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        with contextlib.suppress(OSError):
+            callers[pid].sendall(f"{status}\n".encode())
+        yield pid, callers[pid]
+
+
+def _become(order: dict, files: list[int], python: str) -> None:
+    """In the child: the group, files, folder, environment and names of the program that was asked for."""
+    try:
+        os.setpgid(0, order["group"])
+    except OSError:  # the group was killed before this process could join it, and this process goes with it
+        os._exit(137)
+    for target, file in enumerate(files):
+        os.dup2(file, target)
+        os.close(file)
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    sys.executable = python
+    sys.argv = order["argv"]
+
+
+def main() -> None:
+    """Serve; in a child, run its module to the end of this interpreter."""
+    preload()
+    gc.collect()
+    gc.freeze()  # what all share is not copied by a collection in one of them
+    order = serve(*sys.argv[1:])
+    from prefect.context import refresh_global_settings_context
+
+    refresh_global_settings_context()
+    runpy.run_module(order["argv"][0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
