@@ -46,7 +46,7 @@ NULLS: dict[str, Callable[[int], list[EncodedPair]]] = {
     "random style": planted.styled,
 }
 SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
-PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 10
+PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 40
 SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
 SETS = (*SETS, "qa-feedback", "demo-en-zh")
 DECLARED = {"do-not-answer": ["refusal"]}
@@ -68,7 +68,7 @@ def recall() -> None:
     for count, purity, share in itertools.product(COUNTS, PURITIES, SHARES):
         name = f"{count}-{purity}-{share}"
         if missing("recall", name):
-            found = Counter(found_word(planted.word(seed, share, count, purity)) for seed in range(SEEDS))
+            found = Counter(found_word(planted.word(seed, share, count, purity, by_lot=True)) for seed in range(SEEDS))
             keep("recall", name, {"count": count, "purity": purity, "share": share, "seeds": SEEDS, **found})
 
 

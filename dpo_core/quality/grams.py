@@ -147,11 +147,11 @@ def stands(feature: Feature, text: str) -> bool:
 
 
 def word_key(feature: Feature) -> int:
-    """The key of a word, a first word or a last word."""
-    number = _number(feature.text)
+    """The key of a word, a first word, a last word or a pair of words (with a space between them)."""
+    first, *rest = map(_number, feature.text.split(" "))
     if feature.kind == "word":
-        return WORD | number
-    pair = [_WORD_START, number] if feature.kind == "first_word" else [number, _WORD_END]
+        return WORD | first
+    pair = {"first_word": [_WORD_START, first], "last_word": [first, _WORD_END]}.get(feature.kind, [first, *rest])
     return int(_pair_keys(np.array(pair, dtype=np.int64))[0])
 
 

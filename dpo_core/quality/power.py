@@ -12,11 +12,13 @@ import numpy as np
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
 from dpo_core.quality import intended, prompts, surface
 from dpo_core.quality.balance import check_balance
+from dpo_core.quality.conditional import check_conditional
 from dpo_core.quality.grams import LEAST, Feature, grams, merge, word_key
 from dpo_core.quality.prompts import sample_rows
 from dpo_core.quality.scores import LIKELY_COVERAGE
 from dpo_core.quality.shortcut import check_shortcuts
 from dpo_core.quality.statistics import least_detectable
+from dpo_core.quality.strata import LEAST_PAIRS
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.tested import Separation, separate
 from dpo_core.recipe import Validation
@@ -78,10 +80,16 @@ def _says_power(separation: Separation) -> tuple[str, dict[str, float | int | st
 
 
 def plant(pairs: Sequence[Pair], *, seed: int = 0) -> list[Planted]:
-    """Plant words, openers, a space, length and a word that depends on the prompt; look for each."""
+    """Plant words, openers, neighbours, words whose side goes by the prompt, a space and length; look for each."""
     random = np.random.default_rng(seed)
     texts = _swapped(pairs, random)
-    return [*_words(pairs, texts, random), _trailing_space(pairs, texts, random), _length(pairs, texts, random)]
+    return [
+        *_words(pairs, texts, random),
+        _neighbours(pairs, texts, random),
+        *_by_prompt(pairs, texts, random),
+        _trailing_space(pairs, texts, random),
+        _length(pairs, texts, random),
+    ]
 
 
 def _words(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> list[Planted]:
@@ -108,10 +116,45 @@ def _words(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> 
             copy[row][1] = _with_word(copy[row][1], word, random)
     keys = [word_key(Feature("first_word", word)) for word in openers]
     planted.append((f"an opener in {count / len(copy):.1%} of pairs, mid-text on the other side", count, keys))
-    separation = _separated(pairs, copy)
-    flagged = separation.scores.fails | separation.scores.warns
-    seen = set(separation.grams.keys[flagged[len(surface.PRESENCE) :]].tolist())
+    seen = _seen(pairs, copy)
     return [Planted(name, count, len(keys), len(seen & set(keys))) for name, count, keys in planted]
+
+
+def _neighbours(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
+    """Two words that both answers have, side by side in the chosen one alone: neither word tells them apart."""
+    copy, keys = [list(sides) for sides in texts], []
+    count = max(1, round(SIZES[-1] * len(copy)))
+    for number in range(COPIES):
+        left, right = f"zqleft{number}", f"zqright{number}"
+        for row in random.choice(len(copy), size=count, replace=False).tolist():
+            chosen, rejected = (text.split(" ") for text in copy[row])
+            place = int(random.integers(len(chosen)))
+            copy[row][0] = " ".join([*chosen[:place], left, right, *chosen[place:]])
+            place = int(random.integers(len(rejected)))
+            copy[row][1] = " ".join([*rejected[:place], right, rejected[place], left, *rejected[place + 1 :]])
+        keys.append(word_key(Feature("word_pair", f"{left} {right}")))
+    name = f"two words as neighbours in {count / len(copy):.0%} of chosen answers, apart in the rejected ones"
+    return Planted(name, count, len(keys), len(_seen(pairs, copy) & set(keys)))
+
+
+def _by_prompt(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> list[Planted]:
+    """Words that stand in chosen answers to the shortest prompts and in rejected answers to the longest."""
+    lengths = np.array([len(text_of(pair.prompt)) for pair in pairs])
+    low, high = np.quantile(lengths, [1 / 3, 2 / 3])  # as the strata are divided
+    short, long = np.flatnonzero(lengths <= low), np.flatnonzero(lengths > high)
+    half = round(SIZES[-1] * len(texts) / 2)
+    if min(len(short), len(long)) < max(LEAST_PAIRS, half):
+        return []
+    copy = [list(sides) for sides in texts]
+    words = [f"zqturn{number}" for number in range(COPIES // 2)]
+    for side, rows in enumerate((short, long)):
+        for word, mine in zip(words, random.permutation(rows)[: half * len(words)].reshape(-1, half), strict=True):
+            for row in mine.tolist():
+                copy[row][side] = _with_word(copy[row][side], word, random)
+    _, findings = check_conditional(_separated(pairs, copy), Validation())
+    found = {finding.feature for finding in findings if finding.severity != "info"}
+    name = f"a word in {2 * half / len(copy):.0%} of pairs, chosen with short prompts, rejected with long ones"
+    return [Planted(name, 2 * half, len(words), sum(f"word {word!r}" in found for word in words))]
 
 
 def _trailing_space(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
@@ -159,6 +202,13 @@ def _separated(pairs: Sequence[Pair], texts: Texts) -> Separation:
     facts = {**surface.columns(encoded), **prompts.columns(encoded), **intended.columns(encoded, [])}
     table = PairTable(len(encoded), facts, lambda rows: [changed[row] for row in rows])
     return separate(table, merge([grams(encoded)], np.arange(len(encoded))))
+
+
+def _seen(pairs: Sequence[Pair], texts: Texts) -> set[int]:
+    """Keys of the words, openings and neighbours that are flagged."""
+    separation = _separated(pairs, texts)
+    flagged = separation.scores.fails | separation.scores.warns
+    return set(separation.grams.keys[flagged[len(surface.PRESENCE) :]].tolist())
 
 
 def _answer(text: str) -> tuple[Message, ...]:

@@ -55,13 +55,18 @@ def _styled(rng: np.random.Generator) -> str:
     return text + "." * int(rng.integers(2)) + " " * int(rng.random() < 0.1)
 
 
-def word(seed: int, share: float, count: int = 1000, purity: float = 1.0) -> list[EncodedPair]:
-    """B: a word in a share of the pairs, on the chosen side in `purity` of them. It takes another word's place."""
+def word(seed: int, share: float, count: int = 1000, purity: float = 1.0, *, by_lot: bool = False) -> list[EncodedPair]:
+    """B: a word in a share of the pairs, on the chosen side in `purity` of them. It takes another word's place.
+
+    `by_lot`: share and purity are what each pair is drawn with, so that the counts are binomial.
+    """
     rng = np.random.default_rng([seed, 5])
     texts = null_texts(seed, count)
-    rows = rng.choice(count, size=round(share * count), replace=False).tolist()
+    size = int(rng.binomial(count, share)) if by_lot else round(share * count)
+    rows = rng.choice(count, size=size, replace=False).tolist()
+    right = int(rng.binomial(size, purity)) if by_lot else round(purity * size)
     for at, row in enumerate(rows):
-        side = int(at >= round(purity * len(rows)))
+        side = int(at >= right)
         texts[row][side] = _put(texts[row][side], "zebra", rng)
     return as_pairs(texts)
 
