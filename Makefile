@@ -40,7 +40,7 @@ campaign: .venv/.test ## false alarms and recall of the shortcut checks, into do
 	$(BIN)/python benchmarks/campaign.py report
 
 faults: .venv/.test ## kill, starve and deceive whole runs for an hour, into docs/reliability.md
-	FAULTS_RECORD=1 $(BIN)/python -m pytest tests/faults -m campaign; code=$$?; \
+	FAULTS_RECORD=1 $(BIN)/python -m pytest -m campaign; code=$$?; \
 	$(BIN)/python -m tests.faults.results && exit $$code
 
 clean: ## remove the environment, every run, every cache

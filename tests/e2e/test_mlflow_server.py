@@ -84,6 +84,7 @@ def history(run_id, name):
     return [(point.step, point.value) for point in connect().get_metric_history(run_id, name)]
 
 
+@pytest.mark.campaign
 @pytest.mark.usefixtures("prefect_server")
 def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(server, tmp_path, monkeypatch):
     from flows.retrain import retrain
