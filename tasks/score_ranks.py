@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dpo_core.model.logprobs import Scorer
 
-AHEAD = 2  # shards in work or waiting, for each rank: what a killed rank loses of the others at most
+AHEAD = 2  # shards in work or waiting, for each rank
 DO = "run the same command again: it goes on with what is stored; CUDA_VISIBLE_DEVICES leaves out a device"
 Values = dict[int, Any]  # position of a response -> its per-token log-probs: a numpy array, fp32
 
@@ -43,8 +43,8 @@ def shards_on_ranks(
 ) -> "Generator[dict[int, Tensor], None, None]":
     """Yield shards of at most `shard` responses (position -> per-token log-probs, fp32, nats) as they are finished.
 
-    When a rank fails, what the others have finished is yielded, then its error is raised: an InputError or InfraError
-    as it is, all else as an InfraError that says which device. Closing the generator stops every rank after a forward.
+    A rank's InputError or InfraError comes as it is, all else as an InfraError that says which device; AHEAD shards a
+    rank are lost then at most. Closing the generator stops every rank after a forward.
     """
     import torch
 
@@ -65,15 +65,10 @@ def shards_on_ranks(
                 waiting.add(pool.submit(_score, {i: responses[i] for i in chunk}))
             if not waiting:
                 return
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                values = future.result()
-                waiting.remove(future)
-                yield {i: torch.from_numpy(row) for i, row in values.items()}
-    except (InfraError, InputError, BrokenProcessPool) as error:
-        for values in [future.result() for future in waiting if future.done() and not future.exception()]:
-            yield {i: torch.from_numpy(row) for i, row in values.items()}
-        if not isinstance(error, BrokenProcessPool):
-            raise
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield {i: torch.from_numpy(row) for i, row in future.result().items()}
+    except BrokenProcessPool:
         says = "a process that scores on one of the devices ended without an answer (killed, or out of memory?)"
         raise InfraError(says, where=", ".join(devices), do=DO) from None
     finally:
@@ -98,11 +93,11 @@ class _Rank:
         return self._open.enter_context(logprobs.scoring(model))
 
     def score(self, responses: dict[int, Response]) -> Values:
-        from dpo_core.model.logprobs import score_with
+        from dpo_core.model import logprobs
 
         positions, found = list(responses), Values()
         try:
-            for i, values in score_with(self._scorer, list(responses.values()), dtype=self._scoring.dtype):
+            for i, values in logprobs.score_with(self._scorer, list(responses.values()), dtype=self._scoring.dtype):
                 if self._stop.value:
                     break  # nobody waits for it
                 found[positions[i]] = values.numpy()

@@ -15,6 +15,7 @@ from infra.errors import InfraError
 from infra.store_folder import FolderStore
 from tasks import score as score_module
 from tasks import score_ranks
+from tasks.device import scoring_devices
 from tasks.reference import ReferenceStore, load_reference
 from tasks.score import reference_pass
 
@@ -89,6 +90,17 @@ def test_an_error_of_the_device_names_it(reference, tiny_model):
         reference_pass(reference, ROWS, tiny_model, threads=1, devices=["meta", "meta"])
     assert caught.value.where == "meta"
     assert "CUDA_VISIBLE_DEVICES" in caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("names", "devices"), [(["H100", "H100", "T4"], ["cuda:0", "cuda:1"]), (["H100"], ["cuda"]), ([], ["cpu"])]
+)
+def test_ranks_are_the_gpus_of_the_first_ones_kind(names, devices, monkeypatch):
+    """Another kind rounds otherwise, and the store keeps log-probs by kind."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: bool(names))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(names))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index=0: names[index])
+    assert scoring_devices() == devices
 
 
 def test_less_than_a_shard_is_scored_here(reference, tiny_model):
