@@ -1,7 +1,4 @@
-"""Responses scored on several devices at once, one process each; what comes back is stored by the caller.
-
-A rank takes the next shard when it has finished one, the longest first, so that all ranks finish together.
-"""
+"""Responses scored on several devices at once, a process each: when it is free, it takes the longest shard left."""
 
 import multiprocessing
 from collections.abc import Generator, Sequence
