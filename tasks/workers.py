@@ -51,9 +51,14 @@ _function: Callable[[Any], Any]
 
 
 def _start(function: Callable[[Any], Any]) -> None:
-    """In the new process: keep the function; leave Ctrl-C to the parent; end when it does, however it does."""
+    """In the new process: keep the function."""
     global _function
     _function = function
+    belong_to_parent()
+
+
+def belong_to_parent() -> None:
+    """In a new process: leave Ctrl-C to the parent; end when it does, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

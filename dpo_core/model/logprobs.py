@@ -200,14 +200,18 @@ def _padded_logits(model: torch.nn.Module, layout: Layout) -> Float[Tensor, "H V
     return logits if logits.dim() == 2 else logits[wanted]  # a model that takes no mask here returns every position
 
 
-def rows_of(sequences: Sequence[tuple[Ids, Ids]], tokens: int, *, share: bool) -> Iterator[list[int]]:
-    """Indices of rows of at most `tokens` tokens, shortest first; with `share`, equal prompts stay together."""
-    order = sorted(
+def by_length(sequences: Sequence[tuple[Ids, Ids]]) -> list[int]:
+    """Indices, shortest prompts first, equal prompts together."""
+    return sorted(
         range(len(sequences)), key=lambda i: (len(sequences[i][0]), tuple(sequences[i][0]), len(sequences[i][1]))
     )
+
+
+def rows_of(sequences: Sequence[tuple[Ids, Ids]], tokens: int, *, share: bool) -> Iterator[list[int]]:
+    """Indices of rows of at most `tokens` tokens, shortest first; with `share`, equal prompts stay together."""
     row: list[int] = []
     length = 0
-    for index in order:
+    for index in by_length(sequences):
         prompt, response = sequences[index]
         joined = share and row and sequences[row[-1]][0] == prompt
         size = len(response) - 1 + (0 if joined else len(prompt))
@@ -227,10 +231,17 @@ def score(
 
     `dtype` is the arithmetic (autocast over fp32 weights), as in training; `tokens` those of a forward.
     """
-    device = next(model.parameters()).device
     with scoring(model) as scorer:
-        for indices in rows_of(sequences, tokens, share=scorer.path.share):
-            layout = lay_out([sequences[i] for i in indices], share=scorer.path.share).to(device)
-            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-                values = scorer(layout)[1].cpu()
-            yield from zip(indices, values.split(layout.lengths), strict=True)
+        yield from score_with(scorer, sequences, dtype=dtype, tokens=tokens)
+
+
+def score_with(
+    scorer: Scorer, sequences: Sequence[tuple[Ids, Ids]], *, dtype: str = "float32", tokens: int = 2048
+) -> Iterator[tuple[int, Float[Tensor, " R"]]]:
+    """`score` with a model that is made ready already."""
+    device = next(scorer.parameters()).device
+    for indices in rows_of(sequences, tokens, share=scorer.path.share):
+        layout = lay_out([sequences[i] for i in indices], share=scorer.path.share).to(device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            values = scorer(layout)[1].cpu()
+        yield from zip(indices, values.split(layout.lengths), strict=True)

@@ -1,6 +1,8 @@
 """Code that a model folder brings along: refused unread, or run if it is, byte for byte, what the recipe names."""
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,8 @@ def digest_code(folder: Path) -> str | None:
 def trusted_code(pin: str | None, folder: Path) -> str | None:
     """The digest of the code that may run, from the recipe's `trust_remote_code`. Raises InputError.
 
-    A commit names the snapshot of a hub model that was fetched at it; what lies there is taken as it is.
+    A commit is for a snapshot that was just fetched from the hub at it (`fetch_model` takes it for nothing else): every
+    Python file must be the blob that the hub named when it was downloaded.
     """
     if pin is None:
         return None
@@ -35,18 +38,36 @@ def trusted_code(pin: str | None, folder: Path) -> str | None:
         )
     if len(pin) != COMMIT:
         return pin
-    if (folder.parent.name, folder.name) != ("snapshots", pin):
+    snapshot = folder.absolute()
+    if (snapshot.parent.name, snapshot.name) != ("snapshots", pin):
         raise InputError(
-            "trust_remote_code is a commit, and the model does not come from the hub",
+            "trust_remote_code is a commit, and this is no folder that the hub's cache has for it",
             where=str(folder),
             do=f"read the code; to run it write its digest, trust_remote_code: {found}",
         )
+    for file in sorted(snapshot.rglob("*.py")):
+        if not _is_blob(file, snapshot.parent.parent / "blobs"):
+            raise InputError(
+                f"{file.name} is not the file that the hub named for this commit: changed since, or no link to a blob",
+                where=str(file),
+                do=f"remove {snapshot.parent.parent} and fetch it again; or read the code, and to run it as it is "
+                f"write its digest, trust_remote_code: {found}",
+            )
     return found
+
+
+def _is_blob(file: Path, blobs: Path) -> bool:
+    """Whether a file of a snapshot is a link to the blob of its content: git's SHA-1 of it, or (LFS) its SHA-256."""
+    if not file.is_symlink():
+        return False
+    blob, data = Path(os.path.normpath(file.parent / file.readlink())), file.read_bytes()
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return blob.parent == blobs and blob.name in (git, hashlib.sha256(data).hexdigest())
 
 
 def require_no_other_code(folder: Path, trusted: str | None) -> None:
     """Raise InputError for a folder with pickles, or with code other than `trusted`; nothing of it is run."""
-    for file in sorted(folder.iterdir()):
+    for file in sorted(folder.rglob("*")):
         if file.suffix in _PICKLES:
             do = "remove it; weights are read from *.safetensors alone"
             raise InputError(_can_run(file), where=str(file), do=do)

@@ -15,9 +15,10 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["modeling_evil.py", "pytorch_model.bin", "training_args.bin", "optimizer.pt", "x.pkl"]
+    "name", ["modeling_evil.py", "pytorch_model.bin", "training_args.bin", "optimizer.pt", "x.pkl", "checkpoint/x.pt"]
 )
 def test_a_folder_with_a_program_or_a_pickle_is_refused_unread(folder, tmp_path, name):
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
     with pytest.raises(InputError, match="can run code") as caught:
         load_model(folder)

@@ -1,8 +1,10 @@
 """A model with modelling code of its own: refused unread, or, pinned in the recipe, the same in every process."""
 
 import json
+import os
 import shutil
 from contextlib import nullcontext
+from hashlib import sha1, sha256
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from dpo_core.model.identity import digest_model, digest_tokenizer
 from dpo_core.model.load import load_model
 from dpo_core.model.own_code import digest_code, trusted_code
 from dpo_core.recipe_file import load_recipe
+from infra.errors import BadSetting
 from infra.store_folder import FolderStore
 from tasks import score as score_module
 from tasks import train_worker
@@ -74,13 +77,81 @@ def test_a_pin_for_a_model_without_code_is_refused(tiny_model, tmp_path):
         local_model(str(tiny_model), tmp_path, pin="0" * 64)
 
 
-def test_a_commit_pins_a_snapshot_of_the_hub_and_nothing_else(folder, canary, tmp_path):
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    with pytest.raises(InputError, match="does not come from the hub") as caught:
-        trusted_code(commit, folder)
-    assert f"trust_remote_code: {digest_code(folder)}" in caught.value.do
-    snapshot = shutil.copytree(folder, tmp_path / "models--org--own" / "snapshots" / commit)
-    assert trusted_code(commit, snapshot) == digest_code(folder)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def git_blob(data):
+    return sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def cached(folder, cache, blob_name=git_blob):
+    """The folder as the hub's cache has it: files are links to blobs named by their content."""
+    snapshot, blobs = cache / "models--org--own" / "snapshots" / COMMIT, cache / "models--org--own" / "blobs"
+    blobs.mkdir(parents=True)
+    for file in (file for file in folder.rglob("*") if file.is_file()):
+        blob, link = blobs / blob_name(file.read_bytes()), snapshot / file.relative_to(folder)
+        shutil.copy(file, blob)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+def test_a_commit_pins_a_model_that_was_fetched_from_the_hub(folder, canary, tmp_path, monkeypatch):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "more.py").write_text("")
+    # `git hash-object` of an empty file; also git's well-known name of it
+    assert git_blob(b"") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    snapshot, asked = cached(folder, tmp_path / "hub"), []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda model, **how: asked.append((model, how["revision"])) or snapshot
+    )
+    assert local_model("org/own", tmp_path, pin=COMMIT) == snapshot
+    assert asked == [("org/own", COMMIT)]
+    assert trusted_code(COMMIT, snapshot) == digest_code(folder)
+    large = cached(folder, tmp_path / "lfs", lambda data: sha256(data).hexdigest())
+    assert trusted_code(COMMIT, large) == digest_code(folder)
+    assert not canary.exists()
+
+
+def test_a_commit_pins_no_folder_whatever_its_path(folder, canary, tmp_path):
+    for model in (folder, cached(folder, tmp_path / "hub")):
+        with pytest.raises(BadSetting, match="does not come from the hub") as caught:
+            local_model(str(model), tmp_path, pin=COMMIT)
+        assert "the run without trust_remote_code prints it" in caught.value.do
+    with pytest.raises(InputError, match="no folder that the hub's cache has"):
+        trusted_code(COMMIT, folder)
+    assert not canary.exists()
+
+
+def overwrite(file):
+    file.write_text("import os")  # through the link, into the blob
+
+
+def replace_by_a_file(file):
+    file.unlink()
+    file.write_text("import os")
+
+
+def copy(file):
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data)
+
+
+def link_elsewhere(file):
+    elsewhere = file.parent.parent / git_blob(b"import os")
+    elsewhere.write_bytes(b"import os")
+    file.unlink()
+    file.symlink_to(f"../{elsewhere.name}")
+
+
+@pytest.mark.parametrize("change", [overwrite, replace_by_a_file, copy, link_elsewhere])
+def test_a_file_of_a_snapshot_that_is_no_blob_of_its_content_is_refused(folder, canary, tmp_path, change):
+    snapshot = cached(folder, tmp_path / "hub")
+    change(snapshot / "modeling_own.py")
+    with pytest.raises(InputError, match=r"modeling_own\.py is not the file that the hub named") as caught:
+        trusted_code(COMMIT, snapshot)
+    assert f"trust_remote_code: {digest_code(snapshot)}" in caught.value.do
     assert not canary.exists()
 
 
