@@ -77,6 +77,9 @@ def explain(error: BaseException) -> Answer:
     if busy := _cause(error, errno.EADDRINUSE, "address already in use"):
         do = "stop the program that listens there, or choose another port"
         return trouble("the port is in use by another program", str(busy), do, BAD_INPUT)
+    if (url := _unanswered(error)) is not None:
+        do = f"start it (`prefect server start`) or unset PREFECT_API_URL; then run it again: {typed()}"
+        return trouble("Prefect's server does not answer; nothing finished is lost", url, do, BAD_INPUT)
     if isinstance(error, MemoryError):
         do = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, or free memory"
         return trouble("the machine is out of memory", "inside dpo", do, FAILED)
@@ -133,6 +136,19 @@ def _cause(error: BaseException, number: int, *words: str) -> BaseException | No
     while link is not None:
         if getattr(link, "errno", None) == number or any(text in str(link).lower() for text in words):
             return link
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _unanswered(error: BaseException) -> str | None:
+    """The address of Prefect's server, a run's own or a team's, if a request to it is what failed."""
+    link: BaseException | None = error
+    while link is not None:
+        url = str(
+            getattr(getattr(link, "_request", None), "url", "")
+        )  # of httpx: its property raises where there is none
+        if url.startswith(os.environ.get("PREFECT_API_URL", "http://127.0.0.1:")) and "/api/" in url:
+            return url.partition("/api/")[0] + "/api"
         link = link.__cause__ or link.__context__
     return None
 

@@ -5,8 +5,10 @@ comes near it. Nothing passes for want of data: an empty table, a missing column
 """
 
 import contextlib
+import logging
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from pandas import DataFrame
 
+log = logging.getLogger("dpo.check")
 Verdict = Literal["pass", "warn", "fail"]
 LimitedMeasure = tuple[str, float, float | None, float | None]  # check, value, warn above, fail above
 MOSTLY = 0.99  # a few useless rows among many warn (a measure counts them); more are a broken export
@@ -144,16 +147,28 @@ def _project(folder: Path | None) -> Iterator[Any]:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(folder / ".lock", timeout=120))
-            context = gx.get_context(mode="file", project_root_dir=folder)
+            context = _in_folder(folder)
         context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         yield context
+
+
+def _in_folder(folder: Path) -> Any:
+    """The project in `folder`. One that a killed run has left half made is made anew: every run writes its suites."""
+    import great_expectations as gx
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return gx.get_context(mode="file", project_root_dir=folder)
+    except (GreatExpectationsError, YAMLError, KeyError, TypeError) as error:
+        log.warning("gx_project_damaged folder=%s reason=%s action=made anew", folder, type(error).__name__)
+        shutil.rmtree(folder / "gx")
+        return gx.get_context(mode="file", project_root_dir=folder)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """No telemetry; its log lines about contexts and metrics are not for our users."""
-    import logging
-
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import_module("great_expectations")  # sets a level of its own on the second logger
     loggers = [logging.getLogger(f"great_expectations{name}") for name in ("", ".data_context.types.base")]

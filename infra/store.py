@@ -139,6 +139,13 @@ class Store(Protocol):
         _each(manifest, fetch)
         return manifest
 
+    def has_folder(self, prefix: str) -> bool:
+        """Whether every file of a stored folder is there; their bytes are compared when they are read."""
+        try:
+            return all(self.exists(f"{prefix}/{name}") for name in self.manifest(prefix))
+        except ObjectMissing:
+            return False
+
     def manifest(self, prefix: str) -> Manifest:
         """What a complete folder holds. Raises ObjectMissing for one that is not complete."""
         return _parse(self.get_bytes(f"{prefix}/{MANIFEST}"), f"{self.url}/{prefix}/{MANIFEST}")

@@ -113,7 +113,11 @@ def check(plan: Plan) -> Checked:
         with scratch_folder(settings.home) as scratch:
             return _kept(store, examine_request(request, scratch, settings), recipe.name, reports_key, scratch)
 
-    output, stage = remembered(store, "check", inputs, compute, code=CODE, force=plan.force)
+    def there(output: dict[str, Any]) -> bool:
+        reports = (f"{reports_key}/{name}" for name in FILES)
+        return all(store.exists(key) for key in (output["train_key"], output["eval_key"], *reports) if key)
+
+    output, stage = remembered(store, "check", inputs, compute, code=CODE, force=plan.force, there=there)
     folder = settings.home / reports_key
     for name in FILES:
         if not stage.cached or not (folder / name).is_file():

@@ -69,7 +69,9 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         metrics: dict[str, Any] = {"metrics": evidence["metrics"]}
         return metrics
 
-    output, stage = remembered(store, "evaluate", inputs, compute, code=CODE, force=plan.force)
+    output, stage = remembered(
+        store, "evaluate", inputs, compute, code=CODE, force=plan.force, there=lambda _: store.exists(key)
+    )
     kind = "reference" if baseline == plan.weights_sha256 else "champion"
     return Evaluated(key, kind, baseline, output["metrics"], stage)
 

@@ -28,7 +28,7 @@ from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from infra.tracking import attach_run, open_run
 from tasks.sources import version_of_source
-from tasks.stages import code_digest
+from tasks.stages import code_digest, damage_removed
 
 log = logging.getLogger("dpo.plan")
 CODE = ("dpo_core", "tasks")
@@ -155,7 +155,8 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
 def tracked(plan: Plan) -> Iterator[None]:
     """The MLflow run ends as the flow does: finished, failed, or killed by Ctrl-C (the same command goes on)."""
     try:
-        yield
+        with damage_removed():
+            yield
     except BaseException as error:
         with suppress(InfraError, OSError):
             attach_run(plan.run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")

@@ -1,19 +1,20 @@
 """A finished stage is a look-up: its output is named by the digest of its inputs and of the code that computes it."""
 
 import ast
+import contextlib
 import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dpo_core.data.digests import digest_json
-from infra.errors import Damaged, ObjectMissing
+from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.settings import load_settings
-from infra.store import Store
+from infra.store import Store, open_store
 from tasks.scratch import scratch_folder
 
 log = logging.getLogger("dpo.stage")
@@ -65,6 +66,33 @@ def remembered(
     store.put_bytes(key, data)
     kept.unlink(missing_ok=True)  # a run beside this one, of the same recipe, may have come first
     return output, Stage(name, cached=False, seconds=time.monotonic() - start, key=key)
+
+
+@contextlib.contextmanager
+def damage_removed() -> Iterator[None]:
+    """An object that was found damaged is deleted: the stage that made it makes it again in the next run."""
+    try:
+        yield
+    except Damaged as damaged:
+        if not _removed(damaged):
+            raise
+        do = "it has been removed: run the same command again, and it is made again"
+        raise Damaged(damaged.says, where=damaged.where, do=do) from damaged
+
+
+def _removed(damaged: Damaged) -> bool:
+    """Whether the object was ours, was looked at once more, and is gone."""
+    store = open_store(load_settings())
+    key = damaged.where.removeprefix(f"{store.url}/")
+    try:
+        found, recorded = store.digests(key)
+        if found == recorded:
+            return False
+        store.delete(key)
+    except InfraError:
+        return False
+    log.warning("damaged_removed key=%s", key)
+    return True
 
 
 def _keep(home: Path, path: Path, data: bytes) -> None:

@@ -80,7 +80,15 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         return result
 
     with _alone(folder):
-        result, stage = remembered(store, "train", inputs, compute, code=CODE, force=plan.force)
+        result, stage = remembered(
+            store,
+            "train",
+            inputs,
+            compute,
+            code=CODE,
+            force=plan.force,
+            there=lambda result: store.has_folder(f"models/{result['weights_sha256']}"),
+        )
         shutil.rmtree(folder, ignore_errors=True)  # the store has it all, also where a kill came between
     log.info("trained steps=%d weights_sha256=%.12s", result["steps"], result["weights_sha256"])
     return Trained(model_key=f"models/{result['weights_sha256']}", stage=stage, **result)

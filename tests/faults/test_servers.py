@@ -118,7 +118,7 @@ def test_prefect_away_ends_the_run_well_or_with_a_clear_error_and_the_same_comma
     if returns:
         time.sleep(MOMENT_S)
         threading.Thread(target=prefect.start).start()
-    code = life.wait()
+    code = life.wait(420)  # Prefect's client asks for a minute, at each of its requests
     error = life.document().get("error")
     errors, case = [error["says"]] if error else [], "for a moment" if returns else "for good"
     record(what="Prefect", case=case, stage=stage, code=code, ended_in=life.stage()[0], errors=errors)

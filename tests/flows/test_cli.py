@@ -198,3 +198,31 @@ def test_retrain_exits_4_unless_promoted_and_prints_the_flows_document(verdict, 
     assert json.loads(out) == document
     assert "because of x" in err
     assert "Nothing to do" in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked", "where"),
+    [
+        (
+            "https://prefect.example.com/api",
+            "https://prefect.example.com/api/flow_runs/1",
+            "https://prefect.example.com/api",
+        ),
+        (None, "http://127.0.0.1:8123/api/health", "http://127.0.0.1:8123/api"),
+        (None, "https://huggingface.co/api/models/x", "inside dpo"),
+        ("https://prefect.example.com/api", "http://127.0.0.1:9/api/2.0/mlflow", "inside dpo"),
+    ],
+)
+def test_a_prefect_server_that_does_not_answer_is_named_and_no_other_is_taken_for_it(
+    monkeypatch, setting, asked, where
+):
+    import httpx
+
+    from flows.console import explain
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    if setting:
+        monkeypatch.setenv("PREFECT_API_URL", setting)
+    answer = explain(httpx.ConnectError("refused", request=httpx.Request("GET", asked)))
+    assert answer.document["error"]["where"] == where
+    assert ("Prefect's server does not answer" in answer.document["error"]["says"]) == (where != "inside dpo")

@@ -155,3 +155,14 @@ def test_it_prints_and_logs_nothing(capfd, caplog):
     assert captured.out == ""
     assert captured.err == ""
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("left", ["", "data_context_id: ", "a: [", "config_version: 4.0\n"])
+def test_a_project_that_a_killed_run_left_half_made_is_made_anew(tmp_path, caplog, left):
+    (tmp_path / "gx").mkdir()
+    (tmp_path / "gx" / "great_expectations.yml").write_text(left)
+    assert judge(table(), folder=tmp_path).verdict == "pass"
+    assert f"gx_project_damaged folder={tmp_path}" in caplog.text
+    caplog.clear()
+    assert judge(table(), folder=tmp_path).verdict == "pass"
+    assert "gx_project_damaged" not in caplog.text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.errors import Away
+from infra.errors import Away, Damaged
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks import stages
@@ -65,3 +65,20 @@ def test_comments_docstrings_and_layout_leave_a_stages_name_alone(digest_of):
 @pytest.mark.parametrize("changed", [{"code": "x = 2\n"}, {"page": "<b>{{ x }}</b>"}])
 def test_code_and_templates_that_give_something_else_change_a_stages_name(digest_of, changed):
     assert digest_of(**changed) != digest_of()
+
+
+def test_an_object_found_damaged_is_removed_so_that_the_next_run_makes_it_again(store):
+    store.put_bytes("data/d/train.jsonl", b"rows")
+    (store.root / "data" / "d" / "train.jsonl").write_bytes(b"rovs")
+    with pytest.raises(Damaged) as caught, stages.damage_removed():
+        store.get_bytes("data/d/train.jsonl")
+    assert caught.value.where.endswith("data/d/train.jsonl")
+    assert caught.value.do == "it has been removed: run the same command again, and it is made again"
+    assert not store.exists("data/d/train.jsonl")
+
+
+def test_damage_that_was_only_on_the_way_removes_nothing(store):
+    store.put_bytes("data/d/train.jsonl", b"rows")
+    with pytest.raises(Damaged, match="cut on the way"), stages.damage_removed():
+        raise Damaged("cut on the way", where=f"{store.url}/data/d/train.jsonl", do="again")
+    assert store.get_bytes("data/d/train.jsonl") == b"rows"
