@@ -107,10 +107,10 @@ class Store(Protocol):
         manifest = describe(folder)
         key, text = f"{prefix}/{MANIFEST}", json.dumps({"files": manifest}, indent=1, sort_keys=True).encode()
         if self.exists(key):
-            if _parse(self.get_bytes(key), f"{self.url}/{key}") == manifest:
+            if _parse(self.get_bytes(key), f"{self.url}/{key}") == manifest and self.has_folder(prefix):
                 self.put_bytes(key, text)
                 return manifest
-            self.delete(key)  # other content: incomplete until the new manifest is there
+            self.delete(key)  # other content, or a file is gone: incomplete until the new manifest is there
 
         def send(name: str) -> None:
             if self.put_file(f"{prefix}/{name}", folder / name, progress=progress) != manifest[name]["sha256"]:

@@ -128,6 +128,18 @@ def test_storing_the_same_folder_again_sends_no_file(store, checkpoint, monkeypa
     assert store.put_folder("ckpt/1", checkpoint) == first
 
 
+def test_a_stored_folder_that_lost_a_file_is_no_folder_and_storing_it_again_brings_the_file_back(
+    store, checkpoint, tmp_path
+):
+    store.put_folder("checkpoints/one", checkpoint)
+    assert store.has_folder("checkpoints/one")
+    store.delete("checkpoints/one/model.bin")
+    assert not store.has_folder("checkpoints/one")
+    store.put_folder("checkpoints/one", checkpoint)
+    store.get_folder("checkpoints/one", tmp_path / "back")
+    assert (tmp_path / "back" / "model.bin").read_bytes() == (checkpoint / "model.bin").read_bytes()
+
+
 def test_a_changed_folder_replaces_the_stored_one(store, checkpoint, tmp_path):
     store.put_folder("ckpt/1", checkpoint)
     (checkpoint / "model.bin").write_bytes(b"new")
