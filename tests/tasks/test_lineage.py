@@ -52,6 +52,7 @@ def version(store, tmp_path, monkeypatch):
             model_sha256="2" * 64,
             weights_sha256=weights,
             tokenizer_sha256="3" * 64,
+            trusted_code=None,
         )
         checked = SimpleNamespace(
             train_key="data/d/train.jsonl",
