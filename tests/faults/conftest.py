@@ -22,6 +22,6 @@ def record(request):
 def pytest_runtest_makereport(item, call):
     report = yield
     if call.when == "call" and os.environ.get("FAULTS_RECORD") and (facts := item.stash.get(FACTS, None)):
-        head = {"test": item.nodeid.rpartition("/")[2], "passed": report.passed, "seconds": round(call.duration, 1)}
+        head = {"test": f"{item.path.name}::{item.name}", "passed": report.passed, "seconds": round(call.duration, 1)}
         append({**head, "at": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()), "cores": usable_cores(), **facts})
     return report
