@@ -28,13 +28,13 @@ sys.path.insert(0, str(ROOT))
 
 from dpo_core.data.pairs import EncodedPair, Pair  # noqa: E402
 from dpo_core.data.readers import read_pairs  # noqa: E402
-from dpo_core.quality.grams import GramTable  # noqa: E402
-from dpo_core.quality.prompts import prompt_clusters  # noqa: E402
+from dpo_core.quality.prompts.identity import prompt_clusters  # noqa: E402
 from dpo_core.quality.separation import examine_separation, tables_of  # noqa: E402
+from dpo_core.quality.shortcuts.features import GramTable  # noqa: E402
 from dpo_core.quality.table import PairTable  # noqa: E402
 from dpo_core.recipe import Validation  # noqa: E402
 from dpo_core.report.results import Finding  # noqa: E402
-from tests.dpo_core import planted  # noqa: E402
+from tests.dpo_core.quality import planted  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "campaign"
 DOCS = ROOT / "docs" / "data-quality.md"

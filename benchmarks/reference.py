@@ -62,8 +62,8 @@ Pass = Callable[[Batch], list[tuple[float, float]]]
 def our_pass(model_folder: Path, threads: int) -> Pass:
     """`dpo retrain`'s own, into a store of its own."""
     from dpo_core.model.load import load_model
-    from infra.store_folder import FolderStore
-    from tasks.reference import ReferenceStore, reference_sums
+    from infra.store.folder import FolderStore
+    from tasks.reference.store import ReferenceStore, reference_sums
     from tasks.score import distinct_responses, reference_pass
 
     model = load_model(model_folder)
@@ -72,7 +72,7 @@ def our_pass(model_folder: Path, threads: int) -> Pass:
     def run(pairs: Batch) -> list[tuple[float, float]]:
         nothing = Pair((), (), ())
         encoded = [EncodedPair(nothing, *(tuple(pair[k]) for k in SIDES)) for pair in pairs]
-        with tempfile.TemporaryDirectory() as folder, patch("tasks.device.load_on_device", return_value=model):
+        with tempfile.TemporaryDirectory() as folder, patch("tasks.runtime.device.load_on_device", return_value=model):
             store = FolderStore(Path(folder))
             reference_pass(ReferenceStore(store, path), distinct_responses(encoded), model_folder, threads=threads)
             chosen, rejected = reference_sums(store, path, encoded)
@@ -186,9 +186,9 @@ def hit_path(rows: int) -> dict[str, Any]:
     """A pass over `rows` responses that are all in a folder store: nothing is computed, every shard is checked."""
     import torch
 
-    from infra.store_folder import FolderStore
+    from infra.store.folder import FolderStore
     from tasks import score
-    from tasks.reference import ReferenceStore, reference_sums
+    from tasks.reference.store import ReferenceStore, reference_sums
 
     draw, nothing = random.Random(0), Pair((), (), ())
     words = list(WORDS)

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.compare import compare
+from tasks.commands.evaluate_model import compare
 
 
 @flow(name="evaluate")

@@ -103,7 +103,7 @@ def _extract(wheel: Path, member: str, target: Path, model: str) -> None:
 
 
 def _from_registry(model: str, downloads: Path) -> Path:
-    from infra import registry
+    from infra.registry import versions as registry
 
     return registry.download(*registry.parse(model), downloads / "models")
 

@@ -11,35 +11,36 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.quality.profile import Profile
+from dpo_core.quality.checks.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
 from infra.errors import ObjectMissing
 from infra.settings import load_settings, without_secrets
-from infra.store import Store, open_store
-from tasks.announce import announce
-from tasks.examine import examine_request
-from tasks.examined import Examined, Request
+from infra.store import open_store
+from infra.store.base import Store
+from tasks.data_check.pipeline import examine_request
+from tasks.data_check.publish import announce
+from tasks.data_check.request import Examined, Request
 from tasks.plan import Plan
-from tasks.scratch import scratch_folder
-from tasks.stages import Stage, remembered
+from tasks.runtime.scratch import scratch_folder
+from tasks.runtime.stages import Stage, remembered
 
 log = logging.getLogger("dpo.check")
 CODE = (
     "tasks/check.py",
-    "tasks/cure.py",
-    "tasks/describe.py",
-    "tasks/examine.py",
-    "tasks/examined.py",
-    "tasks/judge.py",
-    "tasks/normalise.py",
+    "tasks/data_check/mitigate.py",
+    "tasks/data_check/columns.py",
+    "tasks/data_check/pipeline.py",
+    "tasks/data_check/request.py",
+    "tasks/data_check/verdict.py",
+    "tasks/data_check/read.py",
     "dpo_core/data",
     "dpo_core/quality",
     "dpo_core/report",
     "dpo_core/model/encode.py",
-    "infra/expectations.py",
-    "infra/pair_expectations.py",
+    "infra/expectations/project.py",
+    "infra/expectations/rules.py",
 )
 QUARANTINE = "quarantine.jsonl"
 PROFILE = "profiles/{name}.json"  # what the next check of this name looks for drift against

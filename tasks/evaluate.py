@@ -13,16 +13,17 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import Check, read_checks
-from infra.registry import download
+from infra.registry.versions import download
 from infra.settings import load_settings
-from infra.store import Store, open_store
-from infra.tracking import attach_run
+from infra.store import open_store
+from infra.store.base import Store
+from infra.tracking.runs import attach_run
 from tasks.check import Checked
-from tasks.pairs import stored_pairs
 from tasks.plan import Plan
-from tasks.reference import reference_sums
+from tasks.reference.store import reference_sums
+from tasks.runtime.pairs import stored_pairs
+from tasks.runtime.stages import Stage, remembered
 from tasks.score import Scored
-from tasks.stages import Stage, remembered
 from tasks.train import Trained, model_files
 
 if TYPE_CHECKING:
@@ -147,11 +148,13 @@ def _answers(
     }
 
     def compute() -> dict[str, Any]:
-        from tasks.measure import measure
+        from tasks.evaluation.measure import measure
 
         return measure(_folder(store, plan, weights), plan, store, checked, suites, samples, logps=not is_reference)
 
-    return remembered(store, "measure", inputs, compute, code=(*CODE, "tasks/measure.py"), force=plan.force)[0]
+    return remembered(store, "measure", inputs, compute, code=(*CODE, "tasks/evaluation/measure.py"), force=plan.force)[
+        0
+    ]
 
 
 def _folder(store: Store, plan: Plan, weights: str) -> Path:
@@ -170,7 +173,7 @@ def _pair_values(
     import torch
 
     from dpo_core.evaluate.preference import PairValues, pair_values
-    from tasks.pairs import encoded_pairs
+    from tasks.runtime.pairs import encoded_pairs
 
     encoded = encoded_pairs(store, plan, checked.eval_key)
     policy = reference = reference_sums(store, scored.path, encoded)

@@ -18,17 +18,17 @@ from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text, require_weights
-from dpo_core.model.own_code import trusted_code
+from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
 from infra.errors import InfraError
 from infra.models import fetch_model
-from infra.registry import Version, by_alias
+from infra.registry.versions import Version, by_alias
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
-from infra.tracking import attach_run, open_run
-from tasks.sources import version_of_source
-from tasks.stages import code_digest, damage_removed
+from infra.tracking.runs import attach_run, open_run
+from tasks.runtime.sources import version_of_source
+from tasks.runtime.stages import code_digest, damage_removed
 
 log = logging.getLogger("dpo.plan")
 CODE = ("dpo_core", "tasks")

@@ -10,16 +10,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.evaluate.gate import Decision, Scores, decide
-from infra import registry
+from infra.registry import versions as registry
 from infra.settings import load_settings
-from infra.store import Store, open_store
-from infra.tracking import attach_run
+from infra.store import open_store
+from infra.store.base import Store
+from infra.tracking.runs import attach_run
 from tasks.check import Checked
+from tasks.commands.lineage import KEY, write_lineage
 from tasks.evaluate import Evaluated
-from tasks.lineage import KEY, write_lineage
 from tasks.plan import Plan
+from tasks.runtime.stages import Stage, code_digest, remembered
 from tasks.score import Scored
-from tasks.stages import Stage, code_digest, remembered
 from tasks.train import Trained, model_files
 
 log = logging.getLogger("dpo.release")

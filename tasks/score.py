@@ -18,13 +18,13 @@ from dpo_core.model.identity import numeric_path
 from infra.errors import InfraError
 from infra.settings import load_settings
 from infra.store import open_store
-from infra.tracking import attach_run
+from infra.tracking.runs import attach_run
 from tasks.check import Checked
 from tasks.plan import Plan
-from tasks.progress import progress_bar
-from tasks.reference import ReferenceStore, Response
-from tasks.score_ranks import Scoring, shards_on_ranks
-from tasks.stages import Stage, remembered
+from tasks.reference.devices import Scoring, shards_on_ranks
+from tasks.reference.store import ReferenceStore, Response
+from tasks.runtime.progress import progress_bar
+from tasks.runtime.stages import Stage, remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dpo.score")
 SHARD = 256  # responses a shard: what a killed pass loses at most
 CHECKED = 4  # stored responses that are scored again and compared, drawn by lot
-CODE = ("tasks/score.py", "tasks/score_ranks.py", "tasks/reference.py", "dpo_core/model", "dpo_core/data")
+CODE = ("tasks/score.py", "tasks/reference/devices.py", "tasks/reference/store.py", "dpo_core/model", "dpo_core/data")
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Scored:
 @task(name="score", cache_policy=NO_CACHE)
 def score(plan: Plan, checked: Checked) -> Scored:
     """Score both answers of every pair, train and eval, under the reference model."""
-    from tasks.device import device_name
-    from tasks.pairs import encoded_pairs
+    from tasks.runtime.device import device_name
+    from tasks.runtime.pairs import encoded_pairs
 
     store, dtype = open_store(load_settings(), patient=True), plan.recipe.training.dtype
     path = numeric_path(model_sha256=plan.model_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
@@ -127,7 +127,7 @@ def reference_pass(
     missing = {key: response for key, response in zip(keys, responses, strict=True) if key not in stored}
     again = {key: response for key, response in zip(keys, responses, strict=True) if key in drawn}
     if missing or again:
-        from tasks.device import load_on_device, scoring_devices
+        from tasks.runtime.device import load_on_device, scoring_devices
 
         devices = (devices or scoring_devices())[: math.ceil(len(missing) / SHARD)]
         dtype, todo = str(reference.path["dtype"]), list(missing.values())

@@ -9,8 +9,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from infra.settings import load_settings
-from infra.store import Store, open_store
-from infra.tracking import attach_run
+from infra.store import open_store
+from infra.store.base import Store
+from infra.tracking.runs import attach_run
 from tasks.check import Checked
 from tasks.evaluate import Evaluated
 from tasks.plan import Plan

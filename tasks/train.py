@@ -22,18 +22,19 @@ from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from infra.settings import Settings, load_settings
-from infra.store import Store, open_store
+from infra.store import open_store
+from infra.store.base import Store
 from tasks.check import Checked
 from tasks.plan import Plan
-from tasks.reference import reference_sums
+from tasks.reference.store import reference_sums
+from tasks.runtime.stages import Stage, code_digest, remembered
 from tasks.score import Scored
-from tasks.stages import Stage, code_digest, remembered
-from tasks.uploads import fetch_newest, forget
+from tasks.training.checkpoints import fetch_newest, forget
 
 log = logging.getLogger("dpo.train")
 DEAF_TO_CTRL_C = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
 ROOM = 1 << 20  # bytes: a disk with less is full
-CODE = ("tasks/train.py", "tasks/train_worker.py", "dpo_core/train", "dpo_core/model", "dpo_core/data")
+CODE = ("tasks/train.py", "tasks/training/worker.py", "dpo_core/train", "dpo_core/model", "dpo_core/data")
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _is_trained(folder: Path) -> bool:
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
     from dpo_core.train.batches import Example, write_examples
-    from tasks.pairs import encoded_pairs
+    from tasks.runtime.pairs import encoded_pairs
 
     pairs = encoded_pairs(store, plan, checked.train_key)
     chosen, rejected = (side.tolist() for side in reference_sums(store, scored.path, pairs))
@@ -180,7 +181,7 @@ def _launch(folder: Path, settings: Settings) -> None:
         command += ["--config_file", str(settings.accelerate_config)]
     else:
         command += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [*DEAF_TO_CTRL_C, *command, "-m", "tasks.train_worker", str(folder)]
+    command = [*DEAF_TO_CTRL_C, *command, "-m", "tasks.training.worker", str(folder)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     try:
         code = process.wait(timeout=settings.train_timeout_s)

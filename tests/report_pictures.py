@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.browser import Page, browser
-from tests.dpo_core.report_data import full_page
+from tests.dpo_core.report.report_data import full_page
 
 # name: width, height, scroll to this part, how it is opened
 PICTURES = {

@@ -10,7 +10,7 @@ def held_out_places(places: NDArray[np.float64], fraction: float = 0.1) -> NDArr
     """Which rows are held out, by the `place_of` their prompt, or of the first prompt of those nearly equal to it.
 
     It depends on that text alone: rows that are added at the end move nobody, but where one shows two prompts to be
-    nearly equal (quality/prompt_groups.py). Where chance would leave a side empty (a handful of prompts), the prompt
+    nearly equal (quality/prompts/groups.py). Where chance would leave a side empty (a handful of prompts), the prompt
     with the lowest digest is held out, or the one with the highest is trained on.
     """
     limit = fraction

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair
 from dpo_core.errors import InputError
-from dpo_core.model.own_code import require_no_other_code
+from dpo_core.model.remote_code import require_no_other_code
 from dpo_core.recipe import Encoding
 
 BATCH = 256  # pairs rendered at once

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
-from dpo_core.model.own_code import digest_code, require_no_other_code
+from dpo_core.model.remote_code import digest_code, require_no_other_code
 
 _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
-from dpo_core.quality.prompt_index import PromptIndex, index_prompts
+from dpo_core.quality.prompts.index import PromptIndex, index_prompts
 
 DO = 'write one {"prompt": ...} a line, or plain text with one prompt a line'
 

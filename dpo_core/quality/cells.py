@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dpo_core.quality.grams import LEAST
-from dpo_core.quality.length_adjusted import adjusted_z, length_terms
-from dpo_core.quality.scores import LIKELY_COVERAGE, Bools, Counts, Floats
-from dpo_core.quality.statistics import as_independent, by_cluster, purity_lower_bound, sign_test, signs, squares
-from dpo_core.quality.strata import Strata
+from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE, Bools, Counts, Floats
+from dpo_core.quality.shortcuts.features import LEAST
+from dpo_core.quality.shortcuts.strata import Strata
+from dpo_core.quality.stats.given_length import adjusted_z, length_terms
+from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, sign_test, signs, squares
 from dpo_core.quality.tested import Separation
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from dpo_core.data.pairs import Pair, text_of
-from dpo_core.quality.redaction import redact
+from dpo_core.quality.text.redaction import redact
 from dpo_core.report.results import Evidence
 
 WIDTH = 120  # characters

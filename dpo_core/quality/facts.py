@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality import comparisons, language, leakage, near_duplicates, people, profile, topics, traces
-from dpo_core.quality.prompt_index import PromptIndex
-from dpo_core.quality.texts import Chunk
+from dpo_core.quality import traces
+from dpo_core.quality.checks import leakage, near_duplicates, profile
+from dpo_core.quality.checks import personal_data as people
+from dpo_core.quality.prompts import comparisons, topics
+from dpo_core.quality.prompts.index import PromptIndex
+from dpo_core.quality.text import language
+from dpo_core.quality.text.words import Chunk
 
 SOURCES = (traces, comparisons, near_duplicates, language, people, profile, topics)
 BLOCK = 250  # pairs whose words are looked at together: what then stays in the processor's cache

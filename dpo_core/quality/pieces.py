@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import Pair, text_of
-from dpo_core.quality.grams import Feature, stands
-from dpo_core.quality.intended import CUT, cut
-from dpo_core.quality.statistics import sign_test
-from dpo_core.quality.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
+from dpo_core.quality.shortcuts.declared import CUT, cut
+from dpo_core.quality.shortcuts.features import Feature, stands
+from dpo_core.quality.stats.sign_tests import sign_test
+from dpo_core.quality.text.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
 from dpo_core.quality.words import count_words
 
 LEFT_OVER = 0.1  # share of its pairs in which a piece may still separate the sides

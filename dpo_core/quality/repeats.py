@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpo_core.quality.grams import Feature
+from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.tested import Separation
 from dpo_core.quality.words import words
 

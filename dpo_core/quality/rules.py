@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Message, text_of
-from dpo_core.quality.balance import separating_amounts
-from dpo_core.quality.grams import Feature, stands, token_ids
-from dpo_core.quality.shortcut import gating
-from dpo_core.quality.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
+from dpo_core.quality.shortcuts.balance import separating_amounts
+from dpo_core.quality.shortcuts.features import Feature, stands, token_ids
+from dpo_core.quality.shortcuts.findings import gating
 from dpo_core.quality.tested import Separation
+from dpo_core.quality.text.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
 from dpo_core.recipe import Validation
 
 

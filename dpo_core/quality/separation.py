@@ -6,17 +6,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality import intended, prompts, surface
-from dpo_core.quality.balance import check_balance
-from dpo_core.quality.conditional import check_conditional
-from dpo_core.quality.grams import GramTable, grams, merge
-from dpo_core.quality.origins import check_origins
-from dpo_core.quality.power import check_power
-from dpo_core.quality.probe import check_probe
-from dpo_core.quality.prompt_groups import group_columns, group_prompts, sketches
-from dpo_core.quality.shortcut import check_shortcuts
+from dpo_core.quality.checks.generators import check_origins
+from dpo_core.quality.prompts import identity as prompts
+from dpo_core.quality.prompts.groups import group_columns, group_prompts, sketches
+from dpo_core.quality.shortcuts import declared as intended
+from dpo_core.quality.shortcuts.balance import check_balance
+from dpo_core.quality.shortcuts.features import GramTable, grams, merge
+from dpo_core.quality.shortcuts.findings import check_shortcuts
+from dpo_core.quality.shortcuts.power import check_power
+from dpo_core.quality.shortcuts.probe import check_probe
+from dpo_core.quality.shortcuts.within_strata import check_conditional
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.tested import TokenText, separate
+from dpo_core.quality.text import surface
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpo_core.quality.evidence import evidence_of
-from dpo_core.quality.grams import Feature
-from dpo_core.quality.riders import Kinds
-from dpo_core.quality.statistics import least_detectable
+from dpo_core.quality.shortcuts.declared_kinds import Kinds
+from dpo_core.quality.shortcuts.features import Feature
+from dpo_core.quality.stats.sign_tests import least_detectable
 from dpo_core.quality.tested import Separation
 from dpo_core.report.results import Finding, Severity, Table
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from dpo_core.quality.prompts import origin
-from dpo_core.quality.redaction import redact
+from dpo_core.quality.prompts.identity import origin
+from dpo_core.quality.results import Results, share_of_rows
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.tally import Results, share_of_rows
+from dpo_core.quality.text.redaction import redact
 from dpo_core.recipe import Validation
 
 CHECK = "balance/source"

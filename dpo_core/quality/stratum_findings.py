@@ -7,10 +7,10 @@ from scipy import sparse
 
 from dpo_core.quality.cells import Cells, heterogeneity
 from dpo_core.quality.evidence import evidence_of
-from dpo_core.quality.grams import Feature
-from dpo_core.quality.strata import Strata
-from dpo_core.quality.surface import LENGTHS
+from dpo_core.quality.shortcuts.features import Feature
+from dpo_core.quality.shortcuts.strata import Strata
 from dpo_core.quality.tested import Separation
+from dpo_core.quality.text.surface import LENGTHS
 from dpo_core.report.results import Finding, Severity, Table
 
 ADVICE = (

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dpo_core.data.pairs import Pair
-from dpo_core.quality.grams import LEAST, Feature, GramTable, spell
-from dpo_core.quality.intended import names_feature
-from dpo_core.quality.length_adjusted import length_terms
 from dpo_core.quality.pieces import is_piece
-from dpo_core.quality.prompts import prompt_clusters
-from dpo_core.quality.scores import LIKELY_COVERAGE, Counts, Floats, Scores, score
-from dpo_core.quality.surface import PRESENCE
+from dpo_core.quality.prompts.identity import prompt_clusters
+from dpo_core.quality.shortcuts.declared import names_feature
+from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE, Counts, Floats, Scores, score
+from dpo_core.quality.shortcuts.features import LEAST, Feature, GramTable, spell
+from dpo_core.quality.stats.given_length import length_terms
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.text.surface import PRESENCE
 
 TokenText = Callable[[int], str]  # the text of one token id
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair
-from dpo_core.quality.characters import unreadable
-from dpo_core.quality.texts import Chunk
+from dpo_core.quality.text.characters import unreadable
+from dpo_core.quality.text.words import Chunk
 
 NEARLY = 0.98  # share of the longer answer that beginning and end have in common
 NEARLY_LEAST = 100  # characters from which on that is looked at

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_core.errors import InputError
+from dpo_core.losses import dpo_loss, sft_loss
 from dpo_core.model.head import PairsLoss, sequence_sums
 from dpo_core.model.layout import Layout, lay_out
 from dpo_core.model.logprobs import Path
@@ -19,7 +20,6 @@ from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
 from dpo_core.train.checkpoint import whole
-from dpo_core.train.losses import dpo_loss, sft_loss
 
 PAIR_METRICS = (
     "loss",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import run
+from flows.cli.app import run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
 
@@ -230,7 +230,7 @@ def test_a_failed_check_ends_a_retrain_with_exit_3_the_checks_document_and_no_ve
     document = json.loads(capfd.readouterr().out)
     assert (document["verdict"], document["rows_quarantined"]) == ("fail", 1)
     assert Path(document["report"]).is_file()
-    from infra.registry import by_alias
+    from infra.registry.versions import by_alias
 
     assert by_alias("tiny", "challenger") is None
     assert not (place / "home" / "runs").exists()
@@ -261,7 +261,7 @@ def test_a_model_that_is_not_there(recipe, refused):
 def test_a_full_disk_says_where_and_how_to_go_on(recipe, place, refused, monkeypatch):
     import errno
 
-    from infra.store_folder import FolderStore
+    from infra.store.folder import FolderStore
 
     def full(self, key, data, *, create_only=False):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{self.root}/{key}")

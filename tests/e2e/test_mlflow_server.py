@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from dpo_core.model.identity import digest_weights
-from infra import registry
-from infra.delivery import deliver
 from infra.errors import Away, InfraError
-from infra.journal import Journal
 from infra.models import fetch_model
+from infra.registry import versions as registry
 from infra.settings import Settings
-from infra.tracking import connect, open_run, waiting
+from infra.tracking.delivery import deliver
+from infra.tracking.journal import Journal
+from infra.tracking.runs import connect, open_run, waiting
 from tests.recipes import tiny_recipe
 
 
@@ -88,7 +88,7 @@ def history(run_id, name):
 @pytest.mark.usefixtures("prefect_server")
 def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(server, tmp_path, monkeypatch):
     from flows.retrain import retrain
-    from tasks.train_worker import run as train_here
+    from tasks.training.worker import run as train_here
 
     evaluation = {"samples": 0, "behaviour": {}, "retention": {}, "neutral_text": None}
     recipe = tiny_recipe(tmp_path / "recipe", evaluation=evaluation, gate={"keep": {}})

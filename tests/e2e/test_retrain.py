@@ -60,7 +60,7 @@ def test_the_first_version_is_gated_against_the_reference_model_and_becomes_cham
 
 
 def test_the_same_again_changes_nothing_and_forwards_nothing(first, home, recipe):
-    from infra.registry import by_alias
+    from infra.registry.versions import by_alias
 
     again = run(recipe)
     assert again["changed"] is False
@@ -103,9 +103,9 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
 def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothing_is_garbage(first, home):
     from infra.settings import load_settings
     from infra.store import open_store
-    from tasks.gc import find_garbage
-    from tasks.lineage import trace
-    from tasks.store import verify
+    from tasks.commands.gc import find_garbage
+    from tasks.commands.lineage import trace
+    from tasks.commands.verify_store import verify
 
     store = open_store(load_settings())
     found = trace(store, "tiny", 1)

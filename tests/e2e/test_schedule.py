@@ -103,7 +103,7 @@ def recipe(tmp_path) -> Path:
 
 
 def test_a_scheduled_deployment_ends_with_a_registered_version(orchestra, recipe, monkeypatch):
-    from infra.registry import by_alias, by_number
+    from infra.registry.versions import by_alias, by_number
 
     orchestra.prefect("deploy", "--all")
     deployment = orchestra.get("/deployments/name/retrain/athene-weekly")

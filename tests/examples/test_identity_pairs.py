@@ -7,8 +7,8 @@ import pytest
 
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.data.readers import read_pairs
-from dpo_core.quality.prompts import prompt_key
-from dpo_core.quality.verdict import examine
+from dpo_core.quality.examine import examine
+from dpo_core.quality.prompts.identity import prompt_key
 from dpo_core.recipe import Validation
 from dpo_core.recipe_file import load_recipe
 

@@ -12,8 +12,8 @@ MODEL, METRIC = "tiny", "losses/dpo"
 def main() -> None:
     from infra.settings import load_settings, prepare_environment
     from infra.store import open_store
-    from tasks.gc import find_garbage, remove
-    from tasks.store import verify
+    from tasks.commands.gc import find_garbage, remove
+    from tasks.commands.verify_store import verify
 
     settings = load_settings()
     prepare_environment(settings)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _registry() -> dict:
-    from infra import registry
+    from infra.registry import versions as registry
 
     champion = registry.by_alias(MODEL, "champion")
     versions = [
@@ -60,7 +60,7 @@ def _registry() -> dict:
 
 def _runs() -> list[dict]:
     """Runs that are not set aside, with the steps of a metric as they are in MLflow, and the models they logged."""
-    from infra.tracking import DUPLICATE, connect
+    from infra.tracking.runs import DUPLICATE, connect
 
     client = connect()
     experiments = [e.experiment_id for e in client.search_experiments() if e.name == MODEL]
@@ -79,7 +79,7 @@ def _runs() -> list[dict]:
 
 
 def _lineage(store, number: int) -> str:
-    from tasks.lineage import trace
+    from tasks.commands.lineage import trace
 
     found = trace(store, MODEL, number)
     return found["verdict"] if found["verdict"] == "pass" else str(found["links"])

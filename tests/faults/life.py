@@ -34,7 +34,7 @@ def note(path: Path, event: str) -> None:
 
 
 def main() -> None:
-    from flows.cli import main as dpo
+    from flows.cli.app import main as dpo
 
     path = Path(os.environ[TRACE])
     trace_stages(path)

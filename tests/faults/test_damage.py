@@ -9,9 +9,9 @@ import torch
 
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from infra.errors import Damaged, InfraError
-from infra.store_folder import FolderStore
-from tasks.reference import ReferenceStore, load_reference
-from tasks.stages import remembered
+from infra.store.folder import FolderStore
+from tasks.reference.store import ReferenceStore, load_reference
+from tasks.runtime.stages import remembered
 from tests.faults.promises import keep
 from tests.faults.runs import as_new, new_place
 

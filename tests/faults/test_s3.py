@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from infra.errors import InfraError
-from infra.store_s3 import S3Store
+from infra.store.s3 import S3Store
 from tests.faults.promises import keep
 from tests.faults.proxy import FAULTS, Plan, proxy_to
 from tests.faults.runs import as_new, new_place

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from flows.chat import Conversation, talk
-from flows.cli import run
+from flows.cli.app import run
+from flows.cli.chat import Conversation, talk
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ class Echo:
 
 @pytest.fixture
 def echo(monkeypatch):
-    import tasks.chat
+    import tasks.commands.chat
 
-    monkeypatch.setattr(tasks.chat, "load_speaker", lambda model: Echo())
+    monkeypatch.setattr(tasks.commands.chat, "load_speaker", lambda model: Echo())
 
 
 def test_a_conversation_is_remembered_until_reset(echo, said):
@@ -74,7 +74,7 @@ def test_streamed_pieces_are_the_greedy_answer(tiny_model):
     from dpo_core.model.encode import load_tokenizer
     from dpo_core.model.generate import generate
     from dpo_core.model.load import load_model
-    from tasks.chat import load_speaker
+    from tasks.commands.chat import load_speaker
 
     messages = [{"role": "user", "content": "What is your name?"}]
     pieces = "".join(load_speaker(str(tiny_model)).reply(messages, max_new_tokens=8))
@@ -91,7 +91,7 @@ def test_a_conversation_longer_than_the_context_is_explained_and_taken_back(tiny
 def test_a_closed_reply_stops_the_generation(tiny_model):
     import threading
 
-    from tasks.chat import load_speaker
+    from tasks.commands.chat import load_speaker
 
     reply = load_speaker(str(tiny_model)).reply([{"role": "user", "content": "hi"}], max_new_tokens=900)
     next(reply)

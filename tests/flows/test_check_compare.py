@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from flows.cli import run
-from flows.screens import show_check
+from flows.cli.app import run
+from flows.cli.screens import show_check
 from tests.flows.test_screens import screen
 
 

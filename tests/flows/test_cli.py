@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from dpo_core.errors import InputError
-from flows.cli import run
-from flows.console import Answer, serve
+from flows.cli.app import run
+from flows.cli.console import Answer, serve
 from infra.errors import InfraError
 
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "datasets", "pydantic")
@@ -154,14 +154,14 @@ def test_the_value_of_a_secret_variable_is_struck_out_of_a_traceback(capfd, monk
 
 
 def test_our_log_lines_show_stage_and_event_and_prefect_stays_silent(capfd, monkeypatch):
-    import flows.config
+    import flows.cli.config
 
     def logs():
         logging.getLogger("dpo.train").info("step_done step=%d", 10)
         logging.getLogger("prefect.flow_runs").error("Encountered exception")
         return Answer({}, lambda console: None)
 
-    monkeypatch.setattr(flows.config, "describe_schema", logs)
+    monkeypatch.setattr(flows.cli.config, "describe_schema", logs)
     assert run(["config", "--schema"]) == 0
     err = capfd.readouterr().err
     assert "train     step_done step=10" in err
@@ -218,7 +218,7 @@ def test_a_prefect_server_that_does_not_answer_is_named_and_no_other_is_taken_fo
 ):
     import httpx
 
-    from flows.console import explain
+    from flows.cli.console import explain
 
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     if setting:

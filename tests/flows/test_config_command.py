@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import run
-from flows.config import recipe_keys
+from flows.cli.app import run
+from flows.cli.config import recipe_keys
 from infra.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from flows.screens import show_check, show_doctor, show_evaluation, show_retrain
+from flows.cli.screens import show_check, show_doctor, show_evaluation, show_retrain
 
 DOCUMENT = {
     "model": "athene",

@@ -11,18 +11,18 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
-import infra.delivery
+import infra.tracking.delivery
 from infra.errors import Away, InfraError, Refused
-from infra.journal import Journal, journals
 from infra.settings import load_settings
-from infra.tracking import attach_run, connect, open_run, waiting
+from infra.tracking.journal import Journal, journals
+from infra.tracking.runs import attach_run, connect, open_run, waiting
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """A spool of the test's own, beside the session's database."""
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(infra.delivery, "_away", {})
+    monkeypatch.setattr(infra.tracking.delivery, "_away", {})
     return tmp_path / "home"
 
 
@@ -52,7 +52,7 @@ class Outage:
 
     def ends(self):
         self._patch.undo()
-        infra.delivery._away.clear()  # as if RETRY_S had passed
+        infra.tracking.delivery._away.clear()  # as if RETRY_S had passed
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_sender_that_is_killed_loses_nothing_and_doubles_nothing(run, outage, 
     def killed(*_):
         raise KeyboardInterrupt
 
-    place = (Journal, "mark") if where.startswith("after") else (infra.delivery, "_send")
+    place = (Journal, "mark") if where.startswith("after") else (infra.tracking.delivery, "_send")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*place, killed)
         with pytest.raises(KeyboardInterrupt):
@@ -281,7 +281,7 @@ def test_many_points_travel_a_thousand_a_request(run, monkeypatch):
 
 
 def test_doctor_counts_what_waits(run, outage):
-    from tasks.doctor import _spool
+    from tasks.commands.doctor import _spool
 
     assert list(_spool(load_settings())) == []
     outage.begins()

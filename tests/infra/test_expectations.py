@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from infra.expectations import PAIR_COLUMNS, TOKEN_COLUMNS, project_folder, validate
+from infra.expectations.project import PAIR_COLUMNS, TOKEN_COLUMNS, project_folder, validate
 
 GOOD = ("shortcut/failing_features", 0.0, None, 0.0)
 
@@ -113,7 +113,7 @@ def test_the_results_record_the_value_and_the_limits_that_applied_even_where_the
 
 
 def test_a_statistic_that_is_not_in_the_table_or_twice_fails():
-    from infra.pair_expectations import ExpectPairStatisticAtMost
+    from infra.expectations.rules import ExpectPairStatisticAtMost
 
     rule = ExpectPairStatisticAtMost(check="a/b")
     assert not rule._validate({"pairs.statistic": []})["success"]

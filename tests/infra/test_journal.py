@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from infra.journal import Journal, journals
+from infra.tracking.journal import Journal, journals
 
 
 @pytest.fixture

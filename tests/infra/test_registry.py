@@ -7,9 +7,9 @@ import pytest
 from mlflow import MlflowClient
 
 from dpo_core.model.identity import digest_weights
-from infra import registry
 from infra.errors import Damaged, InfraError, ObjectMissing
-from infra.tracking import open_run
+from infra.registry import versions as registry
+from infra.tracking.runs import open_run
 
 ONLY_WHAT_A_SERVER_HAS = """
 import json, sys

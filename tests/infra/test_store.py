@@ -10,7 +10,8 @@ import pytest
 
 from infra.errors import InfraError, ObjectMissing
 from infra.settings import Settings
-from infra.store import MANIFEST, open_store
+from infra.store import open_store
+from infra.store.base import MANIFEST
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -11,12 +11,12 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ResponseStreamingError
 from botocore.response import StreamingBody
 
-from infra import s3_upload
 from infra.errors import BadSetting, InfraError, ObjectMissing
-from infra.s3_client import is_final
-from infra.store import digest
-from infra.store_folder import FolderStore
-from infra.store_s3 import S3Store
+from infra.store import s3_upload
+from infra.store.base import digest
+from infra.store.folder import FolderStore
+from infra.store.s3 import S3Store
+from infra.store.s3_client import is_final
 from tests.s3_server import BUCKET, READER
 
 
@@ -27,7 +27,7 @@ def test_a_full_disk_is_named_and_the_old_bytes_stay(tmp_path, monkeypatch):
     def full(_handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("infra.store_folder.os.fsync", full)
+    monkeypatch.setattr("infra.store.folder.os.fsync", full)
     with pytest.raises(InfraError, match="No space left on device") as caught:
         store.put_bytes("a", b"new")
     assert caught.value.do == "make room on that disk, then run the same command again"

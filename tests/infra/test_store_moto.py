@@ -5,7 +5,7 @@ import json
 import pytest
 
 from infra.errors import BadSetting, InfraError
-from infra.store_s3 import S3Store
+from infra.store.s3 import S3Store
 
 URL = "s3://pretended/prefix"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import InfraError
-from infra.mlflow_client import client_of
-from infra.tracking import DUPLICATE, RUN_KEY, attach_run, connect, open_run
+from infra.tracking.client import client_of
+from infra.tracking.runs import DUPLICATE, RUN_KEY, attach_run, connect, open_run
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.cli import run
+from flows.cli.app import run
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_dead_tracking_server_is_exit_2_with_a_remedy_and_the_other_checks_sti
 
 
 def test_a_store_that_ignores_create_only_fails(home, capfd, monkeypatch):
-    from infra.store_folder import FolderStore
+    from infra.store.folder import FolderStore
 
     put = FolderStore.put_bytes
     monkeypatch.setattr(FolderStore, "put_bytes", lambda self, key, data, create_only=False: put(self, key, data))
@@ -48,9 +48,11 @@ def test_a_store_that_ignores_create_only_fails(home, capfd, monkeypatch):
 
 
 def test_a_package_outside_its_range_is_named(home, capfd, monkeypatch):
-    import tasks.doctor
+    import tasks.commands.doctor
 
-    monkeypatch.setattr(tasks.doctor, "requires", lambda name: ["typer>=99", "nosuchpackage", "later; extra == 'x'"])
+    monkeypatch.setattr(
+        tasks.commands.doctor, "requires", lambda name: ["typer>=99", "nosuchpackage", "later; extra == 'x'"]
+    )
     says = findings(capfd, 2)["packages"]["says"]
     assert "is outside >=99" in says
     assert "nosuchpackage is missing" in says

@@ -9,13 +9,13 @@ from dpo_core.data.pairs import EncodedPair, digest_pairs
 from dpo_core.data.readers import read_pairs
 from dpo_core.data.splits import held_out_places, place_of
 from dpo_core.data.spool import Spool
-from dpo_core.quality.prompts import prompt_key
-from dpo_core.quality.verdict import columns, examine
+from dpo_core.quality.examine import columns, examine
+from dpo_core.quality.prompts.identity import prompt_key
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
-from tasks.examine import examine_request
-from tasks.examined import Request
-from tests.dpo_core.quality_data import answer, null_texts
+from tasks.data_check.pipeline import examine_request
+from tasks.data_check.request import Request
+from tests.dpo_core.quality.quality_data import answer, null_texts
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_a_held_out_file_is_compared_and_not_examined(run, data, tmp_path):
 
 def test_no_two_modules_give_a_column_the_same_name():
     from dpo_core.quality import facts, separation, table
-    from tests.dpo_core.quality_data import as_pairs
+    from tests.dpo_core.quality.quality_data import as_pairs
 
     pairs = as_pairs(null_texts(0, 3))
     parts = [table.columns(pairs), facts.columns(pairs), separation.columns(pairs, Validation())]

@@ -8,12 +8,12 @@ import pytest
 from dpo_core.data.pairs import Pair, digest_pairs
 from dpo_core.model.identity import digest_weights
 from dpo_core.recipe_file import load_recipe
-from flows.cli import run
-from infra import registry
-from infra.store_folder import FolderStore
-from tasks import lineage
-from tasks.lineage import DIGEST, KEY, trace, write_lineage
-from tasks.stages import Stage
+from flows.cli.app import run
+from infra.registry import versions as registry
+from infra.store.folder import FolderStore
+from tasks.commands import lineage
+from tasks.commands.lineage import DIGEST, KEY, trace, write_lineage
+from tasks.runtime.stages import Stage
 from tests.recipes import pair, tiny_recipe
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
-from tasks.examine import examine_request
-from tasks.examined import Request
-from tests.dpo_core import planted
-from tests.dpo_core.quality_data import make_pair
+from tasks.data_check.pipeline import examine_request
+from tasks.data_check.request import Request
+from tests.dpo_core.quality import planted
+from tests.dpo_core.quality.quality_data import make_pair
 
 
 @pytest.fixture

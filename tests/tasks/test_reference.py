@@ -15,11 +15,11 @@ from dpo_core.model.identity import digest_model, numeric_path
 from dpo_core.model.load import load_model
 from dpo_core.recipe_file import load_recipe
 from infra.errors import InfraError
-from infra.store_folder import FolderStore
-from tasks import reference as reference_module
+from infra.store.folder import FolderStore
 from tasks import score as score_module
 from tasks.plan import Plan
-from tasks.reference import ReferenceStore, load_reference
+from tasks.reference import store as reference_module
+from tasks.reference.store import ReferenceStore, load_reference
 from tasks.score import reference_pass, score
 from tests.recipes import NOUNS, pair, tiny_recipe
 from tests.tiny import build_tiny_model
@@ -119,7 +119,7 @@ def test_few_rows_read_few_shards(reference, forwards, tiny_model):
 
 def test_passes_side_by_side_spoil_nothing(store, forwards, tiny_model, monkeypatch):
     models = [load_model(tiny_model) for _ in range(4)]  # loading is not for threads
-    monkeypatch.setattr("tasks.device.load_on_device", lambda *_, **__: models.pop())
+    monkeypatch.setattr("tasks.runtime.device.load_on_device", lambda *_, **__: models.pop())
 
     def one(_):
         return run(ReferenceStore(store, PATH), responses(30), tiny_model)
@@ -152,7 +152,7 @@ def test_the_rows_of_a_damaged_shard_alone_are_scored_again(
     reference, forwards, tiny_model, caplog, monkeypatch, recorded
 ):
     if not recorded:
-        monkeypatch.setattr("infra.store_folder._record", lambda *_: None)
+        monkeypatch.setattr("infra.store.folder._record", lambda *_: None)
     rows = responses(25)
     run(reference, rows, tiny_model)
     before = load_reference(reference.store, PATH, rows)

@@ -6,7 +6,7 @@ import pytest
 
 from dpo_core.data.readers import read_pairs
 from infra.errors import InfraError
-from tasks.sources import local_source, version_of_source
+from tasks.runtime.sources import local_source, version_of_source
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_an_object_is_fetched_once_and_again_when_it_changes(put, tmp_path):
 
 
 def test_an_object_that_is_written_while_it_is_read_is_refused(put, tmp_path, monkeypatch):
-    from infra.store_s3 import S3Store
+    from infra.store.s3 import S3Store
 
     source = put("p.jsonl", "old")
     read = S3Store.get_file

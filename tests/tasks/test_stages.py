@@ -5,8 +5,8 @@ import pytest
 from infra.errors import Away, Damaged
 from infra.settings import load_settings
 from infra.store import open_store
-from tasks import stages
-from tasks.stages import code_digest, remembered
+from tasks.runtime import stages
+from tasks.runtime.stages import code_digest, remembered
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_a_record_that_the_store_did_not_take_is_kept_and_stored_by_the_next_run
         return {"answer": 42}
 
     def run():
-        return remembered(store, "score", {"x": 1}, compute, code=("tasks/stages.py",))
+        return remembered(store, "score", {"x": 1}, compute, code=("tasks/runtime/stages.py",))
 
     def away(*_, **__):
         raise Away("nobody answers", where=store.url, do="wait")

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from flows.cli import run
-from infra import registry
-from infra.store_folder import FolderStore
-from tasks.gc import DAY_S, find_garbage, remove
-from tasks.stages import remembered
-from tasks.store import verify
+from flows.cli.app import run
+from infra.registry import versions as registry
+from infra.store.folder import FolderStore
+from tasks.commands.gc import DAY_S, find_garbage, remove
+from tasks.commands.verify_store import verify
+from tasks.runtime.stages import remembered
 
 WEIGHTS, DATA, REFERENCE, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 WEEK_S = 7 * DAY_S
@@ -144,7 +144,7 @@ def flip(path):
 @pytest.mark.parametrize("recorded", [True, False])
 def test_verify_names_every_damaged_object(store, tmp_path, tiny_model, monkeypatch, recorded):
     if not recorded:  # a file system without extended attributes: manifests and names still speak
-        monkeypatch.setattr("infra.store_folder._record", lambda *_: None)
+        monkeypatch.setattr("infra.store.folder._record", lambda *_: None)
     store.put_folder("models/m", tiny_model)
     shard = f"reference/r/{'0' * 64}.safetensors"
     store.put_bytes(shard, b"not of this digest")

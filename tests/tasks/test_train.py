@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dpo_core.model.identity import digest_weights
-from tasks.stages import code_digest
+from tasks.runtime.stages import code_digest
 from tasks.train import CODE, _is_trained
 
 

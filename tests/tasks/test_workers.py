@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from dpo_core.errors import InputError
-from tasks.workers import FEW, WorkerLostError, in_order
+from tasks.runtime.workers import FEW, WorkerLostError, in_order
 
 
 def where(item):

@@ -1,0 +1,103 @@
+"""Whether the model that wrote an answer already says whether it was chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.quality.prompts.identity import origin, prompt_clusters
+from dpo_core.quality.table import PairTable
+from dpo_core.recipe import Validation
+from dpo_core.report.results import Finding, Measure, Severity, Table
+
+ALWAYS, LEAST_PAIRS = 0.95, 50
+CHECK = "balance/generator"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A model that wrote one side of some pairs."""
+
+    digest: int
+    chosen: int
+    rejected: int
+    independent: float  # pairs, those of one prompt counted as fewer
+
+    @property
+    def share(self) -> float:
+        """Of its pairs that go the more frequent way."""
+        return max(self.chosen, self.rejected) / (self.chosen + self.rejected)
+
+
+def generators(table: PairTable) -> list[Generator]:
+    """Every model that wrote exactly one side of some pair, most pairs first."""
+    chosen, rejected, clusters = table["chosen_model"], table["rejected_model"], prompt_clusters(table)
+    differ = chosen != rejected
+    found = []
+    for digest in np.unique(np.concatenate([chosen[differ], rejected[differ]])).tolist():
+        if digest:
+            wins, losses = differ & (chosen == digest), differ & (rejected == digest)
+            found.append(Generator(digest, int(wins.sum()), int(losses.sum()), _independent(wins | losses, clusters)))
+    return sorted(found, key=lambda generator: (-generator.chosen - generator.rejected, generator.digest))
+
+
+def check_origins(table: PairTable, validation: Validation) -> tuple[list[Measure], list[Finding]]:
+    """Fails where a model's answers are chosen (or rejected) in more than 95 % of at least 50 independent pairs.
+
+    Nothing is said where the rows do not name their models. `generator` in validation.intended: such pairs are meant.
+    """
+    found = generators(table)
+    if not found:
+        return [], []
+    leaks = [g for g in found if g.share > ALWAYS and g.independent >= LEAST_PAIRS]
+    intended = "generator" in validation.intended
+    worst = max((g.share for g in found if g.independent >= LEAST_PAIRS), default=0.5)
+    says = f"{len(leaks)} of {len(found)} models that wrote answers are (almost) always on the same side"
+    measures = [Measure(CHECK, worst, None, None if intended else ALWAYS, says)]
+    names = _names(table, found)
+    table_ = Table(
+        "Answers of each model",
+        ("model", "chosen", "rejected", "share chosen"),
+        tuple(
+            (names[g.digest], g.chosen, g.rejected, round(g.chosen / (g.chosen + g.rejected), 3)) for g in found[:20]
+        ),
+    )
+    if not leaks:
+        return measures, []
+    first = leaks[0]
+    side = "chosen" if first.chosen > first.rejected else "rejected"
+    says = (
+        f"answers of {names[first.digest]} are {side} in {first.share:.1%} of the "
+        f"{first.chosen + first.rejected} pairs it wrote one side of: who wrote it decides, not how good it is, "
+        "and the model learns that style. "
+        + (
+            "Declared as intended."
+            if intended
+            else "Mix in pairs that it loses, or declare `generator` in validation.intended."
+        )
+    )
+    statistics: dict[str, float | int | str] = {
+        "share": first.share,
+        "pairs": first.chosen + first.rejected,
+        "models": len(leaks),
+    }
+    severity: Severity = "info" if intended else "fail"
+    return measures, [Finding(CHECK, severity, says, "generator", intended, statistics, tables=(table_,))]
+
+
+def _independent(rows: NDArray[np.bool_], clusters: NDArray[np.int64]) -> float:
+    sizes = np.bincount(clusters[rows])
+    return float(np.square(sizes.sum()) / max(np.square(sizes).sum(), 1))
+
+
+def _names(table: PairTable, found: Sequence[Generator]) -> dict[int, str]:
+    """Read from a row of each."""
+    names = {}
+    for generator in found:
+        for column in ("chosen_model", "rejected_model"):
+            rows = np.flatnonzero(table[column] == generator.digest)
+            if len(rows):
+                names[generator.digest] = origin(table.rows([int(rows[0])])[0], column)
+                break
+    return names

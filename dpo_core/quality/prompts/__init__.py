@@ -1,0 +1,1 @@
+"""Which prompts are the same, or ask nearly the same."""

@@ -1,0 +1,212 @@
+"""Taking a shortcut out of a data set: drop pairs, or weigh them, until the rules no longer separate the sides.
+
+Prompts stay whole: all pairs of one are dropped together, or weigh the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, sparse
+
+from dpo_core.quality.prompts.identity import prompt_clusters
+from dpo_core.quality.rules import Rule, separating_rules
+from dpo_core.quality.shortcuts.feature_tests import PURE
+from dpo_core.quality.shortcuts.features import GramTable
+from dpo_core.quality.table import PairTable
+from dpo_core.quality.tested import TokenText, separate
+from dpo_core.quality.text.surface import LENGTHS
+from dpo_core.recipe import Validation
+from dpo_core.report.results import Finding, Measure, Table
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Signs = NDArray[np.int8]
+ROUNDS = 4  # dropping pairs can bring up another rule
+LEFT = 0.5  # |z| that a rule may keep
+STEEPEST = 3.0  # a pair's log weight per rule, at most
+
+
+@dataclass(frozen=True)
+class Mitigation:
+    """`kept`: rows of the table, in order. `weights`: one each, mean 1; a pair's share of the loss is its weight."""
+
+    rules: tuple[Rule, ...]
+    kept: Rows
+    weights: Floats
+    finding: Finding
+
+    @property
+    def effective(self) -> float:
+        """As many pairs as would weigh the same with equal weights (Kish)."""
+        return float(np.square(self.weights.sum()) / max(np.square(self.weights).sum(), 1e-12))
+
+
+def mitigate(
+    table: PairTable,
+    grams: GramTable,
+    validation: Validation,
+    token_text: TokenText | None,
+    look_up: Callable[[Sequence[Rule]], Signs],
+    how: Literal["drop", "balance"],
+) -> Mitigation | None:
+    """Drop pairs, or weigh them, until no rule that warned or failed over all pairs separates the sides.
+
+    `look_up` gives `rules.columns` of all pairs of the table. None where there is nothing to take out. Rules within
+    strata are left as they are. Examine `subset(table, grams, kept)` again: its findings are what is left.
+    """
+    clusters = prompt_clusters(table)
+    kept = np.arange(len(table))
+    rules: list[Rule] = []
+    for _ in range(ROUNDS):
+        separation = separate(*subset(table, grams, kept), token_text)
+        new = [rule for rule in separating_rules(separation, validation) if rule not in rules]
+        if not new:
+            break
+        rules += new
+        d = look_up(rules)
+        pure = _one_sided(d)
+        kept = drop(d if how == "drop" else d[:, pure], clusters)
+        if how == "balance":
+            break
+    if not rules:
+        return None
+    weights = np.ones(len(kept)) if how == "drop" else balance(d[kept][:, ~pure], clusters[kept])
+    return Mitigation(tuple(rules), kept, weights, _finding(rules, d, kept, weights, how))
+
+
+def subset(table: PairTable, grams: GramTable, kept: Rows) -> tuple[PairTable, GramTable]:
+    """Both tables on some rows, nothing read again."""
+    if len(kept) == len(table):
+        return table, grams
+    columns = {name: column[kept] for name, column in table.columns.items()}
+    place = np.full(len(table), -1)
+    place[kept] = np.arange(len(kept))
+    left = np.flatnonzero(place[grams.rows] >= 0)
+    part = PairTable(len(kept), columns, lambda rows: table.rows(kept[list(rows)].tolist()))
+    return part, GramTable(place[grams.rows[left]], grams.keys, sparse.csr_array(grams.d[left]))
+
+
+def evened_out(
+    measures: Sequence[Measure], findings: Sequence[Finding], mitigation: Mitigation
+) -> tuple[list[Measure], list[Finding]]:
+    """What was measured and found before weights were given, with the rules that they even out shown and not gating.
+
+    Only for `balance`: a test does not see weights. After `drop`, examine the subset instead.
+    """
+    names = {rule.feature.name for rule in mitigation.rules}
+    names |= {"length"} if names & set(LENGTHS) else set()
+    cured = [
+        replace(f, severity="info", says=f"{f.says} Evened out by weights.")
+        if (f.feature in names and f.check != "shortcut/stratum") or f.check == "shortcut/probe"
+        else f
+        for f in findings
+    ]
+    checks = {f"balance/{name.replace(' ', '_')}" for name in names} | {f"balance/length_{name}" for name in LENGTHS}
+    checks |= {"shortcut/failing_features", "shortcut/warning_features"}
+    free = [
+        replace(m, warn_above=None, fail_above=None) if m.check in checks or "/probe_" in m.check else m
+        for m in measures
+    ]
+    return free, cured
+
+
+def softened(measures: Sequence[Measure], findings: Sequence[Finding]) -> tuple[list[Measure], list[Finding]]:
+    """For `validation.on_shortcut: warn`: what would fail warns, among shortcuts and balance."""
+    families = ("shortcut/", "balance/")
+    soft = [
+        replace(m, warn_above=m.fail_above if m.warn_above is None else m.warn_above, fail_above=None)
+        if m.check.startswith(families)
+        else m
+        for m in measures
+    ]
+    return soft, [
+        replace(f, severity="warn") if f.severity == "fail" and f.check.startswith(families) else f for f in findings
+    ]
+
+
+def drop(d: Signs, clusters: Rows) -> Rows:
+    """Rows to keep so that every column of `d` (pairs, rules) has about as many 1 as -1.
+
+    Whole clusters go, those first that push several rules the wrong way.
+    """
+    size = int(clusters.max(initial=-1)) + 1
+    sums = np.zeros((size, d.shape[1]), dtype=np.int64)
+    counts = np.zeros_like(sums)
+    np.add.at(sums, clusters, d)
+    np.add.at(counts, clusters, np.abs(d))
+    there = np.ones(size, dtype=np.bool_)
+    for _ in range(20 * max(d.shape[1], 1)):
+        total, discordant = sums[there].sum(axis=0), counts[there].sum(axis=0)
+        excess = np.abs(total) - LEFT * np.sqrt(discordant)
+        if not len(excess) or excess.max() <= 0:
+            break
+        rule = int(np.argmax(excess))
+        towards = np.sign(total) * (excess > 0)
+        guilty = np.flatnonzero(there & (sums[:, rule] * towards[rule] > 0))
+        guilty = guilty[np.argsort(-(sums[guilty] @ towards), kind="stable")]
+        pushed = np.cumsum(np.abs(sums[guilty, rule]))
+        there[guilty[: int(np.searchsorted(pushed, excess[rule])) + 1]] = False
+    return np.flatnonzero(there[clusters])
+
+
+def balance(d: Signs, clusters: Rows) -> Floats:
+    """A weight for each pair, mean 1, equal within a cluster, under which every column of `d` sums to about 0.
+
+    Of all such weights the nearest to equal ones in relative entropy: exp(S l) with S a cluster's mean of d. Weights
+    are bounded, so a rule that is never broken must be dropped instead.
+    """
+    if not d.shape[1]:
+        return np.ones(len(d))
+    sizes = np.bincount(clusters).astype(np.float64)
+    means = np.zeros((len(sizes), d.shape[1]))
+    np.add.at(means, clusters, d)
+    means /= np.maximum(sizes, 1)[:, None]
+
+    def loss(slopes: Floats) -> tuple[float, Floats]:
+        weights = sizes * np.exp(means @ slopes)
+        return float(weights.sum()) / len(d), means.T @ weights / len(d)
+
+    bounds = [(-STEEPEST, STEEPEST)] * d.shape[1]
+    slopes = optimize.minimize(loss, np.zeros(d.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights = np.exp(means @ slopes)[clusters]
+    return np.asarray(weights / weights.mean(), dtype=np.float64)
+
+
+def _one_sided(d: Signs) -> NDArray[np.bool_]:
+    plus, minus = (d > 0).sum(axis=0), (d < 0).sum(axis=0)
+    return np.asarray(np.maximum(plus, minus) >= PURE * np.maximum(plus + minus, 1), dtype=np.bool_)
+
+
+def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: str) -> Finding:
+    after = d[kept]
+    lost = len(d) - len(kept)
+    effective = float(np.square(weights.sum()) / max(np.square(weights).sum(), 1e-12))
+    done = f"{lost} of {len(d)} pairs were dropped" + (
+        f" and the others weighted (they count like {effective:.0f} equal ones)" if how == "balance" else ""
+    )
+    says = (
+        f"{done} so that {len(rules)} rules no longer separate the sides (validation.on_shortcut: {how}). "
+        "Better pairs would cost less: mend where they come from"
+    )
+    rows = tuple(
+        (
+            rule.feature.name,
+            f"{int((d[:, k] > 0).sum())} : {int((d[:, k] < 0).sum())}",
+            round(0.5 + float(d[:, k].mean()) / 2, 3),
+            f"{weights[after[:, k] > 0].sum():.0f} : {weights[after[:, k] < 0].sum():.0f}",
+            round(0.5 + float(weights @ after[:, k]) / (2 * max(float(weights.sum()), 1e-12)), 3),
+        )
+        for k, rule in enumerate(rules)
+    )
+    header = ("rule", "chosen : rejected before", "wins before", "after", "wins after")
+    statistics: dict[str, float | int | str] = {
+        "rules": len(rules),
+        "pairs_before": len(d),
+        "pairs_kept": len(kept),
+        "pairs_effective": effective,
+    }
+    table = Table("Before and after", header, rows)
+    return Finding("shortcut/mitigation", "info", says, statistics=statistics, tables=(table,))

@@ -1,0 +1,1 @@
+"""Paired tests over many features at once."""

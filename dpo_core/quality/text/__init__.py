@@ -1,0 +1,1 @@
+"""What is read off a text: words, language, form, refusals, personal data."""

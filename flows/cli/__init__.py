@@ -1,0 +1,1 @@
+"""The command line `dpo`: arguments in, a document or a screen out."""

@@ -1,0 +1,194 @@
+"""The command line `dpo`. Each command imports what it needs when it runs, so that `dpo --help` answers at once."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.command import AsJson, answers, get_ready
+from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, Answer, serve, trouble
+from flows.cli.lineage import lineage
+from flows.cli.logs import terminal_logs
+from flows.cli.store import app as store_commands
+
+if TYPE_CHECKING:
+    from tasks.check import Checked
+
+app = typer.Typer(
+    name="dpo",
+    help="Retrain a language model on preferences: check, score, train, evaluate, register, gate, promote.",
+    epilog="Exit codes: 0 done, 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, 1 anything else.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(store_commands, name="store")
+app.command()(lineage)
+
+Recipe = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
+Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]
+Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override one key of the recipe")]
+
+
+def main() -> None:
+    """Entry point of the console script. A closed terminal and a `kill` interrupt like Ctrl-C does."""
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.default_int_handler)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One call of the command line; returns the exit code. `--debug` may stand anywhere."""
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    rest = [argument for argument in arguments if argument != "--debug"]
+    try:
+        with terminal_logs(debug=debug):
+            return int(app(args=rest, prog_name="dpo", standalone_mode=False) or DONE)
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        message, command = error.format_message(), next((name for name in rest if not name.startswith("-")), "")
+        return serve(lambda: _misuse(message, command), as_json=as_json)
+
+
+def _misuse(message: str, command: str) -> Answer | None:
+    if not command:  # `dpo` alone: typer has the help text as the message
+        typer.echo(message)
+        return Answer({}, lambda console: None, BAD_INPUT)
+    known = any(command == info.callback.__name__ for info in app.registered_commands if info.callback)
+    known |= any(command == group.name for group in app.registered_groups)
+    return trouble(message, f"dpo {command}", f"see dpo {command + ' ' if known else ''}--help", BAD_INPUT)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dpo-pipeline {version('dpo-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="tracebacks, and what the libraries log")] = False,
+) -> None: ...
+
+
+@app.command()
+@answers
+def retrain(
+    recipe: Recipe,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    force: Annotated[bool, typer.Option("--force", help="run every stage again, finished or not")] = False,
+    as_json: AsJson = False,
+) -> Answer:
+    """Check the data, train, evaluate, register, and promote what is better."""
+    from dpo_core.recipe_file import load_recipe
+
+    load_recipe(recipe, overrides)  # a mistake in the recipe costs no start-up and leaves nothing behind
+    get_ready(to_run_a_flow=True)
+    from flows.cli.screens import show_retrain
+    from flows.retrain import retrain as flow
+    from tasks.check import DataCheckFailed
+
+    try:
+        document = flow(recipe, overrides, force=force)
+    except DataCheckFailed as failed:
+        return _checked(failed.checked)
+    display = document.pop("_display")
+    refused = document["verdict"] != "promote"
+    return Answer(document, lambda console: show_retrain(console, document, display), NOT_PROMOTED if refused else DONE)
+
+
+@app.command()
+@answers
+def check(
+    data: Annotated[str, typer.Argument(help="pairs: .jsonl, .jsonl.gz or .parquet")],
+    held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="its tokenizer: also count training tokens")] = None,
+    earlier: Annotated[
+        str | None, typer.Option("--compare", metavar="REPORT", help="earlier report: what changed")
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="folder for the report")] = None,
+    as_json: AsJson = False,
+) -> Answer:
+    """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
+    get_ready()
+    from flows.quality import check_files
+
+    return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
+
+
+def _checked(checked: "Checked") -> Answer:
+    from flows.cli.screens import show_check
+
+    document = checked.to_document()
+    failed = document["verdict"] == "fail"
+    return Answer(document, lambda console: show_check(console, document), CHECK_FAILED if failed else DONE)
+
+
+@app.command()
+@answers
+def evaluate(
+    model: Model,
+    data: Annotated[str, typer.Argument(help="pairs to evaluate on")],
+    reference: Annotated[str | None, typer.Option(help="model to compare with")] = None,
+    beta: Annotated[float, typer.Option(help="reward per nat of log-ratio")] = 0.1,
+    as_json: AsJson = False,
+) -> Answer:
+    """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
+    get_ready(to_run_a_flow=True)
+    from flows.cli.screens import show_evaluation
+    from flows.evaluate import evaluate_model
+
+    document = evaluate_model(model, data, reference, beta)
+    return Answer(document, lambda console: show_evaluation(console, document))
+
+
+@app.command()
+@answers
+def chat(
+    model: Model,
+    against: Annotated[str | None, typer.Option(help="a second model that answers beside the first")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="longest answer, in tokens")] = 256,
+) -> None:
+    """Talk to a model, or to two side by side. /reset, /system TEXT, /quit."""
+    get_ready()
+    from flows.cli.chat import talk
+
+    talk([model, against] if against else [model], max_new_tokens)
+
+
+@app.command()
+@answers
+def config(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="the recipe of a run")] = None,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    schema: Annotated[bool, typer.Option("--schema", help="every key: type, default, meaning")] = False,
+    as_json: AsJson = False,
+) -> Answer:
+    """The effective recipe and settings, and where each value comes from."""
+    from flows.cli.config import describe_run, describe_schema
+
+    return describe_schema() if schema or recipe is None else describe_run(recipe, overrides)
+
+
+@app.command()
+@answers
+def doctor(as_json: AsJson = False) -> Answer:
+    """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
+    get_ready()
+    from flows.cli.screens import show_doctor
+    from tasks.commands.doctor import examine
+
+    findings = examine()
+    failed = any(finding.status == "fail" for finding in findings)
+    document = {"verdict": "fail" if failed else "pass", "findings": [vars(finding) for finding in findings]}
+    return Answer(document, lambda console: show_doctor(console, findings), BAD_INPUT if failed else DONE)

@@ -1,0 +1,105 @@
+"""Talk to one model, or to two side by side, in the terminal or through a pipe."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dpo_core.data.pairs import Message
+from dpo_core.errors import InputError
+from flows.cli.console import printable
+
+if TYPE_CHECKING:
+    from tasks.commands.chat import Speaker
+
+HELP = "/reset forgets the conversation, /system TEXT sets the system prompt, /quit (or Ctrl-D) ends it"
+
+
+def talk(models: Sequence[str], max_new_tokens: int) -> None:
+    """Read lines from stdin until /quit or its end, and answer each. Two models keep a conversation each."""
+    from tasks.commands.chat import load_speaker
+
+    conversations = [Conversation(load_speaker(model), max_new_tokens) for model in models]
+    console, notes = Console(highlight=False), Console(stderr=True, highlight=False, style="dim")
+    notes.print(f"{' | '.join(models)}: {HELP}", markup=False)
+    while (line := _read()) is not None and line != "/quit":
+        command, _, rest = line.partition(" ")
+        if command in ("/reset", "/system"):
+            for conversation in conversations:
+                conversation.restart(rest if command == "/system" else None)
+            notes.print("a new conversation")
+        elif line.startswith("/"):
+            notes.print(HELP, markup=False)
+        elif line and len(conversations) == 1:
+            _stream(conversations[0], line, console)
+        elif line:
+            _side_by_side(conversations, line, console)
+
+
+class Conversation:
+    """What was said so far to and by one model."""
+
+    def __init__(self, speaker: "Speaker", max_new_tokens: int) -> None:
+        self.speaker = speaker
+        self._max_new_tokens = max_new_tokens
+        self._messages: list[Message] = []
+
+    def restart(self, system: str | None) -> None:
+        """Forget all turns; a `system` text replaces the system prompt, None keeps it."""
+        kept = [message for message in self._messages if message["role"] == "system"]
+        fresh: list[Message] = [{"role": "system", "content": system}] if system else []
+        self._messages = kept if system is None else fresh
+
+    def say(self, line: str) -> Iterator[str]:
+        """The answer, piece by piece; Ctrl-C cuts it short. A refused turn is taken back and explained."""
+        asked = [*self._messages, Message(role="user", content=line)]
+        answer = ""
+        try:
+            for piece in self.speaker.reply(asked, max_new_tokens=self._max_new_tokens):
+                answer += piece
+                yield piece
+        except KeyboardInterrupt:
+            yield " [cut short]"
+        except InputError as error:
+            yield f"[{error.says}: {error.do}]"
+            return
+        self._messages = [*asked, Message(role="assistant", content=answer)]
+
+
+def _read() -> str | None:
+    """The next line without white space around it; None at the end. Only people see a prompt."""
+    if not sys.stdin.isatty():
+        return line.strip() if (line := sys.stdin.readline()) else None
+    import readline  # noqa: F401  (arrow keys and history for input())
+
+    try:
+        return input("\nyou> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return None
+
+
+def _stream(conversation: Conversation, line: str, console: Console) -> None:
+    for piece in conversation.say(line):
+        console.print(printable(piece), end="", markup=False, soft_wrap=True)
+    console.print()
+
+
+def _side_by_side(conversations: Sequence[Conversation], line: str, console: Console) -> None:
+    answers = [""] * len(conversations)
+
+    def table() -> Table:
+        grid = Table(expand=True)
+        for conversation in conversations:
+            grid.add_column(conversation.speaker.name, ratio=1, overflow="fold")
+        grid.add_row(*map(Text, answers))
+        return grid
+
+    with Live(table(), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for number, conversation in enumerate(conversations):
+            for piece in conversation.say(line):
+                answers[number] += printable(piece)
+                live.update(table(), refresh=console.is_terminal)

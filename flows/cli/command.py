@@ -1,0 +1,43 @@
+"""What every command needs: an Answer becomes output and exit code, and the environment is made ready."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.console import Answer, serve
+from flows.cli.logs import tame_libraries
+
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; all else goes to stderr")]
+
+
+def answers(command: Callable[..., Answer | None]) -> Callable[..., None]:
+    """A command that returns an Answer becomes one that prints it and exits with its code."""
+
+    @wraps(command)
+    def exits(**options: Any) -> None:
+        debug = logging.getLogger("dpo").isEnabledFor(logging.DEBUG)
+        raise typer.Exit(serve(lambda: command(**options), as_json=options.get("as_json", False), debug=debug))
+
+    exits.__annotations__["return"] = None
+    return exits
+
+
+def get_ready(*, to_run_a_flow: bool = False) -> None:
+    """Settings checked, environment set: to be called before Prefect or MLflow is imported."""
+    from infra.errors import BadSetting
+    from infra.settings import load_settings, prepare_environment
+
+    settings = load_settings()
+    tame_libraries(debug=logging.getLogger("dpo").isEnabledFor(logging.DEBUG))
+    try:
+        prepare_environment(settings)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        says = f"DPO_HOME cannot be used: {error.strerror}"
+        raise BadSetting(says, where=str(settings.home), do="set DPO_HOME to a folder of yours") from None
+    if to_run_a_flow:
+        from infra.prefect_server import live_as_long_as_the_run
+
+        live_as_long_as_the_run()

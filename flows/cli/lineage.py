@@ -1,0 +1,48 @@
+"""`dpo lineage`: everything that a model version came from, each digest compared."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from flows.cli.command import AsJson, answers, get_ready
+from flows.cli.console import FAILED, Answer
+
+STYLES = {"verified": "green", "recorded": "dim", "damaged": "bold red", "missing": "bold red"}
+
+
+@answers
+def lineage(
+    name: Annotated[str, typer.Argument(help="registered model")],
+    version: Annotated[int, typer.Argument(min=1, help="its version")],
+    as_json: AsJson = False,
+) -> Answer:
+    """What a version came from: data, recipe, code, base model, reports, parents. Exit code 1 if a digest is wrong."""
+    get_ready()
+    from infra.settings import load_settings
+    from infra.store import open_store
+    from tasks.commands.lineage import trace
+
+    found = trace(open_store(load_settings()), name, version)
+
+    def show(console: Console) -> None:
+        console.print(_tree(found), soft_wrap=True)
+
+    return Answer(found, show, 0 if _passes(found) else FAILED)
+
+
+def _passes(found: Mapping[str, Any] | None) -> bool:
+    return found is None or (found["verdict"] == "pass" and _passes(found["parent"]))
+
+
+def _tree(found: Mapping[str, Any]) -> Tree:
+    tree = Tree(Text(f"models:/{found['name']}/{found['version']}  MLflow run {found['mlflow_run_id']}", style="bold"))
+    for link in found["links"]:
+        mark = Text(f"{link['status']:<9}", style=STYLES[link["status"]])
+        tree.add(mark + Text(f"{link['what']:<11}{link['sha256'][:12]}  {link['says']}"))
+    if found["parent"]:
+        tree.add(_tree(found["parent"]))
+    return tree

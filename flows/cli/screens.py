@@ -1,0 +1,218 @@
+"""What people see at the end of a command: readable at 80 columns, without colours, in a log file."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from flows.cli.console import printable, program
+
+VERDICTS = {
+    "promote": ("PROMOTED", "bold green"),
+    "hold_underpowered": ("HELD: too few pairs to tell", "bold yellow"),
+    "hold_no_gain": ("HELD: no gain", "bold yellow"),
+    "reject_regression": ("REJECTED: something got worse", "bold red"),
+    "pass": ("PASS", "bold green"),
+    "warn": ("WARN", "bold yellow"),
+    "fail": ("FAIL", "bold red"),
+}
+SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
+
+
+def show_retrain(console: Console, document: Mapping[str, Any], display: Mapping[str, Any]) -> None:
+    """The end of a run: what changed in the model, the verdict and why, where to look, what to type next."""
+    name, version = document["model"], document["version"]
+    if document["changed"]:
+        _before_after(console, display["before_after"])
+        _answers(console, display["answers"])
+        _drift(console, display["drift"])
+    else:
+        _unchanged(console, document)
+    title, style = VERDICTS[display["gate"]["verdict"]]
+    champion = document["champion_version"]
+    champion_now = f"version {champion}" if champion else "none yet"
+    console.print(f"\n[{style}]{title}[/]  {name} version {version}; champion: {champion_now}")
+    for reason in display["gate"]["reasons"]:
+        console.print(Padding(Text(reason), (0, 0, 0, 2)))
+    _pairs(console, [("report", document["report"]), ("data report", display["report"])])
+    url = str(display.get("run_url", ""))
+    _pairs(console, [("MLflow run", url if url.startswith("http") else document["mlflow_run_id"])])
+    _next(console, _next_commands(document))
+
+
+def show_check(console: Console, document: Mapping[str, Any], most: int = 5) -> None:
+    """The verdict on a data set and its gravest findings."""
+    title, style = VERDICTS[document["verdict"]]
+    rows = (
+        f"{document['rows_in']:,} rows in, {document['rows_kept']:,} kept, {document['rows_quarantined']:,} set aside"
+    )
+    console.print(f"[{style}]{title}[/]  {rows}")
+    order = ("fail", "warn", "info")
+    findings = sorted(document["findings"], key=lambda finding: order.index(finding["severity"]))
+    for finding in findings[:most]:
+        mark = "intended" if finding.get("intended") else finding["severity"]
+        line = Text(f"{mark:<9}", style=VERDICTS.get(mark, ("", "dim"))[1])
+        console.print(line + Text(f"{finding['check']}: {finding['says']}"))
+    if len(findings) > most:
+        console.print(f"{len(findings) - most} more in the report", style="dim")
+    if "compare" in document:
+        _compared(console, document["compare"])
+    _pairs(console, [("report", document["report"])])
+
+
+def _compared(console: Console, comparison: Mapping[str, Any], most: int = 8) -> None:
+    """What changed since an earlier report, the gravest first."""
+    from dpo_core.report.compare import in_one_line
+
+    console.print(Text(f"\nAgainst {_relative(comparison['report'])}", style="bold"))
+    console.print(Text(in_one_line(comparison)))
+    table = Table.grid(padding=(0, 2))
+    for change in comparison["findings"][:most]:
+        about = change["feature"] or change["check"]
+        table.add_row(change["change"], Text(printable(about)), _state(change["before"]), "->", _state(change["after"]))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    if len(comparison["findings"]) > most:
+        console.print(f"{len(comparison['findings']) - most} more in the report", style="dim")
+
+
+def _state(state: Mapping[str, Any] | None) -> Text:
+    if state is None:
+        return Text("none", style="dim")
+    strength = "" if state["strength"] is None else f" ({state['statistic'].replace('_', ' ')} {state['strength']:.4g})"
+    return Text(state["severity"], style=VERDICTS.get(state["severity"], ("", "dim"))[1]).append(strength, style="dim")
+
+
+def show_evaluation(console: Console, document: Mapping[str, Any]) -> None:
+    """Metrics with their 95 % intervals."""
+    table = Table(
+        "metric", "value", "95 % interval", title=f"{document['pairs']} pairs", title_justify="left", box=None
+    )
+    for name, metric in document["metrics"].items():
+        low, high = metric.get("low"), metric.get("high")
+        table.add_row(
+            name,
+            _number(name, metric["value"]),
+            "" if low is None else f"{_number(name, low)} .. {_number(name, high)}",
+        )
+    console.print(table)
+
+
+def show_doctor(console: Console, findings: Iterable[Any]) -> None:
+    """One line a check, its remedy below it where it needs one."""
+    styles = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        table.add_row(Text(finding.status, style=styles[finding.status]), finding.check, Text(finding.says))
+        if finding.remedy:
+            table.add_row("", "", Text(finding.remedy, style="dim"))
+    console.print(table)
+
+
+def _unchanged(console: Console, document: Mapping[str, Any]) -> None:
+    console.print(
+        f"Nothing to do: the same recipe, data and model gave {document['model']} version {document['version']} "
+        "before. Every stage was a look-up, and the recorded verdict stands. A new row, another value or --force "
+        "makes a new run."
+    )
+
+
+def _before_after(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    champion = any(row.get("champion") is not None for row in rows)
+    table = Table(title="Before and after", title_justify="left", title_style="bold", pad_edge=False, box=None)
+    for column in ("metric", "before", *(["champion"] if champion else []), "after", "95 % interval"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for row in rows:
+        name = row["metric"]
+        cells = [_number(name, row["reference"])]
+        cells += [_number(name, row.get("champion"))] if champion else []
+        table.add_row(name, *cells, _number(name, row["challenger"]), _interval(name, row))
+    console.print()
+    console.print(table)
+
+
+def _interval(name: str, row: Mapping[str, Any]) -> str:
+    if row.get("low") is None:
+        return ""
+    return f"{_number(name, row['low'])} .. {_number(name, row['high'])}"
+
+
+def _answers(console: Console, answers: Sequence[Mapping[str, str]], most: int = 3) -> None:
+    if not answers:
+        return
+    table = Table(
+        title="Answers", title_justify="left", title_style="bold", expand=True, box=HORIZONTALS, show_lines=True
+    )
+    for column in ("asked", "before", "after"):
+        table.add_column(column, ratio=1, overflow="fold")
+    for answer in answers[:most]:
+        table.add_row(*(Text(_short(answer[key])) for key in ("prompt", "before", "after")))
+    console.print()
+    console.print(table)
+
+
+def _drift(console: Console, drift: Mapping[str, float]) -> None:
+    chosen, rejected, margin = drift["chosen_logratio"], drift["rejected_logratio"], drift["margin"]
+    console.print("\nWhat moved, in nats against the reference", style="bold")
+    console.print(f"  chosen answers {chosen:+.1f}   rejected answers {rejected:+.1f}   margin {margin:+.1f}")
+    if chosen >= 0:
+        says = "The chosen answers became likelier: the model learned them, it did not only unlearn the others."
+    elif margin > 0:
+        says = (
+            "The chosen answers became LESS likely; the margin grew because the rejected ones fell further. Read the "
+            "answers above for broken language; training.sft_weight holds the chosen ones up."
+        )
+    else:
+        says = "The chosen answers became less likely and the margin did not grow: this run taught nothing useful."
+    console.print(Padding(says, (0, 0, 0, 2)))
+
+
+def _next_commands(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    name, version, champion = document["model"], document["version"], document["champion_version"]
+    promoted = champion is not None and champion == version
+    talk = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
+    commands = [(f"{program('dpo')} chat {talk}", "talk to it")]
+    if os.path.exists(SHORTCUT_EXAMPLE):  # noqa: PTH110
+        commands.append(
+            (f"{program('dpo')} check {SHORTCUT_EXAMPLE}", "see a data set stopped: it has a shortcut in it")
+        )
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith("http"):
+        commands.append(
+            (f"{program('mlflow')} ui --backend-store-uri {_relative(uri)}", "runs and versions, in the browser")
+        )
+    return commands
+
+
+def _next(console: Console, commands: Iterable[tuple[str, str]]) -> None:
+    console.print("\nNext", style="bold")
+    for command, why in commands:
+        console.print(Text("  " + command) + Text(f"   # {why}", style="dim"), soft_wrap=True)
+
+
+def _pairs(console: Console, rows: Iterable[tuple[str, object]]) -> None:
+    for label, value in rows:
+        console.print(Text(f"{label:<12}", style="dim") + Text(_relative(str(value))), soft_wrap=True)
+
+
+def _relative(text: str) -> str:
+    """Paths below the working folder without its name."""
+    return text.replace(os.getcwd() + "/", "")  # noqa: PTH109
+
+
+def _number(metric: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    shares = metric.endswith("accuracies") or metric.startswith(("behaviour/", "retention/"))
+    if shares and metric != "retention/neutral_text":
+        return f"{100 * value:.1f} %"
+    return f"{value:.3f}"
+
+
+def _short(text: str, most: int = 160) -> str:
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= most else text[: most - 1] + "…"

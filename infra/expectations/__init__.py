@@ -1,0 +1,1 @@
+"""Great Expectations: our own rules, and the project that runs them."""

@@ -1,0 +1,1 @@
+"""The MLflow model registry: versions, what they hold, how they are served."""

@@ -1,0 +1,230 @@
+"""The MLflow model registry: versions named by their weights, aliases that are read back.
+
+A version holds a plain `save_pretrained` folder (transformers and vLLM load it) inside an MLflow model whose code is
+`infra/registry/served_model.py` (`mlflow models serve` runs it).
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
+from infra.registry.logged_model import WEIGHTS, log_model
+from infra.settings import without_secrets
+from infra.store.base import digest
+from infra.tracking.client import mlflow_errors, tracking_uri
+from infra.tracking.runs import connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DUPLICATE = "duplicate_of"
+PAGE = 1000  # versions a request
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    number: int
+    run_id: str
+    weights_sha256: str
+    tags: Mapping[str, str]
+
+
+def register(
+    name: str,
+    *,
+    run_id: str,
+    weights_sha256: str,
+    model_folder: Path,
+    tags: Mapping[str, object],
+    trusted_code: str | None = None,
+) -> Version:
+    """The version that holds these weights, made if there is none; `tags` are set on it in both cases.
+
+    Where it is served, code of the model's own runs only if `trusted_code` is its digest.
+    """
+    client = connect()
+    with mlflow_errors(f"register {name}"):
+        _make_registered_model(client, name)
+        if not _versions(client, name, weights_sha256):
+            model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code)
+            all_tags = {WEIGHTS: weights_sha256, **{key: str(value) for key, value in tags.items()}}
+            client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)
+        first, *others = _versions(client, name, weights_sha256)  # a lost answer can leave two: the lowest is it
+        for other in others:
+            client.set_model_version_tag(name, str(other.number), DUPLICATE, str(first.number))
+    set_tags(name, first.number, {key: value for key, value in tags.items() if first.tags.get(key) != str(value)})
+    return by_number(name, first.number)
+
+
+def by_weights(name: str, weights_sha256: str) -> Version | None:
+    """The version that holds these weights, if there is one."""
+    with mlflow_errors(f"look up {name}"):
+        return next(iter(_versions(connect(), name, weights_sha256)), None)
+
+
+def by_alias(name: str, alias: str) -> Version | None:
+    """The version that carries the alias; None if none does, or no such model is registered."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect()
+    with mlflow_errors(f"look up {name}@{alias}"):
+        try:
+            return _version(client.get_model_version_by_alias(name, alias))
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def by_number(name: str, number: int) -> Version:
+    """That version of the model. Raises ObjectMissing."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect()
+    with mlflow_errors(f"look up version {number} of {name}"):
+        try:
+            return _version(client.get_model_version(name, str(number)))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise _no_version(name, str(number)) from None
+            raise
+
+
+def all_versions() -> list[Version]:
+    """Every version of every registered model."""
+    from mlflow.store.entities.paged_list import PagedList
+
+    client, found, token = connect(), [], ""
+    with mlflow_errors("list the model versions"):
+        while True:
+            page: PagedList[Any] = client.search_model_versions(max_results=PAGE, page_token=token or None)
+            found += [_version(item) for item in page]
+            token = page.token
+            if not token:
+                return found
+
+
+def address() -> str:
+    """Where the registry is, fit for a message."""
+    from mlflow import get_registry_uri
+
+    return without_secrets(get_registry_uri())
+
+
+def parse(uri: str) -> tuple[str, int | str]:
+    """Name and version number or alias of `models:/NAME/VERSION` or `models:/NAME@ALIAS`. Raises BadSetting."""
+    match = re.fullmatch(r"models:/(?P<name>[^/@]+)(@(?P<alias>[\w-]+)|/(?P<number>\d+))", uri)
+    if match is None:
+        do = "write models:/NAME@ALIAS or models:/NAME/VERSION"
+        raise BadSetting("this names no registered model", where=uri, do=do)
+    return match["name"], int(match["number"]) if match["number"] else match["alias"]
+
+
+def resolve(uri: str) -> Version:
+    """The version that a `models:/` URI names now. Raises ObjectMissing."""
+    name, which = parse(uri)
+    version = by_number(name, which) if isinstance(which, int) else by_alias(name, which)
+    if version is None:
+        raise _no_version(name, str(which))
+    return version
+
+
+def set_alias(name: str, alias: str, number: int) -> None:
+    """Point the alias at a version, and read it back: the last of several writers wins in MLflow, silently."""
+    client = connect()
+    with mlflow_errors(f"set {name}@{alias}"):
+        client.set_registered_model_alias(name, alias, str(number))
+    seen = by_alias(name, alias)
+    if seen is None or seen.number != number:
+        says = f"{name}@{alias} was set to version {number} and reads back as {seen and seen.number}"
+        do = "another process sets it too: wait for it, then run again"
+        raise InfraError(says, where=f"registered model {name}", do=do)
+
+
+def set_tags(name: str, number: int, tags: Mapping[str, object]) -> None:
+    """Set tags of a version, replacing older values."""
+    client = connect()
+    with mlflow_errors(f"tag version {number} of {name}"):
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(number), key, str(value))
+
+
+def download(name: str, which: int | str, folder: Path) -> Path:
+    """The checkpoint folder of a version (number or alias), brought below `folder`; there already: a look-up.
+
+    Its weights have the digest that the version carries. Raises Damaged where they have not.
+    """
+    import mlflow
+
+    version = resolve(f"models:/{name}/{which}" if isinstance(which, int) else f"models:/{name}@{which}")
+    target = folder / f"{name}-{version.number}-{(version.weights_sha256 or version.run_id)[:12]}"  # of this registry
+    if target.is_dir():
+        if _is_whole(target, version):
+            return target
+        shutil.rmtree(target)
+    root = f"models:/{name}/{version.number}/artifacts"
+    scratch = folder / f".{target.name}.{uuid.uuid4().hex}"
+    try:
+        with mlflow_errors(f"download version {version.number} of {name}"):
+            entries = mlflow.artifacts.list_artifacts(artifact_uri=root)
+            if len(entries) != 1:
+                raise InfraError("the version holds no checkpoint", where=root, do="register the model again")
+            uri = f"{root}/{entries[0].path.rpartition('/')[2]}"
+            fetched = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))
+        if not _is_whole(Path(fetched), version):
+            do = "find out who changed the artifacts; `dpo lineage` tells whether the store's copy is whole"
+            raise Damaged("the downloaded weights are not those of the version", where=root, do=do)
+        with suppress(OSError):  # another process may have been first
+            Path(fetched).rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if not target.is_dir():
+        do = "make room, then run it again"
+        raise InfraError("the download cannot be put in its place", where=str(target), do=do)
+    return target
+
+
+def weights_digest(folder: Path) -> str:
+    """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
+    digests = {file.name: digest(file) for file in folder.glob("*.safetensors")}
+    if len(digests) == 1:
+        return digests.popitem()[1]
+    return hashlib.sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_whole(folder: Path, version: Version) -> bool:
+    return not version.weights_sha256 or weights_digest(folder) == version.weights_sha256
+
+
+def _make_registered_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _versions(client: "MlflowClient", name: str, weights_sha256: str) -> list[Version]:
+    found = client.search_model_versions(f"name = '{name}' and tag.{WEIGHTS} = '{weights_sha256}'")
+    return sorted((_version(v) for v in found if DUPLICATE not in v.tags), key=lambda version: version.number)
+
+
+def _version(item: Any) -> Version:
+    return Version(int(item.version), item.run_id or "", item.tags.get(WEIGHTS, ""), dict(item.tags))
+
+
+def _no_version(name: str, which: str) -> ObjectMissing:
+    where, do = without_secrets(tracking_uri()), "look at the versions on the MLflow page"
+    return ObjectMissing(f"model {name} has no version {which}", where=where, do=do)

@@ -1,0 +1,1 @@
+"""MLflow runs: written down first, delivered afterwards."""

@@ -1,0 +1,193 @@
+"""One MLflow run: what the stages log is on this machine's disk at once, and in MLflow as soon as it answers."""
+
+import json
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from infra.errors import Away, InfraError
+from infra.settings import load_settings, without_secrets
+from infra.store.base import digest
+from infra.store.retry import patiently
+from infra.tracking.client import client_of, mlflow_errors, tracking_uri
+from infra.tracking.delivery import deliver, try_to_deliver
+from infra.tracking.journal import Journal, Told
+
+log = logging.getLogger("dpo.tracking")
+PARAM_LIMIT = 6000  # characters
+DIGEST_LIMIT = 36  # characters of a data set's digest: SHA-256 hex does not fit
+EVERY_S = 1.0  # how often what a training logs is delivered
+
+
+class Run:
+    """One MLflow run. Every failure is an InfraError; MLflow's absence is none, except where its answer is needed."""
+
+    def __init__(self, run_id: str) -> None:
+        self.id = run_id
+        self.journal = Journal(load_settings().home / "spool", run_id)
+        self._in_background = False
+
+    @cached_property
+    def _told(self) -> Told:
+        return self.journal.told()
+
+    def open(self, *, steps: Mapping[str, int], tags: Mapping[str, str], go_on: bool) -> None:
+        """Note what MLflow knows: the last step of each metric, and the tags; with `go_on` the run is running again."""
+        self._note("opened", server=without_secrets(tracking_uri()), steps=dict(steps), tags=dict(tags))
+        if go_on:
+            self._tell("status", status="RUNNING")
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log nested values under dotted names. Over-long values are cut: log the whole as an artifact too."""
+        self._tell(
+            "params", values={mlflow_name(key): without_secrets(value)[:PARAM_LIMIT] for key, value in _flatten(values)}
+        )
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        """Set tags, replacing older values."""
+        texts = {key: without_secrets(str(value)) for key, value in values.items()}
+        self._tell("tags", values=texts)
+        self._told.tags |= texts
+
+    def tag(self, name: str) -> str | None:
+        """One tag of the run, as it was when it was opened or has been set since; or None."""
+        return self._told.tags.get(name)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log one value per name at `step` (optimizer steps). Refuses NaN and infinity, by name.
+
+        Steps of a metric only grow: one that a run has, which goes on from a checkpoint, is not logged again.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InfraError(
+                    f"metric {name} is {value}", where=f"MLflow run {self.id}", do="find out why; log finite values"
+                )
+        points = {mlflow_name(name): float(value) for name, value in values.items()}
+        fresh = {name: value for name, value in points.items() if self._told.steps.get(name, -1) < step}
+        if fresh:
+            self._tell("metrics", values=fresh, step=step)
+            self._told.steps |= dict.fromkeys(fresh, step)
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Upload a file (or a folder's files) into the run's artifacts, below `folder`."""
+        root = path if path.is_dir() else path.parent
+        for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
+            below = "/".join(part for part in (folder, *file.parent.relative_to(root).parts) if part)
+            self._tell("artifact", file, sha256=digest(file), name=file.name, folder=below)
+
+    def json(self, name: str, value: object) -> None:
+        """Upload `value` as the JSON artifact `name`."""
+        text = without_secrets(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / name
+            path.write_text(text, encoding="utf-8")
+            self.artifact(path)
+
+    def dataset(
+        self,
+        *,
+        name: str,
+        sha256: str,
+        source: str,
+        context: Literal["training", "evaluation"] = "training",
+        rows: int | None = None,
+    ) -> None:
+        """Link the data set to the run. MLflow's own digest reads a part of the rows only; ours is `sha256`."""
+        values = {
+            "name": name,
+            "digest": sha256[: DIGEST_LIMIT - 4],
+            "source_type": "local" if "://" not in source else source.partition("://")[0],
+            "source": json.dumps({"uri": without_secrets(source)}),
+            "profile": json.dumps({} if rows is None else {"num_rows": rows}),
+        }
+        self._tell("dataset", values=values, tags={"mlflow.data.context": context, "sha256": sha256})
+        self.tags({f"dataset.{context}.sha256": sha256})
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """End the run with this status. What MLflow does not have by then waits for the next command."""
+        self._note("status", status=status)
+        try_to_deliver(self.journal, tracking_uri(), at_once=True)
+        if waits := sum(1 for _ in self.journal.waiting()):
+            says = "mlflow_waiting entries=%d kept=%s action=delivered by the next command that reaches MLflow"
+            log.warning(says, waits, self.journal.folder)
+
+    def url(self) -> str:
+        """Where a person finds the run: its page on a server, else the command that shows it."""
+        client = client_of(tracking_uri())
+        uri = without_secrets(client.tracking_uri)
+        if not uri.startswith("http"):
+            return f"mlflow ui --backend-store-uri {uri}  (run {self.id})"
+        with mlflow_errors("look up the run"):
+            experiment = client.get_run(self.id).info.experiment_id
+        return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.id}"
+
+    def settle(self, patience_s: float) -> None:
+        """Return when MLflow has everything. Raises InfraError where it has not, Away after `patience_s` seconds."""
+        try:
+            patiently(self._deliver_all, patience_s, f"MLflow at {without_secrets(tracking_uri())}")
+        except InfraError as error:
+            waits = sum(1 for _ in self.journal.waiting())
+            says = f"{error.says} ({waits} entries wait in {self.journal.folder})"
+            raise type(error)(says, where=error.where, do=f"{error.do}: it delivers them and goes on") from error
+
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Inside it nobody waits for MLflow: a thread delivers what is logged, every second."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.wait(EVERY_S):
+                self._deliver_quietly()
+
+        thread = threading.Thread(target=work, name="mlflow", daemon=True)
+        self._in_background = True
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            self._in_background = False
+            self._deliver_quietly()
+
+    def _note(self, kind: str, file: Path | None = None, **content: object) -> None:
+        self.journal.append({"kind": kind, "time": int(time.time() * 1000), **content}, file)
+
+    def _tell(self, kind: str, file: Path | None = None, **content: object) -> None:
+        self._note(kind, file, **content)
+        if not self._in_background:
+            try_to_deliver(self.journal, tracking_uri())
+
+    def _deliver_all(self) -> None:
+        deliver(self.journal, tracking_uri())
+        if next(self.journal.waiting(), None) is not None:
+            do = "wait for it, then run the same command again"
+            raise Away("another process delivers to MLflow", where=str(self.journal.folder), do=do)
+
+    def _deliver_quietly(self) -> None:
+        try:
+            try_to_deliver(self.journal, tracking_uri())
+        except Exception as error:  # whatever MLflow's client throws: training goes on
+            log.warning("mlflow_not_told run=%s reason=%s", self.id, getattr(error, "says", type(error).__name__))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def mlflow_name(text: str) -> str:
+    """`text` with only the characters that MLflow takes in a name."""
+    return re.sub(r"[^\w\-./: ]", "_", text)

@@ -1,0 +1,103 @@
+"""MLflow runs, by run id everywhere: the active run is thread-local, and Prefect runs tasks in threads.
+
+MLflow's writes are at-least-once (a lost answer leaves a second row), so a run carries its key as a tag, is searched
+before it is created, and duplicates are set aside. What runs log goes through journals (`infra/tracking/journal.py`).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import InfraError
+from infra.settings import load_settings, without_secrets
+from infra.tracking.client import client_of, mlflow_errors, tracking_uri
+from infra.tracking.delivery import deliver_all
+from infra.tracking.journal import journals
+from infra.tracking.run import Run, mlflow_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_KEY = "dpo.run_key"
+DUPLICATE = "dpo.duplicate_of"
+
+
+def open_run(experiment: str, *, run_key: str, run_name: str, artifact_root: str | None) -> Run:
+    """The run with this key: continued if it was begun, as it is if finished, new otherwise.
+
+    A new experiment keeps its artifacts under `artifact_root` (a folder or s3://...; None: as the server likes).
+    """
+    _deliver_once.cache_clear()
+    client = connect()
+    with mlflow_errors("open a run"):
+        experiment_id = _experiment(client, experiment, artifact_root)
+        if not (runs := _runs(client, experiment_id, run_key)):
+            client.create_run(experiment_id, run_name=run_name, tags={RUN_KEY: run_key})
+            runs = _runs(client, experiment_id, run_key)
+        first, *others = runs
+        for other in others:
+            client.set_tag(other.info.run_id, DUPLICATE, first.info.run_id)
+            client.set_terminated(other.info.run_id, "KILLED")
+    return _opened(first, go_on=first.info.status != "FINISHED")
+
+
+def attach_run(run_id: str) -> Run:
+    """A run that another process opened; MLflow is asked only where it was opened on another machine."""
+    run = Run(run_id)
+    if run.journal.exists():
+        return run
+    with mlflow_errors("find the run"):
+        found = client_of(tracking_uri()).get_run(run_id)
+    return _opened(found, go_on=False)
+
+
+def connect() -> "MlflowClient":
+    """A client for MLFLOW_TRACKING_URI; what earlier commands left is delivered first, once a process."""
+    _deliver_once(load_settings().home, tracking_uri())
+    return client_of(tracking_uri())
+
+
+@cache
+def _deliver_once(home: Path, uri: str) -> None:
+    deliver_all(home / "spool", uri, without_secrets(uri))
+
+
+def waiting() -> dict[Path, int]:
+    """Journals that MLflow does not have the whole of: folder -> entries that wait."""
+    counts = {journal.folder: sum(1 for _ in journal.waiting()) for journal in journals(load_settings().home / "spool")}
+    return {folder: count for folder, count in counts.items() if count}
+
+
+def _opened(found: Any, *, go_on: bool) -> Run:
+    """The run, with what MLflow knows of it in its journal: from here on nobody has to ask."""
+    run = Run(found.info.run_id)
+    run.open(
+        steps={metric.key: metric.step for metric in found.data.to_proto().metrics},
+        tags={name: value for name, value in found.data.tags.items() if not name.startswith("mlflow.")},
+        go_on=go_on,
+    )
+    return run
+
+
+def _experiment(client: "MlflowClient", name: str, artifact_root: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            location = artifact_root and f"{artifact_root}/{mlflow_name(name)}"
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:  # another process was first, or our own answer got lost
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or (found := client.get_experiment_by_name(name)) is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        do = f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or use another name"
+        raise InfraError(f"experiment {name!r} is deleted", where=without_secrets(client.tracking_uri), do=do)
+    return str(found.experiment_id)
+
+
+def _runs(client: "MlflowClient", experiment_id: str, run_key: str) -> list[Any]:
+    """Runs with this key, oldest first, without those set aside as duplicates."""
+    found = client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'")
+    runs = [run for run in found if DUPLICATE not in run.data.tags]
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))

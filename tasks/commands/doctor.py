@@ -1,0 +1,164 @@
+"""Is this machine ready for a run: one finding a check, with the remedy where something is missing."""
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+from infra.errors import InfraError
+from infra.settings import Settings, load_settings, usable_cores, without_secrets
+from infra.store import open_store
+
+Status = Literal["ok", "warn", "fail"]
+GIB = 1 << 30
+MIN_MEMORY, MIN_DISK = 6, 8  # GiB: the demo's 135M model, its optimizer, three checkpoints
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    status: Status
+    says: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception."""
+    settings = load_settings()
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _python, _packages, _cores, _memory, _home, _store, _mlflow, _spool, _prefect, _models,
+    ]  # fmt: skip
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check(settings)
+        except InfraError as error:
+            findings.append(Finding(check.__name__.lstrip("_"), "fail", f"{error.says} ({error.where})", error.do))
+        except Exception as error:
+            says = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
+            findings.append(Finding(check.__name__.lstrip("_"), "fail", says, "see `dpo doctor --debug`"))
+    return findings
+
+
+def _python(settings: Settings) -> Iterator[Finding]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if good else "fail", found, "" if good else "use Python 3.11 or newer")
+
+
+def _packages(settings: Settings) -> Iterator[Finding]:
+    """Every direct dependency against the range in our own metadata."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    wanted = [Requirement(line) for line in requires("dpo-pipeline") or ()]
+    direct = [requirement for requirement in wanted if requirement.marker is None]
+    for requirement in direct:
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found} is outside {requirement.specifier}")
+    versions = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "prefect", "mlflow"))
+    remedy = "pip install -c constraints.txt -e ."
+    yield Finding("packages", "fail" if wrong else "ok", "; ".join(wrong) or versions, remedy if wrong else "")
+
+
+def _cores(settings: Settings) -> Iterator[Finding]:
+    cores, threads = usable_cores(), settings.num_threads
+    says = f"{cores} usable, {threads} threads a process"
+    over = threads > cores
+    yield Finding("cores", "warn" if over else "ok", says, "set DPO_NUM_THREADS to the usable cores" if over else "")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    import psutil
+
+    free = psutil.virtual_memory().available / GIB
+    remedy = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, train a LoRA, or free memory"
+    yield Finding(
+        "memory", "warn" if free < MIN_MEMORY else "ok", f"{free:.1f} GiB free", remedy if free < MIN_MEMORY else ""
+    )
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    home = settings.home
+    try:
+        probe = home / f".probe-{uuid.uuid4().hex}"
+        home.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        yield Finding("home", "fail", f"{home} is not writable: {error.strerror}", "set DPO_HOME to a folder of yours")
+        return
+    free = shutil.disk_usage(home).free / GIB
+    remedy = "free space, or set DPO_HOME to a larger disk" if free < MIN_DISK else ""
+    yield Finding("home", "warn" if remedy else "ok", f"{home}, {free:.0f} GiB free", remedy)
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    """Write, read and remove a probe object; ask whether create-only really keeps what is there."""
+    store, key, data = open_store(settings), f"probe/{uuid.uuid4().hex}", os.urandom(64)
+    store.put_bytes(key, data)
+    try:
+        kept = not store.put_bytes(key, b"second", create_only=True) and store.get_bytes(key) == data
+    finally:
+        store.delete(key)
+    where = without_secrets(settings.store_url)
+    if kept:
+        yield Finding("store", "ok", f"{where}: put, get, create-only, delete")
+    else:
+        remedy = "use a store that honours If-None-Match"
+        yield Finding("store", "fail", f"{where}: create-only replaced an object that was there", remedy)
+
+
+def _mlflow(settings: Settings) -> Iterator[Finding]:
+    from infra.tracking.client import mlflow_errors
+    from infra.tracking.runs import connect
+
+    with mlflow_errors("answer"):
+        client = connect()
+        client.search_experiments(max_results=1)
+    yield Finding("mlflow", "ok", f"{without_secrets(client.tracking_uri)}: answers")
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    """What runs have logged and MLflow does not have: nothing is found where it has all."""
+    from infra.tracking.runs import waiting
+
+    if waits := waiting():
+        says = f"{sum(waits.values())} entries of {len(waits)} runs wait for MLflow in {settings.home / 'spool'}"
+        yield Finding("spool", "warn", says, "they are delivered by the next command that reaches it, this one too")
+
+
+def _prefect(settings: Settings) -> Iterator[Finding]:
+    from urllib.request import urlopen
+
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        yield Finding("prefect", "ok", "embedded: a run starts its own server (PREFECT_API_URL is unset)")
+        return
+    try:
+        with urlopen(f"{url.rstrip('/')}/health", timeout=5):
+            pass
+        yield Finding("prefect", "ok", f"{without_secrets(url)}: answers")
+    except (OSError, ValueError) as error:
+        says = f"{without_secrets(url)}: {type(error).__name__}"
+        yield Finding("prefect", "fail", says, "start it with `prefect server start`, or unset PREFECT_API_URL")
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    cached = sorted(path.name.removeprefix("models--").replace("--", "/") for path in hub.glob("models--*"))
+    here = [path for path in (settings.home / "downloads").glob("*") if path.is_dir()]
+    says = f"{len(here)} fetched under {settings.home / 'downloads'}, {len(cached)} in the hub cache"
+    yield Finding("models", "ok", says + (f" ({', '.join(cached[:3])})" if cached else ""))

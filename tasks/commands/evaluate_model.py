@@ -1,0 +1,85 @@
+"""Metrics of any model against any reference on any pairs."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.data.digests import digest_json
+from dpo_core.data.readers import read_pairs
+from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_model, longest_text, numeric_path
+from dpo_core.recipe import Encoding
+from infra.registry import versions as registry
+from infra.settings import load_settings, prepare_environment
+from infra.store import open_store
+from tasks.plan import local_model
+from tasks.reference.store import ReferenceStore, reference_sums
+from tasks.score import distinct_responses, reference_pass
+
+log = logging.getLogger("dpo.evaluate")
+START_MODEL = "dpo.start_model"
+
+
+@task(name="compare", cache_policy=NO_CACHE)
+def compare(model: str, data: str, reference: str | None, beta: float) -> dict[str, Any]:
+    """TRL's metrics with 95 % intervals, in fp32; per-pair values, so nothing depends on a batch.
+
+    Without a reference the model's own start is taken where the registry knows it (`models:/...`), else none: log ref
+    is then 0 (reference-free rewards, beta * log pi) and `reference` is null in the document.
+    """
+    from dpo_core.evaluate.preference import PairValues, by_slice, pair_values, summarise
+    from dpo_core.model.encode import encode_pairs, load_tokenizer
+
+    settings = load_settings()
+    prepare_environment(settings)
+    read = read_pairs(data)
+    reference = reference or _start_of(model)
+    folder = local_model(model, settings.home)
+    result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=longest_text(folder) or 1 << 20))
+    if not result.encoded:
+        raise InputError(
+            "no pair fits the model's context",
+            where=data,
+            do="shorten the pairs, or take a model with a longer context",
+        )
+    pairs = result.encoded
+    policy = _logps(folder, pairs)
+    against = _logps(local_model(reference, settings.home), pairs) if reference else tuple(0 * side for side in policy)
+    values = PairValues(
+        pair_values((policy[0], policy[1]), (against[0], against[1]), beta=beta),
+        [digest_json(pair.pair.prompt) for pair in pairs],
+        [pair.pair.source for pair in pairs],
+    )
+    return {
+        "pairs": len(pairs),
+        "rows_in": read.rows,
+        "rows_quarantined": len(read.quarantined) + len(result.rejected),
+        "model": model,
+        "reference": reference,
+        "beta": beta,
+        "metrics": {name: interval._asdict() for name, interval in summarise(values).items()},
+        "slices": {name: {m: i._asdict() for m, i in row.items()} for name, row in by_slice(values).items()},
+    }
+
+
+def _start_of(model: str) -> str | None:
+    """What a registered version was trained from."""
+    if not model.startswith("models:/"):
+        return None
+    return registry.resolve(model).tags.get(START_MODEL)
+
+
+def _logps(folder: Path, pairs: Any) -> Any:
+    """Summed log-probs (nats, fp64) of chosen and rejected, from the reference store where they are known."""
+    from tasks.runtime.device import device_name
+
+    settings = load_settings()
+    store = open_store(settings)
+    threads = settings.num_threads
+    path = numeric_path(model_sha256=digest_model(folder), dtype="float32", device=device_name(), threads=threads)
+    counts = reference_pass(ReferenceStore(store, path), distinct_responses(pairs), folder, threads=threads)
+    log.info("scored model=%s rows=%d forwards=%d", folder.name, counts["rows"], counts["forwards"])
+    return reference_sums(store, path, pairs)

@@ -1,0 +1,1 @@
+"""The data check: read, describe, examine, decide, publish."""

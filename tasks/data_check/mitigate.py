@@ -1,0 +1,81 @@
+"""What the checks say of the pairs to train on, once shortcuts have been dealt with as the recipe says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.quality.examine import Examination, Facts, examine_facts
+from dpo_core.quality.rules import Rule
+from dpo_core.quality.shortcuts.filter_steps import Step, check_steps
+from dpo_core.quality.shortcuts.mitigation import evened_out, mitigate, softened, subset
+from dpo_core.quality.table import Columns, PairTable
+from dpo_core.quality.text.surface import AMOUNTS
+from dpo_core.recipe import Validation
+from dpo_core.report.results import Finding
+from tasks.data_check.columns import Wanted, look_up_rules, tokenizer_of
+from tasks.data_check.read import Normalised
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pairs to train on once shortcuts have been dealt with, and what the checks say of them."""
+
+    examination: Examination
+    table: PairTable
+    train: Ints
+    weights: Floats | None
+    dropped: int = 0
+
+
+def examine_and_cure(
+    data: Normalised, facts: Facts, train: Ints, wanted: Wanted, left_out: Columns, *, workers: int
+) -> Found:
+    """Examine; where the recipe says so, take shortcuts out, or let them only warn.
+
+    `train`: the spool's indices of the pairs that `facts` are of. `left_out`: columns of those too long to be encoded.
+    """
+    validation, token_text = wanted.validation, token_text_of(wanted)
+    examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
+    steps = _steps(facts.table, left_out, validation)
+    examination = replace(examination, findings=[*examination.findings, *steps])
+    if how == "warn":
+        examination = Examination(*softened(examination.measures, examination.findings))
+    if how == "fail" or how == "warn":
+        return Found(examination, facts.table, train, None)
+
+    def look_up(rules: Sequence[Rule]) -> NDArray[np.int8]:
+        return look_up_rules(data, train, rules, wanted, workers=workers)
+
+    cure = mitigate(facts.table, facts.grams, validation, token_text, look_up, how)
+    if cure is None:
+        return Found(examination, facts.table, train, None)
+    table, grams = subset(facts.table, facts.grams, cure.kept)
+    after = examine_facts(replace(facts, table=table, grams=grams), validation, token_text)
+    measures, findings = after.measures, after.findings
+    if how == "balance":
+        measures, findings = evened_out(measures, findings, cure)
+    weights = cure.weights if how == "balance" else None
+    examination = Examination(measures, [cure.finding, *findings, *steps])
+    return Found(examination, table, train[cure.kept], weights, len(train) - len(cure.kept))
+
+
+def _steps(table: PairTable, left_out: Columns, validation: Validation) -> list[Finding]:
+    """Whether leaving out what is too long for the model makes the sides differ."""
+    if not (lost := len(left_out["log_length"])):
+        return []
+    both = {name: np.concatenate([table[name], column]) for name, column in left_out.items()}
+    both["amounts"][:, AMOUNTS.index("tokens")] = 0  # not known of what was left out
+    kept = np.arange(len(table) + lost) < len(table)
+    return check_steps(PairTable(len(kept), both, table.rows), [Step("encoding.max_length", kept)], validation)
+
+
+def token_text_of(wanted: Wanted) -> Callable[[int], str] | None:
+    """The text of one token id, where there is a tokenizer."""
+    if (folder := wanted.tokenizer) is None:
+        return None
+    return lambda token: str(tokenizer_of(folder, wanted.trusted_code).decode([token]))

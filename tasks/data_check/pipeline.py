@@ -1,0 +1,92 @@
+"""The data check itself: read, normalise, split, encode and describe, examine, let Great Expectations decide.
+
+Two passes over the rows, in worker processes where there are many; between them the rows lie on disk.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.data.pairs import Message, Pair
+from dpo_core.data.splits import held_out_places
+from dpo_core.data.spool import Spool
+from dpo_core.errors import InputError
+from dpo_core.quality.examine import Facts, indexes_of
+from dpo_core.quality.prompts.groups import group_columns
+from dpo_core.quality.prompts.identity import sample_rows
+from dpo_core.quality.shortcuts.features import merge
+from dpo_core.quality.table import PairTable
+from infra.settings import Settings
+from tasks.data_check.columns import Described, Wanted, describe_rows
+from tasks.data_check.mitigate import examine_and_cure
+from tasks.data_check.read import Normalised, Quarantine, normalise_sources
+from tasks.data_check.request import Examined, Ints, Request
+from tasks.data_check.verdict import judge
+from tasks.runtime.sources import local_source
+
+Bools = NDArray[np.bool_]
+
+
+def examine_request(request: Request, folder: Path, settings: Settings) -> Examined:
+    """Run the check; `folder` is for the rows on their way. Raises InputError for files that cannot be used."""
+    quarantine = Quarantine(folder / "quarantine.jsonl")
+    named = [name for name in (request.train, request.held_out) if name is not None]
+    names = [local_source(name, settings.home) for name in named]
+    workers = settings.num_threads
+    data = normalise_sources(names, folder, quarantine, workers=workers)
+    held_out = _held_out(data, request)
+    prompts = data.prompts[~held_out]
+    bound = int(prompts[sample_rows(prompts)].max(initial=0))
+    indexes = indexes_of(_prompts(data.spool, held_out), request.validation)
+    wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound, indexes, request.trusted_code)
+    described = describe_rows(data, ~held_out, wanted, workers=workers)
+    groups = group_columns(data.prompts, data.groups)
+    described.columns.update({name: column[described.kept] for name, column in groups.items()})
+    quarantine.add(described.refused)
+    train, kept_out = (np.flatnonzero(described.kept & side) for side in (~held_out, held_out))
+    if not len(train):
+        raise InputError(
+            "no row is left to train on", where=request.train, do=f"see the reasons, the first: {_first(quarantine)}"
+        )
+    facts = Facts(
+        _table(data, described, train),
+        merge(described.grams, np.flatnonzero(described.sampled[train])),
+        indexes,
+        described.encoding,
+        own_split=request.held_out is None,
+        previous=request.previous,
+    )
+    found = examine_and_cure(data, facts, train, wanted, described.left_out, workers=workers)
+    return judge(request, data, described, found, kept_out, quarantine, settings)
+
+
+def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
+    """The prompts of some rows, a part in memory at a time."""
+    for part in spool.parts():
+        mine = rows[part.first : part.first + part.rows]
+        if mine.any():
+            yield from (pair.prompt for pair, wanted in zip(part.pairs(), mine, strict=True) if wanted)
+
+
+def _held_out(data: Normalised, request: Request) -> Bools:
+    if request.held_out is not None:
+        return np.asarray(data.origins == 1)
+    return held_out_places(data.places[data.groups.first]) if request.split else np.zeros(len(data.spool), np.bool_)
+
+
+def _table(data: Normalised, described: Described, train: Ints) -> PairTable:
+    """The pairs trained on."""
+
+    def rows(wanted: Sequence[int]) -> list[Pair]:
+        return data.spool.pairs([int(train[row]) for row in wanted])
+
+    mine = np.isin(np.flatnonzero(described.kept), train)  # of the described rows
+    everything = mine.all()
+    columns = {name: column if everything else column[mine] for name, column in described.columns.items()}
+    return PairTable(len(train), columns, rows)
+
+
+def _first(quarantine: Quarantine) -> str:
+    return next(iter(quarantine.reasons), "none")

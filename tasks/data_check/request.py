@@ -1,0 +1,69 @@
+"""What one data check is asked, and what came of it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.data.chunks import ROWS
+from dpo_core.data.spool import Spool, lines_of
+from dpo_core.quality.checks.profile import Profile
+from dpo_core.recipe import Encoding, Validation
+from dpo_core.report.results import Finding, Measure
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be checked. Without `held_out` a tenth of `train` is held out, or nothing unless `split`."""
+
+    train: str
+    held_out: str | None
+    validation: Validation
+    encoding: Encoding
+    tokenizer: str | None  # folder; without one words alone are examined
+    split: bool = True
+    previous: Profile | None = None  # of the last accepted data set of this name
+    trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Everything that came of one check. The rows are in `spool`; `train` and `held_out` are their indices there.
+
+    `weights`: of the loss, one for each of `train`; None where all weigh the same. `profile` is for the next check.
+    """
+
+    spool: Spool
+    train: Ints
+    held_out: Ints
+    weights: Floats | None
+    profile: Profile
+    quarantine: Path
+    findings: list[Finding]
+    measures: list[Measure]
+    by_check: dict[str, str]
+    expectations: dict[str, Any]
+    counts: dict[str, Any]  # the first fields of Checked
+    facts: dict[str, Any]
+
+    def write_train(self, path: Path) -> Path:
+        """The normalised rows to train on, as JSON lines, with their weights."""
+        if self.weights is None:
+            self.spool.copy(self.train, path)
+            return path
+        with path.open("wb") as out:
+            for first in range(0, len(self.train), ROWS):
+                pairs = self.spool.pairs(self.train[first : first + ROWS].tolist())
+                weights = self.weights[first : first + ROWS].tolist()
+                out.write(lines_of([replace(p, weight=w) for p, w in zip(pairs, weights, strict=True)])[0])
+        return path
+
+    def write_held_out(self, path: Path) -> Path:
+        """The normalised rows that are held out."""
+        self.spool.copy(self.held_out, path)
+        return path

@@ -1,0 +1,145 @@
+"""Great Expectations' verdict on what was measured, and all that the report shows of one check."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.data.pairs import digest_rows
+from dpo_core.quality.checks.profile import profile_of
+from dpo_core.quality.table import PairTable
+from dpo_core.recipe import Validation
+from dpo_core.report.lengths import length_bins
+from dpo_core.report.results import Finding, Measure
+from infra.settings import Settings
+from tasks.data_check.columns import Described
+from tasks.data_check.mitigate import Found
+from tasks.data_check.read import Normalised, Quarantine
+from tasks.data_check.request import Examined, Ints, Request
+
+COUNTED = ("rows_in", "rows_kept", "rows_quarantined", "rows_dropped", "data_sha256", "format")
+PACKAGES = ("dpo-pipeline", "great-expectations", "scipy", "transformers")
+
+
+def judge(
+    request: Request,
+    data: Normalised,
+    described: Described,
+    found: Found,
+    held_out: Ints,
+    quarantine: Quarantine,
+    settings: Settings,
+) -> Examined:
+    """Let Great Expectations decide on what the checks `found`, and gather the rest."""
+    from infra.expectations.project import project_folder, validate
+
+    validation, name = request.validation, Path(request.train).name
+    rows_in = sum(source.tally.rows for source in data.sources)
+    examination, train = found.examination, found.train
+    measures = [_quarantined(quarantine.rows, rows_in, validation), *examination.measures]
+    outcome = validate(
+        _numbers(described, tokens=request.tokenizer is not None),
+        [(m.check, m.value, m.warn_above, m.fail_above) for m in measures],
+        name=name,
+        min_rows=validation.min_pairs,
+        folder=project_folder(settings.home, name),
+        data_docs=settings.data_docs,
+    )
+    findings = [*_broken_limits(measures, outcome.by_check, examination.findings), *examination.findings]
+    weights = np.ones(len(train)) if found.weights is None else found.weights
+    rows, kept_out = ([row.tobytes().hex() for row in data.ids[part]] for part in (train, held_out))
+    counts = {
+        "verdict": outcome.verdict,
+        "rows_in": rows_in,
+        "rows_kept": len(train) + len(held_out),
+        "rows_quarantined": quarantine.rows,
+        "rows_dropped": found.dropped,
+        "findings": [finding.to_document() for finding in findings],
+        "data_sha256": digest_rows(zip(rows, weights.tolist(), strict=True), kept_out),
+        "format": data.sources[0].tally.format,
+    }
+    shown = _facts(request, data, found.table, len(held_out), quarantine, counts, described.encoding)
+    return Examined(
+        data.spool,
+        train,
+        held_out,
+        found.weights,
+        profile_of(found.table),
+        quarantine.path,
+        findings,
+        measures,
+        dict(outcome.by_check),
+        outcome.document,
+        counts,
+        shown,
+    )
+
+
+def _numbers(described: Described, *, tokens: bool) -> dict[str, NDArray[Any]]:
+    """The columns that Great Expectations judges, of the held-out pairs too."""
+    names = ["prompt_characters", "chosen_characters", "rejected_characters", "answers_differ"]
+    names += ["chosen_tokens", "rejected_tokens"] if tokens else []
+    return {name: described.columns[name] for name in names}
+
+
+def _quarantined(quarantined: int, rows: int, validation: Validation) -> Measure:
+    says = f"{quarantined} of {rows} rows cannot be used; quarantine.jsonl has them and why: mend or remove them"
+    return Measure("structure/quarantined", quarantined / rows, None, validation.max_quarantined, says)
+
+
+def _broken_limits(
+    measures: Sequence[Measure], by_check: Mapping[str, str], findings: Sequence[Finding]
+) -> list[Finding]:
+    """A finding for each measure beyond its limit that no finding of its own explains."""
+    told = {finding.check for finding in findings if finding.severity != "info"}
+    broken = []
+    for measure in measures:
+        outcome = by_check.get(measure.check, "pass")
+        if outcome != "pass" and measure.check not in told and not measure.check.startswith("shortcut/"):
+            statistics: dict[str, float | int | str] = {"value": measure.value}
+            broken.append(
+                Finding(measure.check, "fail" if outcome == "fail" else "warn", measure.says, statistics=statistics)
+            )
+    for name, outcome in by_check.items():
+        if outcome != "pass" and name not in {m.check for m in measures} and name not in told:
+            broken.append(
+                Finding(
+                    name,
+                    "fail" if outcome == "fail" else "warn",
+                    f"expectation {name} does not hold: see expectations.json",
+                )
+            )
+    return broken
+
+
+def _facts(
+    request: Request,
+    data: Normalised,
+    table: PairTable,
+    held_out: int,
+    quarantine: Quarantine,
+    counts: dict[str, Any],
+    encoding: dict[str, int],
+) -> dict[str, Any]:
+    """What the page shows beside the findings."""
+    from importlib.metadata import version
+
+    unit = "tokens" if request.tokenizer else "words"
+    dropped = sum((source.tally.dropped for source in data.sources), Counter[str]())
+    formats = sum((source.tally.formats for source in data.sources), Counter[str]())
+    return {
+        **{name: counts[name] for name in COUNTED},
+        "formats": dict(formats),
+        "train_rows": len(table),
+        "eval_rows": held_out,
+        "quarantine_reasons": dict(quarantine.reasons.most_common(10)),
+        "files": {("train", "eval")[number]: source.sha256 for number, source in enumerate(data.sources)},
+        "dropped_columns": dict(dropped),
+        "tokenizer": "training tokenizer" if request.tokenizer else "none: words only",
+        "encoding": encoding,
+        "lengths": length_bins(table[f"chosen_{unit}"], table[f"rejected_{unit}"], unit),
+        "versions": {name: version(name) for name in PACKAGES},
+    }

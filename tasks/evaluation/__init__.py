@@ -1,0 +1,1 @@
+"""The part of the evaluation that needs a model."""

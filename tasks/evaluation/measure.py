@@ -1,0 +1,81 @@
+"""One model's answers and log-probs: the part of the evaluation that needs the model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dpo_core.data.pairs import Message
+from dpo_core.evaluate.behaviour import Check
+from dpo_core.model.encode import load_tokenizer
+from dpo_core.model.generate import generate
+from dpo_core.model.logprobs import score
+from infra.store.base import Store
+from tasks.check import Checked
+from tasks.plan import Plan
+from tasks.runtime.device import load_on_device
+from tasks.runtime.pairs import encoded_pairs
+from tasks.runtime.progress import progress_bar
+
+
+def measure(
+    folder: Path,
+    plan: Plan,
+    store: Store,
+    checked: Checked,
+    suites: Mapping[str, Sequence[Check]],
+    samples: Sequence[tuple[Message, ...]],
+    *,
+    logps: bool,
+) -> dict[str, Any]:
+    """Greedy answers by suite, held-out log-probs (nats; None unless `logps`), NLL a paragraph (nats a token)."""
+    model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
+    tokenizer = load_tokenizer(folder, trusted_code=plan.trusted_code)
+    prompts = {name: [check.prompt for check in checks] for name, checks in suites.items()} | {"samples": list(samples)}
+    answers = _answers(model, tokenizer, prompts, plan)
+    pairs = encoded_pairs(store, plan, checked.eval_key)
+    sums = None
+    if logps:
+        sequences = [(p.prompt_ids, answer) for p in pairs for answer in (p.chosen_ids, p.rejected_ids)]
+        totals = {i: float(v.double().sum()) for i, v in score(model, sequences, dtype=plan.recipe.training.dtype)}
+        sums = {side: [totals[2 * i + j] for i in range(len(pairs))] for j, side in enumerate(("chosen", "rejected"))}
+    return {"answers": answers, "logps": sums, "nll": _text_nll(model, tokenizer, plan.recipe.evaluation.neutral_text)}
+
+
+def _answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Mapping[str, Sequence[Sequence[Message]]],
+    plan: Plan,
+) -> dict[str, list[str]]:
+    """Every suite's prompts in one go, so that batches are of similar length."""
+    evaluation = plan.recipe.evaluation
+    everything = [prompt for suite in prompts.values() for prompt in suite]
+    if not everything or not tokenizer.chat_template:
+        return {name: [] for name in prompts}
+    with progress_bar("answers", total=len(everything), unit="prompt") as bar:
+        bf16 = plan.recipe.training.dtype == "bfloat16"
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            found = generate(
+                model,
+                tokenizer,
+                everything,
+                max_new_tokens=evaluation.max_new_tokens,
+                batch_size=evaluation.batch_size,
+                progress=bar.update,
+            )
+    texts = iter(found)
+    return {name: [next(texts) for _ in suite] for name, suite in prompts.items()}
+
+
+def _text_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | None) -> list[float]:
+    """Mean token NLL of each paragraph after its first token."""
+    if path is None:
+        return []
+    paragraphs = [text.strip() for text in Path(path).read_text(encoding="utf-8").split("\n\n") if text.strip()]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in paragraphs]
+    sequences = [(row[:1], row[1:]) for row in ids if len(row) > 1]
+    values = dict(score(model, sequences))
+    return [float(-values[i].double().mean()) for i in range(len(sequences))]

@@ -1,0 +1,1 @@
+"""Reference log-probs: where they are kept, and the devices that score."""

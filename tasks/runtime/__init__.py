@@ -1,0 +1,1 @@
+"""What every stage uses: look-ups, workers, scratch folders, devices, progress."""

@@ -1,0 +1,171 @@
+"""The training process, started by `accelerate launch -m tasks.train_worker FOLDER`.
+
+Reads FOLDER/order.json and examples.jsonl; streams metrics to MLflow, shows a progress bar, saves checkpoints,
+goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from filelock import FileLock
+from transformers.utils import logging as transformers_logging
+
+from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_weights
+from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import scoring
+from dpo_core.recipe import Training
+from dpo_core.train.batches import read_examples, total_steps
+from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.displacement import displaced
+from dpo_core.train.loop import Step, train
+from dpo_core.train.policy import make_optimizer, make_policy, save_policy
+from infra.settings import load_settings
+from infra.store import open_store
+from infra.tracking.run import Run
+from infra.tracking.runs import attach_run
+from tasks.runtime.progress import progress_bar
+from tasks.training.checkpoints import CheckpointUploads
+
+log = logging.getLogger("dpo.train")
+
+
+def run(folder: Path) -> None:
+    """Train to the end."""
+    order: dict[str, Any] = json.loads((folder / "order.json").read_text())
+    training = Training.model_validate(order["training"])
+    torch.set_num_threads(order["threads"])
+    transformers_logging.disable_progress_bar()
+    accelerator = Accelerator(
+        mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
+    )
+    start_model = load_model(order["model_folder"], trusted_code=order["trusted_code"])
+    policy = make_policy(start_model, training, seed=order["seed"])
+    optimizer = make_optimizer(policy, training)
+    examples = read_examples(folder / "examples.jsonl")
+    tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
+    uploading = _uploads(folder) if accelerator.is_main_process else contextlib.nullcontext()
+    logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
+
+    def save(number: int, history: list[dict[str, float]]) -> None:
+        state = {"history": history}
+        saved = save_checkpoint(folder / "checkpoints", number, policy, optimizer, state, write=tracker is not None)
+        if uploads is not None and saved is not None:
+            uploads.add(saved)
+
+    with scoring(policy) as scorer, uploading as uploads, logging_on:
+        model, prepared = accelerator.prepare(scorer, optimizer)
+        start, history = 0, []
+        if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
+            state = load_checkpoint(checkpoint, policy, optimizer)
+            start, history = state["step"], state["history"]
+            log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
+        steps = train(
+            model,
+            prepared,
+            examples,
+            training,
+            path=scorer.path,
+            seed=order["seed"],
+            accelerator=accelerator,
+            start=start,
+        )
+        total, every = total_steps(len(examples), training), training.save_steps
+        history = _follow(steps, tracker, history, save, total=total, every=every)
+    save_policy(policy, Path(order["model_folder"]), folder / "model", write=tracker is not None)
+    if tracker is not None:
+        tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
+        _write_result(folder, history)  # last: with it the training is finished
+    accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
+
+
+def _uploads(folder: Path) -> contextlib.AbstractContextManager[CheckpointUploads | None]:
+    """Checkpoints go to the store too, where it is not on this machine's disk anyway."""
+    settings = load_settings()
+    if not settings.store_outlives_home:
+        return contextlib.nullcontext()
+    return CheckpointUploads(open_store(settings), f"checkpoints/{folder.name}")
+
+
+def _follow(
+    steps: Iterator[Step],
+    tracker: Run | None,
+    history: list[dict[str, float]],
+    save: Callable[[int, list[dict[str, float]]], None],
+    *,
+    total: int,
+    every: int,
+) -> list[dict[str, float]]:
+    """Drive the generator; the main process (with a tracker) logs and shows; all save `every` so many steps."""
+    started, pairs = time.monotonic(), 0
+    tokens = history[-1]["num_tokens"] if history else 0.0
+    with progress_bar("train", total=total, unit="step", initial=len(history)) as bar:
+        for step in steps:
+            pairs += step.pairs
+            tokens += step.tokens
+            rate = pairs / (time.monotonic() - started)
+            history.append({**step.metrics, "num_tokens": tokens, "pairs_per_second": rate, "step": step.number})
+            if tracker is not None:
+                tracker.metrics({name: v for name, v in history[-1].items() if name != "step"}, step.number)
+                if (warning := displaced(history)) is not None:
+                    bar.write(warning, file=sys.stderr)
+                    log.warning("likelihood_displaced step=%d", step.number)
+                bar.set_postfix_str(_postfix(step, rate), refresh=False)
+                bar.update()
+            if step.number % every == 0 and step.number < step.total:
+                save(step.number, history)
+    return history
+
+
+def _postfix(step: Step, rate: float) -> str:
+    m = step.metrics
+    return (
+        f"loss {m['loss']:.3f} margin {m['rewards/margins']:+.2f} acc {m['rewards/accuracies']:.2f} {rate:.1f} pairs/s"
+    )
+
+
+def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
+    result = {
+        "weights_sha256": digest_weights(folder / "model"),
+        "steps": len(history),
+        "first_dpo_loss": history[0]["losses/dpo"],
+        "pairs_per_second": history[-1]["pairs_per_second"],
+        "history": history,
+    }
+    fresh = folder / "result.json.new"
+    fresh.write_text(json.dumps(result))
+    fresh.replace(folder / "result.json")
+
+
+def main(folder: Path) -> int:
+    """Run, and leave any error where the flow finds it."""
+    try:
+        with FileLock(folder / "lock"):  # the worker of a flow that was killed may still be at it
+            run(folder)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if isinstance(error, InputError):
+            report = {"says": error.says, "where": error.where, "do": error.do}
+        else:
+            report = {"says": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        (folder / "error.json").write_text(json.dumps(report))
+        if os.environ.get("DPO_DEBUG"):
+            traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,134 @@
+"""Dropping and weighing pairs until rules no longer separate the sides."""
+
+import numpy as np
+import pytest
+
+from dpo_core.quality.rules import Rule, columns
+from dpo_core.quality.separation import examine_separation, tables_of
+from dpo_core.quality.shortcuts.features import Feature
+from dpo_core.quality.shortcuts.mitigation import balance, drop, evened_out, mitigate, softened, subset
+from dpo_core.recipe import Validation
+from tests.dpo_core.quality import planted
+from tests.dpo_core.quality.quality_data import make_pair
+
+
+def mitigated(pairs, how, **options):
+    validation = Validation(**options)
+    table, grams = tables_of(pairs, validation)
+    return mitigate(table, grams, validation, None, lambda rules: columns(pairs, rules)["rules"], how)
+
+
+def failing(pairs, kept):
+    validation = Validation()
+    table, grams = subset(*tables_of(pairs, validation), kept)
+    _, findings = examine_separation(table, grams, validation, None, smoke=False)
+    return {finding.feature or finding.check for finding in findings if finding.severity == "fail"}
+
+
+def test_drop_takes_the_surplus_of_one_side_and_no_more():
+    d = np.array([[1]] * 60 + [[-1]] * 40 + [[0]] * 100, dtype=np.int8)
+    kept = drop(d, np.arange(200))
+    # |s| <= n^.5 / 2 at the earliest: 44 against 40 (4 <= 84^.5 / 2 = 4.6)
+    assert (len(kept), int(d[kept].sum())) == (200 - 16, 4)
+
+
+def test_drop_takes_first_what_pushes_two_rules():
+    both, one, other = [1, 1], [1, 0], [0, 1]
+    d = np.array([both] * 20 + [one] * 20 + [other] * 20, dtype=np.int8)
+    kept = drop(d, np.arange(60))
+    assert np.abs(d[kept].sum(axis=0)).max() == 0
+
+
+def test_drop_keeps_or_takes_the_pairs_of_a_prompt_together():
+    rng = np.random.default_rng(0)
+    d = rng.choice(np.array([-1, 1], dtype=np.int8), p=[0.3, 0.7], size=(300, 1))
+    clusters = np.arange(300) // 3
+    kept = drop(d, clusters)
+    assert set(np.bincount(clusters[kept], minlength=100)) == {0, 3}
+    assert abs(d[kept].sum()) <= 0.5 * len(kept) ** 0.5
+
+
+def test_weights_make_every_rule_even_and_differ_by_prompt_only():
+    rng = np.random.default_rng(1)
+    d = np.stack([rng.choice([-1, 0, 1], p=p, size=900) for p in ([0.1, 0.6, 0.3], [0.25, 0.6, 0.15])], axis=1)
+    clusters = np.arange(900) // 3
+    weights = balance(d.astype(np.int8), clusters)
+    assert weights @ d / 900 == pytest.approx([0, 0], abs=1e-3)
+    assert weights.mean() == pytest.approx(1)
+    assert np.ptp(weights.reshape(300, 3), axis=1).max() == 0
+
+
+def test_weights_of_one_rule_are_those_by_hand():
+    # 75 : 25 even out at e^(2l) = 25/75: the weights are 1/3 : 1 of each other
+    d = np.array([[1]] * 75 + [[-1]] * 25, dtype=np.int8)
+    weights = balance(d, np.arange(100))
+    assert weights[0] / weights[-1] == pytest.approx(1 / 3, rel=1e-3)
+
+
+@pytest.mark.parametrize("how", ["drop", "balance"])
+def test_a_planted_word_that_is_never_broken_is_dropped_with_its_pairs(how):
+    pairs = planted.word(0, 0.05)
+    result = mitigated(pairs, how)
+    assert len(pairs) - len(result.kept) == 50
+    assert failing(pairs, result.kept) == set()
+    assert ("word 'zebra'", "50 : 0", 0.525, "0 : 0", 0.5) in result.finding.tables[0].rows
+
+
+def test_a_length_that_decides_is_weighed_out_without_dropping_a_pair():
+    pairs = planted.length(0)
+    result = mitigated(pairs, "balance")
+    longer = np.sign([len(p.pair.chosen[0]["content"]) - len(p.pair.rejected[0]["content"]) for p in pairs])
+    assert len(result.kept) == len(pairs)
+    assert abs(result.weights @ longer) / len(pairs) < 0.02
+    assert 300 < result.effective < 1300
+
+
+def test_dropping_evens_the_length_out_and_says_what_it_cost():
+    pairs = planted.length(0)
+    result = mitigated(pairs, "drop")
+    assert failing(pairs, result.kept) == set()
+    assert np.all(result.weights == 1)
+    assert result.finding.statistics["pairs_kept"] == len(result.kept)
+    assert f"{len(pairs) - len(result.kept)} of {len(pairs)} pairs were dropped" in result.finding.says
+
+
+def test_a_declared_aim_is_left_and_data_without_a_rule_are_untouched():
+    assert mitigated(planted.word(0, 0.05), "drop", intended=["zebra"]) is None
+    assert mitigated(planted.null(0), "drop") is None
+
+
+def test_rules_are_looked_up_in_pairs_as_they_were_found():
+    pairs = [make_pair("p", "Sure, foo bar ends", "no bar foo  "), make_pair("q", "a", "a b!")]
+    rules = [
+        Rule(Feature("word", "sure")),
+        Rule(Feature("first_word", "sure")),
+        Rule(Feature("last_word", "ends")),
+        Rule(Feature("word_pair", "foo bar")),
+        Rule(Feature("property", "trailing whitespace")),
+        Rule(Feature("amount", "words")),
+        Rule(Feature("word", "bar")),
+    ]
+    assert columns(pairs, rules)["rules"].tolist() == [[1, 1, 1, 1, -1, 1, 0], [0, 0, 0, 0, 0, -1, 0]]
+
+
+def severities(results):
+    measures, findings = results
+    limits = {m.check: m.fail_above for m in measures if m.fail_above is not None}
+    return {f.check for f in findings if f.severity == "fail"}, limits
+
+
+def test_rules_that_weights_even_out_are_shown_and_no_longer_gate():
+    pairs, validation = planted.length(0), Validation()
+    before = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    assert "balance/length_words" in severities(before)[0]
+    failed, limits = severities(evened_out(*before, mitigated(pairs, "balance")))
+    assert failed == set()
+    assert limits.keys() == {"shortcut/failing_in_strata"}
+
+
+def test_what_would_fail_warns_where_shortcuts_are_let_pass():
+    pairs, validation = planted.word(0, 0.05), Validation()
+    measures, findings = softened(*examine_separation(*tables_of(pairs, validation), validation, None, smoke=False))
+    assert {m.check: m.warn_above for m in measures}["shortcut/failing_features"] == 0
+    assert {f.severity for f in findings if f.feature == "word 'zebra'"} == {"warn"}
+    assert severities((measures, findings)) == (set(), {})
