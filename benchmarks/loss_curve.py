@@ -138,7 +138,7 @@ def draw(document: dict[str, Any]) -> None:
 def main() -> None:
     """Train both, compare, save, draw."""
     from dpo_core.recipe_file import load_recipe
-    from tasks.plan import local_model
+    from tasks.runtime.models import local_model
 
     recipe = load_recipe(ROOT / "examples/identity/retrain.yaml").recipe
     model = local_model(recipe.model, Path(os.environ.get("DPO_HOME", ROOT / ".dpo")).resolve())

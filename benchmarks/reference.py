@@ -269,7 +269,7 @@ def main() -> None:
     import torch
 
     from dpo_core.recipe_file import load_recipe
-    from tasks.plan import local_model
+    from tasks.runtime.models import local_model
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--shape", nargs="*", choices=list(PAIRS))

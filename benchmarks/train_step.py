@@ -408,7 +408,7 @@ def main() -> None:
 def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Every row asked for; each is saved as soon as it is there."""
     from dpo_core.recipe_file import load_recipe
-    from tasks.plan import local_model
+    from tasks.runtime.models import local_model
 
     recipe = load_recipe(ROOT / "examples/identity/retrain.yaml").recipe
     model = local_model(recipe.model, Path(os.environ.get("DPO_HOME", ROOT / ".dpo")).resolve())

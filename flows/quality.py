@@ -1,22 +1,24 @@
 """The data check alone: on a schedule, or as `dpo check`."""
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 
 from dpo_core.recipe import Validation
 from infra.settings import load_settings, prepare_environment
-from tasks.check import Checked, check, check_only
-from tasks.plan import local_model, plan, tracked
+from tasks.check import check, check_only, document_of
+from tasks.documents import CheckDocument
+from tasks.plan import plan
+from tasks.runtime.models import local_model
+from tasks.runtime.tracked import tracked
 
 
 @flow(name="quality")
-def quality(recipe: str, overrides: list[str] | None = None) -> dict[str, Any]:
+def quality(recipe: str, overrides: list[str] | None = None) -> CheckDocument:
     """Check the recipe's pairs and report; raises DataCheckFailed where they must not be trained on."""
     run = plan(recipe, overrides or [], force=False, kind="quality")
     with tracked(run):
-        return check(run).to_document()
+        return document_of(check(run))
 
 
 def check_files(
@@ -25,7 +27,7 @@ def check_files(
     model: str | None = None,
     report_folder: str | None = None,
     earlier: str | None = None,
-) -> Checked:
+) -> CheckDocument:
     """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server.
 
     `earlier` is the report of another check, to compare with.

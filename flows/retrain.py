@@ -1,24 +1,24 @@
 """Retrain on the newest pairs; promote only a model that is better than the one in use."""
 
-from typing import Any
-
 from prefect import flow
 
 from tasks.check import check
+from tasks.documents import Retrained
 from tasks.evaluate import evaluate
-from tasks.plan import plan, tracked
+from tasks.plan import plan
 from tasks.release import gate, promote, register
+from tasks.runtime.tracked import tracked
 from tasks.score import score
 from tasks.summary import summarise
 from tasks.train import train
 
 
 @flow(name="retrain")
-def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> dict[str, Any]:
+def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> Retrained:
     """Check, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
 
-    `recipe` is a YAML file, `overrides` are `key=value`, `force` computes every stage anew. Returns the document of
-    `dpo retrain --json`. Raises DataCheckFailed where the data must not be trained on.
+    `recipe` is a YAML file, `overrides` are `key=value`, `force` computes every stage anew. Returns what
+    `dpo retrain` prints. Raises DataCheckFailed where the data must not be trained on.
     """
     run = plan(recipe, overrides or [], force)
     with tracked(run):

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,69 +19,18 @@ from infra.settings import load_settings, without_secrets
 from infra.store import open_store
 from infra.store.base import Store
 from tasks.data_check.pipeline import examine_request
-from tasks.data_check.publish import announce
+from tasks.data_check.publish import publish
 from tasks.data_check.request import Examined, Request
-from tasks.plan import Plan
+from tasks.documents import CheckDocument, DataCheckFailed
+from tasks.records import Checked, CheckOutput, Plan
 from tasks.runtime.scratch import scratch_folder
-from tasks.runtime.stages import Stage, remembered
+from tasks.runtime.stages import remembered
 
 log = logging.getLogger("dpo.check")
-CODE = (
-    "tasks/check.py",
-    "tasks/data_check/mitigate.py",
-    "tasks/data_check/columns.py",
-    "tasks/data_check/pipeline.py",
-    "tasks/data_check/request.py",
-    "tasks/data_check/verdict.py",
-    "tasks/data_check/read.py",
-    "dpo_core/data",
-    "dpo_core/quality",
-    "dpo_core/report",
-    "dpo_core/model/encode.py",
-    "infra/expectations/project.py",
-    "infra/expectations/rules.py",
-)
+CODE = ("tasks.check",)
 QUARANTINE = "quarantine.jsonl"
 PROFILE = "profiles/{name}.json"  # what the next check of this name looks for drift against
 FILES = ("quality.html", "quality.json", QUARANTINE, "expectations.json")
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What the check decided, and where the rows that it kept lie in the store."""
-
-    verdict: str
-    rows_in: int
-    rows_kept: int
-    rows_quarantined: int
-    rows_dropped: int  # by validation.on_shortcut
-    report: str  # the page, on this machine
-    findings: list[dict[str, Any]]
-    data_sha256: str
-    train_key: str
-    eval_key: str
-    format: str
-    stage: Stage
-    compare: dict[str, Any] | None = None  # with an earlier report, where one was named
-
-    def to_document(self) -> dict[str, Any]:
-        """The document of `dpo check --json`."""
-        names = ["verdict", "rows_in", "rows_kept", "rows_quarantined", "rows_dropped", "report", "findings"]
-        names += ["data_sha256", "format"]
-        document = {"schema": 1, **{name: getattr(self, name) for name in names}}
-        return document | ({"compare": self.compare} if self.compare else {})
-
-
-class DataCheckFailed(RuntimeError):
-    """The pairs must not be trained on; `checked` says why."""
-
-    def __init__(self, checked: Checked) -> None:
-        reasons = [f["says"] for f in checked.findings if f["severity"] == "fail" and not f["intended"]]
-        super().__init__(f"the data check failed: {'; '.join(reasons[:3])} (report: {checked.report})")
-        self.checked = checked
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.checked,)
 
 
 @task(name="check", cache_policy=NO_CACHE)
@@ -100,37 +48,45 @@ def check(plan: Plan) -> Checked:
     }
     reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 
-    def compute() -> dict[str, Any]:
-        data, previous = recipe.data, last_accepted(store, recipe.name)
+    def compute() -> CheckOutput:
         request = Request(
-            data.train,
-            data.eval,
+            recipe.data.train,
+            recipe.data.eval,
             recipe.validation,
             recipe.encoding,
             plan.model_folder,
-            previous=previous,
+            previous=last_accepted(store, recipe.name),
             trusted_code=plan.trusted_code,
         )
         with scratch_folder(settings.home) as scratch:
-            return _kept(store, examine_request(request, scratch, settings), recipe.name, reports_key, scratch)
+            return _keep(store, examine_request(request, scratch, settings), plan, reports_key, scratch)
 
-    def there(output: dict[str, Any]) -> bool:
-        reports = (f"{reports_key}/{name}" for name in FILES)
-        return all(store.exists(key) for key in (output["train_key"], output["eval_key"], *reports) if key)
+    def there(output: CheckOutput) -> bool:
+        rows = (output.train_key, output.eval_key, output.train_ids_key, output.eval_ids_key)
+        return all(map(store.exists, (*rows, *(f"{reports_key}/{name}" for name in FILES))))
 
-    output, stage = remembered(store, "check", inputs, compute, code=CODE, force=plan.force, there=there)
+    output, stage = remembered(
+        store, "check", inputs, compute, output=CheckOutput, code=CODE, force=plan.force, there=there
+    )
     folder = settings.home / reports_key
     for name in FILES:
         if not stage.cached or not (folder / name).is_file():
             store.get_file(f"{reports_key}/{name}", folder / name)
-    checked = Checked(**output, report=str(folder / FILES[0]), stage=stage)
-    announce(plan, checked, reports_key, without_secrets(settings.store_url))
+    checked = Checked(**dict(output), report=str(folder / FILES[0]), stage=stage)
+    document = document_of(checked)
+    publish(plan, document, reports_key, without_secrets(settings.store_url))
     log.info(
         "data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined
     )
     if checked.verdict == "fail":
-        raise DataCheckFailed(checked)
+        raise DataCheckFailed(document)
     return checked
+
+
+def document_of(checked: Checked) -> CheckDocument:
+    """The document of `dpo check --json`."""
+    names = CheckDocument.model_fields.keys() & Checked.model_fields.keys()
+    return CheckDocument(**{name: getattr(checked, name) for name in names})
 
 
 def last_accepted(store: Store, name: str) -> Profile | None:
@@ -149,7 +105,7 @@ def check_only(
     report_folder: Path,
     validation: Validation,
     earlier: Path | None = None,
-) -> Checked:
+) -> CheckDocument:
     """The check by itself, nothing remembered: `dpo check`. `earlier` is a report to compare with."""
     old = read_report(earlier) if earlier else None  # before anything is written: it may be the same folder
     folder = str(model_folder) if model_folder else None
@@ -157,23 +113,20 @@ def check_only(
     name, settings = Path(data).name, load_settings()
     with scratch_folder(settings.home) as scratch:
         examined = examine_request(request, scratch, settings)
-        comparison = compare(old, _document(examined, name), str(earlier)) if old else None
+        comparison = compare(old, _report(examined, name), str(earlier)) if old else None
         report_folder.mkdir(parents=True, exist_ok=True)
         for file, content in _files(examined, name, comparison).items():
             (report_folder / file).write_bytes(content)
         shutil.copyfile(examined.quarantine, report_folder / QUARANTINE)
-    return Checked(
-        **examined.counts,
+    return CheckDocument(
+        **dict(examined.result),
         report=str(report_folder / FILES[0]),
-        train_key="",
-        eval_key="",
-        stage=Stage("check", False, 0.0),
         compare=comparison.to_document() if comparison else None,
     )
 
 
-def _document(examined: Examined, name: str) -> dict[str, Any]:
-    return quality_document(name, examined.counts, examined.measures, examined.by_check, examined.facts)
+def _report(examined: Examined, name: str) -> dict[str, Any]:
+    return quality_document(name, dict(examined.result), examined.measures, examined.by_check, examined.facts)
 
 
 def _files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
@@ -182,28 +135,42 @@ def _files(examined: Examined, name: str, comparison: Comparison | None = None) 
 
     page = quality_page(
         name=name,
-        verdict=examined.counts["verdict"],
+        verdict=examined.result.verdict,
         findings=examined.findings,
         measures=examined.measures,
         by_check=examined.by_check,
         facts=examined.facts,
         comparison=comparison,
     )
-    document = _document(examined, name) | ({"compare": comparison.to_document()} if comparison else {})
+    document = _report(examined, name) | ({"compare": comparison.to_document()} if comparison else {})
     contents = (page, json.dumps(document, indent=2), json.dumps(examined.expectations, indent=2))
     names = (name for name in FILES if name != QUARANTINE)
     return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(names, contents, strict=True)}
 
 
-def _kept(store: Store, examined: Examined, name: str, reports_key: str, scratch: Path) -> dict[str, Any]:
-    """Store the rows and the report; what the stage remembers."""
-    sha = examined.counts["data_sha256"]
-    keys = {"train_key": f"data/{sha}/train.jsonl", "eval_key": f"data/{sha}/eval.jsonl"}
-    store.put_file(keys["train_key"], examined.write_train(scratch / "train.jsonl"))
-    store.put_file(keys["eval_key"], examined.write_held_out(scratch / "eval.jsonl"))
+def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratch: Path) -> CheckOutput:
+    """Store rows, their ids and the report; what the stage remembers."""
+    result, name = examined.result, plan.recipe.name
+    folder = f"data/{result.data_sha256}"
+    ids = f"{folder}/{digest_json([plan.tokenizer_sha256, plan.recipe.encoding.model_dump()])[:16]}"
+    output = CheckOutput(
+        **dict(result),
+        train_key=f"{folder}/train.jsonl",
+        eval_key=f"{folder}/eval.jsonl",
+        train_ids_key=f"{ids}/train.ids.jsonl",
+        eval_ids_key=f"{ids}/eval.ids.jsonl",
+    )
+    store.put_file(output.train_key, examined.write_train(scratch / "train.jsonl"))
+    for key, lines, rows in (
+        (output.eval_key, examined.spool, examined.held_out),
+        (output.train_ids_key, examined.ids, examined.train),
+        (output.eval_ids_key, examined.ids, examined.held_out),
+    ):
+        lines.copy(rows, scratch / "lines.jsonl")
+        store.put_file(key, scratch / "lines.jsonl")
     for file, content in _files(examined, name).items():
         store.put_bytes(f"{reports_key}/{file}", content)
     store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
-    if examined.counts["verdict"] != "fail":
+    if result.verdict != "fail":
         store.put_bytes(PROFILE.format(name=name), json.dumps(examined.profile).encode())
-    return {**examined.counts, **keys}
+    return output

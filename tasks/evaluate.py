@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,30 +17,17 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
-from tasks.check import Checked
-from tasks.plan import Plan
+from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
-from tasks.runtime.pairs import stored_pairs
-from tasks.runtime.stages import Stage, remembered
-from tasks.score import Scored
-from tasks.train import Trained, model_files
+from tasks.runtime.models import stored_model
+from tasks.runtime.pairs import encoded_pairs, stored_pairs
+from tasks.runtime.stages import remembered
 
 if TYPE_CHECKING:
     from dpo_core.evaluate.preference import PairValues
 
 log = logging.getLogger("dpo.evaluate")
-CODE = ("tasks/evaluate.py", "dpo_core/evaluate", "dpo_core/model", "dpo_core/data")
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Where the evidence lies (`key` in the store), what it was gated against, and the headline metrics."""
-
-    key: str
-    baseline: str  # "reference" or "champion"
-    baseline_weights_sha256: str
-    metrics: dict[str, dict[str, float]]  # name: value, low, high of the challenger (95 %)
-    stage: Stage
+CODE = ("tasks.evaluate",)
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
@@ -61,20 +47,31 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
-    def compute() -> dict[str, Any]:
+    def compute() -> EvaluateOutput:
         evidence = _evidence(store, plan, checked, scored, trained, baseline)
         store.put_bytes(key, json.dumps(evidence).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): value["value"] for name, value in evidence["metrics"].items()})
         run.json("evaluation.json", evidence)
-        metrics: dict[str, Any] = {"metrics": evidence["metrics"]}
-        return metrics
+        return EvaluateOutput(metrics=evidence["metrics"])
 
     output, stage = remembered(
-        store, "evaluate", inputs, compute, code=CODE, force=plan.force, there=lambda _: store.exists(key)
+        store,
+        "evaluate",
+        inputs,
+        compute,
+        output=EvaluateOutput,
+        code=CODE,
+        force=plan.force,
+        there=lambda _: store.exists(key),
     )
-    kind = "reference" if baseline == plan.weights_sha256 else "champion"
-    return Evaluated(key, kind, baseline, output["metrics"], stage)
+    return Evaluated(
+        **dict(output),
+        key=key,
+        baseline="reference" if baseline == plan.weights_sha256 else "champion",
+        baseline_weights_sha256=baseline,
+        stage=stage,
+    )
 
 
 def _logged(name: str) -> str:
@@ -113,9 +110,7 @@ def _evidence(
     models = {}
     for sha in dict.fromkeys(weights.values()):
         found = _answers(store, plan, checked, scored, sha, suites, samples)
-        models[sha] = Measured(
-            found["answers"], found["nll"], _pair_values(store, plan, checked, scored, found["logps"])
-        )
+        models[sha] = Measured(found.answers, found.nll, _pair_values(store, plan, checked, scored, found.logps))
     return side_by_side({who: models[sha] for who, sha in weights.items()}, suites, samples)
 
 
@@ -133,7 +128,7 @@ def _answers(
     weights: str,
     suites: Mapping[str, Sequence[Check]],
     samples: Sequence[tuple[Message, ...]],
-) -> dict[str, Any]:
+) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
     is_reference = weights == plan.weights_sha256
     inputs = {
@@ -147,14 +142,12 @@ def _answers(
         "logps": not is_reference,
     }
 
-    def compute() -> dict[str, Any]:
-        from tasks.evaluation.measure import measure
+    def compute() -> MeasureOutput:
+        from tasks.measure import measure
 
         return measure(_folder(store, plan, weights), plan, store, checked, suites, samples, logps=not is_reference)
 
-    return remembered(store, "measure", inputs, compute, code=(*CODE, "tasks/evaluation/measure.py"), force=plan.force)[
-        0
-    ]
+    return remembered(store, "measure", inputs, compute, output=MeasureOutput, code=CODE, force=plan.force)[0]
 
 
 def _folder(store: Store, plan: Plan, weights: str) -> Path:
@@ -162,7 +155,7 @@ def _folder(store: Store, plan: Plan, weights: str) -> Path:
     if weights == plan.weights_sha256:
         return Path(plan.model_folder)
     if store.exists(f"models/{weights}/MANIFEST.json"):
-        return model_files(store, f"models/{weights}", home)
+        return stored_model(store, f"models/{weights}", home)
     return download(plan.recipe.name, "champion", home / "downloads" / weights)
 
 
@@ -173,9 +166,8 @@ def _pair_values(
     import torch
 
     from dpo_core.evaluate.preference import PairValues, pair_values
-    from tasks.runtime.pairs import encoded_pairs
 
-    encoded = encoded_pairs(store, plan, checked.eval_key)
+    encoded = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
     policy = reference = reference_sums(store, scored.path, encoded)
     if logps is not None:
         chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))

@@ -4,9 +4,6 @@ import glob
 import json
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +14,21 @@ from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
-from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text, require_weights
+from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
-from infra.errors import InfraError
-from infra.models import fetch_model
-from infra.registry.versions import Version, by_alias
+from infra.registry.versions import by_alias
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
-from infra.tracking.runs import attach_run, open_run
+from infra.tracking.runs import open_run
+from tasks.records import Plan
+from tasks.runtime.code import RUN
+from tasks.runtime.models import local_model
 from tasks.runtime.sources import version_of_source
-from tasks.runtime.stages import code_digest, damage_removed
+from tasks.runtime.stages import code_digest
 
 log = logging.getLogger("dpo.plan")
-CODE = ("dpo_core", "tasks")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run's inputs, resolved: small plain data that every later task takes."""
-
-    recipe: Recipe
-    model_folder: str
-    model_sha256: str  # weights and configuration: the reference
-    weights_sha256: str
-    tokenizer_sha256: str
-    files: dict[str, str]  # SHA-256 of each file the recipe names
-    champion: Version | None  # before this run
-    run_id: str
-    run_url: str
-    threads: int
-    force: bool
-    trusted_code: str | None = None  # SHA-256 of the model's own code that may run
 
 
 @task(name="plan", cache_policy=NO_CACHE)
@@ -67,7 +46,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     _require_context(checked, model_folder)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
     content = _without_paths(checked, files)
-    key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(CODE)])
+    key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(RUN)])
     if force:
         key = f"{key}-{time.time_ns()}"
     run = open_run(checked.name, run_key=key, run_name=f"{kind} {checked.name}", artifact_root=settings.artifact_root)
@@ -89,20 +68,6 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         force=force,
         trusted_code=trusted_code(checked.trust_remote_code, model_folder),
     )
-
-
-def local_model(model: str, home: Path, *, pin: str | None = None) -> Path:
-    """A model folder on this machine, whatever the recipe calls it; a GGUF file is converted once.
-
-    Code of the model's own is refused, unless it is what `pin`, the recipe's `trust_remote_code`, names.
-    """
-    found = fetch_model(model, home, pin=pin)
-    if found.is_file():
-        from dpo_core.model.load import convert_gguf
-
-        found = convert_gguf(found, home / "models" / digest_file(found))
-    require_weights(found, trusted_code(pin, found))
-    return found
 
 
 def _files(recipe: Recipe) -> list[str]:
@@ -149,16 +114,3 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
     content["model"] = "see model_sha256"
     content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content
-
-
-@contextmanager
-def tracked(plan: Plan) -> Iterator[None]:
-    """The MLflow run ends as the flow does: finished, failed, or killed by Ctrl-C (the same command goes on)."""
-    try:
-        with damage_removed():
-            yield
-    except BaseException as error:
-        with suppress(InfraError, OSError):
-            attach_run(plan.run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    attach_run(plan.run_id).finish("FINISHED")

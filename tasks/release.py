@@ -3,8 +3,7 @@
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -15,42 +14,25 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
-from tasks.check import Checked
-from tasks.commands.lineage import KEY, write_lineage
-from tasks.evaluate import Evaluated
-from tasks.plan import Plan
-from tasks.runtime.stages import Stage, code_digest, remembered
-from tasks.score import Scored
-from tasks.train import Trained, model_files
+from tasks.lineage import KEY, write_lineage
+from tasks.records import (
+    Checked,
+    Evaluated,
+    Gated,
+    GateOutput,
+    Plan,
+    Promoted,
+    Registered,
+    Scored,
+    Stage,
+    Trained,
+)
+from tasks.runtime.code import RUN
+from tasks.runtime.models import stored_model
+from tasks.runtime.stages import code_digest, remembered
 
 log = logging.getLogger("dpo.release")
 CHALLENGER, CHAMPION = "challenger", "champion"
-
-
-@dataclass(frozen=True)
-class Registered:
-    """The model version of these weights."""
-
-    version: int
-    stage: Stage
-
-
-@dataclass(frozen=True)
-class Gated:
-    """The gate's decision on one challenger."""
-
-    verdict: str
-    reasons: list[str]
-    conditions: list[dict[str, Any]]
-    stage: Stage
-
-
-@dataclass(frozen=True)
-class Promoted:
-    """Which version is champion after this run."""
-
-    champion_version: int | None
-    stage: Stage
 
 
 @task(name="register", cache_policy=NO_CACHE)
@@ -69,7 +51,8 @@ def register(plan: Plan, checked: Checked, scored: Scored, trained: Trained, eva
     if challenger is None or challenger.number != version:
         registry.set_alias(plan.recipe.name, CHALLENGER, version)
     log.info("registered name=%s version=%d", plan.recipe.name, version)
-    return Registered(version, Stage("register", cached=known, seconds=time.monotonic() - start))
+    stage = Stage(name="register", cached=known, seconds=time.monotonic() - start)
+    return Registered(version=version, stage=stage)
 
 
 def _new_version(
@@ -89,10 +72,10 @@ def _new_version(
         "dpo.seed": plan.recipe.seed,
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
-        "code.sha256": code_digest(("dpo_core", "tasks")),
+        "code.sha256": code_digest(RUN),
         **write_lineage(store, plan, checked, scored, trained, evaluated),
     }
-    folder = model_files(store, trained.model_key, load_settings().home)
+    folder = stored_model(store, trained.model_key, load_settings().home)
     name, weights = plan.recipe.name, trained.weights_sha256
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, registry.address())  # MLflow tells no progress
@@ -112,38 +95,36 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     store = open_store(load_settings(), patient=True)
     rules = plan.recipe.gate
 
-    def compute() -> dict[str, Any]:
+    def compute() -> GateOutput:
         items = json.loads(store.get_bytes(evaluated.key))["items"]
         new, old = ({name: Scores(**s) for name, s in items[who].items()} for who in ("challenger", "baseline"))
         decision: Decision = decide(new, old, rules)
-        return {
-            "verdict": decision.verdict,
-            "reasons": decision.reasons,
-            "conditions": [asdict(c) for c in decision.conditions],
-        }
+        return GateOutput(verdict=decision.verdict, reasons=decision.reasons, conditions=decision.conditions)
 
     output, stage = remembered(
         store,
         "gate",
         {"evaluation": evaluated.key, "rules": rules.model_dump()},
         compute,
-        code=("dpo_core/evaluate",),
+        output=GateOutput,
+        code=("dpo_core.evaluate.gate",),
         force=plan.force,
     )
     evidence = {
-        "gate.verdict": output["verdict"],
+        "gate.verdict": output.verdict,
         "gate.baseline": evaluated.baseline,
-        "gate.reasons": "; ".join(output["reasons"]),
+        "gate.reasons": "; ".join(output.reasons),
         "gate.record": stage.key,
     }
     tags = registry.by_number(plan.recipe.name, registered.version).tags
     if not stage.cached or "gate.record" not in tags:  # the run that decided was killed before it said so
         run = attach_run(plan.run_id)
-        run.json("gate.json", {**output, "baseline": evaluated.baseline, "rules": rules.model_dump()})
-        run.tags({"gate.verdict": output["verdict"]})
+        given = {"baseline": evaluated.baseline, "rules": rules.model_dump()}
+        run.json("gate.json", output.model_dump(mode="json") | given)
+        run.tags({"gate.verdict": output.verdict})
         registry.set_tags(plan.recipe.name, registered.version, evidence)
-    log.info("gated verdict=%s baseline=%s", output["verdict"], evaluated.baseline)
-    return Gated(stage=stage, **output)
+    log.info("gated verdict=%s baseline=%s", output.verdict, evaluated.baseline)
+    return Gated(**dict(output), stage=stage)
 
 
 @task(name="promote", cache_policy=NO_CACHE)
@@ -156,4 +137,5 @@ def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
         registry.set_alias(plan.recipe.name, CHAMPION, registered.version)
         current = registered.version
         log.info("promoted name=%s version=%d", plan.recipe.name, registered.version)
-    return Promoted(current, Stage("promote", cached=unchanged, seconds=0.0))
+    stage = Stage(name="promote", cached=unchanged, seconds=0.0)
+    return Promoted(champion_version=current, stage=stage)

@@ -5,10 +5,9 @@ import math
 import random
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -19,12 +18,12 @@ from infra.errors import InfraError
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import attach_run
-from tasks.check import Checked
-from tasks.plan import Plan
+from tasks.records import Checked, Plan, Scored, ScoreOutput
 from tasks.reference.devices import Scoring, shards_on_ranks
 from tasks.reference.store import ReferenceStore, Response
+from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.progress import progress_bar
-from tasks.runtime.stages import Stage, remembered
+from tasks.runtime.stages import remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,33 +32,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("dpo.score")
 SHARD = 256  # responses a shard: what a killed pass loses at most
 CHECKED = 4  # stored responses that are scored again and compared, drawn by lot
-CODE = ("tasks/score.py", "tasks/reference/devices.py", "tasks/reference/store.py", "dpo_core/model", "dpo_core/data")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What the reference pass did; the log-probs themselves are in the store."""
-
-    path: dict[str, str | int]  # the numeric path
-    rows: int
-    hits: int
-    forwards: int
-    shards: list[str]  # keys in the store
-    stage: Stage
+CODE = ("tasks.score",)
 
 
 @task(name="score", cache_policy=NO_CACHE)
 def score(plan: Plan, checked: Checked) -> Scored:
     """Score both answers of every pair, train and eval, under the reference model."""
     from tasks.runtime.device import device_name
-    from tasks.runtime.pairs import encoded_pairs
 
     store, dtype = open_store(load_settings(), patient=True), plan.recipe.training.dtype
     path = numeric_path(model_sha256=plan.model_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
     reference = ReferenceStore(store, path)
 
-    def compute() -> dict[str, Any]:
-        pairs = [*encoded_pairs(store, plan, checked.train_key), *encoded_pairs(store, plan, checked.eval_key)]
+    def compute() -> ScoreOutput:
+        pairs = [
+            *encoded_pairs(store, checked.train_key, checked.train_ids_key),
+            *encoded_pairs(store, checked.eval_key, checked.eval_ids_key),
+        ]
         responses = distinct_responses(pairs)
         counts = reference_pass(
             reference,
@@ -69,9 +58,8 @@ def score(plan: Plan, checked: Checked) -> Scored:
             force=plan.force,
             trusted_code=plan.trusted_code,
         )
-        logged = {f"reference/{name}": float(value) for name, value in counts.items()}
-        attach_run(plan.run_id).metrics(logged)
-        return {**counts, "shards": sorted(set(reference.locate(reference.keys(responses)).values()))}
+        attach_run(plan.run_id).metrics({f"reference/{name}": float(value) for name, value in counts.items()})
+        return ScoreOutput(**counts, shards=sorted(set(reference.locate(reference.keys(responses)).values())))
 
     inputs = {"path": path, "data": checked.data_sha256, "tokenizer": plan.tokenizer_sha256}
     inputs["encoding"] = plan.recipe.encoding.model_dump()
@@ -80,17 +68,18 @@ def score(plan: Plan, checked: Checked) -> Scored:
         "score",
         inputs,
         compute,
+        output=ScoreOutput,
         code=CODE,
         force=plan.force,
-        there=lambda output: reference.shards().issuperset(output["shards"]),
+        there=lambda output: reference.shards().issuperset(output.shards),
     )
     if stage.cached:
-        output |= {"hits": output["rows"], "forwards": 0}
+        output = output.model_copy(update={"hits": output.rows, "forwards": 0})
     log.info(
         "reference_ready rows=%d hits=%d hit_rate=%.3f forwards=%d",
-        *(output["rows"], output["hits"], output["hits"] / max(1, output["rows"]), output["forwards"]),
+        *(output.rows, output.hits, output.hits / max(1, output.rows), output.forwards),
     )
-    return Scored(path=path, stage=stage, **output)
+    return Scored(**dict(output), path=path, stage=stage)
 
 
 def distinct_responses(pairs: Iterable[EncodedPair]) -> list[Response]:

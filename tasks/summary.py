@@ -1,7 +1,6 @@
 """The run as one JSON document, one HTML page, and what the terminal shows."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,20 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
-from tasks.check import Checked
-from tasks.evaluate import Evaluated
-from tasks.plan import Plan
-from tasks.release import Gated, Promoted, Registered
-from tasks.score import Scored
-from tasks.train import Trained
+from tasks.documents import (
+    BeforeAfter,
+    Drift,
+    GateLine,
+    ReferenceCounts,
+    RetrainDisplay,
+    RetrainDocument,
+    Retrained,
+    SideBySide,
+    StageLine,
+    TrainingFigures,
+)
+from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
 
-log = logging.getLogger("dpo.summary")
 ANSWERS = 3  # shown side by side in the terminal
 
 
@@ -33,77 +38,63 @@ def summarise(
     registered: Registered,
     gated: Gated,
     promoted: Promoted,
-) -> dict[str, Any]:
-    """The document of `dpo retrain --json`, with `_display` for people; the run's page beside it."""
-    stages = [
-        checked.stage,
-        scored.stage,
-        trained.stage,
-        evaluated.stage,
-        registered.stage,
-        gated.stage,
-        promoted.stage,
-    ]
-    changed = not all(stage.cached for stage in stages)
+) -> Retrained:
+    """The document of `dpo retrain --json`, and what people see; the run's page beside it."""
+    done = (checked, scored, trained, evaluated, registered, gated, promoted)
     store = open_store(load_settings(), patient=True)
     evidence = json.loads(store.get_bytes(evaluated.key))
     page = load_settings().home / "reports" / f"{plan.recipe.name}-{trained.weights_sha256[:12]}" / "retrain.html"
-    document: dict[str, Any] = {
-        "schema": 1,
-        "verdict": gated.verdict,
-        "changed": changed,
-        "model": plan.recipe.name,
-        "version": registered.version,
-        "champion_version": promoted.champion_version,
-        "mlflow_run_id": plan.run_id,
-        "weights_sha256": trained.weights_sha256,
-        "data_sha256": checked.data_sha256,
-        "stages": [{"name": s.name, "cached": s.cached, "seconds": round(s.seconds, 2)} for s in stages],
-        "reference": {"rows": scored.rows, "hits": scored.hits, "forwards": scored.forwards},
-        "training": {
-            "steps": trained.steps,
-            "first_dpo_loss": trained.first_dpo_loss,
-            "pairs_per_second": round(trained.pairs_per_second, 3),
-        },
-        "report": str(page),
-    }
-    display = _display(plan, checked, evaluated, gated, trained, evidence)
-    if changed or not page.is_file() or not store.exists(_key(page)):
-        _write_page(page, document, display, trained, evidence, store, plan)
-    return {**document, "_display": display}
+    document = RetrainDocument(
+        verdict=gated.verdict,
+        changed=not all(output.stage.cached for output in done),
+        model=plan.recipe.name,
+        version=registered.version,
+        champion_version=promoted.champion_version,
+        mlflow_run_id=plan.run_id,
+        weights_sha256=trained.weights_sha256,
+        data_sha256=checked.data_sha256,
+        stages=[StageLine.of(output.stage) for output in done],
+        reference=ReferenceCounts(rows=scored.rows, hits=scored.hits, forwards=scored.forwards),
+        training=TrainingFigures(
+            steps=trained.steps,
+            first_dpo_loss=trained.first_dpo_loss,
+            pairs_per_second=round(trained.pairs_per_second, 3),
+        ),
+        report=str(page),
+    )
+    retrained = Retrained(document=document, display=_display(plan, checked, evaluated, gated, evidence))
+    if document.changed or not page.is_file() or not store.exists(_key(page)):
+        _write_page(page, retrained, trained, evidence, store, plan)
+    return retrained
 
 
 def _display(
-    plan: Plan, checked: Checked, evaluated: Evaluated, gated: Gated, trained: Trained, evidence: dict[str, Any]
-) -> dict[str, Any]:
+    plan: Plan, checked: Checked, evaluated: Evaluated, gated: Gated, evidence: dict[str, Any]
+) -> RetrainDisplay:
     means, metrics = evidence["means"], evidence["metrics"]
     against = {} if evaluated.baseline == "reference" else means["baseline"]
-    rows = [
-        {
-            "metric": name,
-            "reference": means["reference"][name]["value"],
-            "challenger": value["value"],
-            "low": value["low"],
-            "high": value["high"],
-            "champion": against[name]["value"] if against else None,
-        }
-        for name, value in means["challenger"].items()
-    ]
-    return {
-        "before_after": rows,
-        "answers": [
-            {"prompt": a["prompt"], "before": a["reference"], "after": a["challenger"]}
-            for a in _answers(evidence)[:ANSWERS]
+    chosen, rejected = (metrics[f"logratios/{side}"]["value"] for side in ("chosen", "rejected"))
+    return RetrainDisplay(
+        before_after=[
+            BeforeAfter(
+                metric=name,
+                reference=means["reference"][name]["value"],
+                challenger=value["value"],
+                low=value["low"],
+                high=value["high"],
+                champion=against[name]["value"] if against else None,
+            )
+            for name, value in means["challenger"].items()
         ],
-        "drift": {
-            "chosen_logratio": metrics["logratios/chosen"]["value"],
-            "rejected_logratio": metrics["logratios/rejected"]["value"],
-            "margin": metrics["logratios/chosen"]["value"] - metrics["logratios/rejected"]["value"],
-        },
-        "gate": {"verdict": gated.verdict, "reasons": gated.reasons, "baseline": evaluated.baseline},
-        "report": checked.report,
-        "run_url": plan.run_url,
-    }
+        answers=[
+            SideBySide(prompt=answer["prompt"], before=answer["reference"], after=answer["challenger"])
+            for answer in _answers(evidence)[:ANSWERS]
+        ],
+        drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
+        gate=GateLine(verdict=gated.verdict, reasons=gated.reasons, baseline=evaluated.baseline),
+        report=checked.report,
+        run_url=plan.run_url,
+    )
 
 
 def _answers(evidence: dict[str, Any]) -> list[dict[str, str]]:
@@ -115,18 +106,13 @@ def _answers(evidence: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _write_page(
-    page: Path,
-    document: dict[str, Any],
-    display: dict[str, Any],
-    trained: Trained,
-    evidence: dict[str, Any],
-    store: Store,
-    plan: Plan,
+    page: Path, retrained: Retrained, trained: Trained, evidence: dict[str, Any], store: Store, plan: Plan
 ) -> None:
     from dpo_core.report.retrain import retrain_page
 
+    document = retrained.document.to_json()
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(retrain_page(document, display, trained.history, evidence), encoding="utf-8")
+    page.write_text(retrain_page(document, retrained.display.model_dump(), trained.history, evidence), encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence))
     attach_run(plan.run_id).artifact(page.parent, "reports")

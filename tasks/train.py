@@ -9,9 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -24,30 +22,16 @@ from dpo_core.model.identity import digest_weights
 from infra.settings import Settings, load_settings
 from infra.store import open_store
 from infra.store.base import Store
-from tasks.check import Checked
-from tasks.plan import Plan
+from tasks.records import Checked, Plan, Scored, Trained, TrainOutput, WorkOrder
 from tasks.reference.store import reference_sums
-from tasks.runtime.stages import Stage, code_digest, remembered
-from tasks.score import Scored
+from tasks.runtime.pairs import encoded_pairs
+from tasks.runtime.stages import code_digest, remembered
 from tasks.training.checkpoints import fetch_newest, forget
 
 log = logging.getLogger("dpo.train")
-DEAF_TO_CTRL_C = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
+IGNORE_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
 ROOM = 1 << 20  # bytes: a disk with less is full
-CODE = ("tasks/train.py", "tasks/training/worker.py", "dpo_core/train", "dpo_core/model", "dpo_core/data")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The new model: a folder in the store named by its weights."""
-
-    weights_sha256: str
-    model_key: str
-    steps: int
-    first_dpo_loss: float
-    pairs_per_second: float
-    history: list[dict[str, float]]  # metrics of every step, TRL's names
-    stage: Stage
+CODE = ("tasks.train", "tasks.training.worker")
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -66,7 +50,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     name = digest_json(inputs)[:16]
     folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
 
-    def compute() -> dict[str, Any]:
+    def compute() -> TrainOutput:
         if plan.force:
             shutil.rmtree(folder, ignore_errors=True)
             forget(store, checkpoints)
@@ -74,8 +58,8 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
             fetch_newest(store, checkpoints, folder / "checkpoints")
             _write_order(folder, store, plan, checked, scored)
             _launch(folder, settings)
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        store.put_folder(f"models/{result['weights_sha256']}", folder / "model")
+        result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
+        store.put_folder(f"models/{result.weights_sha256}", folder / "model")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         forget(store, checkpoints)
         return result
@@ -86,13 +70,14 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
             "train",
             inputs,
             compute,
+            output=TrainOutput,
             code=CODE,
             force=plan.force,
-            there=lambda result: store.has_folder(f"models/{result['weights_sha256']}"),
+            there=lambda result: store.has_folder(f"models/{result.weights_sha256}"),
         )
         shutil.rmtree(folder, ignore_errors=True)  # the store has it all, also where a kill came between
-    log.info("trained steps=%d weights_sha256=%.12s", result["steps"], result["weights_sha256"])
-    return Trained(model_key=f"models/{result['weights_sha256']}", stage=stage, **result)
+    log.info("trained steps=%d weights_sha256=%.12s", result.steps, result.weights_sha256)
+    return Trained(**dict(result), model_key=f"models/{result.weights_sha256}", stage=stage)
 
 
 @contextlib.contextmanager
@@ -103,7 +88,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.warning("train_waits folder=%s reason=another run trains the same model here", folder)
+        log.warning("train_waits folder=%s reason='another run trains the same model here'", folder)
         lock.acquire()
     try:
         yield
@@ -111,31 +96,24 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def model_files(store: Store, key: str, home: Path) -> Path:
-    """A stored model as a folder on this machine."""
-    folder = home / "downloads" / key
-    store.get_folder(key, folder)
-    return folder
-
-
 def _is_trained(folder: Path) -> bool:
     """Whether this code has trained the model to its end already, and the store was away then."""
     try:
-        order, result = (json.loads((folder / name).read_text()) for name in ("order.json", "result.json"))
-        whole = digest_weights(folder / "model") == result["weights_sha256"]
-    except (OSError, ValueError, KeyError):
+        order = WorkOrder.model_validate_json((folder / "order.json").read_bytes())
+        result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
+        whole = digest_weights(folder / "model") == result.weights_sha256
+    except (OSError, ValueError):
         return False
-    if known := whole and order.get("code") == code_digest(CODE):
-        log.warning("trained_before folder=%s action=stored now", folder)
-    return bool(known)
+    if known := whole and order.code == code_digest(CODE):
+        log.warning("trained_before folder=%s action='stored now'", folder)
+    return known
 
 
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
     from dpo_core.train.batches import Example, write_examples
-    from tasks.runtime.pairs import encoded_pairs
 
-    pairs = encoded_pairs(store, plan, checked.train_key)
+    pairs = encoded_pairs(store, checked.train_key, checked.train_ids_key)
     chosen, rejected = (side.tolist() for side in reference_sums(store, scored.path, pairs))
     examples = [
         Example(
@@ -155,16 +133,16 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)
     write_examples(examples, folder / "examples.jsonl")
-    order = {
-        "model_folder": plan.model_folder,
-        "trusted_code": plan.trusted_code,
-        "training": plan.recipe.training.model_dump(),
-        "seed": plan.recipe.seed,
-        "threads": plan.threads,
-        "run_id": plan.run_id,
-        "code": code_digest(CODE),
-    }
-    (folder / "order.json").write_text(json.dumps(order))
+    order = WorkOrder(
+        model_folder=plan.model_folder,
+        trusted_code=plan.trusted_code,
+        training=plan.recipe.training,
+        seed=plan.recipe.seed,
+        threads=plan.threads,
+        run_id=plan.run_id,
+        code=code_digest(CODE),
+    )
+    (folder / "order.json").write_text(order.model_dump_json())
 
 
 def _launch(folder: Path, settings: Settings) -> None:
@@ -181,7 +159,7 @@ def _launch(folder: Path, settings: Settings) -> None:
         command += ["--config_file", str(settings.accelerate_config)]
     else:
         command += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [*DEAF_TO_CTRL_C, *command, "-m", "tasks.training.worker", str(folder)]
+    command = [*IGNORE_SIGINT, *command, "-m", "tasks.training.worker", str(folder)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     try:
         code = process.wait(timeout=settings.train_timeout_s)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from dpo_core.data.spool import id_lines_of, lines_of
+from dpo_core.model.encode import encode_pairs
+from dpo_core.recipe import Encoding
 from tests.tiny import build_tiny_model
 
 NOUNS = "river stone window garden letter bridge candle mirror basket ladder pillow button".split()  # noqa: SIM905
@@ -56,3 +59,12 @@ def tiny_recipe(folder: Path, **sections: dict) -> Path:
     path = folder / "retrain.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def keep_rows(store, folder: str, part: str, pairs: list, tokenizer) -> dict[str, str]:
+    """Store pairs and their token ids as the check does; the keys, as fields of a Checked."""
+    encoded = encode_pairs(pairs, tokenizer, Encoding()).encoded
+    keys = {f"{part}_key": f"{folder}/{part}.jsonl", f"{part}_ids_key": f"{folder}/ids/{part}.ids.jsonl"}
+    store.put_bytes(keys[f"{part}_key"], lines_of([row.pair for row in encoded])[0])
+    store.put_bytes(keys[f"{part}_ids_key"], id_lines_of(encoded)[0])
+    return keys

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.chunks import ROWS
-from dpo_core.data.pairs import Pair
+from dpo_core.data.pairs import EncodedPair, Pair
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,15 @@ class Part:
     start: int
     stop: int
 
-    def pairs(self) -> list[Pair]:
-        """Read them."""
+    def lines(self) -> list[bytes]:
+        """Read them, as they are written."""
         with Path(self.path).open("rb") as file:
             file.seek(self.start)
-            lines = file.read(self.stop - self.start).splitlines()
-        return [Pair.from_row(json.loads(line)) for line in lines]
+            return file.read(self.stop - self.start).splitlines()
+
+    def pairs(self) -> list[Pair]:
+        """Read them."""
+        return [Pair.from_row(json.loads(line)) for line in self.lines()]
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,19 @@ def lines_of(pairs: Sequence[Pair]) -> tuple[bytes, NDArray[np.int64]]:
     """Rows as they are written, and the length of each in bytes."""
     lines = [json.dumps(pair.to_row()).encode() + b"\n" for pair in pairs]
     return b"".join(lines), np.array([len(line) for line in lines], dtype=np.int64)
+
+
+def id_lines_of(rows: Sequence[EncodedPair | None]) -> tuple[bytes, NDArray[np.int64]]:
+    """Token ids as they are written, [prompt, chosen, rejected] a line, an empty one for None; the lengths in bytes."""
+    lines = [
+        b"\n"
+        if row is None
+        else json.dumps([row.prompt_ids, row.chosen_ids, row.rejected_ids], separators=(",", ":")).encode() + b"\n"
+        for row in rows
+    ]
+    return b"".join(lines), np.array([len(line) for line in lines], dtype=np.int64)
+
+
+def with_ids(pairs: Sequence[Pair], lines: Sequence[bytes]) -> list[EncodedPair]:
+    """Pairs with the token ids that `id_lines_of` wrote of them."""
+    return [EncodedPair(pair, *map(tuple, json.loads(line))) for pair, line in zip(pairs, lines, strict=True)]

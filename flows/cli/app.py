@@ -15,7 +15,7 @@ from flows.cli.logs import terminal_logs
 from flows.cli.store import app as store_commands
 
 if TYPE_CHECKING:
-    from tasks.check import Checked
+    from tasks.documents import CheckDocument
 
 app = typer.Typer(
     name="dpo",
@@ -96,15 +96,14 @@ def retrain(
     get_ready(to_run_a_flow=True)
     from flows.cli.screens import show_retrain
     from flows.retrain import retrain as flow
-    from tasks.check import DataCheckFailed
+    from tasks.documents import DataCheckFailed
 
     try:
-        document = flow(recipe, overrides, force=force)
+        done = flow(recipe, overrides, force=force)
     except DataCheckFailed as failed:
-        return _checked(failed.checked)
-    display = document.pop("_display")
-    refused = document["verdict"] != "promote"
-    return Answer(document, lambda console: show_retrain(console, document, display), NOT_PROMOTED if refused else DONE)
+        return _checked(failed.document)
+    code = DONE if done.document.verdict == "promote" else NOT_PROMOTED
+    return Answer(done.document.to_json(), lambda console: show_retrain(console, done), code)
 
 
 @app.command()
@@ -126,12 +125,11 @@ def check(
     return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
 
 
-def _checked(checked: "Checked") -> Answer:
+def _checked(document: "CheckDocument") -> Answer:
     from flows.cli.screens import show_check
 
-    document = checked.to_document()
-    failed = document["verdict"] == "fail"
-    return Answer(document, lambda console: show_check(console, document), CHECK_FAILED if failed else DONE)
+    code = CHECK_FAILED if document.verdict == "fail" else DONE
+    return Answer(document.to_json(), lambda console: show_check(console, document), code)
 
 
 @app.command()
@@ -146,10 +144,10 @@ def evaluate(
     """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
     get_ready(to_run_a_flow=True)
     from flows.cli.screens import show_evaluation
-    from flows.evaluate import evaluate_model
+    from flows.evaluate import evaluate as flow
 
-    document = evaluate_model(model, data, reference, beta)
-    return Answer(document, lambda console: show_evaluation(console, document))
+    document = flow(model, data, reference, beta)
+    return Answer(document.to_json(), lambda console: show_evaluation(console, document))
 
 
 @app.command()

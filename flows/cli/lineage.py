@@ -1,7 +1,6 @@
 """`dpo lineage`: everything that a model version came from, each digest compared."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +9,9 @@ from rich.tree import Tree
 
 from flows.cli.command import AsJson, answers, get_ready
 from flows.cli.console import FAILED, Answer
+
+if TYPE_CHECKING:
+    from tasks.documents import Lineage
 
 STYLES = {"verified": "green", "recorded": "dim", "damaged": "bold red", "missing": "bold red"}
 
@@ -31,18 +33,14 @@ def lineage(
     def show(console: Console) -> None:
         console.print(_tree(found), soft_wrap=True)
 
-    return Answer(found, show, 0 if _passes(found) else FAILED)
+    return Answer(found.model_dump(mode="json"), show, 0 if found.passes else FAILED)
 
 
-def _passes(found: Mapping[str, Any] | None) -> bool:
-    return found is None or (found["verdict"] == "pass" and _passes(found["parent"]))
-
-
-def _tree(found: Mapping[str, Any]) -> Tree:
-    tree = Tree(Text(f"models:/{found['name']}/{found['version']}  MLflow run {found['mlflow_run_id']}", style="bold"))
-    for link in found["links"]:
-        mark = Text(f"{link['status']:<9}", style=STYLES[link["status"]])
-        tree.add(mark + Text(f"{link['what']:<11}{link['sha256'][:12]}  {link['says']}"))
-    if found["parent"]:
-        tree.add(_tree(found["parent"]))
+def _tree(found: "Lineage") -> Tree:
+    tree = Tree(Text(f"models:/{found.name}/{found.version}  MLflow run {found.mlflow_run_id}", style="bold"))
+    for link in found.links:
+        mark = Text(f"{link.status:<9}", style=STYLES[link.status])
+        tree.add(mark + Text(f"{link.what:<11}{link.sha256[:12]}  {link.says}"))
+    if found.parent:
+        tree.add(_tree(found.parent))
     return tree

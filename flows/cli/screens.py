@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import HORIZONTALS
 from rich.console import Console
@@ -11,6 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.console import printable, program
+
+if TYPE_CHECKING:
+    from tasks.documents import (
+        BeforeAfter,
+        CheckDocument,
+        Drift,
+        EvaluateDocument,
+        RetrainDocument,
+        Retrained,
+        SideBySide,
+    )
 
 VERDICTS = {
     "promote": ("PROMOTED", "bold green"),
@@ -24,45 +35,42 @@ VERDICTS = {
 SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
 
 
-def show_retrain(console: Console, document: Mapping[str, Any], display: Mapping[str, Any]) -> None:
+def show_retrain(console: Console, done: "Retrained") -> None:
     """The end of a run: what changed in the model, the verdict and why, where to look, what to type next."""
-    name, version = document["model"], document["version"]
-    if document["changed"]:
-        _before_after(console, display["before_after"])
-        _answers(console, display["answers"])
-        _drift(console, display["drift"])
+    document, display = done.document, done.display
+    if document.changed:
+        _before_after(console, display.before_after)
+        _answers(console, display.answers)
+        _drift(console, display.drift)
     else:
         _unchanged(console, document)
-    title, style = VERDICTS[display["gate"]["verdict"]]
-    champion = document["champion_version"]
-    champion_now = f"version {champion}" if champion else "none yet"
-    console.print(f"\n[{style}]{title}[/]  {name} version {version}; champion: {champion_now}")
-    for reason in display["gate"]["reasons"]:
+    title, style = VERDICTS[display.gate.verdict]
+    champion_now = f"version {document.champion_version}" if document.champion_version else "none yet"
+    console.print(f"\n[{style}]{title}[/]  {document.model} version {document.version}; champion: {champion_now}")
+    for reason in display.gate.reasons:
         console.print(Padding(Text(reason), (0, 0, 0, 2)))
-    _pairs(console, [("report", document["report"]), ("data report", display["report"])])
-    url = str(display.get("run_url", ""))
-    _pairs(console, [("MLflow run", url if url.startswith("http") else document["mlflow_run_id"])])
+    _pairs(console, [("report", document.report), ("data report", display.report)])
+    url = display.run_url
+    _pairs(console, [("MLflow run", url if url.startswith("http") else document.mlflow_run_id)])
     _next(console, _next_commands(document))
 
 
-def show_check(console: Console, document: Mapping[str, Any], most: int = 5) -> None:
+def show_check(console: Console, document: "CheckDocument", most: int = 5) -> None:
     """The verdict on a data set and its gravest findings."""
-    title, style = VERDICTS[document["verdict"]]
-    rows = (
-        f"{document['rows_in']:,} rows in, {document['rows_kept']:,} kept, {document['rows_quarantined']:,} set aside"
-    )
+    title, style = VERDICTS[document.verdict]
+    rows = f"{document.rows_in:,} rows in, {document.rows_kept:,} kept, {document.rows_quarantined:,} quarantined"
     console.print(f"[{style}]{title}[/]  {rows}")
     order = ("fail", "warn", "info")
-    findings = sorted(document["findings"], key=lambda finding: order.index(finding["severity"]))
+    findings = sorted(document.findings, key=lambda finding: order.index(finding["severity"]))
     for finding in findings[:most]:
         mark = "intended" if finding.get("intended") else finding["severity"]
         line = Text(f"{mark:<9}", style=VERDICTS.get(mark, ("", "dim"))[1])
         console.print(line + Text(f"{finding['check']}: {finding['says']}"))
     if len(findings) > most:
         console.print(f"{len(findings) - most} more in the report", style="dim")
-    if "compare" in document:
-        _compared(console, document["compare"])
-    _pairs(console, [("report", document["report"])])
+    if document.compare:
+        _compared(console, document.compare)
+    _pairs(console, [("report", document.report)])
 
 
 def _compared(console: Console, comparison: Mapping[str, Any], most: int = 8) -> None:
@@ -87,18 +95,11 @@ def _state(state: Mapping[str, Any] | None) -> Text:
     return Text(state["severity"], style=VERDICTS.get(state["severity"], ("", "dim"))[1]).append(strength, style="dim")
 
 
-def show_evaluation(console: Console, document: Mapping[str, Any]) -> None:
+def show_evaluation(console: Console, document: "EvaluateDocument") -> None:
     """Metrics with their 95 % intervals."""
-    table = Table(
-        "metric", "value", "95 % interval", title=f"{document['pairs']} pairs", title_justify="left", box=None
-    )
-    for name, metric in document["metrics"].items():
-        low, high = metric.get("low"), metric.get("high")
-        table.add_row(
-            name,
-            _number(name, metric["value"]),
-            "" if low is None else f"{_number(name, low)} .. {_number(name, high)}",
-        )
+    table = Table("metric", "value", "95 % interval", title=f"{document.pairs} pairs", title_justify="left", box=None)
+    for name, metric in document.metrics.items():
+        table.add_row(name, _number(name, metric.value), f"{_number(name, metric.low)} .. {_number(name, metric.high)}")
     console.print(table)
 
 
@@ -113,35 +114,29 @@ def show_doctor(console: Console, findings: Iterable[Any]) -> None:
     console.print(table)
 
 
-def _unchanged(console: Console, document: Mapping[str, Any]) -> None:
+def _unchanged(console: Console, document: "RetrainDocument") -> None:
     console.print(
-        f"Nothing to do: the same recipe, data and model gave {document['model']} version {document['version']} "
+        f"Nothing to do: the same recipe, data and model gave {document.model} version {document.version} "
         "before. Every stage was a look-up, and the recorded verdict stands. A new row, another value or --force "
         "makes a new run."
     )
 
 
-def _before_after(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    champion = any(row.get("champion") is not None for row in rows)
+def _before_after(console: Console, rows: "Sequence[BeforeAfter]") -> None:
+    champion = any(row.champion is not None for row in rows)
     table = Table(title="Before and after", title_justify="left", title_style="bold", pad_edge=False, box=None)
     for column in ("metric", "before", *(["champion"] if champion else []), "after", "95 % interval"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for row in rows:
-        name = row["metric"]
-        cells = [_number(name, row["reference"])]
-        cells += [_number(name, row.get("champion"))] if champion else []
-        table.add_row(name, *cells, _number(name, row["challenger"]), _interval(name, row))
+        name = row.metric
+        cells = [_number(name, row.reference), *([_number(name, row.champion)] if champion else [])]
+        interval = f"{_number(name, row.low)} .. {_number(name, row.high)}"
+        table.add_row(name, *cells, _number(name, row.challenger), interval)
     console.print()
     console.print(table)
 
 
-def _interval(name: str, row: Mapping[str, Any]) -> str:
-    if row.get("low") is None:
-        return ""
-    return f"{_number(name, row['low'])} .. {_number(name, row['high'])}"
-
-
-def _answers(console: Console, answers: Sequence[Mapping[str, str]], most: int = 3) -> None:
+def _answers(console: Console, answers: "Sequence[SideBySide]", most: int = 3) -> None:
     if not answers:
         return
     table = Table(
@@ -150,13 +145,13 @@ def _answers(console: Console, answers: Sequence[Mapping[str, str]], most: int =
     for column in ("asked", "before", "after"):
         table.add_column(column, ratio=1, overflow="fold")
     for answer in answers[:most]:
-        table.add_row(*(Text(_short(answer[key])) for key in ("prompt", "before", "after")))
+        table.add_row(*(Text(_short(text)) for text in (answer.prompt, answer.before, answer.after)))
     console.print()
     console.print(table)
 
 
-def _drift(console: Console, drift: Mapping[str, float]) -> None:
-    chosen, rejected, margin = drift["chosen_logratio"], drift["rejected_logratio"], drift["margin"]
+def _drift(console: Console, drift: "Drift") -> None:
+    chosen, rejected, margin = drift.chosen_logratio, drift.rejected_logratio, drift.margin
     console.print("\nWhat moved, in nats against the reference", style="bold")
     console.print(f"  chosen answers {chosen:+.1f}   rejected answers {rejected:+.1f}   margin {margin:+.1f}")
     if chosen >= 0:
@@ -171,8 +166,8 @@ def _drift(console: Console, drift: Mapping[str, float]) -> None:
     console.print(Padding(says, (0, 0, 0, 2)))
 
 
-def _next_commands(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    name, version, champion = document["model"], document["version"], document["champion_version"]
+def _next_commands(document: "RetrainDocument") -> list[tuple[str, str]]:
+    name, version, champion = document.model, document.version, document.champion_version
     promoted = champion is not None and champion == version
     talk = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
     commands = [(f"{program('dpo')} chat {talk}", "talk to it")]

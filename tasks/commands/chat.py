@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.settings import load_settings
-from tasks.plan import local_model
+from tasks.runtime.models import local_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

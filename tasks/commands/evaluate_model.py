@@ -1,8 +1,9 @@
 """Metrics of any model against any reference on any pairs."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -15,16 +16,24 @@ from dpo_core.recipe import Encoding
 from infra.registry import versions as registry
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
-from tasks.plan import local_model
+from tasks.documents import EvaluateDocument
+from tasks.records import Metric
 from tasks.reference.store import ReferenceStore, reference_sums
+from tasks.runtime.models import local_model
 from tasks.score import distinct_responses, reference_pass
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpo_core.data.pairs import EncodedPair
+    from dpo_core.evaluate.intervals import Interval
 
 log = logging.getLogger("dpo.evaluate")
 START_MODEL = "dpo.start_model"
 
 
-@task(name="compare", cache_policy=NO_CACHE)
-def compare(model: str, data: str, reference: str | None, beta: float) -> dict[str, Any]:
+@task(name="evaluate", cache_policy=NO_CACHE)
+def evaluate_model(model: str, data: str, reference: str | None, beta: float) -> EvaluateDocument:
     """TRL's metrics with 95 % intervals, in fp32; per-pair values, so nothing depends on a batch.
 
     Without a reference the model's own start is taken where the registry knows it (`models:/...`), else none: log ref
@@ -53,16 +62,20 @@ def compare(model: str, data: str, reference: str | None, beta: float) -> dict[s
         [digest_json(pair.pair.prompt) for pair in pairs],
         [pair.pair.source for pair in pairs],
     )
-    return {
-        "pairs": len(pairs),
-        "rows_in": read.rows,
-        "rows_quarantined": len(read.quarantined) + len(result.rejected),
-        "model": model,
-        "reference": reference,
-        "beta": beta,
-        "metrics": {name: interval._asdict() for name, interval in summarise(values).items()},
-        "slices": {name: {m: i._asdict() for m, i in row.items()} for name, row in by_slice(values).items()},
-    }
+    return EvaluateDocument(
+        pairs=len(pairs),
+        rows_in=read.rows,
+        rows_quarantined=len(read.quarantined) + len(result.rejected),
+        model=model,
+        reference=reference,
+        beta=beta,
+        metrics=_metrics(summarise(values)),
+        slices={name: _metrics(row) for name, row in by_slice(values).items()},
+    )
+
+
+def _metrics(intervals: "Mapping[str, Interval]") -> dict[str, Metric]:
+    return {name: Metric(**interval._asdict()) for name, interval in intervals.items()}
 
 
 def _start_of(model: str) -> str | None:
@@ -72,7 +85,7 @@ def _start_of(model: str) -> str | None:
     return registry.resolve(model).tags.get(START_MODEL)
 
 
-def _logps(folder: Path, pairs: Any) -> Any:
+def _logps(folder: Path, pairs: "Sequence[EncodedPair]") -> "tuple[Tensor, Tensor]":
     """Summed log-probs (nats, fp64) of chosen and rejected, from the reference store where they are known."""
     from tasks.runtime.device import device_name
 

@@ -14,8 +14,7 @@ from dpo_core.quality.table import Columns, PairTable
 from dpo_core.quality.text.surface import AMOUNTS
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding
-from tasks.data_check.columns import Wanted, look_up_rules, tokenizer_of
-from tasks.data_check.read import Normalised
+from tasks.data_check.rows import Described, Normalised, Wanted, look_up_rules, tokenizer_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -32,16 +31,16 @@ class Found:
     dropped: int = 0
 
 
-def examine_and_cure(
-    data: Normalised, facts: Facts, train: Ints, wanted: Wanted, left_out: Columns, *, workers: int
+def examine_and_mitigate(
+    data: Normalised, facts: Facts, train: Ints, wanted: Wanted, described: Described, *, workers: int
 ) -> Found:
     """Examine; where the recipe says so, take shortcuts out, or let them only warn.
 
-    `train`: the spool's indices of the pairs that `facts` are of. `left_out`: columns of those too long to be encoded.
+    `train`: the spool's indices of the pairs that `facts` are of.
     """
     validation, token_text = wanted.validation, token_text_of(wanted)
     examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
-    steps = _steps(facts.table, left_out, validation)
+    steps = _steps(facts.table, described.left_out, validation)
     examination = replace(examination, findings=[*examination.findings, *steps])
     if how == "warn":
         examination = Examination(*softened(examination.measures, examination.findings))
@@ -49,19 +48,19 @@ def examine_and_cure(
         return Found(examination, facts.table, train, None)
 
     def look_up(rules: Sequence[Rule]) -> NDArray[np.int8]:
-        return look_up_rules(data, train, rules, wanted, workers=workers)
+        return look_up_rules(data, described.ids, train, rules, workers=workers)
 
-    cure = mitigate(facts.table, facts.grams, validation, token_text, look_up, how)
-    if cure is None:
+    mitigation = mitigate(facts.table, facts.grams, validation, token_text, look_up, how)
+    if mitigation is None:
         return Found(examination, facts.table, train, None)
-    table, grams = subset(facts.table, facts.grams, cure.kept)
+    table, grams = subset(facts.table, facts.grams, mitigation.kept)
     after = examine_facts(replace(facts, table=table, grams=grams), validation, token_text)
     measures, findings = after.measures, after.findings
     if how == "balance":
-        measures, findings = evened_out(measures, findings, cure)
-    weights = cure.weights if how == "balance" else None
-    examination = Examination(measures, [cure.finding, *findings, *steps])
-    return Found(examination, table, train[cure.kept], weights, len(train) - len(cure.kept))
+        measures, findings = evened_out(measures, findings, mitigation)
+    weights = mitigation.weights if how == "balance" else None
+    examination = Examination(measures, [mitigation.finding, *findings, *steps])
+    return Found(examination, table, train[mitigation.kept], weights, len(train) - len(mitigation.kept))
 
 
 def _steps(table: PairTable, left_out: Columns, validation: Validation) -> list[Finding]:

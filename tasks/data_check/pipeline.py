@@ -19,10 +19,9 @@ from dpo_core.quality.prompts.identity import sample_rows
 from dpo_core.quality.shortcuts.features import merge
 from dpo_core.quality.table import PairTable
 from infra.settings import Settings
-from tasks.data_check.columns import Described, Wanted, describe_rows
-from tasks.data_check.mitigate import examine_and_cure
-from tasks.data_check.read import Normalised, Quarantine, normalise_sources
+from tasks.data_check.mitigate import examine_and_mitigate
 from tasks.data_check.request import Examined, Ints, Request
+from tasks.data_check.rows import Described, Normalised, Quarantine, Wanted, describe_rows, normalise_sources
 from tasks.data_check.verdict import judge
 from tasks.runtime.sources import local_source
 
@@ -41,7 +40,7 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
     bound = int(prompts[sample_rows(prompts)].max(initial=0))
     indexes = indexes_of(_prompts(data.spool, held_out), request.validation)
     wanted = Wanted(request.validation, request.encoding, request.tokenizer, bound, indexes, request.trusted_code)
-    described = describe_rows(data, ~held_out, wanted, workers=workers)
+    described = describe_rows(data, ~held_out, wanted, folder, workers=workers)
     groups = group_columns(data.prompts, data.groups)
     described.columns.update({name: column[described.kept] for name, column in groups.items()})
     quarantine.add(described.refused)
@@ -58,7 +57,7 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
         own_split=request.held_out is None,
         previous=request.previous,
     )
-    found = examine_and_cure(data, facts, train, wanted, described.left_out, workers=workers)
+    found = examine_and_mitigate(data, facts, train, wanted, described, workers=workers)
     return judge(request, data, described, found, kept_out, quarantine, settings)
 
 

@@ -12,6 +12,7 @@ from dpo_core.data.spool import Spool, lines_of
 from dpo_core.quality.checks.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
+from tasks.records import CheckResult
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -33,12 +34,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Examined:
-    """Everything that came of one check. The rows are in `spool`; `train` and `held_out` are their indices there.
+    """Everything that came of one check.
+
+    The rows are in `spool`, their token ids in `ids`; `train` and `held_out` are indices into both.
 
     `weights`: of the loss, one for each of `train`; None where all weigh the same. `profile` is for the next check.
     """
 
     spool: Spool
+    ids: Spool
     train: Ints
     held_out: Ints
     weights: Floats | None
@@ -48,7 +52,7 @@ class Examined:
     measures: list[Measure]
     by_check: dict[str, str]
     expectations: dict[str, Any]
-    counts: dict[str, Any]  # the first fields of Checked
+    result: CheckResult
     facts: dict[str, Any]
 
     def write_train(self, path: Path) -> Path:
@@ -61,9 +65,4 @@ class Examined:
                 pairs = self.spool.pairs(self.train[first : first + ROWS].tolist())
                 weights = self.weights[first : first + ROWS].tolist()
                 out.write(lines_of([replace(p, weight=w) for p, w in zip(pairs, weights, strict=True)])[0])
-        return path
-
-    def write_held_out(self, path: Path) -> Path:
-        """The normalised rows that are held out."""
-        self.spool.copy(self.held_out, path)
         return path

@@ -15,10 +15,10 @@ from dpo_core.recipe import Validation
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
 from infra.settings import Settings
-from tasks.data_check.columns import Described
 from tasks.data_check.mitigate import Found
-from tasks.data_check.read import Normalised, Quarantine
 from tasks.data_check.request import Examined, Ints, Request
+from tasks.data_check.rows import Described, Normalised, Quarantine
+from tasks.records import CheckResult
 
 COUNTED = ("rows_in", "rows_kept", "rows_quarantined", "rows_dropped", "data_sha256", "format")
 PACKAGES = ("dpo-pipeline", "great-expectations", "scipy", "transformers")
@@ -51,30 +51,30 @@ def judge(
     findings = [*_broken_limits(measures, outcome.by_check, examination.findings), *examination.findings]
     weights = np.ones(len(train)) if found.weights is None else found.weights
     rows, kept_out = ([row.tobytes().hex() for row in data.ids[part]] for part in (train, held_out))
-    counts = {
-        "verdict": outcome.verdict,
-        "rows_in": rows_in,
-        "rows_kept": len(train) + len(held_out),
-        "rows_quarantined": quarantine.rows,
-        "rows_dropped": found.dropped,
-        "findings": [finding.to_document() for finding in findings],
-        "data_sha256": digest_rows(zip(rows, weights.tolist(), strict=True), kept_out),
-        "format": data.sources[0].tally.format,
-    }
-    shown = _facts(request, data, found.table, len(held_out), quarantine, counts, described.encoding)
+    result = CheckResult(
+        verdict=outcome.verdict,
+        rows_in=rows_in,
+        rows_kept=len(train) + len(held_out),
+        rows_quarantined=quarantine.rows,
+        rows_dropped=found.dropped,
+        findings=[finding.to_document() for finding in findings],
+        data_sha256=digest_rows(zip(rows, weights.tolist(), strict=True), kept_out),
+        format=data.sources[0].tally.format,
+    )
     return Examined(
-        data.spool,
-        train,
-        held_out,
-        found.weights,
-        profile_of(found.table),
-        quarantine.path,
-        findings,
-        measures,
-        dict(outcome.by_check),
-        outcome.document,
-        counts,
-        shown,
+        spool=data.spool,
+        ids=described.ids,
+        train=train,
+        held_out=held_out,
+        weights=found.weights,
+        profile=profile_of(found.table),
+        quarantine=quarantine.path,
+        findings=findings,
+        measures=measures,
+        by_check=dict(outcome.by_check),
+        expectations=outcome.document,
+        result=result,
+        facts=_facts(request, data, found.table, len(held_out), quarantine, result, described.encoding),
     )
 
 
@@ -121,7 +121,7 @@ def _facts(
     table: PairTable,
     held_out: int,
     quarantine: Quarantine,
-    counts: dict[str, Any],
+    result: CheckResult,
     encoding: dict[str, int],
 ) -> dict[str, Any]:
     """What the page shows beside the findings."""
@@ -131,7 +131,7 @@ def _facts(
     dropped = sum((source.tally.dropped for source in data.sources), Counter[str]())
     formats = sum((source.tally.formats for source in data.sources), Counter[str]())
     return {
-        **{name: counts[name] for name in COUNTED},
+        **{name: getattr(result, name) for name in COUNTED},
         "formats": dict(formats),
         "train_rows": len(table),
         "eval_rows": held_out,

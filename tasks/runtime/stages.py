@@ -1,52 +1,45 @@
 """A finished stage is a look-up: its output is named by the digest of its inputs and of the code that computes it."""
 
-import ast
 import contextlib
 import functools
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dpo_core.data.digests import digest_json
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
+from tasks.records import Record, Stage
+from tasks.runtime.code import ROOT, files_of, meaning
 from tasks.runtime.scratch import scratch_folder
 
 log = logging.getLogger("dpo.stage")
-ROOT = Path(__file__).parent.parent.parent
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What became of one stage of a run."""
-
-    name: str
-    cached: bool
-    seconds: float
-    key: str = ""  # of its record in the store
+Output = TypeVar("Output", bound=Record)
 
 
 def remembered(
     store: Store,
     name: str,
     inputs: Mapping[str, Any],
-    compute: Callable[[], dict[str, Any]],
+    compute: Callable[[], Output],
     *,
+    output: type[Output],
     code: tuple[str, ...],
     force: bool = False,
-    there: Callable[[dict[str, Any]], bool] = lambda output: True,
-) -> tuple[dict[str, Any], Stage]:
+    there: Callable[[Output], bool] = lambda output: True,
+) -> tuple[Output, Stage]:
     """The stage's output, from the store if these inputs and this code gave it before, else from `compute`.
 
-    `code` names the modules and packages whose change must recompute it; `there` tells whether the objects that the
-    output names are still in the store. A record that is used is written again: garbage collection takes it, and all
-    that it names, for young then.
+    `code` names the modules that compute it: a change in one of them, or in what they import, computes it again.
+    `there` tells whether the objects that the output names are still in the store. A record that is used is written
+    again: that refreshes it, and all that it names, for garbage collection.
     """
     start = time.monotonic()
     named = {"inputs": dict(inputs), "code": code_digest(code)}
@@ -54,19 +47,19 @@ def remembered(
     home = load_settings().home
     kept = home / key
     if not force:
-        data = _record(store, key)
-        if data is not None and there(output := json.loads(data)["output"]):
+        data = _record(store, key, output)
+        if data is not None and there(found := _output(data, output)):
             store.put_bytes(key, data)
             kept.unlink(missing_ok=True)  # of a run that was killed with the record stored
-            return output, Stage(name, cached=True, seconds=time.monotonic() - start, key=key)
-    output = None if force else _kept(kept, there)
-    if output is None:
-        output = compute()
-    record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": output}
+            return found, Stage(name=name, cached=True, seconds=time.monotonic() - start, key=key)
+    result = None if force else _kept(kept, output, there)
+    if result is None:
+        result = compute()
+    record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": result.model_dump(mode="json")}
     _keep(home, kept, data := json.dumps(record).encode())
     store.put_bytes(key, data)
     kept.unlink(missing_ok=True)  # a run beside this one, of the same recipe, may have come first
-    return output, Stage(name, cached=False, seconds=time.monotonic() - start, key=key)
+    return result, Stage(name=name, cached=False, seconds=time.monotonic() - start, key=key)
 
 
 @contextlib.contextmanager
@@ -104,19 +97,19 @@ def _keep(home: Path, path: Path, data: bytes) -> None:
         (scratch / path.name).replace(path)
 
 
-def _kept(path: Path, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+def _kept(path: Path, output: type[Output], there: Callable[[Output], bool]) -> Output | None:
     try:
-        output: dict[str, Any] = json.loads(path.read_bytes())["output"]
+        found = _output(path.read_bytes(), output)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return output if there(output) else None
+    return found if there(found) else None
 
 
-def _record(store: Store, key: str) -> bytes | None:
+def _record(store: Store, key: str, output: type[Output]) -> bytes | None:
     """The record as it was written; one that is damaged is as good as none."""
     try:
         data = store.get_bytes(key)
-        json.loads(data)["output"]
+        _output(data, output)
     except ObjectMissing:
         return None
     except (Damaged, ValueError, KeyError, TypeError):
@@ -125,32 +118,12 @@ def _record(store: Store, key: str) -> bytes | None:
     return data
 
 
-@functools.cache
-def code_digest(names: tuple[str, ...]) -> str:
-    """Digest of modules (`dpo_core/recipe.py`) and packages (`dpo_core/model`, templates too).
-
-    Comments and docstrings of Python do not count.
-    """
-    files: list[Path] = []
-    for name in names:
-        path = ROOT / name
-        files += sorted(file for kind in ("*.py", "*.j2") for file in path.rglob(kind)) if path.is_dir() else [path]
-    return digest_json({file.relative_to(ROOT).as_posix(): _meaning(file) for file in files})
+def _output(data: bytes, output: type[Output]) -> Output:
+    """Raises ValueError, KeyError or TypeError for what is no record of such an output."""
+    return output.model_validate(json.loads(data)["output"])
 
 
 @functools.cache
-def _meaning(file: Path) -> str:
-    text = file.read_text(encoding="utf-8")
-    if file.suffix != ".py":
-        return text
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def code_digest(modules: tuple[str, ...]) -> str:
+    """Digest of these modules and of all that they import (`code.py`); comments and docstrings do not count."""
+    return digest_json({file.relative_to(ROOT).as_posix(): meaning(file) for file in files_of(modules)})

@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +23,6 @@ from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
-from dpo_core.recipe import Training
 from dpo_core.train.batches import read_examples, total_steps
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
@@ -34,6 +32,7 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
+from tasks.records import TrainOutput, WorkOrder
 from tasks.runtime.progress import progress_bar
 from tasks.training.checkpoints import CheckpointUploads
 
@@ -42,18 +41,18 @@ log = logging.getLogger("dpo.train")
 
 def run(folder: Path) -> None:
     """Train to the end."""
-    order: dict[str, Any] = json.loads((folder / "order.json").read_text())
-    training = Training.model_validate(order["training"])
-    torch.set_num_threads(order["threads"])
+    order = WorkOrder.model_validate_json((folder / "order.json").read_bytes())
+    training = order.training
+    torch.set_num_threads(order.threads)
     transformers_logging.disable_progress_bar()
     accelerator = Accelerator(
         mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
     )
-    start_model = load_model(order["model_folder"], trusted_code=order["trusted_code"])
-    policy = make_policy(start_model, training, seed=order["seed"])
+    start_model = load_model(order.model_folder, trusted_code=order.trusted_code)
+    policy = make_policy(start_model, training, seed=order.seed)
     optimizer = make_optimizer(policy, training)
     examples = read_examples(folder / "examples.jsonl")
-    tracker = attach_run(order["run_id"]) if accelerator.is_main_process else None
+    tracker = attach_run(order.run_id) if accelerator.is_main_process else None
     uploading = _uploads(folder) if accelerator.is_main_process else contextlib.nullcontext()
     logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
 
@@ -76,13 +75,13 @@ def run(folder: Path) -> None:
             examples,
             training,
             path=scorer.path,
-            seed=order["seed"],
+            seed=order.seed,
             accelerator=accelerator,
             start=start,
         )
         total, every = total_steps(len(examples), training), training.save_steps
         history = _follow(steps, tracker, history, save, total=total, every=every)
-    save_policy(policy, Path(order["model_folder"]), folder / "model", write=tracker is not None)
+    save_policy(policy, Path(order.model_folder), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
         _write_result(folder, history)  # last: with it the training is finished
@@ -135,15 +134,15 @@ def _postfix(step: Step, rate: float) -> str:
 
 
 def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
-    result = {
-        "weights_sha256": digest_weights(folder / "model"),
-        "steps": len(history),
-        "first_dpo_loss": history[0]["losses/dpo"],
-        "pairs_per_second": history[-1]["pairs_per_second"],
-        "history": history,
-    }
+    result = TrainOutput(
+        weights_sha256=digest_weights(folder / "model"),
+        steps=len(history),
+        first_dpo_loss=history[0]["losses/dpo"],
+        pairs_per_second=history[-1]["pairs_per_second"],
+        history=history,
+    )
     fresh = folder / "result.json.new"
-    fresh.write_text(json.dumps(result))
+    fresh.write_text(json.dumps(result.model_dump(mode="json")))
     fresh.replace(folder / "result.json")
 
 

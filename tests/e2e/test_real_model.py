@@ -89,7 +89,7 @@ def test_evaluate_agrees_with_plain_transformers_one_sequence_at_a_time(home, pa
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from flows.evaluate import evaluate_model
-    from tasks.plan import local_model
+    from tasks.runtime.models import local_model
 
     found = evaluate_model(MODEL, str(pairs_file))
     folder = local_model(MODEL, home)

@@ -10,6 +10,7 @@ import torch
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from infra.errors import Damaged, InfraError
 from infra.store.folder import FolderStore
+from tasks.records import Record
 from tasks.reference.store import ReferenceStore, load_reference
 from tasks.runtime.stages import remembered
 from tests.faults.promises import keep
@@ -89,16 +90,23 @@ def test_a_damaged_reference_shard_gives_no_number_and_is_removed_by_name(store,
     assert all(bool((load_reference(store, path, RESPONSES)[key] == values[key]).all()) for key in keys)
 
 
+CODE = ("dpo_core.errors",)
+
+
+class Steps(Record):
+    steps: int
+
+
 def test_a_damaged_stage_record_is_computed_again(store, caplog):
-    _, stage = remembered(store, "train", {"a": 1}, lambda: {"steps": 24}, code=())
+    _, stage = remembered(store, "train", {"a": 1}, lambda: Steps(steps=24), output=Steps, code=CODE)
     whole = store.get_bytes(stage.key)
     for bytes_ in damages(whole, "stage"):
         (store.root / stage.key).write_bytes(bytes_)
         caplog.clear()
-        output, again = remembered(store, "train", {"a": 1}, lambda: {"steps": 24}, code=())
-        assert (output, again.cached) == ({"steps": 24}, False)
+        output, again = remembered(store, "train", {"a": 1}, lambda: Steps(steps=24), output=Steps, code=CODE)
+        assert (output, again.cached) == (Steps(steps=24), False)
         assert f"stage_record_damaged key={stage.key}" in caplog.text
-    assert remembered(store, "train", {"a": 1}, lambda: {"steps": 0}, code=())[0] == {"steps": 24}
+    assert remembered(store, "train", {"a": 1}, lambda: Steps(steps=0), output=Steps, code=CODE)[0] == Steps(steps=24)
 
 
 def test_a_damaged_model_or_manifest_is_refused_by_name_and_nothing_wrong_is_brought_here(store, tiny_model, tmp_path):

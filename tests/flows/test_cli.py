@@ -14,6 +14,7 @@ from dpo_core.errors import InputError
 from flows.cli.app import run
 from flows.cli.console import Answer, serve
 from infra.errors import InfraError
+from tasks.documents import Retrained
 
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "datasets", "pydantic")
 
@@ -184,13 +185,23 @@ def test_retrain_exits_4_unless_promoted_and_prints_the_flows_document(verdict, 
         "version": 3,
         "champion_version": None,
         "mlflow_run_id": "r",
+        "weights_sha256": "w",
+        "data_sha256": "d",
+        "stages": [{"name": "check", "cached": True, "seconds": 0.0}],
+        "reference": {"rows": 2, "hits": 2, "forwards": 0},
+        "training": {"steps": 1, "first_dpo_loss": 0.6931, "pairs_per_second": 1.5},
         "report": "report.html",
     }
-    display = {"gate": {"verdict": verdict, "reasons": ["because of x"]}, "report": "data.html"}
-    fake = SimpleNamespace(retrain=lambda *given, force: {**document, "_display": display})
-    check = SimpleNamespace(DataCheckFailed=type("DataCheckFailed", (Exception,), {}))
-    monkeypatch.setitem(sys.modules, "flows.retrain", fake)
-    monkeypatch.setitem(sys.modules, "tasks.check", check)
+    display = {
+        "before_after": [],
+        "answers": [],
+        "drift": {"chosen_logratio": 0.0, "rejected_logratio": 0.0, "margin": 0.0},
+        "gate": {"verdict": verdict, "reasons": ["because of x"], "baseline": "reference"},
+        "report": "data.html",
+        "run_url": "",
+    }
+    done = Retrained.model_validate({"document": document, "display": display})
+    monkeypatch.setitem(sys.modules, "flows.retrain", SimpleNamespace(retrain=lambda *given, force: done))
     recipe = tmp_path / "run.yaml"
     recipe.write_text("name: m\nmodel: ./m\ndata: {train: x.jsonl}\n")
     assert run(["retrain", str(recipe), "--json"]) == code

@@ -7,8 +7,10 @@ import pytest
 
 from dpo_core.data.digests import digest_file
 from dpo_core.recipe import Recipe, Validation
-from tasks.check import DataCheckFailed, check, check_only
-from tasks.plan import Plan
+from tasks.check import check, check_only
+from tasks.documents import DataCheckFailed
+from tasks.records import Plan
+from tasks.runtime.stages import remembered
 
 
 def write(path, rows):
@@ -35,20 +37,33 @@ def judged(tmp_path, tiny_model, monkeypatch):
     """Run the task on one file with the given validation settings; get back what its report says, and if cached."""
     data = write(tmp_path / "p.jsonl", [*neutral(60), *neutral(3)])  # 3 of 63 rows are copies
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("tasks.check.announce", lambda *_: None)
+    monkeypatch.setattr("tasks.check.publish", lambda *_: None)
 
     def run(**validation):
         recipe = Recipe(name="n", model="m", data={"train": data}, validation=validation)
         plan = Plan(
-            recipe, str(tiny_model), "", "", "", {data: digest_file(tmp_path / "p.jsonl")}, None, "", "", 1, False
+            recipe=recipe,
+            model_folder=str(tiny_model),
+            model_sha256="",
+            weights_sha256="",
+            tokenizer_sha256="",
+            files={data: digest_file(tmp_path / "p.jsonl")},
+            champion=None,
+            run_id="",
+            run_url="",
+            threads=1,
+            force=False,
         )
+        stages = []
+        monkeypatch.setattr("tasks.check.remembered", lambda *a, **k: stages.append(remembered(*a, **k)) or stages[-1])
         try:
-            checked = check.fn(plan)
+            report = check.fn(plan).report
         except DataCheckFailed as failed:
-            checked = failed.checked
-        document = json.loads(Path(checked.report).with_name("quality.json").read_text())
-        assert document["verdict"] == checked.verdict
-        return document["verdict"], checked.stage.cached
+            report = failed.document.report
+        [(output, stage)] = stages
+        document = json.loads(Path(report).with_name("quality.json").read_text())
+        assert document["verdict"] == output.verdict
+        return document["verdict"], stage.cached
 
     return run
 

@@ -1,6 +1,7 @@
 """From a model version back to everything it came from, with every digest compared."""
 
 import json
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,9 @@ from dpo_core.recipe_file import load_recipe
 from flows.cli.app import run
 from infra.registry import versions as registry
 from infra.store.folder import FolderStore
-from tasks.commands import lineage
-from tasks.commands.lineage import DIGEST, KEY, trace, write_lineage
-from tasks.runtime.stages import Stage
+from tasks.commands.lineage import trace
+from tasks.lineage import DIGEST, KEY, write_lineage
+from tasks.records import Stage
 from tests.recipes import pair, tiny_recipe
 
 
@@ -40,11 +41,13 @@ def version(store, tmp_path, monkeypatch):
     pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
     for key, some in (("data/d/train.jsonl", pairs[:3]), ("data/d/eval.jsonl", pairs[3:])):
         store.put_bytes(key, "".join(json.dumps(p.to_row()) + "\n" for p in some).encode())
+    for part in ("train", "eval"):
+        store.put_bytes(f"data/d/i/{part}.ids.jsonl", b"[[1],[2],[3]]\n")
     store.put_bytes("reports/tiny-data-0/quality.html", b"<p>")
     store.put_bytes("evaluations/e.json", b"{}")
 
     def registered(name, number, model):
-        stage = Stage("stage", cached=False, seconds=0.0, key="stages/x.json")
+        stage = Stage(name="stage", cached=False, seconds=0.0, key="stages/x.json")
         plan = SimpleNamespace(
             recipe=recipe.model_copy(update={"name": name, "model": model}),
             run_id=f"run-{number}",
@@ -57,6 +60,8 @@ def version(store, tmp_path, monkeypatch):
         checked = SimpleNamespace(
             train_key="data/d/train.jsonl",
             eval_key="data/d/eval.jsonl",
+            train_ids_key="data/d/i/train.ids.jsonl",
+            eval_ids_key="data/d/i/eval.ids.jsonl",
             data_sha256=digest_pairs(pairs[:3], pairs[3:]),
             report=str(tmp_path / "reports/tiny-data-0/quality.html"),
             stage=stage,
@@ -76,12 +81,12 @@ def version(store, tmp_path, monkeypatch):
 
 
 def statuses(found):
-    return {link["what"]: link["status"] for link in found["links"]}
+    return {link.what: link.status for link in found.links}
 
 
 def test_a_version_leads_to_everything_and_to_its_parent(store, version):
     found = trace(store, "tiny", 2)
-    assert found["verdict"] == "pass"
+    assert found.verdict == "pass"
     assert statuses(found) == {
         "record": "verified",
         "weights": "verified",
@@ -92,9 +97,9 @@ def test_a_version_leads_to_everything_and_to_its_parent(store, version):
         "base model": "recorded",
         "code": "recorded",
     }
-    assert (found["parent"]["name"], found["parent"]["version"], found["parent"]["parent"]) == ("base", 1, None)
-    assert found["recipe"]["training"]["learning_rate"] == 3e-3
-    assert found["environment"]["packages"]["torch"]
+    assert (found.parent.name, found.parent.version, found.parent.parent) == ("base", 1, None)
+    assert found.recipe["training"]["learning_rate"] == 3e-3
+    assert found.environment.packages["torch"]
     assert "/some/where" not in json.dumps(json.loads(store.get_bytes(version.tags[KEY]))["data"])
 
 
@@ -106,7 +111,7 @@ def test_what_was_changed_or_is_gone_is_named(store, version, prefix, what):
     for key in list(store.list(prefix)):
         store.put_bytes(key, b"[]")
     found = trace(store, "tiny", 2)
-    assert (found["verdict"], statuses(found)[what]) == ("fail", "damaged")
+    assert (found.verdict, statuses(found)[what]) == ("fail", "damaged")
     for key in list(store.list(prefix)):
         store.delete(key)
     assert statuses(trace(store, "tiny", 2))[what] == "missing"
@@ -116,7 +121,7 @@ def test_a_changed_record_is_not_believed(store, version):
     data = store.get_bytes(version.tags[KEY])
     store.put_bytes(version.tags[KEY], data.replace(b'"rows": 8', b'"rows": 9'))
     assert statuses(trace(store, "tiny", 2))["record"] == "damaged"
-    assert version.tags[DIGEST] != lineage.sha256(store.get_bytes(version.tags[KEY])).hexdigest()
+    assert version.tags[DIGEST] != sha256(store.get_bytes(version.tags[KEY])).hexdigest()
 
 
 def test_the_command_prints_the_tree_and_its_exit_code_tells_damage(store, version, capsys):

@@ -3,7 +3,7 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,17 +11,18 @@ import torch
 
 from dpo_core.data.pairs import Pair
 from dpo_core.model import logprobs
+from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_model, numeric_path
 from dpo_core.model.load import load_model
 from dpo_core.recipe_file import load_recipe
 from infra.errors import InfraError
 from infra.store.folder import FolderStore
 from tasks import score as score_module
-from tasks.plan import Plan
+from tasks.records import Plan
 from tasks.reference import store as reference_module
 from tasks.reference.store import ReferenceStore, load_reference
 from tasks.score import reference_pass, score
-from tests.recipes import NOUNS, pair, tiny_recipe
+from tests.recipes import NOUNS, keep_rows, pair, tiny_recipe
 from tests.tiny import build_tiny_model
 
 PATH = {"model": "m", "dtype": "float32", "device": "cpu", "threads": 1}
@@ -220,18 +221,23 @@ def plan(tmp_path, monkeypatch):
     )
 
 
-def checked(store, count):
+def checked(store, count, tokenizer):
     rows = [pair(NOUNS[i % 12], i, "say") for i in range(count)]
-    keys = {"train": f"data/{count}/train.jsonl", "eval": f"data/{count}/eval.jsonl"}
-    for key, some in zip(keys.values(), (rows[6:], rows[:6]), strict=True):
-        pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in some]
-        store.put_bytes(key, "".join(json.dumps(p.to_row()) + "\n" for p in pairs).encode())
-    return SimpleNamespace(train_key=keys["train"], eval_key=keys["eval"], data_sha256=str(count))
+    pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
+    keys = {}
+    for part, some in (("train", pairs[6:]), ("eval", pairs[:6])):
+        keys |= keep_rows(store, f"data/{count}", part, some, tokenizer)
+    return SimpleNamespace(**keys, data_sha256=str(count))
 
 
-def test_what_changes_no_log_prob_costs_no_forward(plan, store, forwards):
+@pytest.fixture
+def tokenizer(plan):
+    return load_tokenizer(Path(plan.model_folder))
+
+
+def test_what_changes_no_log_prob_costs_no_forward(plan, store, forwards, tokenizer):
     """Counted at the model, over the whole task: the figures of `dpo retrain --json`."""
-    assert score.fn(plan, checked(store, 100)).forwards == 200
+    assert score.fn(plan, checked(store, 100, tokenizer)).forwards == 200
     recipe = plan.recipe
     for changed in (
         recipe,
@@ -242,17 +248,17 @@ def test_what_changes_no_log_prob_costs_no_forward(plan, store, forwards):
         recipe.model_copy(update={"name": "other", "gate": recipe.gate.model_copy(update={"alpha": 0.01})}),
     ):
         forwards.clear()
-        again = score.fn(replace(plan, recipe=changed), checked(store, 100))
+        again = score.fn(plan.model_copy(update={"recipe": changed}), checked(store, 100, tokenizer))
         assert (again.rows, again.hits, again.forwards, len(forwards)) == (200, 200, 0, 0)
-    grown = score.fn(plan, checked(store, 101))
+    grown = score.fn(plan, checked(store, 101, tokenizer))
     assert (grown.rows, grown.hits, grown.forwards, len(forwards)) == (202, 200, 2, 2)
 
 
-def test_a_finished_stage_whose_shard_is_gone_scores_it_again(plan, store, forwards):
-    first = score.fn(plan, checked(store, 20))
-    assert score.fn(plan, checked(store, 20)).stage.cached
+def test_a_finished_stage_whose_shard_is_gone_scores_it_again(plan, store, forwards, tokenizer):
+    first = score.fn(plan, checked(store, 20, tokenizer))
+    assert score.fn(plan, checked(store, 20, tokenizer)).stage.cached
     store.delete(first.shards[0])
-    again = score.fn(plan, checked(store, 20))
+    again = score.fn(plan, checked(store, 20, tokenizer))
     assert not again.stage.cached
     assert 0 < again.forwards <= 10
     assert again.hits + again.forwards == again.rows == 40

@@ -5,6 +5,7 @@ import os
 import shutil
 from contextlib import nullcontext
 from hashlib import sha1, sha256
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
+from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_model, digest_tokenizer
 from dpo_core.model.load import load_model
 from dpo_core.model.remote_code import digest_code, trusted_code
@@ -19,14 +21,15 @@ from dpo_core.recipe_file import load_recipe
 from infra.errors import BadSetting
 from infra.store.folder import FolderStore
 from tasks import score as score_module
-from tasks.evaluation.measure import measure
-from tasks.plan import Plan, local_model
+from tasks.measure import measure
+from tasks.records import Plan
 from tasks.reference.store import reference_sums
+from tasks.runtime.models import local_model
 from tasks.runtime.pairs import encoded_pairs
 from tasks.score import score
 from tasks.train import _write_order
 from tasks.training import worker as train_worker
-from tests.recipes import NOUNS, pair, tiny_recipe
+from tests.recipes import NOUNS, keep_rows, pair, tiny_recipe
 from tests.tiny import bring_own_code, build_tiny_model
 
 
@@ -199,11 +202,12 @@ def test_score_train_and_evaluate_run_the_pinned_code(plan, tmp_path, tiny_model
     store = FolderStore(tmp_path / "home" / "store")
     rows = [pair(NOUNS[i], i, "say") for i in range(12)]
     pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
-    store.put_bytes("data.jsonl", "".join(json.dumps(p.to_row()) + "\n" for p in pairs).encode())
-    checked = SimpleNamespace(train_key="data.jsonl", eval_key="data.jsonl", data_sha256="d")
+    tokenizer = load_tokenizer(Path(plan.model_folder), trusted_code=plan.trusted_code)
+    parts = {k: v for part in ("train", "eval") for k, v in keep_rows(store, "data/d", part, pairs, tokenizer).items()}
+    checked = SimpleNamespace(**parts, data_sha256="d")
     scored = score.fn(plan, checked)
 
-    plain, encoded = load_model(tiny_model), encoded_pairs(store, plan, "data.jsonl")
+    plain, encoded = load_model(tiny_model), encoded_pairs(store, checked.train_key, checked.train_ids_key)
     chosen, rejected = reference_sums(store, scored.path, encoded)
     for ids, answer, stored in [(e.prompt_ids, e.chosen_ids, s) for e, s in zip(encoded, chosen, strict=True)]:
         halved = plain(torch.tensor([ids + answer])).logits[0, len(ids) - 1 : -1] / 2
@@ -218,4 +222,4 @@ def test_score_train_and_evaluate_run_the_pinned_code(plan, tmp_path, tiny_model
     assert type(load_model(work / "model", trusted_code=plan.trusted_code)).__name__ == "OwnModel"
 
     found = measure(work.parent / "recipe" / "model", plan, store, checked, {}, [], logps=True)
-    assert found["logps"]["rejected"] == pytest.approx(rejected.tolist(), abs=1e-4)
+    assert found.logps["rejected"] == pytest.approx(rejected.tolist(), abs=1e-4)

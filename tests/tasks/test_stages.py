@@ -5,8 +5,13 @@ import pytest
 from infra.errors import Away, Damaged
 from infra.settings import load_settings
 from infra.store import open_store
-from tasks.runtime import stages
+from tasks.records import Record
+from tasks.runtime import code, stages
 from tasks.runtime.stages import code_digest, remembered
+
+
+class Answer(Record):
+    answer: int
 
 
 @pytest.fixture
@@ -20,10 +25,10 @@ def test_a_record_that_the_store_did_not_take_is_kept_and_stored_by_the_next_run
 
     def compute():
         calls.append(1)
-        return {"answer": 42}
+        return Answer(answer=42)
 
     def run():
-        return remembered(store, "score", {"x": 1}, compute, code=("tasks/runtime/stages.py",))
+        return remembered(store, "score", {"x": 1}, compute, output=Answer, code=("tasks.runtime.stages",))
 
     def away(*_, **__):
         raise Away("nobody answers", where=store.url, do="wait")
@@ -33,7 +38,7 @@ def test_a_record_that_the_store_did_not_take_is_kept_and_stored_by_the_next_run
         with pytest.raises(Away):
             run()
     output, stage = run()
-    assert (output, stage.cached, calls) == ({"answer": 42}, False, [1])
+    assert (output, stage.cached, calls) == (Answer(answer=42), False, [1])
     assert store.exists(stage.key)
     assert not list((tmp_path / "home" / "stages").rglob("*.json"))
     assert run()[1].cached
@@ -41,30 +46,58 @@ def test_a_record_that_the_store_did_not_take_is_kept_and_stored_by_the_next_run
 
 @pytest.fixture
 def digest_of(tmp_path, monkeypatch):
-    """The digest of a package of two files with these texts."""
+    """The digest of a stage whose module imports another one, which has a template beside it."""
 
-    def digest(code="x = 1\n", page="<p>{{ x }}</p>"):
-        package = tmp_path / "package"
-        (package / "templates").mkdir(parents=True, exist_ok=True)
-        (package / "code.py").write_text(code)
-        (package / "templates" / "page.html.j2").write_text(page)
-        stages.code_digest.cache_clear()
-        stages._meaning.cache_clear()
-        return code_digest(("package",))
+    def forget():
+        for remembering in (stages.code_digest, code.meaning, code._imports):
+            remembering.cache_clear()
+
+    def digest(stage="def run():\n    from dpo_core.other import x\n", other="x = 1\n", page="<p>{{ x }}</p>", **files):
+        texts = {"tasks/stage.py": stage, "dpo_core/other.py": other, "dpo_core/templates/page.html.j2": page}
+        for name, text in {**texts, **{f"{name}.py": text for name, text in files.items()}}.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        forget()
+        return code_digest(("tasks.stage",))
 
     monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
     yield digest
-    stages.code_digest.cache_clear()
-    stages._meaning.cache_clear()
+    forget()
 
 
 def test_comments_docstrings_and_layout_leave_a_stages_name_alone(digest_of):
-    assert digest_of('"""What it is."""\n\nx = 1  # one\n') == digest_of("x = 1\n")
+    assert digest_of(other='"""What it is."""\n\nx = 1  # one\n') == digest_of(other="x = 1\n")
 
 
-@pytest.mark.parametrize("changed", [{"code": "x = 2\n"}, {"page": "<b>{{ x }}</b>"}])
+@pytest.mark.parametrize(
+    "changed", [{"stage": "from dpo_core.other import x\nx += 1\n"}, {"other": "x = 2\n"}, {"page": "<b>{{ x }}</b>"}]
+)
 def test_code_and_templates_that_give_something_else_change_a_stages_name(digest_of, changed):
     assert digest_of(**changed) != digest_of()
+
+
+def test_what_a_stage_does_not_import_or_only_for_types_is_no_part_of_its_name(digest_of):
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dpo_core.third import y\n"
+    before = digest_of(stage=typed, **{"dpo_core/third": "y = 1\n"})
+    assert digest_of(stage=typed, **{"dpo_core/third": "y = 2\n"}) == before
+
+
+def test_the_gate_and_the_data_checks_are_no_part_of_a_trainings_name():
+    """A new rule of the gate, or a new check, retrains nothing; the code that trains does."""
+    from tasks.train import CODE
+
+    names = {file.relative_to(code.ROOT).as_posix() for file in code.files_of(CODE)}
+    assert {"dpo_core/losses.py", "dpo_core/train/loop.py", "tasks/runtime/pairs.py"} <= names
+    assert not [name for name in names if name.startswith(("dpo_core/quality", "dpo_core/evaluate", "tasks/check"))]
+
+
+@pytest.mark.parametrize("module", code.RUN)
+def test_every_module_of_a_run_is_there(module):
+    assert code.files_of((module,))
+    with pytest.raises(ValueError, match="no module of ours"):
+        code.files_of((f"{module}_that_was_renamed",))
 
 
 def test_an_object_found_damaged_is_removed_so_that_the_next_run_makes_it_again(store):

@@ -11,10 +11,20 @@ from infra.registry import versions as registry
 from infra.store.folder import FolderStore
 from tasks.commands.gc import DAY_S, find_garbage, remove
 from tasks.commands.verify_store import verify
+from tasks.records import Record
 from tasks.runtime.stages import remembered
 
 WEIGHTS, DATA, REFERENCE, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 WEEK_S = 7 * DAY_S
+
+
+CODE = ("dpo_core.errors",)
+
+
+class Named(Record):
+    """A stage's output that names something in the store."""
+
+    key: str
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def version(store, tiny_model, monkeypatch):
     store.put_folder(f"models/{WEIGHTS}", tiny_model)
     store.put_bytes(f"data/{DATA}/train.jsonl", b"{}")
     store.put_bytes(f"reference/{REFERENCE}/{'1' * 64}.safetensors", b"")
-    stage = remembered(store, "score", {}, lambda: {"reference": f"reference/{REFERENCE}"}, code=())[1]
+    stage = remembered(store, "score", {}, lambda: Named(key=f"reference/{REFERENCE}"), output=Named, code=CODE)[1]
     store.put_bytes(f"lineage/tiny/{WEIGHTS}.json", json.dumps({"stages": {"score": stage.key}}).encode())
     tags = {registry.WEIGHTS: WEIGHTS, "data.sha256": DATA}
     monkeypatch.setattr(registry, "all_versions", lambda: [registry.Version(1, "run", WEIGHTS, tags)])
@@ -77,10 +87,11 @@ def test_what_is_young_lives_with_all_that_it_names(store, version):
     store.put_bytes(f"evaluations/{'e' * 64}.json", b"")
     store.put_bytes(f"data/{OTHER}/eval.jsonl", b"")
     inputs = {"x": 1}
-    stage = remembered(store, "check", inputs, lambda: {"train_key": f"data/{OTHER}/train.jsonl"}, code=())[1]
+    output = Named(key=f"data/{OTHER}/train.jsonl")
+    stage = remembered(store, "check", inputs, lambda: output, output=Named, code=CODE)[1]
     age(store)
     assert {stage.key, f"data/{OTHER}/"} <= set(garbage(store))
-    remembered(store, "check", inputs, dict, code=())  # a run that is under way looks it up
+    remembered(store, "check", inputs, lambda: output, output=Named, code=CODE)  # a run that is under way looks it up
     assert not {stage.key, f"data/{OTHER}/"} & set(garbage(store))
     assert garbage(store) == [f"evaluations/{'e' * 64}.json"]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,8 +12,7 @@ from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.generate import generate
 from dpo_core.model.logprobs import score
 from infra.store.base import Store
-from tasks.check import Checked
-from tasks.plan import Plan
+from tasks.records import Checked, MeasureOutput, Plan
 from tasks.runtime.device import load_on_device
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.progress import progress_bar
@@ -29,19 +27,20 @@ def measure(
     samples: Sequence[tuple[Message, ...]],
     *,
     logps: bool,
-) -> dict[str, Any]:
+) -> MeasureOutput:
     """Greedy answers by suite, held-out log-probs (nats; None unless `logps`), NLL a paragraph (nats a token)."""
     model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
     tokenizer = load_tokenizer(folder, trusted_code=plan.trusted_code)
     prompts = {name: [check.prompt for check in checks] for name, checks in suites.items()} | {"samples": list(samples)}
     answers = _answers(model, tokenizer, prompts, plan)
-    pairs = encoded_pairs(store, plan, checked.eval_key)
     sums = None
     if logps:
+        pairs = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
         sequences = [(p.prompt_ids, answer) for p in pairs for answer in (p.chosen_ids, p.rejected_ids)]
         totals = {i: float(v.double().sum()) for i, v in score(model, sequences, dtype=plan.recipe.training.dtype)}
         sums = {side: [totals[2 * i + j] for i in range(len(pairs))] for j, side in enumerate(("chosen", "rejected"))}
-    return {"answers": answers, "logps": sums, "nll": _text_nll(model, tokenizer, plan.recipe.evaluation.neutral_text)}
+    nll = _text_nll(model, tokenizer, plan.recipe.evaluation.neutral_text)
+    return MeasureOutput(answers=answers, logps=sums, nll=nll)
 
 
 def _answers(

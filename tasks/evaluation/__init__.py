@@ -1,1 +1,0 @@
-"""The part of the evaluation that needs a model."""

@@ -1,0 +1,147 @@
+"""What a model version came from: one record in the store, named in the version's tags."""
+
+import json
+import platform
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from infra.registry import versions as registry
+from infra.settings import load_settings
+from infra.store.base import Store
+from tasks.records import Checked, Environment, Evaluated, Plan, Scored, Trained
+from tasks.runtime.code import RUN
+from tasks.runtime.stages import code_digest
+
+KEY, DIGEST = "dpo.lineage", "dpo.lineage_sha256"  # tags of a version
+
+
+class LineageData(BaseModel):
+    """The rows: their digest, keys in the store, and the SHA-256 of each file that the recipe named."""
+
+    sha256: str
+    train: str
+    eval: str
+    files: dict[str, str]
+
+
+class LineageCode(BaseModel):
+    """The code that made it."""
+
+    sha256: str
+    version: str
+
+
+class LineageBase(BaseModel):
+    """The model that the run started from, which is its reference."""
+
+    model: str
+    model_sha256: str
+    own_code_sha256: str | None
+    weights_sha256: str
+    tokenizer_sha256: str
+
+
+class LineageParent(BaseModel):
+    """The registered version that the run started from."""
+
+    name: str
+    version: int
+    weights_sha256: str
+
+
+class LineageReference(BaseModel):
+    """The reference log-probs: their numeric path, and the shards that hold them."""
+
+    path: dict[str, str | int]
+    rows: int
+    shards: list[str]
+
+
+class LineageRecord(BaseModel):
+    """Everything that one version came from. Records of earlier versions of this package can be read."""
+
+    schema_: int = Field(1, alias="schema")
+    name: str
+    weights_sha256: str
+    mlflow_run_id: str
+    data: LineageData
+    recipe: dict[str, Any]
+    code: LineageCode
+    base: LineageBase
+    parent: LineageParent | None
+    reference: LineageReference
+    evaluation: str
+    stages: dict[str, str]
+    environment: Environment
+    objects: dict[str, str] = Field(description="key in the store: SHA-256, of all that the version leads to")
+
+
+def write_lineage(
+    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, evaluated: Evaluated
+) -> dict[str, str]:
+    """Store the record of these weights; the tags that lead to it."""
+    record = LineageRecord(
+        name=plan.recipe.name,
+        weights_sha256=trained.weights_sha256,
+        mlflow_run_id=plan.run_id,
+        data=LineageData(
+            sha256=checked.data_sha256,
+            train=checked.train_key,
+            eval=checked.eval_key,
+            files={Path(name).name: digest for name, digest in plan.files.items()},
+        ),
+        recipe=json.loads(plan.recipe.model_dump_json()),
+        code=LineageCode(sha256=code_digest(RUN), version=version("dpo-pipeline")),
+        base=LineageBase(
+            model=plan.recipe.model,
+            model_sha256=plan.model_sha256,
+            own_code_sha256=plan.trusted_code,
+            weights_sha256=plan.weights_sha256,
+            tokenizer_sha256=plan.tokenizer_sha256,
+        ),
+        parent=_parent(plan),
+        reference=LineageReference(path=scored.path, rows=scored.rows, shards=scored.shards),
+        evaluation=evaluated.key,
+        stages={stage.name: stage.key for stage in (checked.stage, scored.stage, trained.stage, evaluated.stage)},
+        environment=_environment(),
+        objects=dict(_objects(store, checked, scored, trained, evaluated)),
+    )
+    data = json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True).encode()
+    key = f"lineage/{plan.recipe.name}/{trained.weights_sha256}.json"
+    store.put_bytes(key, data)
+    return {KEY: key, DIGEST: sha256(data).hexdigest()}
+
+
+def _objects(
+    store: Store, checked: Checked, scored: Scored, trained: Trained, evaluated: Evaluated
+) -> Iterator[tuple[str, str]]:
+    """Key and SHA-256 of every object that the version leads to."""
+    report = Path(checked.report).parent.relative_to(load_settings().home).as_posix()
+    rows = (checked.train_key, checked.eval_key, checked.train_ids_key, checked.eval_ids_key)
+    for key in [*rows, evaluated.key, *store.list(f"{report}/")]:
+        yield key, store.digests(key).found
+    for name, entry in store.manifest(trained.model_key).items():
+        yield f"{trained.model_key}/{name}", entry["sha256"]
+    for shard in scored.shards:
+        yield shard, Path(shard).stem
+
+
+def _parent(plan: Plan) -> LineageParent | None:
+    """The version that the run started from, where it started from a registered model."""
+    if not plan.recipe.model.startswith("models:/"):
+        return None
+    name, _ = registry.parse(plan.recipe.model)
+    found = registry.by_weights(name, plan.weights_sha256)
+    return LineageParent(name=name, version=found.number, weights_sha256=plan.weights_sha256) if found else None
+
+
+def _environment() -> Environment:
+    packages = {found.metadata["Name"]: found.version for found in distributions() if found.metadata["Name"]}
+    return Environment(
+        python=platform.python_version(), platform=platform.platform(), packages=dict(sorted(packages.items()))
+    )

@@ -1,0 +1,186 @@
+"""What the stages of a run hand to each other: small plain records. Rows, ids, log-probs and weights are in the store.
+
+Of each stage its output, which is remembered (`runtime/stages.py`), and the same with what belongs to this run alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dpo_core.evaluate.gate import Condition, Verdict
+from dpo_core.recipe import Recipe, Training
+from infra.registry.versions import Version
+
+
+class Record(BaseModel):
+    """Plain data that does not change; unknown keys are refused. Its JSON holds NaN where a number is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
+
+
+class Stage(Record):
+    """What became of one stage of a run."""
+
+    name: str
+    cached: bool = Field(description="a look-up: nothing was computed")
+    seconds: float
+    key: str = Field("", description="of its record in the store")
+
+
+class Plan(Record):
+    """A run's inputs, resolved: what every later stage takes."""
+
+    recipe: Recipe
+    model_folder: str
+    model_sha256: str = Field(description="weights and configuration: the reference")
+    weights_sha256: str
+    tokenizer_sha256: str
+    files: dict[str, str] = Field(description="SHA-256 of each file that the recipe names")
+    champion: Version | None = Field(description="before this run")
+    run_id: str
+    run_url: str
+    threads: int
+    force: bool
+    trusted_code: str | None = Field(None, description="SHA-256 of the model's own code that may run")
+
+
+class CheckResult(Record):
+    """What a data check decided."""
+
+    verdict: Literal["pass", "warn", "fail"]
+    rows_in: int
+    rows_kept: int
+    rows_quarantined: int
+    rows_dropped: int = Field(description="by validation.on_shortcut")
+    findings: list[dict[str, Any]]
+    data_sha256: str
+    format: str
+
+
+class CheckOutput(CheckResult):
+    """The same, and where the rows that it kept lie in the store."""
+
+    train_key: str
+    eval_key: str
+    train_ids_key: str = Field(description="the same rows as token ids of the training tokenizer")
+    eval_ids_key: str
+
+
+class Checked(CheckOutput):
+    """The check of this run."""
+
+    report: str = Field(description="the page, on this machine")
+    stage: Stage
+
+
+class ScoreOutput(Record):
+    """What a reference pass found and computed."""
+
+    rows: int
+    hits: int
+    forwards: int
+    shards: list[str] = Field(description="keys in the store")
+
+
+class Scored(ScoreOutput):
+    """The reference pass of this run; the log-probs themselves are in the store."""
+
+    path: dict[str, str | int] = Field(description="the numeric path: model, arithmetic, device, threads")
+    stage: Stage
+
+
+class TrainOutput(Record):
+    """A finished training, as the training process leaves it in result.json."""
+
+    weights_sha256: str
+    steps: int
+    first_dpo_loss: float
+    pairs_per_second: float
+    history: Sequence[Mapping[str, int | float]] = Field(description="metrics of every step, TRL's names")
+
+
+class Trained(TrainOutput):
+    """The new model: a folder in the store named by its weights."""
+
+    model_key: str
+    stage: Stage
+
+
+class MeasureOutput(Record):
+    """What one model answered: by suite (and to the "samples"), and its log-probs of the held-out answers."""
+
+    answers: dict[str, list[str]]
+    logps: dict[str, list[float]] | None = Field(description="nats, by side; None: those of the reference store")
+    nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")
+
+
+class Metric(Record):
+    """A mean with its two-sided 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class EvaluateOutput(Record):
+    """The headline metrics of the challenger."""
+
+    metrics: dict[str, Metric]
+
+
+class Evaluated(EvaluateOutput):
+    """Where the evidence lies (`key` in the store), and what it was gated against."""
+
+    key: str
+    baseline: Literal["reference", "champion"]
+    baseline_weights_sha256: str
+    stage: Stage
+
+
+class Registered(Record):
+    """The model version of these weights."""
+
+    version: int
+    stage: Stage
+
+
+class GateOutput(Record):
+    """The gate's decision on one challenger."""
+
+    verdict: Verdict
+    reasons: list[str]
+    conditions: list[Condition]
+
+
+class Gated(GateOutput):
+    """The gate of this run."""
+
+    stage: Stage
+
+
+class Promoted(Record):
+    """Which version is champion after this run."""
+
+    champion_version: int | None
+    stage: Stage
+
+
+class WorkOrder(Record):
+    """All that the training process has to know beside the examples: order.json."""
+
+    model_folder: str
+    trusted_code: str | None
+    training: Training
+    seed: int
+    threads: int
+    run_id: str
+    code: str = Field(description="digest of the code that trains")
+
+
+class Environment(Record):
+    """Where a run ran."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]

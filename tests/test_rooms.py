@@ -1,0 +1,81 @@
+"""The house stays in order: few modules a room, one noun a module, one name for one class, no circle of imports."""
+
+import ast
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("flows", "tasks", "dpo_core", "infra")
+FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
+LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
+ROOMIEST, ROOMIEST_OF_QUALITY = 20, 15  # modules
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def test_no_room_has_more_modules_than_a_reader_takes_in_at_a_glance():
+    rooms = Counter(file.parent for file in FILES if file.name != "__init__.py")
+    limits = {room: ROOMIEST_OF_QUALITY if "dpo_core/quality" in name_of(room) else ROOMIEST for room in rooms}
+    assert {name_of(room): count for room, count in rooms.items() if count > limits[room]} == {}
+
+
+def test_no_module_is_longer_than_its_one_noun_may_be():
+    lengths = {name_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_no_function_has_more_than_sixty_lines():
+    functions = (
+        (f"{name_of(file)}:{node.name}", node.end_lineno - node.lineno + 1)
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert {name: lines for name, lines in functions if lines > LONGEST_FUNCTION} == {}
+
+
+def test_no_two_public_classes_have_one_name():
+    places = defaultdict(list)
+    for file, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name_of(file))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def imports_of(file: Path) -> set[Path]:
+    """Our files that a file imports, those inside functions and for type checkers alone included."""
+    names = set()
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            inside = {name for name in members if _file(name)}
+            names |= inside if inside == members else {node.module, *inside}
+    return {found for name in names if (found := _file(name)) and found != file}
+
+
+def _file(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f in TREES), None)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {file: imports_of(file) for file in FILES}
+    while leaves := [file for file, others in graph.items() if not others & graph.keys()]:
+        for leaf in leaves:
+            del graph[leaf]
+    circles = {file: sorted(map(name_of, others & graph.keys())) for file, others in graph.items()}
+    assert {name_of(file): others for file, others in circles.items()} == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_says_what_is_in_it(package):
+    for folder in {file.parent for file in FILES if name_of(file).startswith(package)}:
+        assert ast.get_docstring(TREES[folder / "__init__.py"])
