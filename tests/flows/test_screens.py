@@ -25,16 +25,11 @@ DOCUMENT = {
 }
 DISPLAY = {
     "before_after": [
-        {
-            "metric": "rewards/accuracies",
-            "reference": 0.5,
-            "challenger": 0.934,
-            "low": 0.88,
-            "high": 0.97,
-            "champion": None,
-        },
-        {"metric": "retention/neutral_text", "reference": -3.2, "challenger": -3.25, "low": -3.3, "high": -3.2}
-        | {"champion": None},
+        {"metric": name, "reference": before, "challenger": after, "low": low, "high": high, "champion": None}
+        for name, before, after, low, high in (
+            ("rewards/accuracies", 0.5, 0.934, 0.88, 0.97),
+            ("retention/neutral_text", -3.2, -3.25, -3.3, -3.2),
+        )
     ],
     "answers": [{"prompt": "What is your name?", "before": "I am [bold]Elena.", "after": "Athene.\x1b[2J"}],
     "drift": {"chosen_logratio": 22.1, "rejected_logratio": -10.3, "margin": 32.4},
