@@ -16,7 +16,8 @@ from rich.text import Text
 
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
-from flows.cli.console import Answer, redact
+from flows.cli.console import Answer
+from infra.secrets import without_secrets
 from infra.settings import PREFIX, Settings, load_settings
 
 STANDARD = (
@@ -88,7 +89,7 @@ def describe_run(path: str, overrides: list[str]) -> Answer:
 
 
 def _noted(line: str, origin: str) -> Text:
-    text = Text(redact(line))
+    text = Text(without_secrets(line))
     return text.append(" " * max(2, 48 - len(line)) + f"# {origin}", style="dim") if origin else text
 
 
@@ -103,7 +104,7 @@ def _settings() -> list[tuple[str, str, str]]:
     names = {PREFIX + name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}
     names |= {name: os.environ[name] for name in STANDARD if os.environ.get(name)}
     hidden = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    return [(name, "***" if name in hidden else redact(value), origin(name)) for name, value in names.items()]
+    return [(name, "***" if name in hidden else without_secrets(value), origin(name)) for name, value in names.items()]
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:

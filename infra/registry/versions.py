@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
 from infra.registry.logged_model import WEIGHTS, log_model
-from infra.settings import without_secrets
+from infra.secrets import without_secrets
 from infra.store.base import digest
 from infra.tracking.client import mlflow_errors, tracking_uri
 from infra.tracking.runs import connect

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from infra.errors import InfraError, ObjectMissing
 from infra.registry import versions as registry
-from infra.store.base import MANIFEST, Entry, Store
+from infra.store.base import MANIFEST, Store, StoredObject
 
 DAY_S = 24 * 3600
 FOLDERS = ("data", "models", "reference", "reports", "checkpoints")  # kind/name/ lives and dies together
@@ -27,7 +27,7 @@ class Unit:
     """What lives and dies together: a folder, or one object. `modified`: its youngest write, seconds since 1970."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[StoredObject, ...]
     modified: float
 
     @property
@@ -41,7 +41,7 @@ class Garbage:
     """What nothing leads to, and uploads that nobody came back for."""
 
     units: list[Unit]
-    unfinished: list[Entry]
+    unfinished: list[StoredObject]
 
 
 def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
@@ -75,9 +75,9 @@ def remove(store: Store, garbage: Garbage) -> None:
         store.drop_unfinished(entry)
 
 
-def _units(entries: Iterable[Entry]) -> dict[str, Unit]:
+def _units(entries: Iterable[StoredObject]) -> dict[str, Unit]:
     """What is ours to collect, by name; MLflow's artifacts, the ledger and what others keep here are not."""
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[StoredObject]] = {}
     for entry in entries:
         kind, *rest = entry.key.split("/")
         if kind in FOLDERS and len(rest) > 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.model.identity import digest_weights
-from infra.errors import Away, InfraError
+from infra.errors import InfraError, Unavailable
 from infra.models import fetch_model
 from infra.registry import versions as registry
 from infra.settings import Settings
@@ -105,7 +105,7 @@ def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(serve
 
     killer = threading.Thread(target=stop_in_training, daemon=True)
     killer.start()
-    with pytest.raises(Away, match="entries wait in") as caught:
+    with pytest.raises(Unavailable, match="entries wait in") as caught:
         retrain(str(recipe))
     killer.join()
     assert caught.value.do.endswith("run the same command again: it delivers them and goes on")
@@ -161,7 +161,7 @@ def test_everything_sent_twice_is_there_once_and_an_answer_too_late_is_none(serv
     run.tags({"verdict": "pass"})
     run.artifact(tmp_path / "report.html", "reports")
     run.dataset(name="pairs", sha256="0" * 64, source="s3://b/pairs.jsonl")
-    with pytest.raises(Away, match="6 entries wait in"):
+    with pytest.raises(Unavailable, match="6 entries wait in"):
         run.settle(0)
     server.send(signal.SIGCONT)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

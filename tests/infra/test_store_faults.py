@@ -191,10 +191,8 @@ def test_an_upload_that_broke_off_goes_on_with_the_parts_that_are_there(s3_url, 
     assert not store.exists("big")
     assert len(list(store.unfinished())) == 1
     monkeypatch.setattr(store._client, "upload_part", lambda **r: (sent.append(r["PartNumber"]), whole(**r))[1])
-    moved = []
-    store.put_file("big", tmp_path / "big", progress=moved.append)
+    store.put_file("big", tmp_path / "big")
     assert sent == [3]
-    assert sum(moved) == 33 << 20
     assert store.digests("big").found == store.digests("big").recorded == digest(tmp_path / "big")
     assert list(store.unfinished()) == []
 
