@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from infra.errors import InfraError, ObjectMissing
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.store.base import MANIFEST, Store, StoredObject
 
 DAY_S = 24 * 3600
@@ -47,10 +47,10 @@ class Garbage:
 def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
     """Look at the whole store and the whole registry; remove nothing. Refuses the registry of another store."""
     units, oldest = _units(store.entries("")), time.time() - older_than_s
-    versions = registry.all_versions()
-    _same_house(units, {version.weights_sha256 for version in versions})
+    registered = versions.all_versions()
+    _same_house(units, {version.weights_sha256 for version in registered})
     alive = {unit.name for unit in units.values() if unit.modified > oldest}
-    named = {digest for v in versions for value in v.tags.values() for digest in DIGEST.findall(value)}
+    named = {digest for v in registered for value in v.tags.values() for digest in DIGEST.findall(value)}
     named |= {digest for name in alive for digest in DIGEST.findall(name)}
     read: set[str] = set()
     while True:  # a record that lives keeps what it names, which may be a record
@@ -111,6 +111,6 @@ def _same_house(units: Mapping[str, Unit], weights: set[str]) -> None:
     if stored and stored.isdisjoint(weights):
         raise InfraError(
             f"the registry knows none of the {len(stored)} models in the store",
-            where=registry.address(),
+            where=versions.address(),
             do="point MLFLOW_TRACKING_URI to the registry that this store belongs to",
         )

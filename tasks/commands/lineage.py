@@ -12,7 +12,7 @@ from typing import Any, Literal
 from dpo_core.data.pairs import digest_pairs
 from dpo_core.model.identity import digest_of_files
 from infra.errors import InfraError, ObjectMissing
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.check import Checked
@@ -78,7 +78,7 @@ def write_lineage(
 
 def trace(store: Store, name: str, number: int) -> dict[str, Any]:
     """Follow a version to everything it came from, parents included, and compare every digest on the way."""
-    found = registry.by_number(name, number)
+    found = versions.by_number(name, number)
     key = found.tags.get(KEY)
     if key is None:
         raise InfraError(
@@ -157,8 +157,8 @@ def _parent(plan: Plan) -> dict[str, Any] | None:
     """The version that the run started from, where it started from a registered model."""
     if not plan.recipe.model.startswith("models:/"):
         return None
-    name, _ = registry.parse(plan.recipe.model)
-    found = registry.by_weights(name, plan.weights_sha256)
+    name, _ = versions.parse(plan.recipe.model)
+    found = versions.by_weights(name, plan.weights_sha256)
     return {"name": name, "version": found.number, "weights_sha256": plan.weights_sha256} if found else None
 
 

@@ -18,7 +18,7 @@ import pytest
 from dpo_core.model.identity import digest_weights
 from infra.errors import InfraError, Unavailable
 from infra.models import fetch_model
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.settings import Settings
 from infra.tracking.delivery import deliver
 from infra.tracking.journal import Journal
@@ -140,10 +140,10 @@ def test_a_model_goes_to_a_server_and_comes_back_and_its_loss_is_named(server, t
     run = open_run("team", run_key="k", run_name="run", artifact_root=settings.artifact_root)
     run.params({f"p{i}": i for i in range(250)})
     run.json("report.json", {})
-    registry.register(
+    versions.register(
         "team", run_id=run.id, weights_sha256=digest_weights(tiny_model), model_folder=tiny_model, tags={}
     )
-    registry.set_alias("team", "champion", 1)
+    versions.set_alias("team", "champion", 1)
     folder = fetch_model("models:/team@champion", settings.home)
     assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
     run.finish("FINISHED")

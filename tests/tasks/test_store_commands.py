@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flows.cli.app import run
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.gc import DAY_S, find_garbage, remove
 from tasks.commands.verify_store import verify
@@ -42,8 +42,8 @@ def version(store, tiny_model, monkeypatch):
     store.put_bytes(f"reference/{REFERENCE}/{'1' * 64}.safetensors", b"")
     stage = remembered(store, "score", {}, lambda: {"reference": f"reference/{REFERENCE}"}, code=())[1]
     store.put_bytes(f"lineage/tiny/{WEIGHTS}.json", json.dumps({"stages": {"score": stage.key}}).encode())
-    tags = {registry.WEIGHTS: WEIGHTS, "data.sha256": DATA}
-    monkeypatch.setattr(registry, "all_versions", lambda: [registry.Version(1, "run", WEIGHTS, tags)])
+    tags = {versions.WEIGHTS: WEIGHTS, "data.sha256": DATA}
+    monkeypatch.setattr(versions, "all_versions", lambda: [versions.Version(1, "run", WEIGHTS, tags)])
     return [entry.key for entry in store.entries("")]
 
 
@@ -96,7 +96,7 @@ def test_what_was_written_between_look_and_removal_is_left(store, version):
 
 def test_a_registry_of_another_store_is_refused(store, version, monkeypatch, capsys):
     age(store)
-    monkeypatch.setattr(registry, "all_versions", list)
+    monkeypatch.setattr(versions, "all_versions", list)
     assert run(["store", "gc", "--delete", "--json"]) == 2
     assert (
         json.loads(capsys.readouterr().out)["error"]["says"] == "the registry knows none of the 1 models in the store"
