@@ -1,4 +1,4 @@
-"""The command line `dpo`. Each command imports what it needs when it runs, so that `dpo --help` answers at once."""
+"""The command line `dpo`. Each command imports what it needs when it runs, so that `dpo --help` prints_result at once."""
 
 import signal
 import sys
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.command import AsJson, answers, get_ready
-from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, Answer, serve, trouble
+from flows.cli.command import AsJson, prints_result, get_ready
+from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
 from flows.cli.store import app as store_commands
@@ -57,10 +57,10 @@ def run(arguments: Sequence[str]) -> int:
         return serve(lambda: _misuse(message, command), as_json=as_json)
 
 
-def _misuse(message: str, command: str) -> Answer | None:
+def _misuse(message: str, command: str) -> CommandResult | None:
     if not command:  # `dpo` alone: typer has the help text as the message
         typer.echo(message)
-        return Answer({}, lambda console: None, BAD_INPUT)
+        return CommandResult({}, lambda console: None, BAD_INPUT)
     known = any(command == info.callback.__name__ for info in app.registered_commands if info.callback)
     known |= any(command == group.name for group in app.registered_groups)
     return trouble(message, f"dpo {command}", f"see dpo {command + ' ' if known else ''}--help", BAD_INPUT)
@@ -82,13 +82,13 @@ def _global(
 
 
 @app.command()
-@answers
+@prints_result
 def retrain(
     recipe: Recipe,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option("--force", help="run every stage again, finished or not")] = False,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """Check the data, train, evaluate, register, and promote what is better."""
     from dpo_core.recipe_file import load_recipe
 
@@ -104,11 +104,11 @@ def retrain(
         return _checked(failed.checked)
     display = document.pop("_display")
     refused = document["verdict"] != "promote"
-    return Answer(document, lambda console: show_retrain(console, document, display), NOT_PROMOTED if refused else DONE)
+    return CommandResult(document, lambda console: show_retrain(console, document, display), NOT_PROMOTED if refused else DONE)
 
 
 @app.command()
-@answers
+@prints_result
 def check(
     data: Annotated[str, typer.Argument(help="pairs: .jsonl, .jsonl.gz or .parquet")],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
@@ -118,7 +118,7 @@ def check(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="folder for the report")] = None,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
     get_ready()
     from flows.quality import check_files
@@ -126,37 +126,37 @@ def check(
     return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
 
 
-def _checked(checked: "Checked") -> Answer:
+def _checked(checked: "Checked") -> CommandResult:
     from flows.cli.screens import show_check
 
     document = checked.to_document()
     failed = document["verdict"] == "fail"
-    return Answer(document, lambda console: show_check(console, document), CHECK_FAILED if failed else DONE)
+    return CommandResult(document, lambda console: show_check(console, document), CHECK_FAILED if failed else DONE)
 
 
 @app.command()
-@answers
+@prints_result
 def evaluate(
     model: Model,
     data: Annotated[str, typer.Argument(help="pairs to evaluate on")],
     reference: Annotated[str | None, typer.Option(help="model to compare with")] = None,
     beta: Annotated[float, typer.Option(help="reward per nat of log-ratio")] = 0.1,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
     get_ready(to_run_a_flow=True)
     from flows.cli.screens import show_evaluation
     from flows.evaluate import evaluate_model
 
     document = evaluate_model(model, data, reference, beta)
-    return Answer(document, lambda console: show_evaluation(console, document))
+    return CommandResult(document, lambda console: show_evaluation(console, document))
 
 
 @app.command()
-@answers
+@prints_result
 def chat(
     model: Model,
-    against: Annotated[str | None, typer.Option(help="a second model that answers beside the first")] = None,
+    against: Annotated[str | None, typer.Option(help="a second model that prints_result beside the first")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="longest answer, in tokens")] = 256,
 ) -> None:
     """Talk to a model, or to two side by side. /reset, /system TEXT, /quit."""
@@ -167,13 +167,13 @@ def chat(
 
 
 @app.command()
-@answers
+@prints_result
 def config(
     recipe: Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="the recipe of a run")] = None,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     schema: Annotated[bool, typer.Option("--schema", help="every key: type, default, meaning")] = False,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """The effective recipe and settings, and where each value comes from."""
     from flows.cli.config import describe_run, describe_schema
 
@@ -181,8 +181,8 @@ def config(
 
 
 @app.command()
-@answers
-def doctor(as_json: AsJson = False) -> Answer:
+@prints_result
+def doctor(as_json: AsJson = False) -> CommandResult:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
     get_ready()
     from flows.cli.screens import show_doctor
@@ -191,4 +191,4 @@ def doctor(as_json: AsJson = False) -> Answer:
     findings = examine()
     failed = any(finding.status == "fail" for finding in findings)
     document = {"verdict": "fail" if failed else "pass", "findings": [vars(finding) for finding in findings]}
-    return Answer(document, lambda console: show_doctor(console, findings), BAD_INPUT if failed else DONE)
+    return CommandResult(document, lambda console: show_doctor(console, findings), BAD_INPUT if failed else DONE)

@@ -1,4 +1,4 @@
-"""What every command needs: an Answer becomes output and exit code, and the environment is made ready."""
+"""What every command needs: an CommandResult becomes output and exit code, and the environment is made ready."""
 
 import logging
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.console import Answer, serve
+from flows.cli.console import CommandResult, serve
 from flows.cli.logs import tame_libraries
 
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; all else goes to stderr")]
 
 
-def answers(command: Callable[..., Answer | None]) -> Callable[..., None]:
-    """A command that returns an Answer becomes one that prints it and exits with its code."""
+def prints_result(command: Callable[..., CommandResult | None]) -> Callable[..., None]:
+    """A command that returns an CommandResult becomes one that prints it and exits with its code."""
 
     @wraps(command)
     def exits(**options: Any) -> None:

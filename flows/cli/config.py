@@ -16,7 +16,7 @@ from rich.text import Text
 
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
-from flows.cli.console import Answer
+from flows.cli.console import CommandResult
 from infra.secrets import without_secrets
 from infra.settings import PREFIX, Settings, load_settings
 
@@ -55,7 +55,7 @@ def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[K
             yield from recipe_keys(section, f"{prefix}{name}.")
 
 
-def describe_schema() -> Answer:
+def describe_schema() -> CommandResult:
     """Every key of a recipe: a table for people, the JSON schema for programs."""
 
     def show(console: Console) -> None:
@@ -63,10 +63,10 @@ def describe_schema() -> Answer:
             console.print(Text(key.name, style="bold") + Text(f": {key.type}, {key.default}"))
             console.print(Padding(Text(key.description, style="dim"), (0, 0, 0, 4)))
 
-    return Answer({"recipe": Recipe.model_json_schema()}, show)
+    return CommandResult({"recipe": Recipe.model_json_schema()}, show)
 
 
-def describe_run(path: str, overrides: list[str]) -> Answer:
+def describe_run(path: str, overrides: list[str]) -> CommandResult:
     """The effective recipe and settings of a run. Raises InputError and BadSetting like the run itself."""
     loaded = load_recipe(path, overrides)
     values = loaded.recipe.model_dump(mode="json")
@@ -85,7 +85,7 @@ def describe_run(path: str, overrides: list[str]) -> Answer:
         for name, value, origin in settings:
             console.print(_noted(f"{name}={value}", origin), soft_wrap=True)
 
-    return Answer(document, show)
+    return CommandResult(document, show)
 
 
 def _noted(line: str, origin: str) -> Text:

@@ -26,7 +26,7 @@ DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command has to say: to a program (one JSON document), to people (a screen), and its exit code."""
 
     document: dict[str, Any]
@@ -34,7 +34,7 @@ class Answer:
     code: int = DONE
 
 
-def serve(command: Callable[[], Answer | None], *, as_json: bool = False, debug: bool = False) -> int:
+def serve(command: Callable[[], CommandResult | None], *, as_json: bool = False, debug: bool = False) -> int:
     """Run a command, print what it has to say, return the exit code. No exception leaves."""
     with _stdout_set_aside() if as_json else contextlib.nullcontext():
         try:
@@ -56,7 +56,7 @@ def serve(command: Callable[[], Answer | None], *, as_json: bool = False, debug:
     return answer.code
 
 
-def explain(error: BaseException) -> Answer:
+def explain(error: BaseException) -> CommandResult:
     """What went wrong, in three lines: what, where, what to do."""
     if isinstance(error, KeyboardInterrupt):
         kept = f"finished work is kept under {os.environ.get('DPO_HOME', '.dpo')}"
@@ -78,7 +78,7 @@ def explain(error: BaseException) -> Answer:
     return trouble(says, "inside dpo", "run again with --debug for the traceback", FAILED)
 
 
-def trouble(says: str, where: str, do: str, code: int) -> Answer:
+def trouble(says: str, where: str, do: str, code: int) -> CommandResult:
     """An error as an answer: three lines on stderr, or the document `{"error": {says, where, do}}`."""
     says, where, do = (without_secrets(text) for text in (says, where, do))
 
@@ -87,7 +87,7 @@ def trouble(says: str, where: str, do: str, code: int) -> Answer:
         for label, text, style in ((head, says, "bold red"), ("where", where, "dim"), ("do", do, "bold")):
             console.print(Text(f"{label + ':':9}", style=style) + Text(text), soft_wrap=True)
 
-    return Answer({"error": {"says": says, "where": where, "do": do}}, show, code)
+    return CommandResult({"error": {"says": says, "where": where, "do": do}}, show, code)
 
 
 def printable(text: str) -> str:

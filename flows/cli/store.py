@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.cli.command import AsJson, answers, get_ready
-from flows.cli.console import FAILED, Answer
+from flows.cli.command import AsJson, prints_result, get_ready
+from flows.cli.console import FAILED, CommandResult
 
 app = typer.Typer(help="Look at the store, verify it, remove what nothing leads to.", no_args_is_help=True)
 
@@ -15,17 +15,17 @@ Prefix = Annotated[str, typer.Argument(metavar="[PREFIX]", help="only keys that 
 
 
 @app.command()
-@answers
-def ls(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
+@prints_result
+def ls(prefix: Prefix = "", as_json: AsJson = False) -> CommandResult:
     """The objects, with size and time of the last write."""
     store = _store()
     rows = [{"key": e.key, "size": e.size, "modified": _time(e.modified)} for e in store.entries(prefix)]
-    return Answer({"store": store.url, "objects": rows}, lambda console: _show(console, rows, ("modified", "key")))
+    return CommandResult({"store": store.url, "objects": rows}, lambda console: _show(console, rows, ("modified", "key")))
 
 
 @app.command()
-@answers
-def du(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
+@prints_result
+def du(prefix: Prefix = "", as_json: AsJson = False) -> CommandResult:
     """How many objects and bytes of each kind."""
     from tasks.commands.verify_store import totals
 
@@ -37,12 +37,12 @@ def du(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
         _show(console, rows, ("objects", "kind"))
         console.print(f"{_bytes(size)} in {store.url}")
 
-    return Answer({"store": store.url, "size": size, "kinds": rows}, show)
+    return CommandResult({"store": store.url, "size": size, "kinds": rows}, show)
 
 
 @app.command()
-@answers
-def verify(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
+@prints_result
+def verify(prefix: Prefix = "", as_json: AsJson = False) -> CommandResult:
     """Read every object and compare it with its SHA-256. Exit code 1 if one is damaged."""
     from tasks.commands.verify_store import verify as verify_all
 
@@ -56,16 +56,16 @@ def verify(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
         for fault in found.damaged:
             console.print(f"{fault['key']}\n  {fault['says']}", markup=False)
 
-    return Answer({"store": store.url, **vars(found)}, show, FAILED if found.damaged else 0)
+    return CommandResult({"store": store.url, **vars(found)}, show, FAILED if found.damaged else 0)
 
 
 @app.command()
-@answers
+@prints_result
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="remove it; without this it is only listed")] = False,
     older_than_days: Annotated[float, typer.Option(min=1, help="what was written since then is kept")] = 7,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """List what no model version leads to and no run wrote lately; remove it with --delete."""
     from tasks.commands.gc import DAY_S, find_garbage, remove
 
@@ -84,7 +84,7 @@ def gc(
         done = "removed" if delete else "to remove with --delete"
         console.print(f"{len(rows)} of them, {_bytes(size)}, {done}" if rows else "nothing to remove", highlight=False)
 
-    return Answer({"store": store.url, "size": size, "garbage": rows, "deleted": delete}, show)
+    return CommandResult({"store": store.url, "size": size, "garbage": rows, "deleted": delete}, show)
 
 
 def _store() -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from dpo_core.errors import InputError
 from flows.cli.app import run
-from flows.cli.console import Answer, serve
+from flows.cli.console import CommandResult, serve
 from infra.errors import InfraError
 
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "datasets", "pydantic")
@@ -111,7 +111,7 @@ def test_with_json_whatever_libraries_print_goes_to_stderr(capfd):
     def chatty():
         sys.stdout.write("from python\n")
         os.system("echo from a child process")
-        return Answer({"a": 1}, lambda console: console.print("for people"))
+        return CommandResult({"a": 1}, lambda console: console.print("for people"))
 
     assert serve(chatty, as_json=True) == 0
     out, err = capfd.readouterr()
@@ -159,7 +159,7 @@ def test_our_log_lines_show_stage_and_event_and_prefect_stays_silent(capfd, monk
     def logs():
         logging.getLogger("dpo.train").info("step_done step=%d", 10)
         logging.getLogger("prefect.flow_runs").error("Encountered exception")
-        return Answer({}, lambda console: None)
+        return CommandResult({}, lambda console: None)
 
     monkeypatch.setattr(flows.cli.config, "describe_schema", logs)
     assert run(["config", "--schema"]) == 0

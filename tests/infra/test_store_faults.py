@@ -39,7 +39,7 @@ def test_a_full_disk_is_named_and_the_old_bytes_stay(tmp_path, monkeypatch):
 ENDLESS_WRITER = """
 import sys
 from pathlib import Path
-from infra.store_folder import FolderStore
+from infra.store.folder import FolderStore
 store = FolderStore(Path(sys.argv[1]))
 for number in range(10**9):
     store.put_bytes("a/key", bytes([number % 256]) * (1 << 20))
