@@ -1,4 +1,4 @@
-"""The command line `dpo`. Each command imports what it needs when it runs, so that `dpo --help` prints_result at once."""
+"""The command line `dpo`. Each command imports what it needs when it runs, so that `dpo --help` answers at once."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.command import AsJson, prints_result, get_ready
+from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
@@ -29,7 +29,7 @@ app = typer.Typer(
 app.add_typer(store_commands, name="store")
 app.command()(lineage)
 
-Recipe = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
+RecipePath = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
 Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override one key of the recipe")]
 
@@ -84,7 +84,7 @@ def _global(
 @app.command()
 @prints_result
 def retrain(
-    recipe: Recipe,
+    recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option("--force", help="run every stage again, finished or not")] = False,
     as_json: AsJson = False,
@@ -103,8 +103,8 @@ def retrain(
     except DataCheckFailed as failed:
         return _checked(failed.checked)
     display = document.pop("_display")
-    refused = document["verdict"] != "promote"
-    return CommandResult(document, lambda console: show_retrain(console, document, display), NOT_PROMOTED if refused else DONE)
+    code = DONE if document["verdict"] == "promote" else NOT_PROMOTED
+    return CommandResult(document, lambda console: show_retrain(console, document, display), code)
 
 
 @app.command()
@@ -156,7 +156,7 @@ def evaluate(
 @prints_result
 def chat(
     model: Model,
-    against: Annotated[str | None, typer.Option(help="a second model that prints_result beside the first")] = None,
+    against: Annotated[str | None, typer.Option(help="a second model that answers beside the first")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="longest answer, in tokens")] = 256,
 ) -> None:
     """Talk to a model, or to two side by side. /reset, /system TEXT, /quit."""
@@ -185,10 +185,12 @@ def config(
 def doctor(as_json: AsJson = False) -> CommandResult:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
     get_ready()
+    from flows.cli.documents import DoctorFinding, DoctorReport
     from flows.cli.screens import show_doctor
     from tasks.commands.doctor import examine
 
-    findings = examine()
+    findings = [DoctorFinding(**vars(finding)) for finding in examine()]
     failed = any(finding.status == "fail" for finding in findings)
-    document = {"verdict": "fail" if failed else "pass", "findings": [vars(finding) for finding in findings]}
-    return CommandResult(document, lambda console: show_doctor(console, findings), BAD_INPUT if failed else DONE)
+    report = DoctorReport(verdict="fail" if failed else "pass", findings=findings)
+    code = BAD_INPUT if failed else DONE
+    return CommandResult(report.to_json(), lambda console: show_doctor(console, findings), code)

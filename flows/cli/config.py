@@ -17,9 +17,11 @@ from rich.text import Text
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
 from flows.cli.console import CommandResult
+from flows.cli.documents import EffectiveConfig, EffectiveSetting
 from infra.secrets import without_secrets
 from infra.settings import PREFIX, Settings, load_settings
 
+Origin = Literal["environment", ".env", "default"]
 STANDARD = (
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
@@ -72,11 +74,8 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
     values = loaded.recipe.model_dump(mode="json")
     settings = _settings()
     origins = {key: _origin(key, loaded.origins) for key, _ in _leaves(values, "")}
-    document = {
-        "recipe": values,
-        "origins": origins,
-        "settings": {name: {"value": value, "origin": origin} for name, value, origin in settings},
-    }
+    by_name = {name: EffectiveSetting(value=value, origin=origin) for name, value, origin in settings}
+    document = EffectiveConfig(recipe=loaded.recipe, origins=origins, settings=by_name)
 
     def show(console: Console) -> None:
         for line, key in _yaml(values, "", 0):
@@ -85,7 +84,7 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
         for name, value, origin in settings:
             console.print(_noted(f"{name}={value}", origin), soft_wrap=True)
 
-    return CommandResult(document, show)
+    return CommandResult(document.to_json(), show)
 
 
 def _noted(line: str, origin: str) -> Text:
@@ -93,12 +92,12 @@ def _noted(line: str, origin: str) -> Text:
     return text.append(" " * max(2, 48 - len(line)) + f"# {origin}", style="dim") if origin else text
 
 
-def _settings() -> list[tuple[str, str, str]]:
+def _settings() -> list[tuple[str, str, Origin]]:
     """Name, value and origin of every DPO_ setting and of the standard variables that are set; secrets hidden."""
     before = set(os.environ)
     settings = load_settings()  # reads .env into the environment
 
-    def origin(name: str) -> str:
+    def origin(name: str) -> Origin:
         return "environment" if name in before else ".env" if name in os.environ else "default"
 
     names = {PREFIX + name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}

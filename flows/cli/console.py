@@ -1,4 +1,4 @@
-"""The edge between a command and whoever called it: one answer, one exit code, errors in three lines.
+"""The edge between a command and whoever called it: one result, one exit code, errors in three lines.
 
 Exit codes: 0 done, 2 bad input or configuration, 3 data check failed, 4 not promoted, 130 interrupted, 1 the rest.
 """
@@ -38,22 +38,22 @@ def serve(command: Callable[[], CommandResult | None], *, as_json: bool = False,
     """Run a command, print what it has to say, return the exit code. No exception leaves."""
     with _stdout_set_aside() if as_json else contextlib.nullcontext():
         try:
-            answer = command()
+            result = command()
         except BaseException as error:
             if debug:
                 sys.stderr.write(without_secrets(traceback.format_exc()))
-            answer = explain(error)
-    if answer is None:
+            result = explain(error)
+    if result is None:
         return DONE
-    trouble = "error" in answer.document
+    trouble = "error" in result.document
     try:
-        answer.show(Console(stderr=as_json or trouble, highlight=False))
+        result.show(Console(stderr=as_json or trouble, highlight=False))
         if as_json:
-            sys.stdout.write(without_secrets(json.dumps({"schema": 1, **answer.document}, ensure_ascii=False)) + "\n")
+            sys.stdout.write(without_secrets(json.dumps({"schema": 1, **result.document}, ensure_ascii=False)) + "\n")
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return answer.code
+    return result.code
 
 
 def explain(error: BaseException) -> CommandResult:
@@ -79,7 +79,7 @@ def explain(error: BaseException) -> CommandResult:
 
 
 def trouble(says: str, where: str, do: str, code: int) -> CommandResult:
-    """An error as an answer: three lines on stderr, or the document `{"error": {says, where, do}}`."""
+    """An error as a result: three lines on stderr, or the document `{"error": {says, where, do}}`."""
     says, where, do = (without_secrets(text) for text in (says, where, do))
 
     def show(console: Console) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from flows.cli.command import AsJson, prints_result, get_ready
+from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import FAILED, CommandResult
 
 STYLES = {"verified": "green", "recorded": "dim", "damaged": "bold red", "missing": "bold red"}

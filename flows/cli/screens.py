@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import HORIZONTALS
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.console import printable, program
+
+if TYPE_CHECKING:
+    from flows.cli.documents import DoctorFinding
 
 VERDICTS = {
     "promote": ("PROMOTED", "bold green"),
@@ -102,7 +105,7 @@ def show_evaluation(console: Console, document: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def show_doctor(console: Console, findings: Iterable[Any]) -> None:
+def show_doctor(console: Console, findings: Iterable["DoctorFinding"]) -> None:
     """One line a check, its remedy below it where it needs one."""
     styles = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
     table = Table.grid(padding=(0, 2))

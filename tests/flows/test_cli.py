@@ -19,7 +19,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pa
 
 
 def test_importing_the_command_line_loads_no_heavy_library():
-    code = f"import flows.cli, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import flows.cli.app, sys; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -131,7 +131,7 @@ def test_ls_and_du_count_what_is_there(store, capsys):
     assert document["size"] == 8
     assert document["kinds"][0] == {"kind": "data", "objects": 2, "size": 7}
     assert run(["store", "du"]) == 0
-    assert "7 B  2  data" in capsys.readouterr().out
+    assert "7 bytes  2  data" in capsys.readouterr().out
 
 
 def flip(path):
@@ -162,7 +162,7 @@ def test_verify_names_every_damaged_object(store, tmp_path, tiny_model, monkeypa
 def test_verify_has_its_exit_code_and_says_where(store, capsys):
     store.put_bytes("stages/check/x.json", b"{}")
     assert run(["store", "verify"]) == 0
-    assert "1 objects, 2 B: 0 damaged" in capsys.readouterr().out
+    assert "1 objects, 2 bytes: 0 damaged" in capsys.readouterr().out
     store.put_bytes(f"reference/r/{'0' * 64}.safetensors", b"x")
     assert run(["store", "verify", "--json"]) == 1
     [fault] = json.loads(capsys.readouterr().out)["damaged"]
