@@ -52,7 +52,7 @@ def show_check(console: Console, document: Mapping[str, Any], most: int = 5) -> 
     """The verdict on a data set and its gravest findings."""
     title, style = VERDICTS[document["verdict"]]
     rows = (
-        f"{document['rows_in']:,} rows in, {document['rows_kept']:,} kept, {document['rows_quarantined']:,} set aside"
+        f"{document['rows_in']:,} rows in, {document['rows_kept']:,} kept, {document['rows_quarantined']:,} quarantined"
     )
     console.print(f"[{style}]{title}[/]  {rows}")
     order = ("fail", "warn", "info")

@@ -25,7 +25,7 @@ AT_ONCE = 4  # parts on their way, each in memory
 
 @dataclass(frozen=True)
 class UploadedPart:
-    """One part as S3 wants to hear of it when the upload is completed."""
+    """One uploaded part, as S3 wants it named when the upload is completed."""
 
     number: int
     etag: str

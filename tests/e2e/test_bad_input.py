@@ -202,7 +202,7 @@ def test_one_bad_row_of_50_is_set_aside_with_line_and_reason_and_fails_the_check
     entry = json.loads((place / "report" / "quarantine.jsonl").read_text())
     assert entry["line"] == 21
     assert reason in entry["reason"]
-    assert "FAIL  50 rows in, 49 kept, 1 set aside" in err
+    assert "FAIL  50 rows in, 49 kept, 1 quarantined" in err
     assert "Traceback" not in err
 
 

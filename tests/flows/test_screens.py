@@ -94,7 +94,7 @@ def test_a_check_shows_the_five_gravest_findings():
     findings.append({"severity": "info", "intended": True, "check": "shortcut/word", "says": "as meant"})
     document = {"verdict": "fail", "rows_in": 1000, "rows_kept": 990, "rows_quarantined": 10, "report": "r.html"}
     lines = screen(show_check, {**document, "findings": findings}).splitlines()
-    assert lines[0] == "FAIL  1,000 rows in, 990 kept, 10 set aside"
+    assert lines[0] == "FAIL  1,000 rows in, 990 kept, 10 quarantined"
     assert lines[1] == "fail     leakage/prompt: in both"
     assert lines[6] == "3 more in the report"
 
