@@ -92,7 +92,7 @@ def _word(number: int) -> str:
 def timed_check(data: Path, model: str | None) -> dict[str, Any]:
     """One run of the command: seconds, peak memory of the whole family in bytes, and what it said."""
     with tempfile.TemporaryDirectory(prefix="dpo-home-", dir=data.parent) as home:
-        command = [sys.executable, "-c", "from flows.cli import main; main()", "check", str(data), "--json"]
+        command = [sys.executable, "-c", "from flows.cli.app import main; main()", "check", str(data), "--json"]
         command += ["--report", f"{home}/report", *(["--model", model] if model else [])]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "DPO_HOME": home}
         start, peak = time.monotonic(), 0

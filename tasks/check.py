@@ -15,7 +15,8 @@ from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
 from infra.errors import ObjectMissing
-from infra.settings import load_settings, without_secrets
+from infra.secrets import without_secrets
+from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from tasks.data_check.pipeline import examine_request

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.records import Checked, Environment, Evaluated, Plan, Scored, Trained
@@ -135,8 +135,8 @@ def _parent(plan: Plan) -> LineageParent | None:
     """The version that the run started from, where it started from a registered model."""
     if not plan.recipe.model.startswith("models:/"):
         return None
-    name, _ = registry.parse(plan.recipe.model)
-    found = registry.by_weights(name, plan.weights_sha256)
+    name, _ = versions.parse(plan.recipe.model)
+    found = versions.by_weights(name, plan.weights_sha256)
     return LineageParent(name=name, version=found.number, weights_sha256=plan.weights_sha256) if found else None
 
 

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.evaluate.gate import Decision, Scores, decide
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -41,15 +41,15 @@ def register(plan: Plan, checked: Checked, scored: Scored, trained: Trained, eva
     start, settings = time.monotonic(), load_settings()
     store = open_store(settings, patient=True)
     attach_run(plan.run_id).settle(settings.patience_s)  # from here on MLflow's answers are needed
-    found = registry.by_weights(plan.recipe.name, trained.weights_sha256)
+    found = versions.by_weights(plan.recipe.name, trained.weights_sha256)
     known = found is not None and KEY in found.tags and not plan.force
     if found is not None and known:
         version = found.number
     else:
         version = _new_version(store, plan, checked, scored, trained, evaluated)
-    challenger = registry.by_alias(plan.recipe.name, CHALLENGER)
+    challenger = versions.by_alias(plan.recipe.name, CHALLENGER)
     if challenger is None or challenger.number != version:
-        registry.set_alias(plan.recipe.name, CHALLENGER, version)
+        versions.set_alias(plan.recipe.name, CHALLENGER, version)
     log.info("registered name=%s version=%d", plan.recipe.name, version)
     stage = Stage(name="register", cached=known, seconds=time.monotonic() - start)
     return Registered(version=version, stage=stage)
@@ -78,8 +78,8 @@ def _new_version(
     folder = stored_model(store, trained.model_key, load_settings().home)
     name, weights = plan.recipe.name, trained.weights_sha256
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, registry.address())  # MLflow tells no progress
-    return registry.register(
+    log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, versions.address())  # MLflow tells no progress
+    return versions.register(
         name,
         run_id=plan.run_id,
         weights_sha256=weights,
@@ -116,13 +116,13 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         "gate.reasons": "; ".join(output.reasons),
         "gate.record": stage.key,
     }
-    tags = registry.by_number(plan.recipe.name, registered.version).tags
+    tags = versions.by_number(plan.recipe.name, registered.version).tags
     if not stage.cached or "gate.record" not in tags:  # the run that decided was killed before it said so
         run = attach_run(plan.run_id)
         given = {"baseline": evaluated.baseline, "rules": rules.model_dump()}
         run.json("gate.json", output.model_dump(mode="json") | given)
         run.tags({"gate.verdict": output.verdict})
-        registry.set_tags(plan.recipe.name, registered.version, evidence)
+        versions.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output.verdict, evaluated.baseline)
     return Gated(**dict(output), stage=stage)
 
@@ -130,11 +130,11 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
 @task(name="promote", cache_policy=NO_CACHE)
 def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
     """Move the alias `champion` if the gate says so, and read it back."""
-    champion = registry.by_alias(plan.recipe.name, CHAMPION)
+    champion = versions.by_alias(plan.recipe.name, CHAMPION)
     current = champion.number if champion else None
     unchanged = gated.verdict != "promote" or current == registered.version
     if not unchanged:
-        registry.set_alias(plan.recipe.name, CHAMPION, registered.version)
+        versions.set_alias(plan.recipe.name, CHAMPION, registered.version)
         current = registered.version
         log.info("promoted name=%s version=%d", plan.recipe.name, registered.version)
     stage = Stage(name="promote", cached=unchanged, seconds=0.0)

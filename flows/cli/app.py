@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.command import AsJson, answers, get_ready
-from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, Answer, serve, trouble
+from flows.cli.command import AsJson, get_ready, prints_result
+from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
 from flows.cli.store import app as store_commands
@@ -29,7 +29,7 @@ app = typer.Typer(
 app.add_typer(store_commands, name="store")
 app.command()(lineage)
 
-Recipe = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
+RecipePath = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
 Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="override one key of the recipe")]
 
@@ -57,10 +57,10 @@ def run(arguments: Sequence[str]) -> int:
         return serve(lambda: _misuse(message, command), as_json=as_json)
 
 
-def _misuse(message: str, command: str) -> Answer | None:
+def _misuse(message: str, command: str) -> CommandResult | None:
     if not command:  # `dpo` alone: typer has the help text as the message
         typer.echo(message)
-        return Answer({}, lambda console: None, BAD_INPUT)
+        return CommandResult({}, lambda console: None, BAD_INPUT)
     known = any(command == info.callback.__name__ for info in app.registered_commands if info.callback)
     known |= any(command == group.name for group in app.registered_groups)
     return trouble(message, f"dpo {command}", f"see dpo {command + ' ' if known else ''}--help", BAD_INPUT)
@@ -82,13 +82,13 @@ def _global(
 
 
 @app.command()
-@answers
+@prints_result
 def retrain(
-    recipe: Recipe,
+    recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option("--force", help="run every stage again, finished or not")] = False,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """Check the data, train, evaluate, register, and promote what is better."""
     from dpo_core.recipe_file import load_recipe
 
@@ -103,11 +103,11 @@ def retrain(
     except DataCheckFailed as failed:
         return _checked(failed.document)
     code = DONE if done.document.verdict == "promote" else NOT_PROMOTED
-    return Answer(done.document.to_json(), lambda console: show_retrain(console, done), code)
+    return CommandResult(done.document.to_json(), lambda console: show_retrain(console, done), code)
 
 
 @app.command()
-@answers
+@prints_result
 def check(
     data: Annotated[str, typer.Argument(help="pairs: .jsonl, .jsonl.gz or .parquet")],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
@@ -117,7 +117,7 @@ def check(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="folder for the report")] = None,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
     get_ready()
     from flows.quality import check_files
@@ -125,33 +125,33 @@ def check(
     return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
 
 
-def _checked(document: "CheckDocument") -> Answer:
+def _checked(document: "CheckDocument") -> CommandResult:
     from flows.cli.screens import show_check
 
     code = CHECK_FAILED if document.verdict == "fail" else DONE
-    return Answer(document.to_json(), lambda console: show_check(console, document), code)
+    return CommandResult(document.to_json(), lambda console: show_check(console, document), code)
 
 
 @app.command()
-@answers
+@prints_result
 def evaluate(
     model: Model,
     data: Annotated[str, typer.Argument(help="pairs to evaluate on")],
     reference: Annotated[str | None, typer.Option(help="model to compare with")] = None,
     beta: Annotated[float, typer.Option(help="reward per nat of log-ratio")] = 0.1,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
     get_ready(to_run_a_flow=True)
     from flows.cli.screens import show_evaluation
     from flows.evaluate import evaluate as flow
 
     document = flow(model, data, reference, beta)
-    return Answer(document.to_json(), lambda console: show_evaluation(console, document))
+    return CommandResult(document.to_json(), lambda console: show_evaluation(console, document))
 
 
 @app.command()
-@answers
+@prints_result
 def chat(
     model: Model,
     against: Annotated[str | None, typer.Option(help="a second model that answers beside the first")] = None,
@@ -165,13 +165,13 @@ def chat(
 
 
 @app.command()
-@answers
+@prints_result
 def config(
     recipe: Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="the recipe of a run")] = None,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     schema: Annotated[bool, typer.Option("--schema", help="every key: type, default, meaning")] = False,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """The effective recipe and settings, and where each value comes from."""
     from flows.cli.config import describe_run, describe_schema
 
@@ -179,14 +179,16 @@ def config(
 
 
 @app.command()
-@answers
-def doctor(as_json: AsJson = False) -> Answer:
+@prints_result
+def doctor(as_json: AsJson = False) -> CommandResult:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
     get_ready()
+    from flows.cli.documents import DoctorFinding, DoctorReport
     from flows.cli.screens import show_doctor
     from tasks.commands.doctor import examine
 
-    findings = examine()
+    findings = [DoctorFinding(**vars(finding)) for finding in examine()]
     failed = any(finding.status == "fail" for finding in findings)
-    document = {"verdict": "fail" if failed else "pass", "findings": [vars(finding) for finding in findings]}
-    return Answer(document, lambda console: show_doctor(console, findings), BAD_INPUT if failed else DONE)
+    report = DoctorReport(verdict="fail" if failed else "pass", findings=findings)
+    code = BAD_INPUT if failed else DONE
+    return CommandResult(report.to_json(), lambda console: show_doctor(console, findings), code)

@@ -1,4 +1,4 @@
-"""What every command needs: an Answer becomes output and exit code, and the environment is made ready."""
+"""What every command needs: an CommandResult becomes output and exit code, and the environment is made ready."""
 
 import logging
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.console import Answer, serve
+from flows.cli.console import CommandResult, serve
 from flows.cli.logs import tame_libraries
 
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; all else goes to stderr")]
 
 
-def answers(command: Callable[..., Answer | None]) -> Callable[..., None]:
-    """A command that returns an Answer becomes one that prints it and exits with its code."""
+def prints_result(command: Callable[..., CommandResult | None]) -> Callable[..., None]:
+    """A command that returns an CommandResult becomes one that prints it and exits with its code."""
 
     @wraps(command)
     def exits(**options: Any) -> None:
@@ -27,17 +27,12 @@ def answers(command: Callable[..., Answer | None]) -> Callable[..., None]:
 
 def get_ready(*, to_run_a_flow: bool = False) -> None:
     """Settings checked, environment set: to be called before Prefect or MLflow is imported."""
-    from infra.errors import BadSetting
     from infra.settings import load_settings, prepare_environment
 
     settings = load_settings()
     tame_libraries(debug=logging.getLogger("dpo").isEnabledFor(logging.DEBUG))
-    try:
-        prepare_environment(settings)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        says = f"DPO_HOME cannot be used: {error.strerror}"
-        raise BadSetting(says, where=str(settings.home), do="set DPO_HOME to a folder of yours") from None
+    prepare_environment(settings)
     if to_run_a_flow:
-        from infra.prefect_server import live_as_long_as_the_run
+        from infra.prefect_server import start_ephemeral_server
 
-        live_as_long_as_the_run()
+        start_ephemeral_server()

@@ -16,9 +16,12 @@ from rich.text import Text
 
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
-from flows.cli.console import Answer, redact
+from flows.cli.console import CommandResult
+from flows.cli.documents import EffectiveConfig, EffectiveSetting
+from infra.secrets import without_secrets
 from infra.settings import PREFIX, Settings, load_settings
 
+Origin = Literal["environment", ".env", "default"]
 STANDARD = (
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
@@ -54,7 +57,7 @@ def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[K
             yield from recipe_keys(section, f"{prefix}{name}.")
 
 
-def describe_schema() -> Answer:
+def describe_schema() -> CommandResult:
     """Every key of a recipe: a table for people, the JSON schema for programs."""
 
     def show(console: Console) -> None:
@@ -62,20 +65,17 @@ def describe_schema() -> Answer:
             console.print(Text(key.name, style="bold") + Text(f": {key.type}, {key.default}"))
             console.print(Padding(Text(key.description, style="dim"), (0, 0, 0, 4)))
 
-    return Answer({"recipe": Recipe.model_json_schema()}, show)
+    return CommandResult({"recipe": Recipe.model_json_schema()}, show)
 
 
-def describe_run(path: str, overrides: list[str]) -> Answer:
+def describe_run(path: str, overrides: list[str]) -> CommandResult:
     """The effective recipe and settings of a run. Raises InputError and BadSetting like the run itself."""
     loaded = load_recipe(path, overrides)
     values = loaded.recipe.model_dump(mode="json")
     settings = _settings()
     origins = {key: _origin(key, loaded.origins) for key, _ in _leaves(values, "")}
-    document = {
-        "recipe": values,
-        "origins": origins,
-        "settings": {name: {"value": value, "origin": origin} for name, value, origin in settings},
-    }
+    by_name = {name: EffectiveSetting(value=value, origin=origin) for name, value, origin in settings}
+    document = EffectiveConfig(recipe=loaded.recipe, origins=origins, settings=by_name)
 
     def show(console: Console) -> None:
         for line, key in _yaml(values, "", 0):
@@ -84,26 +84,26 @@ def describe_run(path: str, overrides: list[str]) -> Answer:
         for name, value, origin in settings:
             console.print(_noted(f"{name}={value}", origin), soft_wrap=True)
 
-    return Answer(document, show)
+    return CommandResult(document.to_json(), show)
 
 
 def _noted(line: str, origin: str) -> Text:
-    text = Text(redact(line))
+    text = Text(without_secrets(line))
     return text.append(" " * max(2, 48 - len(line)) + f"# {origin}", style="dim") if origin else text
 
 
-def _settings() -> list[tuple[str, str, str]]:
+def _settings() -> list[tuple[str, str, Origin]]:
     """Name, value and origin of every DPO_ setting and of the standard variables that are set; secrets hidden."""
     before = set(os.environ)
     settings = load_settings()  # reads .env into the environment
 
-    def origin(name: str) -> str:
+    def origin(name: str) -> Origin:
         return "environment" if name in before else ".env" if name in os.environ else "default"
 
     names = {PREFIX + name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}
     names |= {name: os.environ[name] for name in STANDARD if os.environ.get(name)}
     hidden = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    return [(name, "***" if name in hidden else redact(value), origin(name)) for name, value in names.items()]
+    return [(name, "***" if name in hidden else without_secrets(value), origin(name)) for name, value in names.items()]
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:

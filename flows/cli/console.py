@@ -1,4 +1,4 @@
-"""The edge between a command and whoever called it: one answer, one exit code, errors in three lines.
+"""The edge between a command and whoever called it: one result, one exit code, errors in three lines.
 
 Exit codes: 0 done, 2 bad input or configuration, 3 data check failed, 4 not promoted, 130 interrupted, 1 the rest.
 """
@@ -7,7 +7,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import sys
 import traceback
@@ -21,21 +20,13 @@ from rich.text import Text
 
 from dpo_core.errors import InputError
 from infra.errors import InfraError
+from infra.secrets import without_secrets
 
 DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY_ID", re.IGNORECASE)
-_SECRETS = (
-    (re.compile(r"(?<=://)[^/@\s]+(?=@)"), "***"),
-    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
-    (re.compile(r"\b(?:hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{16,}"), "***"),
-    (re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\1***"),
-    (re.compile(r"(?i)((?:signature|secret[a-z_]*|security-token|password|token)=)[^&\s'\"]+"), r"\1***"),
-)
-
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command has to say: to a program (one JSON document), to people (a screen), and its exit code."""
 
     document: dict[str, Any]
@@ -43,29 +34,29 @@ class Answer:
     code: int = DONE
 
 
-def serve(command: Callable[[], Answer | None], *, as_json: bool = False, debug: bool = False) -> int:
+def serve(command: Callable[[], CommandResult | None], *, as_json: bool = False, debug: bool = False) -> int:
     """Run a command, print what it has to say, return the exit code. No exception leaves."""
     with _stdout_set_aside() if as_json else contextlib.nullcontext():
         try:
-            answer = command()
+            result = command()
         except BaseException as error:
             if debug:
-                sys.stderr.write(redact(traceback.format_exc()))
-            answer = explain(error)
-    if answer is None:
+                sys.stderr.write(without_secrets(traceback.format_exc()))
+            result = explain(error)
+    if result is None:
         return DONE
-    trouble = "error" in answer.document
+    trouble = "error" in result.document
     try:
-        answer.show(Console(stderr=as_json or trouble, highlight=False))
+        result.show(Console(stderr=as_json or trouble, highlight=False))
         if as_json:
-            sys.stdout.write(redact(json.dumps({"schema": 1, **answer.document}, ensure_ascii=False)) + "\n")
+            sys.stdout.write(without_secrets(json.dumps({"schema": 1, **result.document}, ensure_ascii=False)) + "\n")
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return answer.code
+    return result.code
 
 
-def explain(error: BaseException) -> Answer:
+def explain(error: BaseException) -> CommandResult:
     """What went wrong, in three lines: what, where, what to do."""
     if isinstance(error, KeyboardInterrupt):
         kept = f"finished work is kept under {os.environ.get('DPO_HOME', '.dpo')}"
@@ -87,26 +78,16 @@ def explain(error: BaseException) -> Answer:
     return trouble(says, "inside dpo", "run again with --debug for the traceback", FAILED)
 
 
-def trouble(says: str, where: str, do: str, code: int) -> Answer:
-    """An error as an answer: three lines on stderr, or the document `{"error": {says, where, do}}`."""
-    says, where, do = (redact(text) for text in (says, where, do))
+def trouble(says: str, where: str, do: str, code: int) -> CommandResult:
+    """An error as a result: three lines on stderr, or the document `{"error": {says, where, do}}`."""
+    says, where, do = (without_secrets(text) for text in (says, where, do))
 
     def show(console: Console) -> None:
         head = "stopped" if code == INTERRUPTED else "error"
         for label, text, style in ((head, says, "bold red"), ("where", where, "dim"), ("do", do, "bold")):
             console.print(Text(f"{label + ':':9}", style=style) + Text(text), soft_wrap=True)
 
-    return Answer({"error": {"says": says, "where": where, "do": do}}, show, code)
-
-
-def redact(text: str) -> str:
-    """`text` without passwords in URLs, access keys, tokens, and values of secret environment variables."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_NAME.search(name):
-            text = text.replace(value, "***")
-    for pattern, stars in _SECRETS:
-        text = pattern.sub(stars, text)
-    return text
+    return CommandResult({"error": {"says": says, "where": where, "do": do}}, show, code)
 
 
 def printable(text: str) -> str:
@@ -118,7 +99,7 @@ def typed() -> str:
     """The command as it was typed, for `type it again`."""
     import shlex
 
-    return redact(shlex.join([program("dpo"), *sys.argv[1:]]))
+    return without_secrets(shlex.join([program("dpo"), *sys.argv[1:]]))
 
 
 def program(name: str) -> str:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from flows.cli.command import AsJson, answers, get_ready
-from flows.cli.console import FAILED, Answer
+from flows.cli.command import AsJson, get_ready, prints_result
+from flows.cli.console import FAILED, CommandResult
 
 if TYPE_CHECKING:
     from tasks.documents import Lineage
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 STYLES = {"verified": "green", "recorded": "dim", "damaged": "bold red", "missing": "bold red"}
 
 
-@answers
+@prints_result
 def lineage(
     name: Annotated[str, typer.Argument(help="registered model")],
     version: Annotated[int, typer.Argument(min=1, help="its version")],
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """What a version came from: data, recipe, code, base model, reports, parents. Exit code 1 if a digest is wrong."""
     get_ready()
     from infra.settings import load_settings
@@ -33,7 +33,7 @@ def lineage(
     def show(console: Console) -> None:
         console.print(_tree(found), soft_wrap=True)
 
-    return Answer(found.model_dump(mode="json"), show, 0 if found.passes else FAILED)
+    return CommandResult(found.model_dump(mode="json"), show, 0 if found.passes else FAILED)
 
 
 def _tree(found: "Lineage") -> Tree:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from flows.cli.console import redact
+from infra.secrets import without_secrets
 
 
 class TerminalHandler(logging.Handler):
@@ -22,7 +22,7 @@ class TerminalHandler(logging.Handler):
             loud = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno, "")
             stage = record.name.removeprefix("dpo").lstrip(".") or "dpo"
             line = Text(time.strftime("%H:%M:%S  ", time.localtime(record.created)), style="dim")
-            line.append(f"{stage:<10}", style="cyan").append(redact(record.getMessage()), style=loud)
+            line.append(f"{stage:<10}", style="cyan").append(without_secrets(record.getMessage()), style=loud)
             Console(stderr=True, highlight=False).print(line, soft_wrap=True)
         except Exception:
             self.handleError(record)

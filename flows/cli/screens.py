@@ -13,6 +13,7 @@ from rich.text import Text
 from flows.cli.console import printable, program
 
 if TYPE_CHECKING:
+    from flows.cli.documents import DoctorFinding
     from tasks.documents import (
         BeforeAfter,
         CheckDocument,
@@ -103,7 +104,7 @@ def show_evaluation(console: Console, document: "EvaluateDocument") -> None:
     console.print(table)
 
 
-def show_doctor(console: Console, findings: Iterable[Any]) -> None:
+def show_doctor(console: Console, findings: Iterable["DoctorFinding"]) -> None:
     """One line a check, its remedy below it where it needs one."""
     styles = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
     table = Table.grid(padding=(0, 2))

@@ -1,13 +1,18 @@
 """`dpo store`: look at the object store, check every byte of it, and remove what nothing leads to."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 
-from flows.cli.command import AsJson, answers, get_ready
-from flows.cli.console import FAILED, Answer
+from flows.cli.command import AsJson, get_ready, prints_result
+from flows.cli.console import DONE, FAILED, CommandResult
+
+if TYPE_CHECKING:
+    from infra.store.base import Store
 
 app = typer.Typer(help="Look at the store, verify it, remove what nothing leads to.", no_args_is_help=True)
 
@@ -15,79 +20,90 @@ Prefix = Annotated[str, typer.Argument(metavar="[PREFIX]", help="only keys that 
 
 
 @app.command()
-@answers
-def ls(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
+@prints_result
+def ls(prefix: Prefix = "", as_json: AsJson = False) -> CommandResult:
     """The objects, with size and time of the last write."""
+    from flows.cli.documents import ListedObject, StoreListing
+
     store = _store()
-    rows = [{"key": e.key, "size": e.size, "modified": _time(e.modified)} for e in store.entries(prefix)]
-    return Answer({"store": store.url, "objects": rows}, lambda console: _show(console, rows, ("modified", "key")))
+    objects = [ListedObject(key=o.key, size=o.size, modified=_time(o.modified)) for o in store.entries(prefix)]
+    document = StoreListing(store=store.url, objects=objects)
+
+    def show(console: Console) -> None:
+        _show(console, [(item.size, item.modified, item.key) for item in objects])
+
+    return CommandResult(document.to_json(), show)
 
 
 @app.command()
-@answers
-def du(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
+@prints_result
+def du(prefix: Prefix = "", as_json: AsJson = False) -> CommandResult:
     """How many objects and bytes of each kind."""
+    from flows.cli.documents import KindUsage, StoreUsage
     from tasks.commands.verify_store import totals
 
     store = _store()
-    rows = [vars(total) for total in totals(list(store.entries(prefix)))]
-    size = sum(row["size"] for row in rows)
+    kinds = [KindUsage(**vars(total)) for total in totals(list(store.entries(prefix)))]
+    document = StoreUsage(store=store.url, size=sum(kind.size for kind in kinds), kinds=kinds)
 
     def show(console: Console) -> None:
-        _show(console, rows, ("objects", "kind"))
-        console.print(f"{_bytes(size)} in {store.url}")
+        _show(console, [(kind.size, str(kind.objects), kind.kind) for kind in kinds])
+        console.print(f"{decimal(document.size)} in {store.url}")
 
-    return Answer({"store": store.url, "size": size, "kinds": rows}, show)
+    return CommandResult(document.to_json(), show)
 
 
 @app.command()
-@answers
-def verify(prefix: Prefix = "", as_json: AsJson = False) -> Answer:
+@prints_result
+def verify(prefix: Prefix = "", as_json: AsJson = False) -> CommandResult:
     """Read every object and compare it with its SHA-256. Exit code 1 if one is damaged."""
+    from flows.cli.documents import StoreVerification
     from tasks.commands.verify_store import verify as verify_all
 
     store = _store()
-    found = verify_all(store, prefix)
+    found = StoreVerification.model_validate({"store": store.url, **vars(verify_all(store, prefix))})
 
     def show(console: Console) -> None:
-        console.print(f"{found.objects} objects, {_bytes(found.size)}: {len(found.damaged)} damaged", highlight=False)
+        console.print(f"{found.objects} objects, {decimal(found.size)}: {len(found.damaged)} damaged", highlight=False)
         if found.unknown:
             console.print(f"{found.unknown} carry no digest: other programs wrote them", style="dim")
         for fault in found.damaged:
-            console.print(f"{fault['key']}\n  {fault['says']}", markup=False)
+            console.print(f"{fault.key}\n  {fault.says}", markup=False)
 
-    return Answer({"store": store.url, **vars(found)}, show, FAILED if found.damaged else 0)
+    return CommandResult(found.to_json(), show, FAILED if found.damaged else DONE)
 
 
 @app.command()
-@answers
+@prints_result
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="remove it; without this it is only listed")] = False,
     older_than_days: Annotated[float, typer.Option(min=1, help="what was written since then is kept")] = 7,
     as_json: AsJson = False,
-) -> Answer:
+) -> CommandResult:
     """List what no model version leads to and no run wrote lately; remove it with --delete."""
+    from flows.cli.documents import GarbageItem, GarbageReport
     from tasks.commands.gc import DAY_S, find_garbage, remove
 
     store = _store()
     garbage = find_garbage(store, older_than_s=older_than_days * DAY_S)
     if delete:
         remove(store, garbage)
-    rows: list[dict[str, Any]] = [
-        {"size": u.size, "modified": _time(u.modified), "name": u.name} for u in garbage.units
+    items = [GarbageItem(size=u.size, modified=_time(u.modified), name=u.name) for u in garbage.units]
+    items += [
+        GarbageItem(size=o.size, modified=_time(o.modified), name=f"unfinished {o.key}") for o in garbage.unfinished
     ]
-    rows += [{"size": e.size, "modified": _time(e.modified), "name": f"unfinished {e.key}"} for e in garbage.unfinished]
-    size = sum(row["size"] for row in rows)
+    document = GarbageReport(store=store.url, size=sum(item.size for item in items), garbage=items, deleted=delete)
 
     def show(console: Console) -> None:
-        _show(console, rows, ("modified", "name"))
+        _show(console, [(item.size, item.modified, item.name) for item in items])
         done = "removed" if delete else "to remove with --delete"
-        console.print(f"{len(rows)} of them, {_bytes(size)}, {done}" if rows else "nothing to remove", highlight=False)
+        says = f"{len(items)} of them, {decimal(document.size)}, {done}" if items else "nothing to remove"
+        console.print(says, highlight=False)
 
-    return Answer({"store": store.url, "size": size, "garbage": rows, "deleted": delete}, show)
+    return CommandResult(document.to_json(), show)
 
 
-def _store() -> Any:
+def _store() -> "Store":
     get_ready()
     from infra.settings import load_settings
     from infra.store import open_store
@@ -95,19 +111,11 @@ def _store() -> Any:
     return open_store(load_settings())
 
 
-def _show(console: Console, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    for row in rows:
-        texts = [f"{_bytes(row['size']):>10}", *(str(row[name]) for name in columns)]
-        console.print("  ".join(texts), soft_wrap=True, markup=False)
+def _show(console: Console, rows: Sequence[tuple[int, str, str]]) -> None:
+    """A line a row: size in bytes, then the texts."""
+    for size, *texts in rows:
+        console.print("  ".join([f"{decimal(size):>10}", *texts]), soft_wrap=True, markup=False)
 
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -1,1 +1,4 @@
-"""Great Expectations: our own rules, and the project that runs them."""
+"""Great Expectations decides whether data passes.
+
+`rules` are our own expectations about preference pairs; `project` runs them over columns and measures.
+"""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 log = logging.getLogger("dpo.check")
-Verdict = Literal["pass", "warn", "fail"]
+ExpectationVerdict = Literal["pass", "warn", "fail"]
 LimitedMeasure = tuple[str, float, float | None, float | None]  # check, value, warn above, fail above
 MOSTLY = 0.99  # a few useless rows among many warn (a measure counts them); more are a broken export
 # Column of the pairs -> least value, the share of rows that must reach it, the check it belongs to.
@@ -34,15 +34,15 @@ TOKEN_COLUMNS = {  # judged where the pairs were tokenised
     "chosen_tokens": (1, 1.0, "structure/has_tokens"),
     "rejected_tokens": (1, 1.0, "structure/has_tokens"),
 }
-ORDER: tuple[Verdict, ...] = ("pass", "warn", "fail")
+ORDER: tuple[ExpectationVerdict, ...] = ("pass", "warn", "fail")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What Great Expectations found. `document` holds its own results, limits and observed values included, as JSON."""
 
-    verdict: Verdict
-    by_check: dict[str, Verdict]
+    verdict: ExpectationVerdict
+    by_check: dict[str, ExpectationVerdict]
     document: dict[str, Any]
 
 
@@ -76,7 +76,7 @@ def validate(
         }
         if data_docs:
             context.build_data_docs()
-    by_check: dict[str, Verdict] = {}
+    by_check: dict[str, ExpectationVerdict] = {}
     for result in (result for document in results.values() for result in document["results"]):
         check = result["expectation_config"]["meta"]["check"]
         by_check[check] = max(by_check.get(check, "pass"), _verdict(result), key=ORDER.index)
@@ -88,7 +88,7 @@ def project_folder(home: Path, name: str) -> Path:
     return home / "expectations" / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data")
 
 
-def _verdict(result: dict[str, Any]) -> Verdict:
+def _verdict(result: dict[str, Any]) -> ExpectationVerdict:
     """Pass, warn or fail; an expectation that could not be evaluated fails."""
     if result["success"]:
         return "pass"
@@ -161,7 +161,7 @@ def _in_folder(folder: Path) -> Any:
     try:
         return gx.get_context(mode="file", project_root_dir=folder)
     except (GreatExpectationsError, YAMLError, KeyError, TypeError) as error:
-        log.warning("gx_project_damaged folder=%s reason=%s action=made anew", folder, type(error).__name__)
+        log.warning("gx_project_damaged folder=%s reason=%s action='made anew'", folder, type(error).__name__)
         shutil.rmtree(folder / "gx")
         return gx.get_context(mode="file", project_root_dir=folder)
 

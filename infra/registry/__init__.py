@@ -1,1 +1,5 @@
-"""The MLflow model registry: versions, what they hold, how they are served."""
+"""The MLflow model registry.
+
+`versions` registers, finds, names and downloads them; `logged_model` uploads a checkpoint as a model of its run;
+`served_model` is the code that is stored beside the weights and answers where the model is served.
+"""

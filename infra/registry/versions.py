@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
 from infra.registry.logged_model import WEIGHTS, log_model
-from infra.settings import without_secrets
+from infra.secrets import without_secrets
 from infra.store.base import digest
 from infra.tracking.client import mlflow_errors, tracking_uri
 from infra.tracking.runs import connect
@@ -164,9 +164,33 @@ def download(name: str, which: int | str, folder: Path) -> Path:
 
     Its weights have the digest that the version carries. Raises Damaged where they have not.
     """
+    version = resolve(f"models:/{name}/{which}" if isinstance(which, int) else f"models:/{name}@{which}")
+    return _download(name, version, folder)
+
+
+def download_weights(name: str, weights_sha256: str, folder: Path) -> Path:
+    """The checkpoint folder with exactly these weights, of whichever version holds them, as `download` brings it.
+
+    Raises ObjectMissing where no version of the model holds them, Damaged where the version's bytes are others.
+    """
+    version = by_weights(name, weights_sha256)
+    if version is None:
+        says = f"model {name} has no version with the weights {weights_sha256[:12]}"
+        raise ObjectMissing(says, where=without_secrets(tracking_uri()), do="look at the versions on the MLflow page")
+    return _download(name, version, folder)
+
+
+def weights_digest(folder: Path) -> str:
+    """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
+    digests = {file.name: digest(file) for file in folder.glob("*.safetensors")}
+    if len(digests) == 1:
+        return digests.popitem()[1]
+    return hashlib.sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _download(name: str, version: Version, folder: Path) -> Path:
     import mlflow
 
-    version = resolve(f"models:/{name}/{which}" if isinstance(which, int) else f"models:/{name}@{which}")
     target = folder / f"{name}-{version.number}-{(version.weights_sha256 or version.run_id)[:12]}"  # of this registry
     if target.is_dir():
         if _is_whole(target, version):
@@ -192,14 +216,6 @@ def download(name: str, which: int | str, folder: Path) -> Path:
         do = "make room, then run it again"
         raise InfraError("the download cannot be put in its place", where=str(target), do=do)
     return target
-
-
-def weights_digest(folder: Path) -> str:
-    """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
-    digests = {file.name: digest(file) for file in folder.glob("*.safetensors")}
-    if len(digests) == 1:
-        return digests.popitem()[1]
-    return hashlib.sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _is_whole(folder: Path, version: Version) -> bool:

@@ -17,11 +17,6 @@ from infra.errors import Damaged, InfraError, ObjectMissing
 MANIFEST = "MANIFEST.json"
 LARGE = 16 << 20  # bytes: such a file travels alone, in parts at the same time; smaller ones side by side
 AT_ONCE = 8  # small files on their way at the same time
-Progress = Callable[[int], object]  # is told the bytes that have gone since the last call
-
-
-def silent(_: int) -> None:
-    """Progress that nobody watches."""
 
 
 class FileEntry(TypedDict):
@@ -34,7 +29,7 @@ class FileEntry(TypedDict):
 Manifest = dict[str, FileEntry]
 
 
-class Entry(NamedTuple):
+class StoredObject(NamedTuple):
     """One object as it is listed: size in bytes, time of its last write in seconds since 1970."""
 
     key: str
@@ -59,14 +54,17 @@ class Store(Protocol):
         ...
 
     def put_bytes(self, key: str, data: bytes, *, create_only: bool = False) -> bool:
-        """Write atomically. With `create_only`, False (and nothing written) if another write was first."""
+        """Write atomically. With `create_only`, False (and nothing written) if another write was first.
+
+        That is how several processes append to one ledger: each entry is a key that only one of them gets to write.
+        """
         ...
 
     def get_bytes(self, key: str) -> bytes:
         """The bytes of a key."""
         ...
 
-    def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
+    def put_file(self, key: str, path: Path) -> str:
         """Write a file of any size atomically; the SHA-256 (hex) of what was stored."""
         ...
 
@@ -74,7 +72,7 @@ class Store(Protocol):
         """Write a key's bytes to `path`, atomically."""
         ...
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
         """The objects whose keys begin with `prefix`, sorted by key."""
         ...
 
@@ -82,11 +80,11 @@ class Store(Protocol):
         """Read the whole object, and say what its SHA-256 is and should be."""
         ...
 
-    def unfinished(self) -> Iterator[Entry]:
+    def unfinished(self) -> Iterator[StoredObject]:
         """Writes that began and did not end: another process is at it, or was killed."""
         ...
 
-    def drop_unfinished(self, entry: Entry) -> None:
+    def drop_unfinished(self, entry: StoredObject) -> None:
         """Remove what such a write has left."""
         ...
 
@@ -98,10 +96,10 @@ class Store(Protocol):
         """Remove a key; a key that is not there is no error."""
         ...
 
-    def put_folder(self, prefix: str, folder: Path, *, progress: Progress = silent) -> Manifest:
+    def put_folder(self, prefix: str, folder: Path) -> Manifest:
         """Store all files of `folder` under `prefix`, MANIFEST.json last.
 
-        The same folder again sends the manifest alone: garbage collection takes it for young then.
+        The same folder again sends the manifest alone, which refreshes it: garbage collection goes by its age.
         """
         manifest = describe(folder)
         key, text = f"{prefix}/{MANIFEST}", json.dumps({"files": manifest}, indent=1, sort_keys=True).encode()
@@ -112,7 +110,7 @@ class Store(Protocol):
             self.delete(key)  # other content, or a file is gone: incomplete until the new manifest is there
 
         def send(name: str) -> None:
-            if self.put_file(f"{prefix}/{name}", folder / name, progress=progress) != manifest[name]["sha256"]:
+            if self.put_file(f"{prefix}/{name}", folder / name) != manifest[name]["sha256"]:
                 raise InfraError("the file changed while it was stored", where=str(folder / name), do="start again")
 
         _each(manifest, send)

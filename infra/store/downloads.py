@@ -64,6 +64,5 @@ def _fetch(bucket: S3Store, key: str, etag: str, path: Path) -> None:
         if bucket.etag(key) == etag:
             return
         path.unlink()
-    raise InfraError(
-        "the object is not what it was when the run began", where=f"{bucket.url}/{key}", do="start again once it rests"
-    )
+    says, do = "the object is not what it was when the run began", "start again when no one writes it"
+    raise InfraError(says, where=f"{bucket.url}/{key}", do=do)

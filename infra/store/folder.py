@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra.errors import Damaged, InfraError
-from infra.store.base import Digests, Entry, Progress, Store, check_key, missing, silent
+from infra.store.base import Digests, Store, StoredObject, check_key, missing
 
 SCRATCH = ".tmp"  # unfinished writes, on the same file system; no key may begin with it
 CHUNK = 1 << 20  # bytes
@@ -53,12 +53,12 @@ class FolderStore(Store):
             self._compare(key, hashlib.sha256(data).hexdigest(), _recorded(file))
             return data
 
-    def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
+    def put_file(self, key: str, path: Path) -> str:
         """See Store. A real copy: a link to a file that someone edits later would change the stored bytes."""
 
         def fill(target: BinaryIO) -> str:
             with path.open("rb") as source:
-                return _copy(source, target, progress)
+                return _copy(source, target)
 
         with self._guard(key):
             if not path.is_file():
@@ -77,7 +77,7 @@ class FolderStore(Store):
             finally:
                 scratch.unlink(missing_ok=True)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
         """See Store."""
         folder = prefix.rpartition("/")[0]
         found = _below(self.root, self._path(folder) if folder else self.root)
@@ -97,11 +97,11 @@ class FolderStore(Store):
                 _sync(path.parent)
             _prune(path.parent, self.root)
 
-    def unfinished(self) -> Iterator[Entry]:
+    def unfinished(self) -> Iterator[StoredObject]:
         """See Store."""
         yield from sorted(_below(self.root, self.root / SCRATCH))
 
-    def drop_unfinished(self, entry: Entry) -> None:
+    def drop_unfinished(self, entry: StoredObject) -> None:
         """See Store."""
         with self._guard(entry.key):
             (self.root / SCRATCH / Path(entry.key).name).unlink(missing_ok=True)
@@ -148,21 +148,20 @@ class FolderStore(Store):
             raise InfraError(says, where=f"{self.url}/{key}", do=do) from error
 
 
-def _copy(source: BinaryIO, target: BinaryIO, progress: Progress = silent) -> str:
+def _copy(source: BinaryIO, target: BinaryIO) -> str:
     sha256 = hashlib.sha256()
     while chunk := source.read(CHUNK):
         sha256.update(chunk)
         target.write(chunk)
-        progress(len(chunk))
     return sha256.hexdigest()
 
 
-def _below(root: Path, top: Path) -> Iterator[Entry]:
+def _below(root: Path, top: Path) -> Iterator[StoredObject]:
     for path in top.rglob("*"):
         with suppress(FileNotFoundError):  # removed since
             if path.is_file():
                 facts = path.stat()
-                yield Entry(path.relative_to(root).as_posix(), facts.st_size, facts.st_mtime)
+                yield StoredObject(path.relative_to(root).as_posix(), facts.st_size, facts.st_mtime)
 
 
 def _record(file: BinaryIO, sha256: str) -> None:

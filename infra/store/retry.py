@@ -7,31 +7,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from infra.errors import Away
-from infra.store.base import Digests, Entry, Progress, Store, silent
+from infra.errors import Unavailable
+from infra.store.base import Digests, Store, StoredObject
 
 log = logging.getLogger("dpo.outage")
 FIRST_S, LONGEST_S = 1.0, 15.0  # between two tries
 Result = TypeVar("Result")
 
 
-def patiently(call: Callable[[], Result], patience_s: float, whom: str) -> Result:
-    """What `call` gives, tried again while it is Away, with jitter, for `patience_s` seconds."""
+def retry_unavailable(call: Callable[[], Result], patience_s: float, whom: str) -> Result:
+    """What `call` gives, tried again while it raises Unavailable, with jitter, for `patience_s` seconds."""
     start, pause = time.monotonic(), FIRST_S
     while True:
         try:
             result = call()
-        except Away as away:
+        except Unavailable as error:
             left = start + patience_s - time.monotonic()
             if left <= 0:
                 raise
             if pause == FIRST_S:
-                log.warning("away whom=%s reason=%r action=tried again for %.0f s", whom, away.says, patience_s)
+                action = f"tried again for {patience_s:.0f} s"
+                log.warning("away whom=%r reason=%r action=%r", whom, error.says, action)
             time.sleep(min(left, random.uniform(pause / 2, pause)))
             pause = min(2 * pause, LONGEST_S)
         else:
             if pause != FIRST_S:
-                log.warning("back whom=%s after_s=%.0f", whom, time.monotonic() - start)
+                log.warning("back whom=%r after_s=%.0f", whom, time.monotonic() - start)
             return result
 
 
@@ -56,15 +57,15 @@ class PatientStore(Store):
         """See Store."""
         return self._wait(lambda: self._store.get_bytes(key))
 
-    def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
+    def put_file(self, key: str, path: Path) -> str:
         """See Store."""
-        return self._wait(lambda: self._store.put_file(key, path, progress=progress))
+        return self._wait(lambda: self._store.put_file(key, path))
 
     def get_file(self, key: str, path: Path) -> None:
         """See Store."""
         self._wait(lambda: self._store.get_file(key, path))
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
         """See Store."""
         return iter(self._wait(lambda: list(self._store.entries(prefix))))
 
@@ -76,13 +77,13 @@ class PatientStore(Store):
         """See Store."""
         self._wait(lambda: self._store.delete(key))
 
-    def unfinished(self) -> Iterator[Entry]:
+    def unfinished(self) -> Iterator[StoredObject]:
         """See Store."""
         return self._store.unfinished()
 
-    def drop_unfinished(self, entry: Entry) -> None:
+    def drop_unfinished(self, entry: StoredObject) -> None:
         """See Store."""
         self._store.drop_unfinished(entry)
 
     def _wait(self, call: Callable[[], Result]) -> Result:
-        return patiently(call, self._patience_s, f"store {self.url}")
+        return retry_unavailable(call, self._patience_s, f"store {self.url}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from infra.errors import BadSetting, Damaged, InfraError
-from infra.store.base import LARGE, Digests, Entry, Progress, Store, check_key, digest, missing, silent
+from infra.store.base import LARGE, Digests, Store, StoredObject, check_key, digest, missing
 from infra.store.s3_client import DAMAGED, MISSING, again, code_of, connect, encryption, explain, s3_errors
 from infra.store.s3_upload import upload
 
@@ -75,7 +75,7 @@ class S3Store(Store):
         with self._guard(key):
             return again(read)
 
-    def put_file(self, key: str, path: Path, *, progress: Progress = silent) -> str:
+    def put_file(self, key: str, path: Path) -> str:
         """See Store. A large file goes in parts, and goes on where an earlier try broke off."""
         if not path.is_file():
             raise InfraError("there is no such file to store", where=str(path), do="check the path")
@@ -85,10 +85,9 @@ class S3Store(Store):
                 data = path.read_bytes()
                 sha256 = hashlib.sha256(data).hexdigest()
                 self._put(key, data, sha256)
-                progress(len(data))
             else:
                 sha256 = digest(path)
-                self._upload(key, path, sha256, progress)
+                self._upload(key, path, sha256)
             after = path.stat()
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 self._client.delete_object(**self._at(key))
@@ -117,14 +116,14 @@ class S3Store(Store):
             finally:
                 scratch.unlink(missing_ok=True)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
         """See Store."""
         pages = self._client.get_paginator("list_objects_v2")
         with self._guard(prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
                 for item in page.get("Contents", []):
                     key = item["Key"].removeprefix(self._prefix)
-                    yield Entry(key, item["Size"], item["LastModified"].timestamp())
+                    yield StoredObject(key, item["Size"], item["LastModified"].timestamp())
 
     def digests(self, key: str) -> Digests:
         """See Store."""
@@ -143,16 +142,16 @@ class S3Store(Store):
         with self._guard(key):
             self._client.delete_object(**self._at(key))
 
-    def unfinished(self) -> Iterator[Entry]:
+    def unfinished(self) -> Iterator[StoredObject]:
         """See Store. The key of such an entry ends in the upload's id."""
         pages = self._client.get_paginator("list_multipart_uploads")
         with self._guard(""):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
                 for item in page.get("Uploads", []):
                     name = f"{item['Key'].removeprefix(self._prefix)}?uploadId={item['UploadId']}"
-                    yield Entry(name, 0, item["Initiated"].timestamp())
+                    yield StoredObject(name, 0, item["Initiated"].timestamp())
 
-    def drop_unfinished(self, entry: Entry) -> None:
+    def drop_unfinished(self, entry: StoredObject) -> None:
         """See Store."""
         key, _, upload_id = entry.key.partition("?uploadId=")
         with self._guard(key):
@@ -167,12 +166,12 @@ class S3Store(Store):
         options = {**options, **self._encryption}
         self._client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum, Metadata=metadata, **options)
 
-    def _upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
+    def _upload(self, key: str, path: Path, sha256: str) -> None:
         """In parts; whoever completes the upload, what counts is that the object is there with this digest."""
         options = {"Metadata": {"sha256": sha256}, **self._encryption}
         for anew in (False, True):
             try:
-                upload(self._client, self._at(key), path, options, progress, anew=anew)
+                upload(self._client, self._at(key), path, options, anew=anew)
             except s3_errors() as error:
                 if not self._holds(key, sha256) and (anew or code_of(error) != "NoSuchUpload"):
                     raise

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infra.errors import Away, BadSetting, InfraError
-from infra.settings import without_secrets
+from infra.errors import BadSetting, InfraError, Unavailable
+from infra.secrets import without_secrets
 from infra.store.base import missing
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def explain(error: Exception, *, url: str, bucket: str, key: str) -> InfraError:
         do = "check the AWS credentials; they need get, put, list and delete in the bucket"
     elif code:
         says, do = f"{at} answers {code}", "run the same command again; if it persists, ask who runs the store"
-        return (InfraError if is_final(error) else Away)(says, where=f"{url}/{key}", do=do)
+        return (InfraError if is_final(error) else Unavailable)(says, where=f"{url}/{key}", do=do)
     elif "Credentials" in kind:
         says, do = "there are no AWS credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     else:
         says, do = f"{at} cannot be reached ({kind})", "check AWS_ENDPOINT_URL and the network, then run it again"
-        return Away(says, where=f"{url}/{key}", do=do)
+        return Unavailable(says, where=f"{url}/{key}", do=do)
     return InfraError(says, where=f"{url}/{key}", do=do)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.store.base import Progress
 from infra.store.s3_client import is_final, s3_errors
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ AT_ONCE = 4  # parts on their way, each in memory
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part as S3 wants to hear of it when the upload is completed."""
+class UploadedPart:
+    """One uploaded part, as S3 wants it named when the upload is completed."""
 
     number: int
     etag: str
@@ -38,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class FileInParts:
     """A file cut into parts."""
 
     path: Path
@@ -46,7 +45,7 @@ class Source:
     part: int
 
     @classmethod
-    def of(cls, path: Path) -> "Source":
+    def of(cls, path: Path) -> "FileInParts":
         """Parts of PART bytes, larger ones where there would be too many."""
         size = path.stat().st_size
         return cls(path, size, max(PART, -(-size // MOST_PARTS)))
@@ -63,16 +62,14 @@ class Source:
             return file.read(self.part)
 
 
-def upload(
-    client: "S3Client", at: Mapping[str, Any], path: Path, options: Mapping[str, Any], progress: Progress, *, anew: bool
-) -> None:
+def upload(client: "S3Client", at: Mapping[str, Any], path: Path, options: Mapping[str, Any], *, anew: bool) -> None:
     """Send the file; with `anew`, without looking for what an earlier try has left."""
-    source = Source.of(path)
+    source = FileInParts.of(path)
     upload_id, there = (None, {}) if anew else _begun(client, at, source)
     if upload_id is None:
         upload_id = client.create_multipart_upload(**at, ChecksumAlgorithm="SHA256", **options)["UploadId"]
     try:
-        parts = _send(client, {**at, "UploadId": upload_id}, source, there, progress)
+        parts = _send(client, {**at, "UploadId": upload_id}, source, there)
         whole: Any = {"Parts": [part.to_request() for part in parts]}
         client.complete_multipart_upload(**at, UploadId=upload_id, MultipartUpload=whole)
     except s3_errors() as error:
@@ -82,7 +79,9 @@ def upload(
         raise
 
 
-def _begun(client: "S3Client", at: Mapping[str, Any], source: Source) -> tuple[str | None, dict[int, Part]]:
+def _begun(
+    client: "S3Client", at: Mapping[str, Any], source: FileInParts
+) -> tuple[str | None, dict[int, UploadedPart]]:
     """An upload of this key whose parts are all the file's: its id and parts."""
     pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=at["Bucket"], Prefix=at["Key"])
     for begun in (item for page in pages for item in page.get("Uploads", []) if item.get("Key") == at["Key"]):
@@ -95,30 +94,28 @@ def _begun(client: "S3Client", at: Mapping[str, Any], source: Source) -> tuple[s
     return None, {}
 
 
-def _same(source: Source, number: int, item: Mapping[str, Any]) -> Part | None:
-    """The part, if its bytes are the file's: by SHA-256 where the server tells it, else by the MD5 that is its ETag."""
+def _same(source: FileInParts, number: int, item: Mapping[str, Any]) -> UploadedPart | None:
+    """The part, if its bytes are the file's: by SHA-256 if the server records it, else by the MD5 that is its ETag."""
     if number not in source.numbers:
         return None
     data = source.read(number)
     sha256 = b64encode(hashlib.sha256(data).digest()).decode()
-    told = item.get("ChecksumSHA256")
+    recorded = item.get("ChecksumSHA256")
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    right = told == sha256 if told else item["ETag"].strip('"') == md5
-    return Part(number, item["ETag"], sha256) if right and item["Size"] == len(data) else None
+    right = recorded == sha256 if recorded else item["ETag"].strip('"') == md5
+    return UploadedPart(number, item["ETag"], sha256) if right and item["Size"] == len(data) else None
 
 
 def _send(
-    client: "S3Client", at: Mapping[str, Any], source: Source, there: Mapping[int, Part], progress: Progress
-) -> list[Part]:
-    def one(number: int) -> Part:
+    client: "S3Client", at: Mapping[str, Any], source: FileInParts, there: Mapping[int, UploadedPart]
+) -> list[UploadedPart]:
+    def one(number: int) -> UploadedPart:
         if number in there:
-            progress(min(source.part, source.size - (number - 1) * source.part))
             return there[number]
         data = source.read(number)
         sha256 = b64encode(hashlib.sha256(data).digest()).decode()
         sent = client.upload_part(**at, PartNumber=number, Body=data, ChecksumSHA256=sha256)
-        progress(len(data))
-        return Part(number, sent["ETag"], sha256)
+        return UploadedPart(number, sent["ETag"], sha256)
 
     pool = ThreadPoolExecutor(AT_ONCE)
     try:

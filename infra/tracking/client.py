@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.errors import Away, InfraError, Refused
-from infra.settings import without_secrets
+from infra.errors import InfraError, Rejected, Unavailable
+from infra.secrets import without_secrets
 from infra.store.s3_client import is_final, s3_errors
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _make_tables(database: Path) -> None:
 
 @contextmanager
 def mlflow_errors(doing: str) -> Iterator[None]:
-    """Turn what MLflow, its database and its artifact store throw into an InfraError: Away, Refused, or neither."""
+    """Make what MLflow, its database and its artifact store throw an InfraError: Unavailable, Rejected, or neither."""
     from mlflow import get_tracking_uri
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -95,10 +95,10 @@ def _kind(error: Exception) -> type[InfraError]:
     from sqlalchemy.exc import OperationalError
 
     if isinstance(error, MlflowException):
-        return Refused if error.error_code in NO else InfraError if error.error_code in NO_RIGHTS else Away
+        return Rejected if error.error_code in NO else InfraError if error.error_code in NO_RIGHTS else Unavailable
     if isinstance(error, s3_errors()):
-        return InfraError if is_final(error) or "Credentials" in type(error).__name__ else Away
+        return InfraError if is_final(error) or "Credentials" in type(error).__name__ else Unavailable
     if isinstance(error, RequestException):
         status = 0 if error.response is None else error.response.status_code
-        return InfraError if 400 <= status < 500 and status not in (408, 429) else Away
-    return Away if isinstance(error, OperationalError) else InfraError
+        return InfraError if 400 <= status < 500 and status not in (408, 429) else Unavailable
+    return Unavailable if isinstance(error, OperationalError) else InfraError

@@ -1,14 +1,13 @@
-"""What one run has to tell MLflow, on this machine's disk: written down first, delivered afterwards, in order.
+"""What one run logs to MLflow, on this machine's disk: recorded first, delivered afterwards, in order.
 
     DPO_HOME/spool/RUN_ID/journal.jsonl     an entry a line, each on disk before the run goes on
     DPO_HOME/spool/RUN_ID/delivered         how many bytes of it MLflow has
     DPO_HOME/spool/RUN_ID/files/SHA256/     artifacts that wait
-    DPO_HOME/spool/refused/RUN_ID.jsonl     entries that MLflow will not take
+    DPO_HOME/spool/refused/RUN_ID.jsonl     entries that MLflow rejects
 
-The journal stays until the run's end is delivered, so that a run that goes on knows what it has told already.
+The journal stays until the run's end is delivered, so that a run that goes on knows what it has logged already.
 """
 
-import json
 import os
 import shutil
 import time
@@ -16,31 +15,43 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock
 
 from infra.store.base import digest
-
-Entry = dict[str, Any]  # kind, time (ms since 1970), and what the kind needs
-ENDS = ("FINISHED", "FAILED", "KILLED")
+from infra.tracking.entries import ArtifactEntry, JournalEntry, MetricsEntry, OpenedEntry, StatusEntry, TagsEntry, parse
 
 
-class Waiting(NamedTuple):
+class WaitingEntry(NamedTuple):
     """An entry that MLflow does not have yet; `end`: where the next one begins, in bytes."""
 
-    entry: Entry
+    entry: JournalEntry
     end: int
 
 
 @dataclass
-class Told:
-    """What the journal's run has told, delivered or not: last step of each metric, tags, to which server, its end."""
+class LoggedState:
+    """What a run has logged, delivered or not: last step of each metric, tags, to which server, its end."""
 
     server: str = ""
     steps: dict[str, int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     ended: bool = False
+
+    def add(self, entry: JournalEntry) -> None:
+        """Take over what one more entry says."""
+        self.ended = isinstance(entry, StatusEntry) and entry.is_end
+        steps: dict[str, int] = {}
+        if isinstance(entry, OpenedEntry):
+            self.server, steps = entry.server, entry.steps
+            self.tags |= entry.tags
+        elif isinstance(entry, MetricsEntry):
+            steps = dict.fromkeys(entry.values, entry.step)
+        elif isinstance(entry, TagsEntry):
+            self.tags |= entry.values
+        for name, step in steps.items():
+            self.steps[name] = max(step, self.steps.get(name, step))
 
 
 class Journal:
@@ -53,15 +64,15 @@ class Journal:
         self._lines, self._delivered = self.folder / "journal.jsonl", self.folder / "delivered"
 
     def exists(self) -> bool:
-        """Whether this machine has told anything of the run that it still keeps."""
+        """Whether this machine has recorded anything of the run that it still keeps."""
         return self._lines.is_file()
 
-    def append(self, entry: Entry, file: Path | None = None) -> None:
-        """Write an entry to disk, with a copy of the file that it names by `sha256` and `name`."""
-        line = f"{json.dumps(entry, ensure_ascii=False, allow_nan=False)}\n".encode()
+    def append(self, entry: JournalEntry, file: Path | None = None) -> None:
+        """Write an entry to disk, and a copy of the file that an artifact's entry describes."""
+        line = entry.to_line().encode()
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            if file is not None:
+            if file is not None and isinstance(entry, ArtifactEntry):
                 _copy(file, self.file(entry))
             with self._lines.open("a+b") as lines:
                 if lines.tell() and not _ends_in_newline(lines.fileno(), lines.tell()):
@@ -70,27 +81,20 @@ class Journal:
                 lines.flush()
                 os.fsync(lines.fileno())
 
-    def file(self, entry: Entry) -> Path:
+    def file(self, entry: ArtifactEntry) -> Path:
         """Where the copy of an artifact's file is."""
-        return self.folder / "files" / str(entry["sha256"]) / str(entry["name"])
+        return self.folder / "files" / entry.sha256 / entry.name
 
-    def waiting(self) -> Iterator[Waiting]:
-        """The entries that MLflow does not have, in order. A line that a crash cut short was never told: left out."""
+    def waiting(self) -> Iterator[WaitingEntry]:
+        """The entries that MLflow does not have, in order. A last line that a crash truncated is ignored."""
         return self._read(self._done())
 
-    def told(self) -> Told:
+    def logged(self) -> LoggedState:
         """What the whole journal says."""
-        told = Told()
+        state = LoggedState()
         for entry, _ in self._read(0):
-            told.ended = entry.get("status") in ENDS
-            if entry["kind"] == "opened":
-                told.server = entry["server"]
-                told.tags |= entry["tags"]
-            for name, step in _steps(entry):
-                told.steps[name] = max(step, told.steps.get(name, step))
-            if entry["kind"] == "tags":
-                told.tags |= entry["values"]
-        return told
+            state.add(entry)
+        return state
 
     def idle_s(self) -> float:
         """Seconds since the last entry."""
@@ -110,12 +114,12 @@ class Journal:
             os.fsync(file.fileno())
         fresh.replace(self._delivered)
 
-    def set_aside(self, entry: Entry) -> Path:
-        """Keep an entry that is not to be sent again."""
+    def keep_rejected(self, entry: JournalEntry) -> Path:
+        """Keep an entry that is not to be sent again, in `refused/`."""
         path = self.spool / "refused" / f"{self.run_id}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
-            file.write(f"{json.dumps(entry, ensure_ascii=False)}\n")
+            file.write(entry.to_line())
         return path
 
     def tidy(self, *, ended: bool) -> None:
@@ -140,30 +144,20 @@ class Journal:
         except (OSError, ValueError):
             return 0
 
-    def _read(self, start: int) -> Iterator[Waiting]:
+    def _read(self, start: int) -> Iterator[WaitingEntry]:
         if not self.exists():
             return
         with self._lines.open("rb") as lines:
             lines.seek(start)
             while (line := lines.readline()).endswith(b"\n"):
-                try:
-                    entry = json.loads(line)
-                    entry["kind"], entry["time"]
-                except (ValueError, KeyError, TypeError):
-                    continue
-                yield Waiting(entry, lines.tell())
+                entry = parse(line)
+                if entry is not None:
+                    yield WaitingEntry(entry, lines.tell())
 
 
 def journals(spool: Path) -> list[Journal]:
     """All journals there are."""
     return [Journal(spool, lines.parent.name) for lines in sorted(spool.glob("[!.]*/journal.jsonl"))]
-
-
-def _steps(entry: Entry) -> Iterator[tuple[str, int]]:
-    if entry["kind"] == "metrics":
-        yield from ((name, entry["step"]) for name in entry["values"])
-    elif entry["kind"] == "opened":
-        yield from entry["steps"].items()
 
 
 def _copy(file: Path, target: Path) -> None:

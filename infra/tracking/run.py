@@ -13,13 +13,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from infra.errors import Away, InfraError
-from infra.settings import load_settings, without_secrets
+from infra.errors import InfraError, Unavailable
+from infra.secrets import without_secrets
 from infra.store.base import digest
-from infra.store.retry import patiently
+from infra.store.retry import retry_unavailable
 from infra.tracking.client import client_of, mlflow_errors, tracking_uri
 from infra.tracking.delivery import deliver, try_to_deliver
-from infra.tracking.journal import Journal, Told
+from infra.tracking.entries import (
+    ArtifactEntry,
+    DatasetEntry,
+    EndStatus,
+    JournalEntry,
+    MetricsEntry,
+    OpenedEntry,
+    ParamsEntry,
+    StatusEntry,
+    TagsEntry,
+)
+from infra.tracking.journal import Journal, LoggedState
 
 log = logging.getLogger("dpo.tracking")
 PARAM_LIMIT = 6000  # characters
@@ -30,36 +41,36 @@ EVERY_S = 1.0  # how often what a training logs is delivered
 class Run:
     """One MLflow run. Every failure is an InfraError; MLflow's absence is none, except where its answer is needed."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, spool: Path) -> None:
         self.id = run_id
-        self.journal = Journal(load_settings().home / "spool", run_id)
+        self.journal = Journal(spool, run_id)
         self._in_background = False
 
     @cached_property
-    def _told(self) -> Told:
-        return self.journal.told()
+    def _logged(self) -> LoggedState:
+        return self.journal.logged()
 
     def open(self, *, steps: Mapping[str, int], tags: Mapping[str, str], go_on: bool) -> None:
-        """Note what MLflow knows: the last step of each metric, and the tags; with `go_on` the run is running again."""
-        self._note("opened", server=without_secrets(tracking_uri()), steps=dict(steps), tags=dict(tags))
+        """Record what MLflow knows: the last step of each metric, the tags; with `go_on` the run is running again."""
+        server = without_secrets(tracking_uri())
+        self.journal.append(OpenedEntry(time=_now_ms(), server=server, steps=dict(steps), tags=dict(tags)))
         if go_on:
-            self._tell("status", status="RUNNING")
+            self._log(StatusEntry(time=_now_ms(), status="RUNNING"))
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log nested values under dotted names. Over-long values are cut: log the whole as an artifact too."""
-        self._tell(
-            "params", values={mlflow_name(key): without_secrets(value)[:PARAM_LIMIT] for key, value in _flatten(values)}
-        )
+        texts = {mlflow_name(key): without_secrets(value)[:PARAM_LIMIT] for key, value in _flatten(values)}
+        self._log(ParamsEntry(time=_now_ms(), values=texts))
 
     def tags(self, values: Mapping[str, object]) -> None:
         """Set tags, replacing older values."""
         texts = {key: without_secrets(str(value)) for key, value in values.items()}
-        self._tell("tags", values=texts)
-        self._told.tags |= texts
+        self._log(TagsEntry(time=_now_ms(), values=texts))
+        self._logged.tags |= texts
 
     def tag(self, name: str) -> str | None:
         """One tag of the run, as it was when it was opened or has been set since; or None."""
-        return self._told.tags.get(name)
+        return self._logged.tags.get(name)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log one value per name at `step` (optimizer steps). Refuses NaN and infinity, by name.
@@ -72,17 +83,17 @@ class Run:
                     f"metric {name} is {value}", where=f"MLflow run {self.id}", do="find out why; log finite values"
                 )
         points = {mlflow_name(name): float(value) for name, value in values.items()}
-        fresh = {name: value for name, value in points.items() if self._told.steps.get(name, -1) < step}
+        fresh = {name: value for name, value in points.items() if self._logged.steps.get(name, -1) < step}
         if fresh:
-            self._tell("metrics", values=fresh, step=step)
-            self._told.steps |= dict.fromkeys(fresh, step)
+            self._log(MetricsEntry(time=_now_ms(), values=fresh, step=step))
+            self._logged.steps |= dict.fromkeys(fresh, step)
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Upload a file (or a folder's files) into the run's artifacts, below `folder`."""
         root = path if path.is_dir() else path.parent
         for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
             below = "/".join(part for part in (folder, *file.parent.relative_to(root).parts) if part)
-            self._tell("artifact", file, sha256=digest(file), name=file.name, folder=below)
+            self._log(ArtifactEntry(time=_now_ms(), sha256=digest(file), name=file.name, folder=below), file)
 
     def json(self, name: str, value: object) -> None:
         """Upload `value` as the JSON artifact `name`."""
@@ -109,16 +120,17 @@ class Run:
             "source": json.dumps({"uri": without_secrets(source)}),
             "profile": json.dumps({} if rows is None else {"num_rows": rows}),
         }
-        self._tell("dataset", values=values, tags={"mlflow.data.context": context, "sha256": sha256})
+        tags = {"mlflow.data.context": context, "sha256": sha256}
+        self._log(DatasetEntry(time=_now_ms(), values=values, tags=tags))
         self.tags({f"dataset.{context}.sha256": sha256})
 
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+    def finish(self, status: EndStatus) -> None:
         """End the run with this status. What MLflow does not have by then waits for the next command."""
-        self._note("status", status=status)
+        self.journal.append(StatusEntry(time=_now_ms(), status=status))
         try_to_deliver(self.journal, tracking_uri(), at_once=True)
         if waits := sum(1 for _ in self.journal.waiting()):
-            says = "mlflow_waiting entries=%d kept=%s action=delivered by the next command that reaches MLflow"
-            log.warning(says, waits, self.journal.folder)
+            action = "delivered by the next command that reaches MLflow"
+            log.warning("mlflow_waiting entries=%d kept=%s action=%r", waits, self.journal.folder, action)
 
     def url(self) -> str:
         """Where a person finds the run: its page on a server, else the command that shows it."""
@@ -131,9 +143,9 @@ class Run:
         return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.id}"
 
     def settle(self, patience_s: float) -> None:
-        """Return when MLflow has everything. Raises InfraError where it has not, Away after `patience_s` seconds."""
+        """Return when MLflow has everything. Raises InfraError if it cannot, Unavailable after `patience_s` seconds."""
         try:
-            patiently(self._deliver_all, patience_s, f"MLflow at {without_secrets(tracking_uri())}")
+            retry_unavailable(self._deliver_all, patience_s, f"MLflow at {without_secrets(tracking_uri())}")
         except InfraError as error:
             waits = sum(1 for _ in self.journal.waiting())
             says = f"{error.says} ({waits} entries wait in {self.journal.folder})"
@@ -159,11 +171,8 @@ class Run:
             self._in_background = False
             self._deliver_quietly()
 
-    def _note(self, kind: str, file: Path | None = None, **content: object) -> None:
-        self.journal.append({"kind": kind, "time": int(time.time() * 1000), **content}, file)
-
-    def _tell(self, kind: str, file: Path | None = None, **content: object) -> None:
-        self._note(kind, file, **content)
+    def _log(self, entry: JournalEntry, file: Path | None = None) -> None:
+        self.journal.append(entry, file)
         if not self._in_background:
             try_to_deliver(self.journal, tracking_uri())
 
@@ -171,13 +180,17 @@ class Run:
         deliver(self.journal, tracking_uri())
         if next(self.journal.waiting(), None) is not None:
             do = "wait for it, then run the same command again"
-            raise Away("another process delivers to MLflow", where=str(self.journal.folder), do=do)
+            raise Unavailable("another process delivers to MLflow", where=str(self.journal.folder), do=do)
 
     def _deliver_quietly(self) -> None:
         try:
             try_to_deliver(self.journal, tracking_uri())
         except Exception as error:  # whatever MLflow's client throws: training goes on
-            log.warning("mlflow_not_told run=%s reason=%s", self.id, getattr(error, "says", type(error).__name__))
+            log.warning("mlflow_not_told run=%s reason=%r", self.id, getattr(error, "says", type(error).__name__))
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """MLflow runs, by run id everywhere: the active run is thread-local, and Prefect runs tasks in threads.
 
 MLflow's writes are at-least-once (a lost answer leaves a second row), so a run carries its key as a tag, is searched
-before it is created, and duplicates are set aside. What runs log goes through journals (`infra/tracking/journal.py`).
+before it is created, and duplicates are marked. What runs log goes through journals (`infra/tracking/journal.py`).
 """
 
 from functools import cache
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import InfraError
-from infra.settings import load_settings, without_secrets
+from infra.secrets import without_secrets
+from infra.settings import load_settings
 from infra.tracking.client import client_of, mlflow_errors, tracking_uri
 from infra.tracking.delivery import deliver_all
 from infra.tracking.journal import journals
@@ -43,7 +44,7 @@ def open_run(experiment: str, *, run_key: str, run_name: str, artifact_root: str
 
 def attach_run(run_id: str) -> Run:
     """A run that another process opened; MLflow is asked only where it was opened on another machine."""
-    run = Run(run_id)
+    run = Run(run_id, _spool())
     if run.journal.exists():
         return run
     with mlflow_errors("find the run"):
@@ -53,24 +54,29 @@ def attach_run(run_id: str) -> Run:
 
 def connect() -> "MlflowClient":
     """A client for MLFLOW_TRACKING_URI; what earlier commands left is delivered first, once a process."""
-    _deliver_once(load_settings().home, tracking_uri())
+    _deliver_once(_spool(), tracking_uri())
     return client_of(tracking_uri())
 
 
 @cache
-def _deliver_once(home: Path, uri: str) -> None:
-    deliver_all(home / "spool", uri, without_secrets(uri))
+def _deliver_once(spool: Path, uri: str) -> None:
+    deliver_all(spool, uri, without_secrets(uri))
 
 
 def waiting() -> dict[Path, int]:
     """Journals that MLflow does not have the whole of: folder -> entries that wait."""
-    counts = {journal.folder: sum(1 for _ in journal.waiting()) for journal in journals(load_settings().home / "spool")}
+    counts = {journal.folder: sum(1 for _ in journal.waiting()) for journal in journals(_spool())}
     return {folder: count for folder, count in counts.items() if count}
+
+
+def _spool() -> Path:
+    """Where the journals of this machine are; the one place of this room that asks the settings."""
+    return load_settings().home / "spool"
 
 
 def _opened(found: Any, *, go_on: bool) -> Run:
     """The run, with what MLflow knows of it in its journal: from here on nobody has to ask."""
-    run = Run(found.info.run_id)
+    run = Run(found.info.run_id, _spool())
     run.open(
         steps={metric.key: metric.step for metric in found.data.to_proto().metrics},
         tags={name: value for name, value in found.data.tags.items() if not name.startswith("mlflow.")},
@@ -97,7 +103,7 @@ def _experiment(client: "MlflowClient", name: str, artifact_root: str | None) ->
 
 
 def _runs(client: "MlflowClient", experiment_id: str, run_key: str) -> list[Any]:
-    """Runs with this key, oldest first, without those set aside as duplicates."""
+    """Runs with this key, oldest first, without those marked as duplicates."""
     found = client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'")
     runs = [run for run in found if DUPLICATE not in run.data.tags]
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))

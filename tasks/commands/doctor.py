@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from infra.errors import InfraError
-from infra.settings import Settings, load_settings, usable_cores, without_secrets
+from infra.secrets import without_secrets
+from infra.settings import Settings, load_settings, usable_cores
 from infra.store import open_store
 
 Status = Literal["ok", "warn", "fail"]

@@ -13,7 +13,7 @@ from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_model, longest_text, numeric_path
 from dpo_core.recipe import Encoding
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.documents import EvaluateDocument
@@ -82,7 +82,7 @@ def _start_of(model: str) -> str | None:
     """What a registered version was trained from."""
     if not model.startswith("models:/"):
         return None
-    return registry.resolve(model).tags.get(START_MODEL)
+    return versions.resolve(model).tags.get(START_MODEL)
 
 
 def _logps(folder: Path, pairs: "Sequence[EncodedPair]") -> "tuple[Tensor, Tensor]":

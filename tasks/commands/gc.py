@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from infra.errors import InfraError, ObjectMissing
-from infra.registry import versions as registry
-from infra.store.base import MANIFEST, Entry, Store
+from infra.registry import versions
+from infra.store.base import MANIFEST, Store, StoredObject
 
 DAY_S = 24 * 3600
 FOLDERS = ("data", "models", "reference", "reports", "checkpoints")  # kind/name/ lives and dies together
@@ -27,7 +27,7 @@ class Unit:
     """What lives and dies together: a folder, or one object. `modified`: its youngest write, seconds since 1970."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[StoredObject, ...]
     modified: float
 
     @property
@@ -41,16 +41,16 @@ class Garbage:
     """What nothing leads to, and uploads that nobody came back for."""
 
     units: list[Unit]
-    unfinished: list[Entry]
+    unfinished: list[StoredObject]
 
 
 def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
     """Look at the whole store and the whole registry; remove nothing. Refuses the registry of another store."""
     units, oldest = _units(store.entries("")), time.time() - older_than_s
-    versions = registry.all_versions()
-    _same_house(units, {version.weights_sha256 for version in versions})
+    registered = versions.all_versions()
+    _same_house(units, {version.weights_sha256 for version in registered})
     alive = {unit.name for unit in units.values() if unit.modified > oldest}
-    named = {digest for v in versions for value in v.tags.values() for digest in DIGEST.findall(value)}
+    named = {digest for v in registered for value in v.tags.values() for digest in DIGEST.findall(value)}
     named |= {digest for name in alive for digest in DIGEST.findall(name)}
     read: set[str] = set()
     while True:  # a record that lives keeps what it names, which may be a record
@@ -75,9 +75,9 @@ def remove(store: Store, garbage: Garbage) -> None:
         store.drop_unfinished(entry)
 
 
-def _units(entries: Iterable[Entry]) -> dict[str, Unit]:
+def _units(entries: Iterable[StoredObject]) -> dict[str, Unit]:
     """What is ours to collect, by name; MLflow's artifacts, the ledger and what others keep here are not."""
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[StoredObject]] = {}
     for entry in entries:
         kind, *rest = entry.key.split("/")
         if kind in FOLDERS and len(rest) > 1:
@@ -111,6 +111,6 @@ def _same_house(units: Mapping[str, Unit], weights: set[str]) -> None:
     if stored and stored.isdisjoint(weights):
         raise InfraError(
             f"the registry knows none of the {len(stored)} models in the store",
-            where=registry.address(),
+            where=versions.address(),
             do="point MLFLOW_TRACKING_URI to the registry that this store belongs to",
         )

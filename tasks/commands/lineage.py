@@ -7,7 +7,7 @@ from typing import Literal
 from dpo_core.data.pairs import digest_pairs
 from dpo_core.model.identity import digest_of_files
 from infra.errors import InfraError, ObjectMissing
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.store.base import Store
 from tasks.documents import Lineage, Link
 from tasks.lineage import DIGEST, KEY, LineageRecord
@@ -20,7 +20,7 @@ Status = Literal["verified", "recorded", "damaged", "missing"]
 
 def trace(store: Store, name: str, number: int) -> Lineage:
     """Follow a version to everything it came from, parents included, and compare every digest on the way."""
-    found = registry.by_number(name, number)
+    found = versions.by_number(name, number)
     key = found.tags.get(KEY)
     if key is None:
         raise InfraError(

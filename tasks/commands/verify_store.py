@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from infra.errors import InfraError, ObjectMissing
-from infra.store.base import MANIFEST, Entry, Store
+from infra.store.base import MANIFEST, Store, StoredObject
 
 READERS = 4  # objects that are read at the same time
 
@@ -31,7 +31,7 @@ class Verified:
     damaged: list[dict[str, str]]
 
 
-def totals(entries: Sequence[Entry]) -> list[Total]:
+def totals(entries: Sequence[StoredObject]) -> list[Total]:
     """Sizes by kind, the largest first."""
     kinds: dict[str, list[int]] = {}
     for entry in entries:
@@ -56,7 +56,7 @@ def verify(store: Store, prefix: str = "") -> Verified:
     return Verified(len(entries), size, unknown, damaged)
 
 
-def _promises(store: Store, entries: Sequence[Entry]) -> tuple[dict[str, str], list[dict[str, str]]]:
+def _promises(store: Store, entries: Sequence[StoredObject]) -> tuple[dict[str, str], list[dict[str, str]]]:
     """SHA-256 that manifests and names promise, by key; and the manifests that cannot be kept."""
     keys = {entry.key for entry in entries}
     promised: dict[str, str] = {}

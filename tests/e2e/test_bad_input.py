@@ -292,7 +292,7 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
         f'mount -t tmpfs -o size=100k tmpfs {disk} && "$@"; code=$?; ls {disk} >&2; exit $code',
         "sh",
     ]
-    command += [sys.executable, "-c", "from flows.cli import main; main()", "retrain", "run.yaml", "--json"]
+    command += [sys.executable, "-c", "from flows.cli.app import main; main()", "retrain", "run.yaml", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), setting: str(disk)}
     done = subprocess.run([*ENTER, *command], env=environment, capture_output=True, text=True, timeout=300, check=False)
     error = json.loads(done.stdout)["error"]
@@ -307,7 +307,7 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
 def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "retrain", "run.yaml"]
+    command = [sys.executable, "-c", "from flows.cli.app import main; main()", "retrain", "run.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)

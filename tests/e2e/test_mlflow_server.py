@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from dpo_core.model.identity import digest_weights
-from infra.errors import Away, InfraError
+from infra.errors import InfraError, Unavailable
 from infra.models import fetch_model
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.settings import Settings
 from infra.tracking.delivery import deliver
 from infra.tracking.journal import Journal
@@ -105,7 +105,7 @@ def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(serve
 
     killer = threading.Thread(target=stop_in_training, daemon=True)
     killer.start()
-    with pytest.raises(Away, match="entries wait in") as caught:
+    with pytest.raises(Unavailable, match="entries wait in") as caught:
         retrain(str(recipe))
     killer.join()
     assert caught.value.do.endswith("run the same command again: it delivers them and goes on")
@@ -140,10 +140,10 @@ def test_a_model_goes_to_a_server_and_comes_back_and_its_loss_is_named(server, t
     run = open_run("team", run_key="k", run_name="run", artifact_root=settings.artifact_root)
     run.params({f"p{i}": i for i in range(250)})
     run.json("report.json", {})
-    registry.register(
+    versions.register(
         "team", run_id=run.id, weights_sha256=digest_weights(tiny_model), model_folder=tiny_model, tags={}
     )
-    registry.set_alias("team", "champion", 1)
+    versions.set_alias("team", "champion", 1)
     folder = fetch_model("models:/team@champion", settings.home)
     assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
     run.finish("FINISHED")
@@ -161,7 +161,7 @@ def test_everything_sent_twice_is_there_once_and_an_answer_too_late_is_none(serv
     run.tags({"verdict": "pass"})
     run.artifact(tmp_path / "report.html", "reports")
     run.dataset(name="pairs", sha256="0" * 64, source="s3://b/pairs.jsonl")
-    with pytest.raises(Away, match="6 entries wait in"):
+    with pytest.raises(Unavailable, match="6 entries wait in"):
         run.settle(0)
     server.send(signal.SIGCONT)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

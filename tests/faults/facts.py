@@ -39,21 +39,21 @@ def main() -> None:
 
 
 def _registry() -> dict:
-    from infra.registry import versions as registry
+    from infra.registry import versions
 
-    champion = registry.by_alias(MODEL, "champion")
-    versions = [
+    champion = versions.by_alias(MODEL, "champion")
+    every = [
         {
             "number": v.number,
             "run_id": v.run_id,
             "weights": v.weights_sha256,
             "verdict": v.tags.get("gate.verdict"),
         }
-        for v in registry.all_versions()
+        for v in versions.all_versions()
         if "duplicate_of" not in v.tags
     ]
     return {
-        "versions": versions,
+        "versions": every,
         "champion": {"number": champion.number, "weights": champion.weights_sha256} if champion else None,
     }
 

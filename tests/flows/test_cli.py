@@ -12,7 +12,7 @@ import pytest
 
 from dpo_core.errors import InputError
 from flows.cli.app import run
-from flows.cli.console import Answer, serve
+from flows.cli.console import CommandResult, serve
 from infra.errors import InfraError
 from tasks.documents import Retrained
 
@@ -20,7 +20,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pa
 
 
 def test_importing_the_command_line_loads_no_heavy_library():
-    code = f"import flows.cli, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import flows.cli.app, sys; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -112,7 +112,7 @@ def test_with_json_whatever_libraries_print_goes_to_stderr(capfd):
     def chatty():
         sys.stdout.write("from python\n")
         os.system("echo from a child process")
-        return Answer({"a": 1}, lambda console: console.print("for people"))
+        return CommandResult({"a": 1}, lambda console: console.print("for people"))
 
     assert serve(chatty, as_json=True) == 0
     out, err = capfd.readouterr()
@@ -160,7 +160,7 @@ def test_our_log_lines_show_stage_and_event_and_prefect_stays_silent(capfd, monk
     def logs():
         logging.getLogger("dpo.train").info("step_done step=%d", 10)
         logging.getLogger("prefect.flow_runs").error("Encountered exception")
-        return Answer({}, lambda console: None)
+        return CommandResult({}, lambda console: None)
 
     monkeypatch.setattr(flows.cli.config, "describe_schema", logs)
     assert run(["config", "--schema"]) == 0

@@ -12,8 +12,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 import infra.tracking.delivery
-from infra.errors import Away, InfraError, Refused
+from infra.errors import InfraError, Rejected, Unavailable
 from infra.settings import load_settings
+from infra.tracking.entries import MetricsEntry, OpenedEntry
 from infra.tracking.journal import Journal, journals
 from infra.tracking.runs import attach_run, connect, open_run, waiting
 
@@ -22,7 +23,7 @@ from infra.tracking.runs import attach_run, connect, open_run, waiting
 def home(tmp_path, monkeypatch):
     """A spool of the test's own, beside the session's database."""
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(infra.tracking.delivery, "_away", {})
+    monkeypatch.setattr(infra.tracking.delivery, "_retry_at", {})
     return tmp_path / "home"
 
 
@@ -52,7 +53,7 @@ class Outage:
 
     def ends(self):
         self._patch.undo()
-        infra.tracking.delivery._away.clear()  # as if RETRY_S had passed
+        infra.tracking.delivery._retry_at.clear()  # as if RETRY_S had passed
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_what_is_logged_during_an_outage_arrives_later_in_order_once_with_its_ow
     assert warning.startswith("mlflow_away reason='MLflow could not log metrics")
     assert str(run.journal.folder) in warning
     report.write_text("changed since")
-    times = [entry["time"] for entry, _ in run.journal.waiting() if entry["kind"] == "metrics"]
+    times = [entry.time for entry, _ in run.journal.waiting() if entry.kind == "metrics"]
     assert history(run) == [(1, 3.0)]
 
     outage.ends()
@@ -142,7 +143,7 @@ def test_what_mlflow_will_never_take_is_told_and_kept_and_holds_up_nothing(run, 
     run.params({"beta": 0.2})  # MLflow's params are written once
     run.metrics({"loss": 1.0}, step=1)
     outage.ends()
-    with pytest.raises(Refused, match="MLflow could not log params"):
+    with pytest.raises(Rejected, match="MLflow could not log params"):
         run.metrics({"loss": 0.5}, step=2)
     assert history(run) == [(1, 1.0), (2, 0.5)]
     [line] = (run.journal.spool / "refused" / f"{run.id}.jsonl").read_text().splitlines()
@@ -159,7 +160,7 @@ def test_wrong_credentials_wait_for_a_person_and_nobody_waits_for_them(run, outa
         run.metrics({"loss": 1.0}, step=1)
         with pytest.raises(InfraError, match="1 entries wait in") as caught:
             run.settle(3600)
-    assert not isinstance(caught.value, Away)
+    assert not isinstance(caught.value, Unavailable)
     outage.ends()
     run.settle(0)
     assert history(run) == [(1, 1.0)]
@@ -171,7 +172,7 @@ def test_the_end_of_a_run_waits_too_and_the_next_command_delivers_it(run, outage
     run.finish("FINISHED")
     assert "mlflow_waiting entries=2" in caplog.text
     assert read(run).info.status == "RUNNING"
-    [end] = [entry["time"] for entry, _ in run.journal.waiting() if entry["kind"] == "status"]
+    [end] = [entry.time for entry, _ in run.journal.waiting() if entry.kind == "status"]
     outage.ends()
     opened("another run")
     assert (read(run).info.status, read(run).info.end_time) == ("FINISHED", end)
@@ -188,8 +189,8 @@ def test_a_failed_end_that_waits_does_not_end_the_run_that_goes_on(run, outage, 
 
 def test_a_journal_of_another_server_is_left_alone(run):
     other = Journal(run.journal.spool, "0" * 32)
-    other.append({"kind": "opened", "time": 1, "server": "http://elsewhere", "steps": {}, "tags": {}})
-    other.append({"kind": "metrics", "time": 2, "step": 1, "values": {"loss": 1.0}})
+    other.append(OpenedEntry(time=1, server="http://elsewhere", steps={}, tags={}))
+    other.append(MetricsEntry(time=2, step=1, values={"loss": 1.0}))
     opened("the next command")
     assert waiting() == {other.folder: 2}
 
@@ -217,7 +218,7 @@ def test_a_step_does_not_wait_for_an_mlflow_that_hangs(run, monkeypatch):
         assert answers.wait(60)
         log_batch(*args, **kwargs)
 
-    monkeypatch.setattr(infra.run, "EVERY_S", 0.01)
+    monkeypatch.setattr(infra.tracking.run, "EVERY_S", 0.01)
     monkeypatch.setattr(MlflowClient, "log_batch", slow)
     with run.in_background():
         run.metrics({"loss": 1.0}, step=1)
@@ -246,7 +247,7 @@ def test_a_file_that_was_damaged_while_it_waited_is_not_delivered(run, outage, t
     [(entry, _)] = run.journal.waiting()
     run.journal.file(entry).write_text("damaged")
     outage.ends()
-    with pytest.raises(Refused, match="gone or damaged"):
+    with pytest.raises(Rejected, match="gone or damaged"):
         run.metrics({"loss": 1.0})
     assert connect().list_artifacts(run.id) == []
 
@@ -267,7 +268,7 @@ def test_no_secret_is_written_to_the_spool(outage, home, request, monkeypatch):
 def test_many_points_travel_a_thousand_a_request(run, monkeypatch):
     for step in range(1, 126):
         values = {f"m{number}": 1.0 for number in range(20)}
-        run.journal.append({"kind": "metrics", "time": step, "step": step, "values": values})
+        run.journal.append(MetricsEntry(time=step, step=step, values=values))
     log_batch, sizes = MlflowClient.log_batch, []
 
     def counted(*args, metrics=(), **kwargs):

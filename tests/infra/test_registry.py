@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from dpo_core.model.identity import digest_weights
 from infra.errors import Damaged, InfraError, ObjectMissing
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.tracking.runs import open_run
 
 ONLY_WHAT_A_SERVER_HAS = """
@@ -45,7 +45,7 @@ def register(tiny_model, run_id, request):
 
     def made(weights: str = "", **tags):
         digest = weights * 64 or digest_weights(tiny_model)
-        return registry.register(
+        return versions.register(
             request.node.name, run_id=run_id, weights_sha256=digest, model_folder=tiny_model, tags=tags
         )
 
@@ -60,15 +60,15 @@ def test_weights_are_registered_once_and_numbered_upwards(register, run_id):
 
 def test_every_version_of_every_model_is_listed_page_by_page(register, request, monkeypatch):
     register("a"), register("b")
-    monkeypatch.setattr(registry, "PAGE", 1)
-    found = [version.weights_sha256 for version in registry.all_versions() if version.run_id]
+    monkeypatch.setattr(versions, "PAGE", 1)
+    found = [version.weights_sha256 for version in versions.all_versions() if version.run_id]
     assert {"a" * 64, "b" * 64} <= set(found)
     assert len(found) >= 2
 
 
 def test_the_same_weights_again_are_the_same_version_with_the_newer_tags(register, monkeypatch):
     first = register("a", verdict="hold", code="1")
-    monkeypatch.setattr(registry, "log_model", lambda *_: pytest.fail("uploaded again"))
+    monkeypatch.setattr(versions, "log_model", lambda *_: pytest.fail("uploaded again"))
     again = register("a", verdict="promote")
     assert again.number == first.number
     assert (again.tags["verdict"], again.tags["code"]) == ("promote", "1")
@@ -77,9 +77,9 @@ def test_the_same_weights_again_are_the_same_version_with_the_newer_tags(registe
 def test_of_two_versions_left_by_a_lost_answer_the_lower_one_counts(register, run_id, request):
     first, name = register("a"), request.node.name
     source = MlflowClient().get_model_version(name, "1").source
-    MlflowClient().create_model_version(name, source, run_id, tags={registry.WEIGHTS: "a" * 64})
+    MlflowClient().create_model_version(name, source, run_id, tags={versions.WEIGHTS: "a" * 64})
     assert register("a").number == first.number
-    assert registry.by_number(name, 2).tags[registry.DUPLICATE] == "1"
+    assert versions.by_number(name, 2).tags[versions.DUPLICATE] == "1"
 
 
 @pytest.mark.parametrize("step", ["log_outputs", "log_model_artifacts", "finalize_logged_model"])
@@ -105,12 +105,12 @@ def test_an_upload_that_was_cut_off_is_gone_on_with_and_leaves_no_second_model(
 
 def test_an_alias_is_none_until_set_and_moves(register, request):
     name = request.node.name
-    assert registry.by_alias(name, "champion") is None
+    assert versions.by_alias(name, "champion") is None
     register("a"), register("b")
-    assert registry.by_alias(name, "champion") is None
+    assert versions.by_alias(name, "champion") is None
     for number in (1, 2):
-        registry.set_alias(name, "champion", number)
-        version = registry.by_alias(name, "champion")
+        versions.set_alias(name, "champion", number)
+        version = versions.by_alias(name, "champion")
         assert version is not None
         assert version.number == number
 
@@ -125,69 +125,84 @@ def test_an_alias_that_another_writer_moved_meanwhile_is_an_error(register, requ
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", another_is_later)
     with pytest.raises(InfraError, match="was set to version 2 and reads back as 1"):
-        registry.set_alias(name, "champion", 2)
+        versions.set_alias(name, "champion", 2)
 
 
 def test_an_alias_of_a_version_that_is_not_there_is_an_error(register, request):
     register("a")
     with pytest.raises(InfraError, match="MLflow could not set"):
-        registry.set_alias(request.node.name, "champion", 9)
+        versions.set_alias(request.node.name, "champion", 9)
 
 
 def test_a_missing_version_is_named(register, request):
     register("a")
     with pytest.raises(ObjectMissing, match="has no version 9"):
-        registry.by_number(request.node.name, 9)
+        versions.by_number(request.node.name, 9)
     with pytest.raises(ObjectMissing, match="has no version champion"):
-        registry.download(request.node.name, "champion", os.environ["DPO_HOME"])
+        versions.download(request.node.name, "champion", os.environ["DPO_HOME"])
 
 
 def test_a_model_uri_resolves_by_number_and_by_alias(register, request):
     register("a")
-    registry.set_alias(request.node.name, "champion", 1)
+    versions.set_alias(request.node.name, "champion", 1)
     for uri in (f"models:/{request.node.name}/1", f"models:/{request.node.name}@champion"):
-        assert registry.resolve(uri).weights_sha256 == "a" * 64
+        assert versions.resolve(uri).weights_sha256 == "a" * 64
 
 
 def test_the_checkpoint_comes_back_file_by_file(register, request, tiny_model, tmp_path):
     register()
-    registry.set_alias(request.node.name, "champion", 1)
-    folder = registry.download(request.node.name, "champion", tmp_path / "models")
+    versions.set_alias(request.node.name, "champion", 1)
+    folder = versions.download(request.node.name, "champion", tmp_path / "models")
     assert {f.name: f.read_bytes() for f in folder.iterdir()} == {f.name: f.read_bytes() for f in tiny_model.iterdir()}
-    assert registry.download(request.node.name, 1, tmp_path / "models") == folder
+    assert versions.download(request.node.name, 1, tmp_path / "models") == folder
     assert list((tmp_path / "models").iterdir()) == [folder]
     (folder / "model.safetensors").write_bytes(b"changed since")
-    registry.download(request.node.name, 1, tmp_path / "models")
+    versions.download(request.node.name, 1, tmp_path / "models")
     assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+
+
+def test_weights_are_downloaded_from_the_version_that_holds_them_whatever_the_alias_names(
+    register, request, tiny_model, tmp_path
+):
+    own = register()
+    register("a")
+    versions.set_alias(request.node.name, "champion", 2)
+    folder = versions.download_weights(request.node.name, own.weights_sha256, tmp_path / "models")
+    assert folder == versions.download(request.node.name, own.number, tmp_path / "models")
+    assert versions.weights_digest(folder) == own.weights_sha256
+    with pytest.raises(Damaged, match="not those of the version"):
+        versions.download_weights(request.node.name, "a" * 64, tmp_path / "models")
+    with pytest.raises(ObjectMissing, match=f"has no version with the weights {'b' * 12}"):
+        versions.download_weights(request.node.name, "b" * 64, tmp_path / "models")
 
 
 def test_weights_that_are_not_those_of_the_version_are_refused(register, request, tmp_path):
     register("a")  # the artifacts have another digest
     with pytest.raises(Damaged, match="not those of the version"):
-        registry.download(request.node.name, 1, tmp_path / "models")
+        versions.download(request.node.name, 1, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_weights_have_one_name_here_and_in_the_core(tiny_model, tmp_path):
-    assert registry.weights_digest(tiny_model) == digest_weights(tiny_model)
+    assert versions.weights_digest(tiny_model) == digest_weights(tiny_model)
     for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
         (tmp_path / name).write_text(name)
-    assert registry.weights_digest(tmp_path) == digest_weights(tmp_path)
+    assert versions.weights_digest(tmp_path) == digest_weights(tmp_path)
 
 
 def test_the_weights_of_a_team_lie_on_s3_and_come_back_from_there(s3_url, tiny_model, request, tmp_path):
     run = open_run("on s3", run_key=request.node.name, run_name="run", artifact_root=f"{s3_url}/mlartifacts")
     name = request.node.name
     weights = digest_weights(tiny_model)
-    registry.register(name, run_id=run.id, weights_sha256=weights, model_folder=tiny_model, tags={})
+    versions.register(name, run_id=run.id, weights_sha256=weights, model_folder=tiny_model, tags={})
     assert MlflowClient().get_model_version_download_uri(name, "1").startswith(f"{s3_url}/mlartifacts/on s3/models/")
-    folder = registry.download(name, 1, tmp_path)
+    folder = versions.download(name, 1, tmp_path)
     assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
 
 
 def test_a_registered_model_answers_where_our_package_is_not_installed(register, request, tmp_path):
     register("a")
-    registry.set_alias(request.node.name, "champion", 1)
+    versions.set_alias(request.node.name, "champion", 1)
     command = [sys.executable, "-c", ONLY_WHAT_A_SERVER_HAS, f"models:/{request.node.name}@champion"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -3,10 +3,10 @@
 import pytest
 
 import infra.store.retry
-from infra.errors import Away, InfraError
+from infra.errors import InfraError, Unavailable
 from infra.settings import Settings
 from infra.store import open_store
-from infra.store.retry import PatientStore, patiently
+from infra.store.retry import PatientStore, retry_unavailable
 
 
 class Clock:
@@ -32,23 +32,23 @@ def clock(monkeypatch):
 def away_for(clock, seconds, result="done"):
     def call():
         if clock.now < seconds:
-            raise Away("nobody answers", where="there", do="wait")
+            raise Unavailable("nobody answers", where="there", do="wait")
         return result
 
     return call
 
 
 def test_an_absence_shorter_than_the_patience_costs_time_and_two_lines(clock, caplog):
-    assert patiently(away_for(clock, 100), 120, "store s3://b") == "done"
+    assert retry_unavailable(away_for(clock, 100), 120, "store s3://b") == "done"
     assert 100 <= clock.now <= 115  # the longest pause is 15 s
     begins, ends = (record.getMessage() for record in caplog.records)
-    assert begins == "away whom=store s3://b reason='nobody answers' action=tried again for 120 s"
-    assert ends == f"back whom=store s3://b after_s={clock.now:.0f}"
+    assert begins == "away whom='store s3://b' reason='nobody answers' action='tried again for 120 s'"
+    assert ends == f"back whom='store s3://b' after_s={clock.now:.0f}"
 
 
 def test_patience_ends_with_the_error_of_the_last_try(clock):
-    with pytest.raises(Away, match="nobody answers"):
-        patiently(away_for(clock, 1000), 120, "store")
+    with pytest.raises(Unavailable, match="nobody answers"):
+        retry_unavailable(away_for(clock, 1000), 120, "store")
     assert clock.now == pytest.approx(120)
 
 
@@ -57,7 +57,7 @@ def test_what_waiting_does_not_mend_is_told_at_once(clock):
         raise InfraError("wrong keys", where="there", do="correct them")
 
     with pytest.raises(InfraError, match="wrong keys"):
-        patiently(refused, 120, "store")
+        retry_unavailable(refused, 120, "store")
     assert clock.now == 0
 
 
@@ -68,7 +68,7 @@ def test_a_folder_is_stored_through_an_absence_and_a_create_only_write_is_tried_
     put_bytes = bare.put_bytes
     bare.put_bytes = lambda *args, **options: (away_for(clock, 50)(), put_bytes(*args, **options))[1]
     store = PatientStore(bare, 120)
-    with pytest.raises(Away):
+    with pytest.raises(Unavailable):
         store.put_bytes("ledger/1", b"mine", create_only=True)
     assert clock.now == 0
     store.put_folder("models/x", tmp_path / "model")

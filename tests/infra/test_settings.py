@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from infra.errors import BadSetting
-from infra.settings import Settings, load_settings, prepare_environment, usable_cores, without_secrets
+from infra.settings import Settings, load_settings, prepare_environment, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -101,12 +101,21 @@ def test_a_home_that_is_a_file_is_named(tmp_path):
 
 def test_settings_import_nothing_heavy():
     heavy = "{'torch', 'mlflow', 'prefect', 'boto3', 'transformers', 'pandas'}"
-    code = f"import sys, infra.settings, infra.store, infra.models, infra.tracking; print({heavy} & set(sys.modules))"
+    code = (
+        f"import sys, infra.settings, infra.store, infra.models, infra.tracking.runs; print({heavy} & set(sys.modules))"
+    )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-def test_secrets_in_urls_are_struck_out():
-    assert without_secrets("GET http://me:canary@host/x failed") == "GET http://***@host/x failed"
-    assert without_secrets("s3://bucket/a@b") == "s3://bucket/a@b"
+def test_settings_are_made_once_and_again_where_the_environment_is_another(tmp_path, monkeypatch):
+    first = load_settings()
+    assert load_settings() is first
+    os.environ["DPO_NUM_THREADS"] = "1"
+    assert load_settings().num_threads == 1
+    del os.environ["DPO_NUM_THREADS"]
+    assert load_settings() == first
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert load_settings().home == tmp_path / "other" / ".dpo"

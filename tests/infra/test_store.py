@@ -212,13 +212,6 @@ def test_what_is_stored_carries_its_digest(store, checkpoint):
         store.digests("no/such")
 
 
-def test_progress_adds_up_to_the_bytes_of_the_folder(store, checkpoint):
-    (checkpoint / "big").write_bytes(bytes(17 << 20))
-    moved = []
-    store.put_folder("ckpt/1", checkpoint, progress=moved.append)
-    assert sum(moved) == (17 << 20) + 2002
-
-
 def test_a_finished_write_leaves_nothing_unfinished(store, checkpoint):
     store.put_folder("ckpt/1", checkpoint)
     assert list(store.unfinished()) == []

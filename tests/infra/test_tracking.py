@@ -137,7 +137,8 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch
 
 
 def test_three_processes_may_make_the_same_new_database(tmp_path):
-    code = "from infra.tracking import open_run; print(open_run('x', run_key='k', run_name='n', artifact_root=None).id)"
+    opened = "open_run('x', run_key='k', run_name='n', artifact_root=None)"
+    code = f"from infra.tracking.runs import open_run; print({opened}.id)"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'new.db'}", "PYTHONWARNINGS": "ignore"}
     root = Path(__file__).parents[2]
     start = [sys.executable, "-c", code]

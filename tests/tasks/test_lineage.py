@@ -10,7 +10,7 @@ from dpo_core.data.pairs import Pair, digest_pairs
 from dpo_core.model.identity import digest_weights
 from dpo_core.recipe_file import load_recipe
 from flows.cli.app import run
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.lineage import trace
 from tasks.lineage import DIGEST, KEY, write_lineage
@@ -27,13 +27,13 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def version(store, tmp_path, monkeypatch):
     """Version 2 of `tiny`, trained from version 1 of `base`, which has a record too."""
-    versions = {}
+    known = {}
 
     def by_number(name, number):
-        return versions[name, number]
+        return known[name, number]
 
-    monkeypatch.setattr(registry, "by_number", by_number)
-    monkeypatch.setattr(registry, "by_weights", lambda name, weights: versions.get((name, 1)))
+    monkeypatch.setattr(versions, "by_number", by_number)
+    monkeypatch.setattr(versions, "by_weights", lambda name, weights: known.get((name, 1)))
     recipe = load_recipe(str(tiny_recipe(tmp_path / "recipe")), []).recipe
     weights = digest_weights(tmp_path / "recipe" / "model")
     store.put_folder(f"models/{weights}", tmp_path / "recipe" / "model")
@@ -73,11 +73,11 @@ def version(store, tmp_path, monkeypatch):
         trained = SimpleNamespace(weights_sha256=weights, model_key=f"models/{weights}", stage=stage)
         evaluated = SimpleNamespace(key="evaluations/e.json", stage=stage)
         tags = write_lineage(store, plan, checked, scored, trained, evaluated)
-        versions[name, number] = registry.Version(number, f"run-{number}", weights, tags)
+        known[name, number] = versions.Version(number, f"run-{number}", weights, tags)
 
     registered("base", 1, "./model")
     registered("tiny", 2, "models:/base@champion")
-    return versions["tiny", 2]
+    return known["tiny", 2]
 
 
 def statuses(found):
@@ -135,6 +135,6 @@ def test_the_command_prints_the_tree_and_its_exit_code_tells_damage(store, versi
 
 
 def test_a_version_without_a_record_says_how_to_get_one(store, monkeypatch, capsys):
-    monkeypatch.setattr(registry, "by_number", lambda *_: registry.Version(1, "run", "a" * 64, {}))
+    monkeypatch.setattr(versions, "by_number", lambda *_: versions.Version(1, "run", "a" * 64, {}))
     assert run(["lineage", "tiny", "1", "--json"]) == 2
     assert "run its recipe again" in json.loads(capsys.readouterr().out)["error"]["do"]

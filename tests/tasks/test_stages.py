@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.errors import Away, Damaged
+from infra.errors import Damaged, Unavailable
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.records import Record
@@ -31,11 +31,11 @@ def test_a_record_that_the_store_did_not_take_is_kept_and_stored_by_the_next_run
         return remembered(store, "score", {"x": 1}, compute, output=Answer, code=("tasks.runtime.stages",))
 
     def away(*_, **__):
-        raise Away("nobody answers", where=store.url, do="wait")
+        raise Unavailable("nobody answers", where=store.url, do="wait")
 
     with monkeypatch.context() as outage:
         outage.setattr(store, "put_bytes", away)
-        with pytest.raises(Away):
+        with pytest.raises(Unavailable):
             run()
     output, stage = run()
     assert (output, stage.cached, calls) == (Answer(answer=42), False, [1])

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flows.cli.app import run
-from infra.registry import versions as registry
+from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.gc import DAY_S, find_garbage, remove
 from tasks.commands.verify_store import verify
@@ -52,8 +52,8 @@ def version(store, tiny_model, monkeypatch):
     store.put_bytes(f"reference/{REFERENCE}/{'1' * 64}.safetensors", b"")
     stage = remembered(store, "score", {}, lambda: Named(key=f"reference/{REFERENCE}"), output=Named, code=CODE)[1]
     store.put_bytes(f"lineage/tiny/{WEIGHTS}.json", json.dumps({"stages": {"score": stage.key}}).encode())
-    tags = {registry.WEIGHTS: WEIGHTS, "data.sha256": DATA}
-    monkeypatch.setattr(registry, "all_versions", lambda: [registry.Version(1, "run", WEIGHTS, tags)])
+    tags = {versions.WEIGHTS: WEIGHTS, "data.sha256": DATA}
+    monkeypatch.setattr(versions, "all_versions", lambda: [versions.Version(1, "run", WEIGHTS, tags)])
     return [entry.key for entry in store.entries("")]
 
 
@@ -107,7 +107,7 @@ def test_what_was_written_between_look_and_removal_is_left(store, version):
 
 def test_a_registry_of_another_store_is_refused(store, version, monkeypatch, capsys):
     age(store)
-    monkeypatch.setattr(registry, "all_versions", list)
+    monkeypatch.setattr(versions, "all_versions", list)
     assert run(["store", "gc", "--delete", "--json"]) == 2
     assert (
         json.loads(capsys.readouterr().out)["error"]["says"] == "the registry knows none of the 1 models in the store"
@@ -142,7 +142,7 @@ def test_ls_and_du_count_what_is_there(store, capsys):
     assert document["size"] == 8
     assert document["kinds"][0] == {"kind": "data", "objects": 2, "size": 7}
     assert run(["store", "du"]) == 0
-    assert "7 B  2  data" in capsys.readouterr().out
+    assert "7 bytes  2  data" in capsys.readouterr().out
 
 
 def flip(path):
@@ -173,7 +173,7 @@ def test_verify_names_every_damaged_object(store, tmp_path, tiny_model, monkeypa
 def test_verify_has_its_exit_code_and_says_where(store, capsys):
     store.put_bytes("stages/check/x.json", b"{}")
     assert run(["store", "verify"]) == 0
-    assert "1 objects, 2 B: 0 damaged" in capsys.readouterr().out
+    assert "1 objects, 2 bytes: 0 damaged" in capsys.readouterr().out
     store.put_bytes(f"reference/r/{'0' * 64}.safetensors", b"x")
     assert run(["store", "verify", "--json"]) == 1
     [fault] = json.loads(capsys.readouterr().out)["damaged"]
