@@ -52,7 +52,7 @@ def read(path: Path, model: Path, count: int) -> Batch:
 
 def batches(task: Task) -> list[list[int]]:
     """The pairs of every step, as `dpo retrain` orders them."""
-    from dpo_core.train.batches import batch_at
+    from dpo_core.train.loop import batch_at
 
     return [batch_at(n, examples=len(task.train), batch_size=PAIRS_A_STEP, seed=0) for n in range(STEPS)]
 
@@ -62,9 +62,9 @@ def ours(task: Task) -> tuple[list[float], dict[str, float]]:
     import torch
     from accelerate import Accelerator
 
+    from dpo_core.data.pairs import Example
     from dpo_core.model.load import load_model
     from dpo_core.model.logprobs import scoring
-    from dpo_core.train.batches import Example
     from dpo_core.train.loop import train
     from dpo_core.train.policy import make_optimizer, make_policy
 

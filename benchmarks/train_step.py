@@ -157,6 +157,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
     import torch
     from accelerate import Accelerator
 
+    from dpo_core.data.pairs import Example
     from dpo_core.model.attention import segment_attention
     from dpo_core.model.head import Head, sequence_sums
     from dpo_core.model.layout import lay_out
@@ -164,8 +165,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
     from dpo_core.model.logprobs import Path as LogProbs
     from dpo_core.model.logprobs import Scorer
     from dpo_core.recipe import Training
-    from dpo_core.train.batches import Example, sequences_of
-    from dpo_core.train.loop import train
+    from dpo_core.train.loop import sequences_of, train
     from dpo_core.train.policy import make_optimizer, make_policy
 
     identity = order["shape"] == "real:identity"

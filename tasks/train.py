@@ -132,7 +132,7 @@ def _is_trained(folder: Path) -> bool:
 
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
-    from dpo_core.train.batches import Example, write_examples
+    from dpo_core.data.pairs import Example, write_examples
     from tasks.runtime.pairs import encoded_pairs
 
     pairs = encoded_pairs(store, plan, checked.train_key)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from dpo_core.data.pairs import EncodedPair, Message, Pair
+from dpo_core.data.pairs import EncodedPair, Message, Pair, common_prefix
 from dpo_core.errors import InputError
 from dpo_core.model.remote_code import require_no_other_code
 from dpo_core.recipe import Encoding
@@ -170,7 +170,7 @@ def _split(
 ) -> tuple[list[int], list[int], list[int], bool]:
     """Prompt ids, both responses' ids, and whether the tokenizer merged across the boundary."""
     start, *sides = texts
-    shared = min(_common_prefix(start, side) for side in sides)
+    shared = min(common_prefix(start, side) for side in sides)
     chosen, rejected = (_end_turn(side[shared:], tokenizer, special) for side in sides)
     return start[:shared], chosen, rejected, shared < len(start)
 
@@ -199,11 +199,6 @@ def _render_all(
     chats: list[Any] = [[dict(message) for message in messages] for messages in conversations]
     ids = tokenizer.apply_chat_template(chats, return_dict=False, **{"sanitize_control_tokens": True, **options})
     return cast(list[list[int]], ids)
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    length = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), None)
-    return min(len(left), len(right)) if length is None else length
 
 
 def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase, special: Set[int]) -> list[int]:

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dpo_core.data.pairs import common_prefix
+
 Ids = Sequence[int]
 Span = tuple[int, int]  # tokens [start, stop) of a row
 WORTH = (
@@ -142,8 +144,7 @@ def _walk(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> Iterator[tupl
     for number in sorted(range(len(sequences)), key=keys.__getitem__):
         prompt, _, response = keys[number]
         text = prompt + response[:-1]
-        common = next((i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), None)
-        shared = min(len(before), len(text)) if common is None else common
+        shared = common_prefix(before, text)
         yield number, shared if (len(text) - shared) ** 2 <= WORTH * shared else 0
         before = text
 

@@ -11,14 +11,14 @@ from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
 
+from dpo_core.data.pairs import Example
 from dpo_core.errors import InputError
 from dpo_core.losses import dpo_loss, sft_loss
 from dpo_core.model.head import PairsLoss, sequence_sums
-from dpo_core.model.layout import Layout, lay_out
+from dpo_core.model.layout import Ids, Layout, first_fit_decreasing, lay_out, row_tokens
 from dpo_core.model.logprobs import Path
 from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
 from dpo_core.train.checkpoint import whole
 
 PAIR_METRICS = (
@@ -100,6 +100,50 @@ def train(
         metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": number / per_epoch}
         tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
         yield Step(number, total, len(batch), tokens, metrics)
+
+
+def total_steps(examples: int, training: Training) -> int:
+    """Optimizer steps of a run; an epoch's last batch may be smaller, a fraction of an epoch rounds up."""
+    per_epoch = math.ceil(examples / training.train_batch_size)
+    return training.max_steps or max(1, math.ceil(per_epoch * training.num_train_epochs - 1e-9))
+
+
+def batch_at(step: int, *, examples: int, batch_size: int, seed: int) -> list[int]:
+    """Indices of the pairs of 0-based optimizer step `step`: position is the step, order f(seed, epoch)."""
+    per_epoch = math.ceil(examples / batch_size)
+    epoch, position = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(examples, generator=generator).tolist()
+    indices: list[int] = order[position * batch_size : (position + 1) * batch_size]
+    return indices
+
+
+def sequences_of(pairs: Sequence[Example]) -> list[tuple[Ids, Ids]]:
+    """(prompt ids, response ids), chosen and rejected in turn."""
+    return [(e.prompt_ids, answer) for e in pairs for answer in (e.chosen_ids, e.rejected_ids)]
+
+
+def rows_for(batch: Sequence[Example], tokens: int, *, ranks: int, share: bool) -> list[list[list[Example]]]:
+    """The rows of each rank: the pairs of a step packed into rows of at most `tokens` tokens, the ranks evenly loaded.
+
+    With `share`, pairs with the same prompt stay together as far as a row has room for them.
+    """
+    clusters: dict[object, list[list[Example]]] = {}
+    for number, pair in enumerate(batch):
+        found = clusters.setdefault(pair.prompt_ids if share else number, [[]])
+        if found[-1] and row_tokens(sequences_of([*found[-1], pair]), share=share) > tokens:
+            found.append([])
+        found[-1].append(pair)
+    units = [unit for parts in clusters.values() for unit in parts]
+    sizes = [row_tokens(sequences_of(unit), share=share) for unit in units]
+    bins = first_fit_decreasing(sizes, min(tokens, math.ceil(sum(sizes) / ranks)))
+    shares: list[list[list[Example]]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for members in sorted(bins, key=lambda members: -sum(sizes[i] for i in members)):
+        rank = loads.index(min(loads))
+        shares[rank].append([pair for i in sorted(members) for pair in units[i]])
+        loads[rank] += sum(sizes[i] for i in members)
+    return shares
 
 
 def learning_rate(number: int, total: int, training: Training) -> float:

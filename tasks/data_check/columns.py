@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import EncodedPair, Pair
+from dpo_core.data.pairs import EncodedPair, Pair, Part
 from dpo_core.data.readers import Quarantined
-from dpo_core.data.spool import Part
 from dpo_core.quality import separation
 from dpo_core.quality.examine import columns
 from dpo_core.quality.prompts.index import PromptIndex

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.chunks import Chunk
-from dpo_core.data.pairs import Pair
-from dpo_core.data.readers import Quarantined, Tally, read_chunk
-from dpo_core.data.sources import chunks_of, digest_source
+from dpo_core.data.pairs import Pair, Spool, SpoolWriter, lines_of
+from dpo_core.data.readers import Quarantined, Tally, chunks_of, read_chunk
+from dpo_core.data.sources import digest_source
 from dpo_core.data.splits import place_of
-from dpo_core.data.spool import Spool, SpoolWriter, lines_of
+from dpo_core.data.text_files import Chunk
 from dpo_core.quality.prompts.groups import PromptGroups, Sketches, group_prompts, sketches
 from dpo_core.quality.prompts.identity import digest, prompt_key
 from dpo_core.quality.text.redaction import redact

@@ -20,15 +20,15 @@ from accelerate import Accelerator
 from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
+from dpo_core.data.pairs import read_examples
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import read_examples, total_steps
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
-from dpo_core.train.loop import Step, train
+from dpo_core.train.loop import Step, total_steps, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from infra.settings import load_settings
 from infra.store import open_store

@@ -16,10 +16,10 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
+from dpo_core.data.pairs import read_examples
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import read_examples
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.loop import train
 from dpo_core.train.policy import make_optimizer, make_policy

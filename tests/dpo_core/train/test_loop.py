@@ -5,15 +5,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from dpo_core.data.pairs import Example, read_examples, write_examples
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import score, scoring
 from dpo_core.recipe import Lora, Training
-from dpo_core.train.batches import Example, batch_at, read_examples, total_steps, write_examples
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
-from dpo_core.train.loop import ReferenceMismatchError, learning_rate, train
+from dpo_core.train.loop import ReferenceMismatchError, batch_at, learning_rate, total_steps, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from tests.tiny import build_tiny_model, scored_examples
 

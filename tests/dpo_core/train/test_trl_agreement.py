@@ -7,13 +7,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from dpo_core.data.pairs import Example
 from dpo_core.model.head import sequence_sums
 from dpo_core.model.layout import lay_out
 from dpo_core.model.load import load_model
 from dpo_core.model.logprobs import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example, sequences_of
-from dpo_core.train.loop import _accumulate
+from dpo_core.train.loop import _accumulate, sequences_of
 from tests.tiny import build_tiny_model
 
 trl = pytest.importorskip("trl", minversion="1.16.0", reason="the oracle: pip install trl==1.16.0")
