@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message
-from dpo_core.evaluate.behaviour import Check, read_checks
+from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from infra.registry.versions import download
 from infra.settings import load_settings
 from infra.store import open_store
@@ -119,7 +119,7 @@ def _evidence(
     return side_by_side({who: models[sha] for who, sha in weights.items()}, suites, samples)
 
 
-def _suites(plan: Plan) -> dict[str, list[Check]]:
+def _suites(plan: Plan) -> dict[str, list[BehaviourCheck]]:
     evaluation = plan.recipe.evaluation
     suites = {f"behaviour/{name}": read_checks(path) for name, path in evaluation.behaviour.items()}
     return suites | {f"retention/{name}": read_checks(path) for name, path in evaluation.retention.items()}
@@ -131,7 +131,7 @@ def _answers(
     checked: Checked,
     scored: Scored,
     weights: str,
-    suites: Mapping[str, Sequence[Check]],
+    suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
 ) -> dict[str, Any]:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""

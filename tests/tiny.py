@@ -47,7 +47,7 @@ def scored_examples(model: Path, count: int):
     """`count` pairs to train on, prompts of different lengths, with their log-probs under the tiny model."""
     from dpo_core.data.pairs import Example
     from dpo_core.model.load import load_model
-    from dpo_core.model.logprobs import score
+    from dpo_core.model.score import score
 
     ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(count)]
     sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]

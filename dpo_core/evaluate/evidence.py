@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import Message, Pair, text_of
-from dpo_core.evaluate.behaviour import Check
+from dpo_core.data.pairs import Message, Pair, prompt_digest, text_of
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.gate import Scores
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.preference import PairValues, by_slice, summarise
 
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
-Suites = Mapping[str, Sequence[Check]]  # behaviour/NAME and retention/NAME
+Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
 Rows = list[dict[str, Any]]
 
 
@@ -28,7 +27,7 @@ class Measured:
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
     """Held-out prompts for the report, spread over the data's sources."""
     chat = [pair for pair in pairs if not pair.plain]
-    distinct = {digest_json(pair.prompt): pair for pair in chat}
+    distinct = {prompt_digest(pair.prompt): pair for pair in chat}
     by_source: dict[str, list[Pair]] = {}
     for pair in distinct.values():
         by_source.setdefault(pair.source, []).append(pair)
@@ -75,13 +74,13 @@ def _scores(model: Measured, suites: Suites) -> dict[str, Scores]:
     scores = {name: Scores(model.pairs.values[name], model.pairs.prompts) for name in PAIR_METRICS}
     for name, checks in suites.items():
         passed = [float(check.passes(answer)) for check, answer in zip(checks, model.answers[name], strict=True)]
-        scores[name] = Scores(passed, [digest_json(check.prompt) for check in checks])
+        scores[name] = Scores(passed, [prompt_digest(check.prompt) for check in checks])
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores
 
 
-def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[Check]) -> Rows:
+def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> Rows:
     return [
         {
             "prompt": text_of(check.prompt),
@@ -93,7 +92,7 @@ def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[Check]
     ]
 
 
-def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[Check]) -> dict[str, Rows]:
+def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> dict[str, Rows]:
     """Questions that went from right to wrong and from wrong to right."""
     flips: dict[str, Rows] = {"lost": [], "won": []}
     answers = (models["reference"].answers[name], models["challenger"].answers[name])

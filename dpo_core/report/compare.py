@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["new", "gone", "stronger", "weaker"]
+ChangeKind = Literal["new", "gone", "stronger", "weaker"]
 ORDER = ("new", "stronger", "weaker", "gone")
 RANK = {"info": 0, "warn": 1, "fail": 2}
 NOTICED = 0.1  # relative change of a finding's strength from which on it counts as one
@@ -26,7 +26,7 @@ class State:
 class Change:
     """One finding that is not as it was."""
 
-    change: Kind
+    change: ChangeKind
     check: str
     feature: str
     before: State | None
@@ -103,7 +103,7 @@ def _changes(
 ) -> Iterator[Change]:
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
-        kind: Kind | None = "new" if old is None else "gone" if new is None else _moved(_state(old), _state(new))
+        kind: ChangeKind | None = "new" if old is None else "gone" if new is None else _moved(_state(old), _state(new))
         if kind:
             says = str((new or old or {})["says"])
             yield Change(kind, *key, old and _state(old), new and _state(new), says)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def _state(finding: Mapping[str, Any]) -> State:
     return State(severity, "", None)
 
 
-def _moved(old: State, new: State) -> Kind | None:
+def _moved(old: State, new: State) -> ChangeKind | None:
     rise = RANK.get(new.severity, 0) - RANK.get(old.severity, 0)
     if rise == 0 and old.statistic == new.statistic and old.strength is not None and new.strength is not None:
         still = STRENGTHS[old.statistic]

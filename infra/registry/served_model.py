@@ -31,10 +31,10 @@ class ChatModel(PythonModel):
                 f"the Python files in {folder} have the digest {found}, the version was registered with {trusted}: "
                 "none is run. Find out who changed the artifacts, or register the model again"
             )
-        own_code = trusted is not None
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=own_code)
+        remote_code = trusted is not None
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
         self._model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=own_code
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=remote_code
         )
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
@@ -55,7 +55,7 @@ class ChatModel(PythonModel):
 
 
 def _code_digest(folder: Path) -> str | None:
-    """As dpo_core.model.own_code.digest_code."""
+    """As dpo_core.model.remote_code.digest_code."""
     files = {
         file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folder.rglob("*.py")

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_json
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
-from dpo_core.model.identity import digest_model, longest_text, numeric_path
+from dpo_core.model.identity import digest_model, context_length, numeric_path
 from dpo_core.recipe import Encoding
 from infra.registry import versions as registry
 from infra.settings import load_settings, prepare_environment
@@ -38,7 +38,7 @@ def compare(model: str, data: str, reference: str | None, beta: float) -> dict[s
     read = read_pairs(data)
     reference = reference or _start_of(model)
     folder = local_model(model, settings.home)
-    result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=longest_text(folder) or 1 << 20))
+    result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=context_length(folder) or 1 << 20))
     if not result.encoded:
         raise InputError(
             "no pair fits the model's context",

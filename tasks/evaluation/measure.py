@@ -8,10 +8,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import Message
-from dpo_core.evaluate.behaviour import Check
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.generate import generate
-from dpo_core.model.logprobs import score
+from dpo_core.model.score import score
 from infra.store.base import Store
 from tasks.check import Checked
 from tasks.plan import Plan
@@ -25,7 +25,7 @@ def measure(
     plan: Plan,
     store: Store,
     checked: Checked,
-    suites: Mapping[str, Sequence[Check]],
+    suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
     *,
     logps: bool,

@@ -45,7 +45,7 @@ def shards_on_ranks(
     """
     import torch
 
-    from dpo_core.model.logprobs import by_length
+    from dpo_core.model.score import by_length
 
     torch.cuda.empty_cache()  # what this process had on its device is a rank's now
     order = by_length(responses)[::-1]

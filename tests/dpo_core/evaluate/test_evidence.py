@@ -3,7 +3,7 @@
 import json
 
 from dpo_core.data.pairs import Message, Pair
-from dpo_core.evaluate.behaviour import Check
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
 from dpo_core.evaluate.preference import PairValues
 
@@ -13,7 +13,7 @@ def asked(text: str) -> tuple[Message, ...]:
 
 
 CAPITAL, SUM = asked("The capital of France?"), asked("2 + 2?")
-SUITES = {"retention/facts": [Check(CAPITAL, (("Paris",),)), Check(SUM, (("4", "four"),))]}
+SUITES = {"retention/facts": [BehaviourCheck(CAPITAL, (("Paris",),)), BehaviourCheck(SUM, (("4", "four"),))]}
 
 
 def measured(*answers: str, margins: tuple[float, ...] = (0.0, 0.0), nll: tuple[float, ...] = ()) -> Measured:
