@@ -15,6 +15,7 @@ from dpo_core.quality.checks.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
+from dpo_core.report.documents import QualityDocument
 from infra.errors import ObjectMissing
 from infra.settings import load_settings, without_secrets
 from infra.store import open_store
@@ -172,7 +173,7 @@ def check_only(
     )
 
 
-def _document(examined: Examined, name: str) -> dict[str, Any]:
+def _document(examined: Examined, name: str) -> QualityDocument:
     return quality_document(name, examined.counts, examined.measures, examined.by_check, examined.facts)
 
 
@@ -189,7 +190,7 @@ def _files(examined: Examined, name: str, comparison: Comparison | None = None) 
         facts=examined.facts,
         comparison=comparison,
     )
-    document = _document(examined, name) | ({"compare": comparison.to_document()} if comparison else {})
+    document = _document(examined, name).to_document() | ({"compare": comparison.to_document()} if comparison else {})
     contents = (page, json.dumps(document, indent=2), json.dumps(examined.expectations, indent=2))
     names = (name for name in FILES if name != QUARANTINE)
     return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(names, contents, strict=True)}

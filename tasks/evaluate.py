@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
+from dpo_core.report.documents import EvaluationEvidence
 from infra.registry.versions import download
 from infra.settings import load_settings
 from infra.store import open_store
@@ -62,7 +63,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> dict[str, Any]:
-        evidence = _evidence(store, plan, checked, scored, trained, baseline)
+        evidence = _evidence(store, plan, checked, scored, trained, baseline).to_document()
         store.put_bytes(key, json.dumps(evidence).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): value["value"] for name, value in evidence["metrics"].items()})
@@ -103,7 +104,7 @@ def _questions_digest(plan: Plan) -> str:
 
 def _evidence(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, baseline: str
-) -> dict[str, Any]:
+) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
     from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
 

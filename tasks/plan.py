@@ -17,7 +17,7 @@ from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
-from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, context_length, require_weights
+from dpo_core.model.identity import context_length, digest_model, digest_tokenizer, digest_weights, require_weights
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe

@@ -123,10 +123,12 @@ def _write_page(
     store: Store,
     plan: Plan,
 ) -> None:
+    from dpo_core.report.documents import EvaluationEvidence
     from dpo_core.report.retrain import retrain_page
 
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(retrain_page(document, display, trained.history, evidence), encoding="utf-8")
+    shown = retrain_page(document, display, trained.history, EvaluationEvidence.model_validate(evidence))
+    page.write_text(shown, encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence))
     attach_run(plan.run_id).artifact(page.parent, "reports")

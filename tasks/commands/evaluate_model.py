@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_json
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
-from dpo_core.model.identity import digest_model, context_length, numeric_path
+from dpo_core.model.identity import context_length, digest_model, numeric_path
 from dpo_core.recipe import Encoding
 from infra.registry import versions as registry
 from infra.settings import load_settings, prepare_environment

@@ -26,7 +26,7 @@ REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
 CHALLENGER = measured("It is Lyon.", "It is four.", margins=(0.5, -0.1), nll=(2.5, 2.0))
 EVIDENCE = side_by_side(
     {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}, SUITES, [asked("The capital?")]
-)
+).to_document()
 
 
 def test_a_question_lost_and_one_won_are_flips_although_the_mean_stays() -> None:
