@@ -157,15 +157,13 @@ def our_arm(order: dict[str, Any]) -> Arm:
     import torch
     from accelerate import Accelerator
 
+    from dpo_core.data.pairs import Example
     from dpo_core.model.attention import segment_attention
-    from dpo_core.model.head import Head, sequence_sums
-    from dpo_core.model.layout import lay_out
+    from dpo_core.model.layout import lay_out, sequence_sums
     from dpo_core.model.load import load_model
-    from dpo_core.model.logprobs import Path as LogProbs
-    from dpo_core.model.logprobs import Scorer
+    from dpo_core.model.logprobs import Head, Method, Scorer
     from dpo_core.recipe import Training
-    from dpo_core.train.batches import Example, sequences_of
-    from dpo_core.train.loop import train
+    from dpo_core.train.loop import sequences_of, train
     from dpo_core.train.policy import make_optimizer, make_policy
 
     identity = order["shape"] == "real:identity"
@@ -178,30 +176,30 @@ def our_arm(order: dict[str, Any]) -> Arm:
         learning_rate=1e-6,
         tokens_per_row=16_384,
     )
-    path = {
-        "O1": LogProbs("padded", head=False),
-        "O2": LogProbs("packed", head=False),
-        "O3": LogProbs("shared", head=False),
-        "O4": LogProbs("shared", head=True),
+    method = {
+        "O1": Method("padded", head=False),
+        "O2": Method("packed", head=False),
+        "O3": Method("shared", head=False),
+        "O4": Method("shared", head=True),
     }[order["arm"]]
     accelerator = Accelerator(
         cpu=order["device"] == "cpu", mixed_precision="bf16" if order["dtype"] == "bfloat16" else "no"
     )
     policy = make_policy(load_model(order["model"]), training, seed=0)
-    if path.rung != "padded":
+    if method.mode != "padded":
         KEPT.enter_context(segment_attention(policy))
-    head = Head(policy.get_output_embeddings().weight) if path.head else None
-    model, optimizer = accelerator.prepare(Scorer(policy, path, head), make_optimizer(policy, training))
+    head = Head(policy.get_output_embeddings().weight) if method.head else None
+    model, optimizer = accelerator.prepare(Scorer(policy, method, head), make_optimizer(policy, training))
 
     def examples(batch: Batch) -> list[Example]:
         return [Example(str(i), **{**pair, **{k: tuple(pair[k]) for k in SIDES}}) for i, pair in enumerate(batch)]
 
     def step(batch: Batch) -> object:
-        options = {"path": path, "seed": 0, "accelerator": accelerator, "start": 1}  # after the check of step 1
+        options = {"method": method, "seed": 0, "accelerator": accelerator, "start": 1}  # after the check of step 1
         return next(train(model, optimizer, examples(batch), training, **options))
 
     def logps(batch: Batch) -> list[float]:
-        layout = lay_out(sequences_of(examples(batch)), share=path.share).to(accelerator.device)
+        layout = lay_out(sequences_of(examples(batch)), share=method.share).to(accelerator.device)
         with torch.no_grad(), accelerator.autocast():
             return sequence_sums(model(layout)[1], layout.owner, 2 * len(batch)).tolist()
 

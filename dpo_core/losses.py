@@ -1,4 +1,4 @@
-"""Losses on sequence log-probs: per-pair values, the caller averages."""
+"""Losses on sequence log-probs: per-pair values, the caller averages. Training and evaluation share them."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,35 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+DPO_METRICS = (  # TRL's names, in the order of PairMetrics
+    "loss",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/accuracies",
+    "rewards/margins",
+    "logps/chosen",
+    "logps/rejected",
+    "logratios/chosen",
+    "logratios/rejected",
+)
 
-class DPOTerms(NamedTuple):
-    """Per pair: loss, and the two rewards (detached) that every report shows."""
+
+class PairMetrics(NamedTuple):
+    """What DPO says about each of B pairs; all but the loss detached. Log-probs, log-ratios, rewards are in nats."""
 
     loss: Float[Tensor, " B"]
-    chosen_reward: Float[Tensor, " B"]
-    rejected_reward: Float[Tensor, " B"]
+    chosen_rewards: Float[Tensor, " B"]  # beta * log-ratio
+    rejected_rewards: Float[Tensor, " B"]
+    accuracies: Float[Tensor, " B"]  # 1 where the chosen answer's reward is higher; a tie is a half
+    margins: Float[Tensor, " B"]  # the loss is -log sigmoid of it
+    chosen_logps: Float[Tensor, " B"]
+    rejected_logps: Float[Tensor, " B"]
+    chosen_logratios: Float[Tensor, " B"]  # log policy / reference
+    rejected_logratios: Float[Tensor, " B"]
+
+    def named(self) -> dict[str, Float[Tensor, " B"]]:
+        """By TRL's names."""
+        return dict(zip(DPO_METRICS, self, strict=True))
 
 
 def dpo_loss(
@@ -22,15 +44,28 @@ def dpo_loss(
     reference_rejected: Float[Tensor, " B"],
     *,
     beta: float,
-) -> DPOTerms:
-    """Sigmoid DPO, Rafailov et al. 2023, eq. 7 (arXiv:2305.18290).
+) -> PairMetrics:
+    """Sigmoid DPO, Rafailov et al. 2023, eq. 7 (arXiv:2305.18290), and the rewards of its eq. 5.
 
-    Inputs are log p(response | prompt) in nats, summed over response tokens, not averaged.
+    Inputs are log p(response | prompt) in nats, summed over response tokens, not averaged. `beta` acts once, inside the
+    sigmoid: it turns log-ratios (nats) into rewards, and is no factor of the loss.
     """
     chosen_logratio = policy_chosen - reference_chosen
     rejected_logratio = policy_rejected - reference_rejected
-    loss = -F.logsigmoid(beta * (chosen_logratio - rejected_logratio))
-    return DPOTerms(loss, beta * chosen_logratio.detach(), beta * rejected_logratio.detach())
+    margin = beta * (chosen_logratio - rejected_logratio)
+    loss = -F.logsigmoid(margin)
+    margin = margin.detach()
+    return PairMetrics(
+        loss,
+        beta * chosen_logratio.detach(),
+        beta * rejected_logratio.detach(),
+        (margin > 0).double() + 0.5 * (margin == 0).double(),
+        margin,
+        policy_chosen.detach(),
+        policy_rejected.detach(),
+        chosen_logratio.detach(),
+        rejected_logratio.detach(),
+    )
 
 
 def sft_loss(policy_chosen: Float[Tensor, " B"], lengths: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,6 +13,7 @@ from dpo_core.quality.checks.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report
+from dpo_core.report.documents import QualityDocument
 from infra.errors import ObjectMissing
 from infra.secrets import without_secrets
 from infra.settings import load_settings
@@ -126,8 +126,8 @@ def check_only(
     )
 
 
-def _report(examined: Examined, name: str) -> dict[str, Any]:
-    return quality_document(name, dict(examined.result), examined.measures, examined.by_check, examined.facts)
+def _report(examined: Examined, name: str) -> QualityDocument:
+    return quality_document(name, examined.result.model_dump(), examined.measures, examined.by_check, examined.facts)
 
 
 def _files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
@@ -143,7 +143,7 @@ def _files(examined: Examined, name: str, comparison: Comparison | None = None) 
         facts=examined.facts,
         comparison=comparison,
     )
-    document = _report(examined, name) | ({"compare": comparison.to_document()} if comparison else {})
+    document = _report(examined, name).to_document() | ({"compare": comparison.to_document()} if comparison else {})
     contents = (page, json.dumps(document, indent=2), json.dumps(examined.expectations, indent=2))
     names = (name for name in FILES if name != QUARANTINE)
     return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(names, contents, strict=True)}

@@ -2,22 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from dpo_core.evaluate.gate import Verdict
-from tasks.records import Environment, Metric, Stage
-
-
-class Document(BaseModel):
-    """One document."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
-
-    schema_: Literal[1] = Field(1, alias="schema", description="version of the document")
-
-    def to_json(self) -> dict[str, Any]:
-        """The document as plain data."""
-        return self.model_dump(mode="json", by_alias=True)
+from dpo_core.records import Document, Record
+from dpo_core.report.documents import Estimate, FindingRecord
+from tasks.records import Environment, Stage
 
 
 class CheckDocument(Document):
@@ -29,7 +19,7 @@ class CheckDocument(Document):
     rows_quarantined: int = Field(description="rows that cannot be used: quarantine.jsonl has them and why")
     rows_dropped: int = Field(description="rows left out by validation.on_shortcut")
     report: str = Field(description="the page, on this machine")
-    findings: list[dict[str, Any]] = Field(description="what a person should know, in the order of the checks")
+    findings: list[FindingRecord] = Field(description="what a person should know, in the order of the checks")
     data_sha256: str = Field(description="of every column of every kept row, weights and the split")
     format: str = Field(description="the shapes that the rows had")
     compare: dict[str, Any] | None = Field(None, description="only with --compare: what changed since that report")
@@ -43,7 +33,7 @@ class DataCheckFailed(RuntimeError):
     """The pairs must not be trained on; `document` says why."""
 
     def __init__(self, document: CheckDocument) -> None:
-        reasons = [f["says"] for f in document.findings if f["severity"] == "fail" and not f["intended"]]
+        reasons = [f.says for f in document.findings if f.severity == "fail" and not f.intended]
         super().__init__(f"the data check failed: {'; '.join(reasons[:3])} (report: {document.report})")
         self.document = document
 
@@ -51,7 +41,7 @@ class DataCheckFailed(RuntimeError):
         return type(self), (self.document,)
 
 
-class StageLine(BaseModel):
+class StageLine(Record):
     """One stage of a run."""
 
     name: str
@@ -64,7 +54,7 @@ class StageLine(BaseModel):
         return cls(name=stage.name, cached=stage.cached, seconds=round(stage.seconds, 2))
 
 
-class ReferenceCounts(BaseModel):
+class ReferenceCounts(Record):
     """The reference pass: answers, those that were known, those that the model was asked for."""
 
     rows: int
@@ -72,7 +62,7 @@ class ReferenceCounts(BaseModel):
     forwards: int
 
 
-class TrainingFigures(BaseModel):
+class TrainingFigures(Record):
     """The training."""
 
     steps: int
@@ -97,7 +87,7 @@ class RetrainDocument(Document):
     report: str = Field(description="the page, on this machine")
 
 
-class BeforeAfter(BaseModel):
+class BeforeAfter(Record):
     """One metric of the models compared; `low` and `high`: the challenger's 95 % interval."""
 
     metric: str
@@ -108,7 +98,7 @@ class BeforeAfter(BaseModel):
     champion: float | None
 
 
-class SideBySide(BaseModel):
+class SideBySide(Record):
     """One prompt with the answers of reference and challenger."""
 
     prompt: str
@@ -116,7 +106,7 @@ class SideBySide(BaseModel):
     after: str
 
 
-class Drift(BaseModel):
+class Drift(Record):
     """What moved on held-out pairs, in nats against the reference."""
 
     chosen_logratio: float
@@ -124,7 +114,7 @@ class Drift(BaseModel):
     margin: float
 
 
-class GateLine(BaseModel):
+class GateLine(Record):
     """The gate's verdict, its reasons, and what was compared with."""
 
     verdict: Verdict
@@ -132,7 +122,7 @@ class GateLine(BaseModel):
     baseline: Literal["reference", "champion"]
 
 
-class RetrainDisplay(BaseModel):
+class RetrainDisplay(Record):
     """What people see of a run beside its document: on the terminal and on its page."""
 
     before_after: list[BeforeAfter]
@@ -143,7 +133,7 @@ class RetrainDisplay(BaseModel):
     run_url: str
 
 
-class Retrained(BaseModel):
+class Retrained(Record):
     """The end of a run: its document for programs, its display for people."""
 
     document: RetrainDocument
@@ -159,11 +149,11 @@ class EvaluateDocument(Document):
     model: str
     reference: str | None = Field(description="null: log ref is 0 (reference-free rewards, beta * log pi)")
     beta: float
-    metrics: dict[str, Metric] = Field(description="TRL's names; means over pairs with 95 % intervals")
-    slices: dict[str, dict[str, Metric]] = Field(description="the same by source of the pairs")
+    metrics: dict[str, Estimate] = Field(description="TRL's names; means over pairs with 95 % intervals")
+    slices: dict[str, dict[str, Estimate]] = Field(description="the same by source of the pairs")
 
 
-class Link(BaseModel):
+class Link(Record):
     """One thing that a version came from; `recorded`: its digest is known, and there is nothing here to check it on."""
 
     what: str
@@ -172,7 +162,7 @@ class Link(BaseModel):
     status: Literal["verified", "recorded", "damaged", "missing"]
 
 
-class Lineage(BaseModel):
+class Lineage(Record):
     """`dpo lineage`: a version, everything that it came from, and its parent's lineage."""
 
     name: str

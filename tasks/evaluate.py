@@ -4,14 +4,15 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import digest_json
+from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import Message
-from dpo_core.evaluate.behaviour import Check, read_checks
+from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
+from dpo_core.report.documents import EvaluationEvidence
 from infra.registry.versions import download
 from infra.settings import load_settings
 from infra.store import open_store
@@ -49,11 +50,11 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
 
     def compute() -> EvaluateOutput:
         evidence = _evidence(store, plan, checked, scored, trained, baseline)
-        store.put_bytes(key, json.dumps(evidence).encode())
+        store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
-        run.metrics({_logged(name): value["value"] for name, value in evidence["metrics"].items()})
-        run.json("evaluation.json", evidence)
-        return EvaluateOutput(metrics=evidence["metrics"])
+        run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
+        run.json("evaluation.json", evidence.to_document())
+        return EvaluateOutput(metrics=evidence.metrics)
 
     output, stage = remembered(
         store,
@@ -100,7 +101,7 @@ def _questions_digest(plan: Plan) -> str:
 
 def _evidence(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, baseline: str
-) -> dict[str, Any]:
+) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
     from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
 
@@ -114,7 +115,7 @@ def _evidence(
     return side_by_side({who: models[sha] for who, sha in weights.items()}, suites, samples)
 
 
-def _suites(plan: Plan) -> dict[str, list[Check]]:
+def _suites(plan: Plan) -> dict[str, list[BehaviourCheck]]:
     evaluation = plan.recipe.evaluation
     suites = {f"behaviour/{name}": read_checks(path) for name, path in evaluation.behaviour.items()}
     return suites | {f"retention/{name}": read_checks(path) for name, path in evaluation.retention.items()}
@@ -126,7 +127,7 @@ def _answers(
     checked: Checked,
     scored: Scored,
     weights: str,
-    suites: Mapping[str, Sequence[Check]],
+    suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
 ) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
@@ -173,4 +174,4 @@ def _pair_values(
         chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
         policy = (chosen, rejected)
     values = pair_values(policy, reference, beta=plan.recipe.training.beta)
-    return PairValues(values, [digest_json(e.pair.prompt) for e in encoded], [e.pair.source for e in encoded])
+    return PairValues(values, [prompt_digest(e.pair.prompt) for e in encoded], [e.pair.source for e in encoded])

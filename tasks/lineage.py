@@ -8,8 +8,9 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 
+from dpo_core.records import Record
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store.base import Store
@@ -20,7 +21,7 @@ from tasks.runtime.stages import code_digest
 KEY, DIGEST = "dpo.lineage", "dpo.lineage_sha256"  # tags of a version
 
 
-class LineageData(BaseModel):
+class LineageData(Record):
     """The rows: their digest, keys in the store, and the SHA-256 of each file that the recipe named."""
 
     sha256: str
@@ -29,14 +30,14 @@ class LineageData(BaseModel):
     files: dict[str, str]
 
 
-class LineageCode(BaseModel):
+class LineageCode(Record):
     """The code that made it."""
 
     sha256: str
     version: str
 
 
-class LineageBase(BaseModel):
+class LineageBase(Record):
     """The model that the run started from, which is its reference."""
 
     model: str
@@ -46,7 +47,7 @@ class LineageBase(BaseModel):
     tokenizer_sha256: str
 
 
-class LineageParent(BaseModel):
+class LineageParent(Record):
     """The registered version that the run started from."""
 
     name: str
@@ -54,7 +55,7 @@ class LineageParent(BaseModel):
     weights_sha256: str
 
 
-class LineageReference(BaseModel):
+class LineageReference(Record):
     """The reference log-probs: their numeric path, and the shards that hold them."""
 
     path: dict[str, str | int]
@@ -62,10 +63,12 @@ class LineageReference(BaseModel):
     shards: list[str]
 
 
-class LineageRecord(BaseModel):
-    """Everything that one version came from. Records of earlier versions of this package can be read."""
+class LineageRecord(Record):
+    """Everything that one version came from. Keys of later versions are kept."""
 
-    schema_: int = Field(1, alias="schema")
+    model_config = ConfigDict(extra="allow")
+
+    schema_version: int = Field(1, alias="schema")
     name: str
     weights_sha256: str
     mlflow_run_id: str

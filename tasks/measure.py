@@ -7,10 +7,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import Message
-from dpo_core.evaluate.behaviour import Check
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.generate import generate
-from dpo_core.model.logprobs import score
+from dpo_core.model.score import score
 from infra.store.base import Store
 from tasks.records import Checked, MeasureOutput, Plan
 from tasks.runtime.device import load_on_device
@@ -23,7 +23,7 @@ def measure(
     plan: Plan,
     store: Store,
     checked: Checked,
-    suites: Mapping[str, Sequence[Check]],
+    suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
     *,
     logps: bool,

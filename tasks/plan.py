@@ -14,7 +14,7 @@ from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import is_hub_name
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
-from dpo_core.model.identity import digest_model, digest_tokenizer, digest_weights, longest_text
+from dpo_core.model.identity import context_length, digest_model, digest_tokenizer, digest_weights
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
@@ -92,7 +92,7 @@ def _is_plain(source: str) -> bool:
 
 
 def _require_context(recipe: Recipe, model_folder: Path) -> None:
-    limit = longest_text(model_folder)
+    limit = context_length(model_folder)
     if limit is not None and recipe.encoding.max_length > limit:
         raise InputError(
             f"encoding.max_length is {recipe.encoding.max_length}; the model's context is {limit} tokens",

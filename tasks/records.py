@@ -4,19 +4,15 @@ Of each stage its output, which is remembered (`runtime/stages.py`), and the sam
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from dpo_core.evaluate.gate import Condition, Verdict
 from dpo_core.recipe import Recipe, Training
+from dpo_core.records import Record
+from dpo_core.report.documents import Estimate, FindingRecord
 from infra.registry.versions import Version
-
-
-class Record(BaseModel):
-    """Plain data that does not change; unknown keys are refused. Its JSON holds NaN where a number is none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
 
 class Stage(Record):
@@ -53,7 +49,7 @@ class CheckResult(Record):
     rows_kept: int
     rows_quarantined: int
     rows_dropped: int = Field(description="by validation.on_shortcut")
-    findings: list[dict[str, Any]]
+    findings: list[FindingRecord]
     data_sha256: str
     format: str
 
@@ -115,18 +111,10 @@ class MeasureOutput(Record):
     nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")
 
 
-class Metric(Record):
-    """A mean with its two-sided 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 class EvaluateOutput(Record):
-    """The headline metrics of the challenger."""
+    """The headline metrics of the challenger, with 95 % intervals."""
 
-    metrics: dict[str, Metric]
+    metrics: dict[str, Estimate]
 
 
 class Evaluated(EvaluateOutput):

@@ -1,6 +1,5 @@
 """From weights to the registry: a version with its lineage, the gate's verdict, the alias."""
 
-import json
 import logging
 import time
 from typing import Literal
@@ -9,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.evaluate.gate import Decision, Scores, decide
+from dpo_core.report.documents import EvaluationEvidence
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -96,8 +96,10 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     rules = plan.recipe.gate
 
     def compute() -> GateOutput:
-        items = json.loads(store.get_bytes(evaluated.key))["items"]
-        new, old = ({name: Scores(**s) for name, s in items[who].items()} for who in ("challenger", "baseline"))
+        items = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key)).items
+        new, old = (
+            {name: Scores(s.values, s.clusters) for name, s in items[who].items()} for who in ("challenger", "baseline")
+        )
         decision: Decision = decide(new, old, rules)
         return GateOutput(verdict=decision.verdict, reasons=decision.reasons, conditions=decision.conditions)
 

@@ -135,7 +135,7 @@ def reference_pass(
 def _shards(
     model: "PreTrainedModel", responses: Sequence[Response], dtype: str
 ) -> "Generator[dict[int, Tensor], None, None]":
-    from dpo_core.model.logprobs import score as score_sequences
+    from dpo_core.model.score import score as score_sequences
 
     scored = score_sequences(model, responses, dtype=dtype)
     while shard := dict(islice(scored, SHARD)):
@@ -158,8 +158,8 @@ def _require_same(
     located: Mapping[str, str],
 ) -> None:
     """Stop if the model does not give what is stored: a wrong reference trains a wrong model, silently."""
-    from dpo_core.model.logprobs import score as score_sequences
     from dpo_core.model.reference import differing
+    from dpo_core.model.score import score as score_sequences
 
     keys, dtype = list(again), str(reference.path["dtype"])
     scored = score_sequences(model, list(again.values()), dtype=dtype)

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -42,7 +42,7 @@ def summarise(
     """The document of `dpo retrain --json`, and what people see; the run's page beside it."""
     done = (checked, scored, trained, evaluated, registered, gated, promoted)
     store = open_store(load_settings(), patient=True)
-    evidence = json.loads(store.get_bytes(evaluated.key))
+    evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
     page = load_settings().home / "reports" / f"{plan.recipe.name}-{trained.weights_sha256[:12]}" / "retrain.html"
     document = RetrainDocument(
         verdict=gated.verdict,
@@ -69,25 +69,25 @@ def summarise(
 
 
 def _display(
-    plan: Plan, checked: Checked, evaluated: Evaluated, gated: Gated, evidence: dict[str, Any]
+    plan: Plan, checked: Checked, evaluated: Evaluated, gated: Gated, evidence: EvaluationEvidence
 ) -> RetrainDisplay:
-    means, metrics = evidence["means"], evidence["metrics"]
+    means = evidence.means
     against = {} if evaluated.baseline == "reference" else means["baseline"]
-    chosen, rejected = (metrics[f"logratios/{side}"]["value"] for side in ("chosen", "rejected"))
+    chosen, rejected = (evidence.metrics[f"logratios/{side}"].value for side in ("chosen", "rejected"))
     return RetrainDisplay(
         before_after=[
             BeforeAfter(
                 metric=name,
-                reference=means["reference"][name]["value"],
-                challenger=value["value"],
-                low=value["low"],
-                high=value["high"],
-                champion=against[name]["value"] if against else None,
+                reference=means["reference"][name].value,
+                challenger=value.value,
+                low=value.low,
+                high=value.high,
+                champion=against[name].value if against else None,
             )
             for name, value in means["challenger"].items()
         ],
         answers=[
-            SideBySide(prompt=answer["prompt"], before=answer["reference"], after=answer["challenger"])
+            SideBySide(prompt=answer.prompt, before=answer.reference, after=answer.challenger)
             for answer in _answers(evidence)[:ANSWERS]
         ],
         drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
@@ -97,16 +97,15 @@ def _display(
     )
 
 
-def _answers(evidence: dict[str, Any]) -> list[dict[str, str]]:
+def _answers(evidence: EvaluationEvidence) -> list[CheckAnswers | SampleAnswers]:
     """One answer of each behaviour suite that changed, then the held-out samples."""
-    suites = [rows for name, rows in evidence["checks"].items() if name.startswith("behaviour/")]
-    changed = [next((row for row in rows if row["reference"] != row["challenger"]), None) for rows in suites]
-    samples: list[dict[str, str]] = evidence["samples"]
-    return [row for row in changed if row] + samples
+    suites = [rows for name, rows in evidence.checks.items() if name.startswith("behaviour/")]
+    changed = [next((row for row in rows if row.reference != row.challenger), None) for rows in suites]
+    return [*(row for row in changed if row), *evidence.samples]
 
 
 def _write_page(
-    page: Path, retrained: Retrained, trained: Trained, evidence: dict[str, Any], store: Store, plan: Plan
+    page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, store: Store, plan: Plan
 ) -> None:
     from dpo_core.report.retrain import retrain_page
 
@@ -114,7 +113,7 @@ def _write_page(
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(retrain_page(document, retrained.display.model_dump(), trained.history, evidence), encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
-    page.with_name("evidence.json").write_text(json.dumps(evidence))
+    page.with_name("evidence.json").write_text(json.dumps(evidence.to_document()))
     attach_run(plan.run_id).artifact(page.parent, "reports")
     store.put_file(_key(page), page)
 

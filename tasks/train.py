@@ -17,6 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
+from dpo_core.data.pairs import Example, write_examples
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from infra.settings import Settings, load_settings
@@ -111,8 +112,6 @@ def _is_trained(folder: Path) -> bool:
 
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
-    from dpo_core.train.batches import Example, write_examples
-
     pairs = encoded_pairs(store, checked.train_key, checked.train_ids_key)
     chosen, rejected = (side.tolist() for side in reference_sums(store, scored.path, pairs))
     examples = [

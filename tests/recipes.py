@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from dpo_core.data.spool import id_lines_of, lines_of
+from dpo_core.data.pairs import id_lines_of, lines_of
 from dpo_core.model.encode import encode_pairs
 from dpo_core.recipe import Encoding
 from tests.tiny import build_tiny_model

@@ -45,9 +45,9 @@ def build_tiny_model(folder: Path, *, seed: int = 0, max_positions: int = 1024) 
 
 def scored_examples(model: Path, count: int):
     """`count` pairs to train on, prompts of different lengths, with their log-probs under the tiny model."""
+    from dpo_core.data.pairs import Example
     from dpo_core.model.load import load_model
-    from dpo_core.model.logprobs import score
-    from dpo_core.train.batches import Example
+    from dpo_core.model.score import score
 
     ids = [(tuple(range(5, 15 + i)), (40 + i, 41, 2), (60, 61 + i, 62, 63, 2)) for i in range(count)]
     sequences = [(prompt, answer) for prompt, *answers in ids for answer in answers]

@@ -1,20 +1,24 @@
 """Parquet and Arrow files (Hugging Face `save_to_disk` included), a batch of rows at a time."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dpo_core.data.chunks import ROWS, RawRow, as_json
+from dpo_core.data.messages import BadRow
+from dpo_core.data.pairs import ROWS
 from dpo_core.data.shapes import COLUMNS, SHAPES
+from dpo_core.data.text_files import RawRow
 from dpo_core.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 GROUP_LIMIT = 8 << 30  # bytes of a row group once decoded
+NULLABLE = ("chosen", "rejected", "completions", "contents", "conversations")  # a null is named, not called missing
 MAGIC = b"ARROW1"  # an Arrow file; an Arrow stream begins otherwise
 
 
@@ -74,6 +78,16 @@ def arrow_chunks(path: Path) -> Iterator[BatchChunk]:
                 part = batch.slice(start, ROWS).select(columns)
                 yield BatchChunk(str(path), f"batch {place}", start + 1, number, part, _times(unread, len(part)))
                 number += len(part)
+
+
+def as_json(row: dict[str, Any]) -> dict[str, Any] | BadRow:
+    """The row as a JSON file would hold it: what is null was not there, times of `meta` are text."""
+    if row.get("meta") is not None:
+        try:
+            row["meta"] = json.loads(json.dumps(row["meta"], default=str))
+        except (ValueError, TypeError, RecursionError) as error:
+            return BadRow(f"meta is no JSON: {error}")
+    return {name: value for name, value in row.items() if value is not None or name in NULLABLE}
 
 
 def _columns(schema: "pa.Schema", path: Path) -> tuple[list[str], list[str]]:

@@ -1,12 +1,12 @@
 """Rows that hold whole conversations: OpenAI's, ShareGPT's and LLaMA-Factory's files, and TRL's implicit prompts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.data.messages import BadRow, kind_of, messages_of, say, tool_calls_of
-from dpo_core.data.pairs import Message
+from dpo_core.data.pairs import Message, common_prefix
 
-Parts = tuple[list[Message], list[Message], list[Message]]  # prompt, chosen, rejected
+Conversations = tuple[list[Message], list[Message], list[Message]]  # prompt, chosen, rejected
 SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -28,7 +28,7 @@ def openai_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], 
     return (prompt, *(messages_of(row[name], name) for name in ("preferred_output", "non_preferred_output")), given)  # type: ignore[return-value]
 
 
-def sharegpt_sides(row: Mapping[str, Any]) -> Parts:
+def sharegpt_sides(row: Mapping[str, Any]) -> Conversations:
     """`conversations` of `from` and `value`; each side a message, some messages, or text."""
     prompt = _spoken(row["conversations"], "conversations")
     if row.get("system"):
@@ -42,15 +42,15 @@ def sharegpt_sides(row: Mapping[str, Any]) -> Parts:
     return prompt, chosen, rejected
 
 
-def llama_factory_sides(row: Mapping[str, Any]) -> Parts:
+def llama_factory_sides(row: Mapping[str, Any]) -> Conversations:
     """LLaMA-Factory's v1 files: whole conversations that share their beginning."""
     chosen, rejected = (messages_of(row[side], side) for side in ("chosen_messages", "rejected_messages"))
     return shared_beginning(chosen, rejected)
 
 
-def shared_beginning(chosen: str | list[Message], rejected: str | list[Message]) -> Parts:
+def shared_beginning(chosen: str | list[Message], rejected: str | list[Message]) -> Conversations:
     """The prompt is what both sides begin with: whole messages, or text up to the last blank they share (as TRL)."""
-    length = _shared(chosen, rejected)
+    length = common_prefix(chosen, rejected)
     if isinstance(chosen, str) or isinstance(rejected, str):
         return _shared_text(str(chosen), str(rejected), length)
     if not length:
@@ -61,12 +61,7 @@ def shared_beginning(chosen: str | list[Message], rejected: str | list[Message])
     return chosen[:length], chosen[length:], rejected[length:]
 
 
-def _shared(left: Sequence[object], right: Sequence[object]) -> int:
-    differ = (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
-    return next(differ, min(len(left), len(right)))
-
-
-def _shared_text(chosen: str, rejected: str, length: int) -> Parts:
+def _shared_text(chosen: str, rejected: str, length: int) -> Conversations:
     if length and chosen[length - 1] == " ":
         length -= 1
     if not length:

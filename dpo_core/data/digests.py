@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -26,3 +26,15 @@ def digest_lines(lines: Iterable[str]) -> str:
         total.update(len(data).to_bytes(8, "big"))
         total.update(data)
     return total.hexdigest()
+
+
+def digest_rows(train: Iterable[tuple[str, float]], held_out: Iterable[str]) -> str:
+    """SHA-256 of a data set from ids and weights of the pairs trained on, and ids of those held out."""
+    rows = [name if weight == 1 else f"{name} {float(weight).hex()}" for name, weight in train]
+    kept_out = list(held_out)
+    return digest_lines([*rows, *(["held out"] if kept_out else []), *kept_out])
+
+
+def prompt_digest(prompt: Sequence[object]) -> str:
+    """SHA-256 (hex) of a prompt's messages, roles included: the cluster of its pairs in every interval."""
+    return digest_json(prompt)

@@ -1,15 +1,34 @@
 """Data sets of the Hugging Face hub, streamed: `ORG/NAME`, `ORG/NAME:SPLIT` or `ORG/NAME:CONFIG:SPLIT`."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpo_core.data.chunks import ROWS, ObjectChunk
+from dpo_core.data.arrow_files import as_json
+from dpo_core.data.pairs import ROWS
+from dpo_core.data.text_files import RawRow
 from dpo_core.errors import InputError
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?::[\w.+-]+){0,2}")
 FILE = re.compile(r"\.(?:jsonl?|ndjson|gz|zst|parquet|arrow|csv|tsv|txt|zip|tar|ya?ml)$")
+
+
+@dataclass(frozen=True)
+class ObjectChunk:
+    """Rows that are objects already."""
+
+    source: str
+    first: int  # number of the first one
+    objects: Sequence[dict[str, Any]]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def rows(self) -> Iterator[RawRow]:
+        """See Chunk."""
+        for number, row in enumerate(self.objects, self.first):
+            yield RawRow(f"{self.source}:row {number}", number, None, as_json(row))
 
 
 def is_hub_name(source: str) -> bool:

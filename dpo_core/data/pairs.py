@@ -1,13 +1,23 @@
-"""The normalised preference pair: one prompt, the answer people chose, the one they rejected."""
+"""Preference pairs in memory and on disk: one prompt, the answer people chose, the one they rejected.
+
+A `Pair` is text, an `EncodedPair` has its token ids too, an `Example` is what training reads: ids and the reference's
+log-probs, without text. A `Spool` holds a data set's pairs on disk.
+"""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, NotRequired, TypedDict
 
-from dpo_core.data.digests import digest_json, digest_lines
+import numpy as np
+from numpy.typing import NDArray
 
+from dpo_core.data.digests import digest_json, digest_rows
+
+ROWS = 1024  # rows read, written or handed to a worker at once
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
@@ -96,6 +106,21 @@ class EncodedPair:
     rejected_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Example:
+    """One pair, encoded, with its reference log-probs (nats, summed over response tokens, fp64)."""
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+    ref_chosen_logps: float
+    ref_rejected_logps: float
+    sft_weight: float = 1.0
+    weight: float = 1.0  # of the whole loss of this pair
+    where: str = ""  # file and row, for messages to people
+
+
 def text_of(messages: Iterable[Message]) -> str:
     """All the words of some messages, for statistics on text (never for training)."""
     return "\n".join(_words(message) for message in messages)
@@ -115,8 +140,122 @@ def digest_pairs(train: Iterable[Pair], held_out: Iterable[Pair] = ()) -> str:
     return digest_rows(((pair.id, pair.weight) for pair in train), (pair.id for pair in held_out))
 
 
-def digest_rows(train: Iterable[tuple[str, float]], held_out: Iterable[str]) -> str:
-    """The same from ids and weights."""
-    rows = [name if weight == 1 else f"{name} {float(weight).hex()}" for name, weight in train]
-    kept_out = list(held_out)
-    return digest_lines([*rows, *(["held out"] if kept_out else []), *kept_out])
+def common_prefix(left: Sequence[object], right: Sequence[object]) -> int:
+    """How many items (tokens, messages, characters) two sequences begin with in common."""
+    differ = (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    return next(differ, min(len(left), len(right)))
+
+
+def write_examples(examples: Sequence[Example], path: Path) -> None:
+    """One JSON object a line; floats keep every bit."""
+    path.write_text("".join(json.dumps(asdict(example)) + "\n" for example in examples))
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The inverse of `write_examples`."""
+    rows: Iterator[dict[str, Any]] = (json.loads(line) for line in path.read_text().splitlines())
+    ids = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return [Example(**{**row, **{name: tuple(row[name]) for name in ids}}) for row in rows]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows next to each other: `first` is the first one's index, `start` and `stop` are bytes of the file."""
+
+    path: str
+    first: int
+    rows: int
+    start: int
+    stop: int
+
+    def lines(self) -> list[bytes]:
+        """Read them, as they are written."""
+        with Path(self.path).open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.stop - self.start).splitlines()
+
+    def pairs(self) -> list[Pair]:
+        """Read them."""
+        return [Pair.from_row(json.loads(line)) for line in self.lines()]
+
+
+@dataclass(frozen=True)
+class Spool:
+    """N rows in a file. `offsets`: (N + 1,), where each begins, in bytes."""
+
+    path: Path
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def parts(self, rows: int | None = None) -> Iterator[Part]:
+        """All rows, `rows` (else ROWS) at a time."""
+        rows = rows or ROWS
+        for first in range(0, len(self), rows):
+            stop = min(first + rows, len(self))
+            yield Part(str(self.path), first, stop - first, int(self.offsets[first]), int(self.offsets[stop]))
+
+    def pairs(self, rows: Sequence[int]) -> list[Pair]:
+        """The pairs of these indices, in the order asked for."""
+        found: dict[int, Pair] = {}
+        with self.path.open("rb") as file:
+            for row in sorted(set(rows)):
+                file.seek(self.offsets[row])
+                found[row] = Pair.from_row(json.loads(file.read(int(self.offsets[row + 1] - self.offsets[row]))))
+        return [found[row] for row in rows]
+
+    def copy(self, rows: NDArray[np.int64], path: Path) -> None:
+        """Write the lines of these (sorted) indices to another file."""
+        with self.path.open("rb") as file, path.open("wb") as out:
+            runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+            for run in runs:  # rows next to each other at once, a few MiB at a time
+                for part in np.array_split(run, len(run) // ROWS + 1):
+                    if len(part):
+                        file.seek(self.offsets[part[0]])
+                        out.write(file.read(int(self.offsets[part[-1] + 1] - self.offsets[part[0]])))
+
+
+class SpoolWriter:
+    """Appends lines to a spool's file; `spool` closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path.open("wb")
+        self.lengths: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+
+    def append(self, lines: bytes, lengths: NDArray[np.int64]) -> None:
+        """Add rows: their lines, and the length of each in bytes, line end included."""
+        self.file.write(lines)
+        self.lengths.append(lengths)
+
+    def spool(self) -> Spool:
+        """What was written."""
+        self.file.close()
+        return Spool(self.path, np.cumsum(np.concatenate(self.lengths)))
+
+    def __enter__(self) -> "SpoolWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+
+
+def lines_of(pairs: Sequence[Pair]) -> tuple[bytes, NDArray[np.int64]]:
+    """Rows as they are written, and the length of each in bytes."""
+    lines = [json.dumps(pair.to_row()).encode() + b"\n" for pair in pairs]
+    return b"".join(lines), np.array([len(line) for line in lines], dtype=np.int64)
+
+
+def id_lines_of(rows: Sequence[EncodedPair | None]) -> tuple[bytes, NDArray[np.int64]]:
+    """Token ids as they are written, [prompt, chosen, rejected] a line, an empty one for None; the lengths in bytes."""
+    ids = ([row.prompt_ids, row.chosen_ids, row.rejected_ids] if row else None for row in rows)
+    lines = [(json.dumps(row, separators=(",", ":")) if row else "").encode() + b"\n" for row in ids]
+    return b"".join(lines), np.array([len(line) for line in lines], dtype=np.int64)
+
+
+def with_ids(pairs: Sequence[Pair], lines: Sequence[bytes]) -> list[EncodedPair]:
+    """Pairs with the token ids that `id_lines_of` wrote of them."""
+    return [EncodedPair(pair, *map(tuple, json.loads(line))) for pair, line in zip(pairs, lines, strict=True)]

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpo_core.data.chunks import Chunk, RawRow
-from dpo_core.data.formats import BadRow, MissingColumn, dropped_columns, format_of, to_pair
+from dpo_core.data.arrow_files import arrow_chunks, parquet_chunks
+from dpo_core.data.hub import hub_chunks, is_hub_name
+from dpo_core.data.messages import BadRow
 from dpo_core.data.pairs import Pair
-from dpo_core.data.sources import chunks_of, digest_source
+from dpo_core.data.shapes import MissingColumn, dropped_columns, format_of, to_pair
+from dpo_core.data.sources import digest_source, files_of
+from dpo_core.data.sums import require_promised
+from dpo_core.data.text_files import Chunk, RawRow, text_chunks
 from dpo_core.errors import InputError
 
 
@@ -111,6 +115,27 @@ def read_pairs(source: str | Path) -> ReadPairs:
     quarantined = [row for row in rows if isinstance(row, Quarantined)]
     tally = stream.tally
     return ReadPairs(pairs, quarantined, tally.rows, tally.format, stream.sha256, dict(tally.dropped))
+
+
+def chunks_of(source: str) -> Iterator[Chunk]:
+    """All rows of a source, in order. Raises InputError where it cannot be used as a whole."""
+    if is_hub_name(source):
+        yield from hub_chunks(source)
+        return
+    files = files_of(source)
+    require_promised(files)
+    for path in files:
+        before = path.stat()
+        yield from _file_chunks(path)
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise InputError("the file changed while it was read", where=str(path), do="read a copy that nobody writes")
+
+
+def _file_chunks(path: Path) -> Iterator[Chunk]:
+    if path.suffix == ".parquet":
+        return parquet_chunks(path)
+    return arrow_chunks(path) if path.suffix == ".arrow" else text_chunks(path)
 
 
 def read_chunk(chunk: Chunk, first: Pair | None = None) -> tuple[list[Pair | Quarantined], Tally]:

@@ -11,7 +11,7 @@ from dpo_core.data.pairs import Message
 SCORES = ("score", "fine-grained_score", "overall_score")
 
 
-class Answer(NamedTuple):
+class ScoredAnswer(NamedTuple):
     """One answer with its score and, where known, the model that wrote it."""
 
     messages: list[Message]
@@ -32,7 +32,7 @@ def ultrafeedback_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Mes
         if not isinstance(text, str):
             raise BadRow(f"{place}.response is {kind_of(text)}, not text")
         model = item.get("model") if isinstance(item.get("model"), str) else None
-        answers.append(Answer(say("assistant", text), number_of(item.get(name), f"{place}.{name}"), model))
+        answers.append(ScoredAnswer(say("assistant", text), number_of(item.get(name), f"{place}.{name}"), model))
     return (messages, *_best_and_worst(answers))
 
 
@@ -48,7 +48,9 @@ def gemini_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], 
     for number, item in enumerate(_items(row["completions"])):
         place = f"completions[{number}]"
         score = number_of(item.get("score"), f"{place}.score")
-        answers.append(Answer([_content(item.get("completion"), f"{place}.completion", "assistant")], score, None))
+        answers.append(
+            ScoredAnswer([_content(item.get("completion"), f"{place}.completion", "assistant")], score, None)
+        )
     return (prompt, *_best_and_worst(answers))
 
 
@@ -90,7 +92,7 @@ def _content(item: object, place: str, role: str | None = None) -> Message:
     return {"role": role or roles[given], "content": "".join(part["text"] for part in item["parts"])}
 
 
-def _best_and_worst(answers: list[Answer]) -> tuple[list[Message], list[Message], dict[str, Any]]:
+def _best_and_worst(answers: list[ScoredAnswer]) -> tuple[list[Message], list[Message], dict[str, Any]]:
     best, worst = max(answers, key=lambda a: a.score), min(answers, key=lambda a: a.score)
     if best.score == worst.score:
         raise BadRow(f"all {len(answers)} answers have the same score: none is better")

@@ -1,20 +1,34 @@
-"""The shapes that a row may have, recognised by its columns, and how the prompt and both sides are taken out of it.
+"""One row of any supported shape to a `Pair`, or the reason why not.
 
-TRL's preference shapes, HH transcripts, scored answers (UltraFeedback), ShareGPT and LLaMA-Factory, and the files of
-managed services (OpenAI, Azure, Together; Gemini).
+A shape is recognised by the row's columns: TRL's preference shapes, HH transcripts, scored answers (UltraFeedback),
+ShareGPT and LLaMA-Factory, and the files of managed services (OpenAI, Azure, Together; Gemini). Here it is decided that
+a row is unusable: it cannot become a pair. Whether a pair is suspicious is for dpo_core.quality to say.
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dpo_core.data.conversations import llama_factory_sides, openai_sides, shared_beginning, sharegpt_sides
-from dpo_core.data.messages import BadRow, messages_of, say
-from dpo_core.data.pairs import Message
-from dpo_core.data.scored import gemini_sides, ultrafeedback_sides
+from dpo_core.data.messages import (
+    BadRow,
+    kind_of,
+    messages_of,
+    require_clean,
+    require_json,
+    require_turns,
+    require_words,
+    say,
+    tools_of,
+)
+from dpo_core.data.pairs import Message, Pair
+from dpo_core.data.scored import gemini_sides, number_of, ultrafeedback_sides
 from dpo_core.data.transcripts import dialogue_sides, is_transcript, turns_of
 
+ANSWER_ROLES = ("assistant", "tool")
 IMAGES = ("image", "images", "video", "videos", "audio", "audios")
 TEMPLATES = ("chat_template", "chat_template_kwargs")
 PROMPTS = ("prompt", "question", "instruction", "query", "input")
@@ -73,6 +87,48 @@ class Shape:
     sides: Callable[[Mapping[str, Any]], Sides]
 
 
+def to_pair(row: Mapping[str, Any], where: str) -> Pair:
+    """The normalised pair. Raises BadRow."""
+    for name in (*IMAGES, *TEMPLATES):
+        if row.get(name):
+            why = "only text can be trained on" if name in IMAGES else "a template is never taken from the data"
+            raise BadRow(f"column {name!r}: {why}")
+    shape = shape_of(row)
+    for column in shape.needs:
+        if column not in row:
+            raise MissingColumn(column, row)
+    sides = shape.sides(row)
+    _require_comparison(sides)
+    meta = _meta(row) | dict(sides.meta)
+    return Pair(
+        prompt=tuple(sides.prompt),
+        chosen=tuple(sides.chosen),
+        rejected=tuple(sides.rejected),
+        source=_source(row),
+        sft_weight=_weight(row),
+        plain=sides.plain,
+        tools=tools_of(row.get("tools") if sides.tools is None else sides.tools),
+        meta=meta,
+        where=where,
+        row_id=_row_id(row, meta),
+    )
+
+
+def format_of(row: Mapping[str, Any]) -> str:
+    """The shape of a row, in words."""
+    shape = shape_of(row)
+    if shape is not TRL:
+        return shape.name
+    prompt = "explicit prompt" if "prompt" in row else "implicit prompt"
+    return f"TRL {prompt}, {'messages' if isinstance(row.get('chosen'), list) else 'text'}"
+
+
+def dropped_columns(row: Mapping[str, Any]) -> list[str]:
+    """Columns that no part of the pipeline reads."""
+    known = shape_of(row).columns
+    return [name for name in row if name not in known and name not in COMMON]
+
+
 def shape_of(row: Mapping[str, Any]) -> Shape:
     """The shape that a row's columns tell."""
     if "preferred_output" in row or "non_preferred_output" in row:
@@ -94,6 +150,72 @@ def _cut_transcript(row: Mapping[str, Any]) -> bool:
     prompt = row.get("prompt")
     texts = isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str)
     return texts and is_transcript(prompt) and str(prompt).rstrip().endswith("\n\nAssistant:")
+
+
+def _require_comparison(sides: Sides) -> None:
+    """A prompt that asks, and two answers of the assistant that differ."""
+    require_words(sides.prompt, "prompt")
+    for side, messages in (("chosen", sides.chosen), ("rejected", sides.rejected)):
+        require_words(messages, side)
+        wrong = next((m["role"] for m in messages if m["role"] not in ANSWER_ROLES), None)
+        if wrong is not None:
+            raise BadRow(f"{side} has a turn of role {wrong!r}: an answer is the assistant's")
+        if all(m["role"] != "assistant" for m in messages):
+            raise BadRow(f"{side} has no turn of the assistant")
+    if sides.prompt[-1]["role"] == "assistant" and not sides.prompt[-1].get("tool_calls"):
+        raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
+    for messages in (sides.chosen, sides.rejected):
+        require_turns([*sides.prompt, *messages])
+    if _as_compared(sides.chosen) == _as_compared(sides.rejected):
+        raise BadRow("chosen and rejected are identical")
+
+
+def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, object]]:
+    """Without white space at the ends and differences of Unicode that cannot be seen."""
+    texts = (m["content"].strip() for m in messages)
+    same = (text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text) for text in texts)
+    return [(m["role"], text, m.get("tool_calls")) for m, text in zip(messages, same, strict=True)]
+
+
+def _meta(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row's `meta`, and the columns that belong there."""
+    meta = row.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise BadRow(f"meta is {kind_of(meta)}, not an object")
+    found = dict(meta)
+    for column, name in META.items():
+        if row.get(column) is not None:
+            found[name] = number_of(row[column], column) if name.endswith("_score") else row[column]
+    if found:
+        require_json(found, "meta")
+    return found
+
+
+def _source(row: Mapping[str, Any]) -> str:
+    source = row.get("source")
+    if source is None:
+        return ""
+    if not isinstance(source, str):
+        raise BadRow(f"source is {kind_of(source)}, not text")
+    require_clean(source, "source")
+    return source
+
+
+def _row_id(row: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    """What the file calls the row, in a column or in `meta`; empty if nothing."""
+    names = (given[name] for given in (row, meta) for name in IDS if given.get(name) is not None)
+    name = next(names, "")
+    return str(name) if isinstance(name, (str, int)) else ""
+
+
+def _weight(row: Mapping[str, Any]) -> float:
+    weight = row.get("sft_weight")
+    if weight is None:
+        return 1.0
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not number or not 0 <= weight <= sys.float_info.max:  # NaN is in no range
+        raise BadRow(f"sft_weight is {str(weight)[:40]}, not a number from 0")
+    return float(weight)
 
 
 def _hh(row: Mapping[str, Any]) -> Sides:

@@ -1,17 +1,12 @@
-"""What a source names: a file, a folder or a glob of files, or a data set of the Hugging Face hub."""
+"""Which files a source names (a file, a folder, a glob) and their digest; or a data set of the Hugging Face hub."""
 
 import glob
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from dpo_core.data.arrow_files import arrow_chunks, parquet_chunks
-from dpo_core.data.chunks import Chunk
 from dpo_core.data.digests import digest_file, digest_json
-from dpo_core.data.hub import hub_chunks, hub_revision, is_hub_name
-from dpo_core.data.sums import require_promised
-from dpo_core.data.text_files import text_chunks
+from dpo_core.data.hub import hub_revision, is_hub_name
 from dpo_core.errors import InputError
 
 PACKED = ("", ".gz", ".zst")
@@ -20,21 +15,6 @@ SUFFIXES = (*TEXT, ".parquet", ".arrow")
 NOTES = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json", "MANIFEST.json")
 SPLIT = re.compile(r"(?:^|[/._-])(train|test|validation|valid|val|dev|eval)(?=[/._-])")
 KNOWN = ".jsonl, .json (each also .gz or .zst), .parquet, .arrow"
-
-
-def chunks_of(source: str) -> Iterator[Chunk]:
-    """All rows of a source, in order. Raises InputError where it cannot be used as a whole."""
-    if is_hub_name(source):
-        yield from hub_chunks(source)
-        return
-    files = files_of(source)
-    require_promised(files)
-    for path in files:
-        before = path.stat()
-        yield from _file_chunks(path)
-        after = path.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise InputError("the file changed while it was read", where=str(path), do="read a copy that nobody writes")
 
 
 def digest_source(source: str) -> str:
@@ -64,12 +44,6 @@ def files_of(source: str) -> list[Path]:
     for file in found:
         _require_file(file)
     return found
-
-
-def _file_chunks(path: Path) -> Iterator[Chunk]:
-    if path.suffix == ".parquet":
-        return parquet_chunks(path)
-    return arrow_chunks(path) if path.suffix == ".arrow" else text_chunks(path)
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -1,23 +1,29 @@
-"""JSON lines and JSON arrays, plain, gzip or zstd: split into rows, never held whole. File faults are InputErrors."""
+"""JSON lines and JSON arrays, plain, gzip or zstd: bytes to rows, never held whole. File faults are InputErrors.
 
-import codecs
+Also what every reader gives: a `Chunk` of rows, small plain data that another process can parse, and a `RawRow` each.
+"""
+
 import gzip
 import io
 import json
-import re
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from dpo_core.data.chunks import Item, TextChunk, chunked
+from dpo_core.data.json_arrays import READ_LIMIT, array_elements
+from dpo_core.data.messages import BadRow
+from dpo_core.data.pairs import ROWS
 from dpo_core.errors import InputError
 
-READ_LIMIT = 64 << 20  # bytes of one line (characters of one element), before it is looked at
+LINE_LIMIT = 1 << 20  # characters of one row
+EXCERPT = 2000  # characters of a bad row that the quarantine keeps
+BYTES = 4 << 20  # of a chunk, at most (one row may be larger)
 SIZE_LIMIT = 64 << 30  # bytes of a decompressed file
 RATIO_LIMIT = 200  # decompressed to compressed: text reaches 20
 PEEK = 1 << 16
-BLOCK = 1 << 20
 BOM = b"\xef\xbb\xbf"
 FOREIGN = {
     b"\x1f\x8b": "gzip data",
@@ -28,9 +34,67 @@ FOREIGN = {
     b"PAR1": "a Parquet file",
     b"ARROW1": "an Arrow file",
 }
-NEXT = re.compile(r"[ \t\r\n]*")
-DECODER = json.JSONDecoder()
-PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}"]', re.DOTALL)  # a string, a bracket, or a string without end
+
+
+class RawRow(NamedTuple):
+    """One row: where it is, its number in its file from 1, its text (None: not text), and it, or what is wrong."""
+
+    where: str
+    number: int
+    text: str | None
+    row: dict[str, Any] | BadRow
+
+    def excerpt(self) -> str:
+        """How the row begins."""
+        text = self.text if self.text is not None else json.dumps(self.row, default=str, ensure_ascii=False)
+        return text[:EXCERPT]
+
+
+@runtime_checkable
+class Chunk(Protocol):
+    """Some rows."""
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Columns that were not even read, and how many rows have them."""
+        ...
+
+    def rows(self) -> Iterator[RawRow]:
+        """Parse them, in order."""
+        ...
+
+
+class Item(NamedTuple):
+    """One row's bytes, its number, and their offset in the (decompressed) file, where known."""
+
+    number: int
+    data: bytes
+    offset: int | None
+
+
+@dataclass(frozen=True)
+class TextChunk:
+    """Rows of JSON text: lines (`unit` empty), or elements of an array (`unit` "row ")."""
+
+    path: str
+    unit: str
+    items: Sequence[Item]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def rows(self) -> Iterator[RawRow]:
+        """See Chunk."""
+        for number, data, offset in self.items:
+            where = f"{self.path}:{self.unit}{number}"
+            try:
+                text = data.decode()
+            except UnicodeDecodeError as error:
+                at = (
+                    f" at offset {offset + error.start}" if offset is not None else f" at byte {error.start} of the row"
+                )
+                bad = BadRow(f"not UTF-8 text: byte 0x{data[error.start]:02x}{at}")
+                yield RawRow(where, number, data.decode(errors="backslashreplace"), bad)
+            else:
+                yield RawRow(where, number, text, parse(text))
 
 
 def text_chunks(path: Path) -> Iterator[TextChunk]:
@@ -39,9 +103,9 @@ def text_chunks(path: Path) -> Iterator[TextChunk]:
         head = file.peek(PEEK)[:PEEK]
         _require_json_text(head, path)
         if _is_array(head, path):
-            yield from chunked(_elements(file, path), str(path), "row ")
+            yield from _chunked(_elements(file, path), str(path), "row ")
         else:
-            yield from chunked(_lines(file, path), str(path))
+            yield from _chunked(_lines(file, path), str(path))
 
 
 def opened(path: Path) -> io.BufferedReader:
@@ -50,7 +114,7 @@ def opened(path: Path) -> io.BufferedReader:
 
 
 class _Inflated(io.RawIOBase):
-    """Decompression that is refused when it goes beyond all measure."""
+    """Decompression that is refused above a limit: a bomb, not data."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.seen = path, 0
@@ -79,9 +143,8 @@ class _Inflated(io.RawIOBase):
             raise (self._cut("zstd") if "runcated" in str(error) else self._damaged("not a zstd file")) from None
         self.seen += len(data)
         if self.limit is not None and self.seen > self.limit:
-            raise InputError(
-                "the file inflates beyond all measure", where=str(self.path), do="check where it comes from; split it"
-            )
+            says = f"the file inflates above the limit of {self.limit:,} bytes"
+            raise InputError(says, where=str(self.path), do="check where it comes from; split it")
         buffer[: len(data)] = data
         return len(data)
 
@@ -139,89 +202,49 @@ def _lines(file: io.BufferedReader, path: Path) -> Iterator[Item]:
 
 
 def _elements(file: io.BufferedReader, path: Path) -> Iterator[Item]:
-    """The elements of an array as text, one at a time. One that is no JSON is passed on if its end can be found."""
-    text = _Window(file, path)
-    text.skip("[")
-    number = 0
-    while not text.skip("]"):
-        if number and not text.skip(","):
-            raise _broken(path, number + 1)
-        number += 1
-        element = text.take(number)
-        yield Item(number, element.encode("utf-8", "surrogateescape"), None)
-    if text.rest():
-        raise InputError("something follows the array", where=str(path), do="write one array, or one row a line")
+    """The elements of an array, numbered."""
+    for number, element in enumerate(array_elements(file, path), 1):
+        yield Item(number, element, None)
 
 
-class _Window:
-    """The part of a file's text that is looked at."""
-
-    def __init__(self, file: io.BufferedReader, path: Path) -> None:
-        self.file, self.path = file, path
-        self.decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self.text, self.at = "", 0
-        self.more(BLOCK)
-        self.text = self.text.removeprefix("\ufeff")
-
-    def more(self, size: int) -> bool:
-        """Read on; False at the end of the file."""
-        data = self.file.read(size)
-        self.text, self.at = self.text[self.at :] + self.decode.decode(data, final=not data), 0
-        return bool(data)
-
-    def skip(self, mark: str) -> bool:
-        """Pass over white space and `mark`; False where something else comes."""
-        while True:
-            self.at = NEXT.match(self.text, self.at).end()  # type: ignore[union-attr]
-            if self.at < len(self.text):
-                break
-            if not self.more(BLOCK):
-                return False
-        found = self.text[self.at] == mark
-        self.at += found
-        return found
-
-    def rest(self) -> bool:
-        """Whether anything but white space is left."""
-        self.skip("")
-        return self.at < len(self.text)
-
-    def take(self, number: int) -> str:
-        """One element: to its end as JSON, else to where its brackets close."""
-        self.skip("")
-        while True:
-            end = _end_of(self.text, self.at)
-            if end is not None and (end < len(self.text) or self.text[end - 1] in '}]"'):
-                element = self.text[self.at : end]
-                self.at = end
-                return element
-            if len(self.text) - self.at > READ_LIMIT:
-                raise InputError(
-                    f"an element of more than {READ_LIMIT >> 20} MiB", where=f"{self.path}:row {number}", do="split it"
-                )
-            if not self.more(max(BLOCK, len(self.text) - self.at)):
-                raise _broken(self.path, number)
+def _chunked(items: Iterator[Item], path: str, unit: str = "") -> Iterator[TextChunk]:
+    """Items in chunks of at most ROWS rows and about BYTES bytes."""
+    held: list[Item] = []
+    size = 0
+    for item in items:
+        held.append(item)
+        size += len(item.data)
+        if len(held) == ROWS or size >= BYTES:
+            yield TextChunk(path, unit, held)
+            held, size = [], 0
+    if held:
+        yield TextChunk(path, unit, held)
 
 
-def _end_of(text: str, at: int) -> int | None:
-    """Where the value at `at` ends, if it does in this text; of one that is no JSON, where its brackets close."""
+def parse(text: str) -> dict[str, Any] | BadRow:
+    """A row of JSON text, strictly: no key twice, no NaN."""
+    if len(text) > LINE_LIMIT:
+        return BadRow(f"the row has {len(text):,} characters, more than {LINE_LIMIT:,}")
     try:
-        return DECODER.raw_decode(text, at)[1]
-    except (ValueError, RecursionError):
-        pass
-    if text[at : at + 1] not in ("{", "["):
-        return None
-    open_brackets: list[str] = []
-    for piece in PIECE.finditer(text, at):
-        mark = piece.group()
-        if mark in "{[":
-            open_brackets.append("}" if mark == "{" else "]")
-        elif mark == '"' or (mark in "}]" and mark != open_brackets.pop()):
-            return None
-        if not open_brackets:
-            return piece.end()
-    return None
+        row = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except BadRow as bad:
+        return bad
+    except json.JSONDecodeError as error:
+        return BadRow(f"invalid JSON at column {error.colno}: {error.msg}")
+    except RecursionError:
+        return BadRow("invalid JSON: nested too deeply")
+    except ValueError as error:
+        return BadRow(f"invalid JSON: {error}")
+    return row if isinstance(row, dict) else BadRow("the row is not a JSON object")
 
 
-def _broken(path: Path, number: int) -> InputError:
-    return InputError("the JSON array breaks off", where=f"{path}:row {number}", do="write it again, or one row a line")
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(items)
+    if len(found) < len(items):
+        twice = next(name for name, count in Counter(name for name, _ in items).items() if count > 1)
+        raise BadRow(f"key {twice[:40]!r} occurs twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise BadRow(f"{name} is not a JSON number")

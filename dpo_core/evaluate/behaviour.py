@@ -12,7 +12,7 @@ from dpo_core.errors import InputError
 
 
 @dataclass(frozen=True)
-class Check:
+class BehaviourCheck:
     """One prompt and what its answer must hold.
 
     Every entry of `must_contain` (any of its alternatives) and none of `must_not_contain`; entries are words or
@@ -30,7 +30,7 @@ class Check:
         return found and not any(_holds(answer, word) for word in self.must_not_contain)
 
 
-def read_checks(path: str | Path) -> list[Check]:
+def read_checks(path: str | Path) -> list[BehaviourCheck]:
     """Checks from a JSONL file; InputError with file and line where one is not right."""
     path = Path(path)
     if not path.is_file():
@@ -48,7 +48,7 @@ def read_checks(path: str | Path) -> list[Check]:
     return checks
 
 
-def _read_check(line: str, where: str) -> Check:
+def _read_check(line: str, where: str) -> BehaviourCheck:
     shape = 'a line is {"prompt": "..." or messages, "must_contain": [...], "must_not_contain": [...]}'
     try:
         row: dict[str, Any] = json.loads(line)
@@ -61,7 +61,7 @@ def _read_check(line: str, where: str) -> Check:
             raise InputError(
                 "a check needs at least one word in must_contain or must_not_contain", where=where, do=shape
             )
-        return Check(
+        return BehaviourCheck(
             tuple({"role": m["role"], "content": m["content"]} for m in messages), must, must_not, row.get("source", "")
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

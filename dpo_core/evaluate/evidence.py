@@ -2,18 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from dpo_core.data.digests import digest_json
+from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
-from dpo_core.evaluate.behaviour import Check
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.gate import Scores
-from dpo_core.evaluate.intervals import mean_interval
+from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.preference import PairValues, by_slice, summarise
+from dpo_core.report.documents import (
+    CheckAnswers,
+    Estimate,
+    EvaluationEvidence,
+    Flip,
+    Flips,
+    ItemScores,
+    SampleAnswers,
+)
 
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
-Suites = Mapping[str, Sequence[Check]]  # behaviour/NAME and retention/NAME
-Rows = list[dict[str, Any]]
+Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Measured:
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
     """Held-out prompts for the report, spread over the data's sources."""
     chat = [pair for pair in pairs if not pair.plain]
-    distinct = {digest_json(pair.prompt): pair for pair in chat}
+    distinct = {prompt_digest(pair.prompt): pair for pair in chat}
     by_source: dict[str, list[Pair]] = {}
     for pair in distinct.values():
         by_source.setdefault(pair.source, []).append(pair)
@@ -43,31 +50,34 @@ def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]
 
 def side_by_side(
     models: Mapping[str, Measured], suites: Suites, samples: Sequence[tuple[Message, ...]]
-) -> dict[str, Any]:
-    """The evidence of `reference`, `challenger` and `baseline`, as one JSON document.
-
-    `means` with 95 % intervals of each model, `metrics` and `slices` of the challenger, `items` for the gate, `flips`
-    of each retention suite against the reference, `samples` and `checks` with every answer.
-    """
+) -> EvaluationEvidence:
+    """The evidence of `reference`, `challenger` and `baseline`."""
     scores = {who: _scores(model, suites) for who, model in models.items()}
     pairs = models["challenger"].pairs
     means = {
-        who: {name: mean_interval(s.values, s.clusters)._asdict() for name, s in by_metric.items()}
+        who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items()}
         for who, by_metric in scores.items()
     }
-    of_pairs = {name: interval._asdict() for name, interval in summarise(pairs).items()}
-    return {
-        "metrics": of_pairs | {k: v for k, v in means["challenger"].items() if k not in of_pairs},
-        "means": means,
-        "slices": {name: {m: i._asdict() for m, i in row.items()} for name, row in by_slice(pairs).items()},
-        "items": {who: {name: asdict(s) for name, s in scores[who].items()} for who in ("challenger", "baseline")},
-        "flips": {name: _flips(models, name, suites[name]) for name in suites if name.startswith("retention/")},
-        "samples": [
-            {"prompt": text_of(prompt), **{who: model.answers["samples"][i] for who, model in models.items()}}
+    of_pairs = {name: _estimate(interval) for name, interval in summarise(pairs).items()}
+    return EvaluationEvidence(
+        metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
+        means=means,
+        slices={name: {m: _estimate(i) for m, i in row.items()} for name, row in by_slice(pairs).items()},
+        items={
+            who: {name: ItemScores(**asdict(s)) for name, s in scores[who].items()}
+            for who in ("challenger", "baseline")
+        },
+        flips={name: _flips(models, name, suites[name]) for name in suites if name.startswith("retention/")},
+        samples=[
+            SampleAnswers(prompt=text_of(prompt), **{who: model.answers["samples"][i] for who, model in models.items()})
             for i, prompt in enumerate(samples)
         ],
-        "checks": {name: _answered(models, name, checks) for name, checks in suites.items()},
-    }
+        checks={name: _answered(models, name, checks) for name, checks in suites.items()},
+    )
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(**interval._asdict())
 
 
 def _scores(model: Measured, suites: Suites) -> dict[str, Scores]:
@@ -75,30 +85,30 @@ def _scores(model: Measured, suites: Suites) -> dict[str, Scores]:
     scores = {name: Scores(model.pairs.values[name], model.pairs.prompts) for name in PAIR_METRICS}
     for name, checks in suites.items():
         passed = [float(check.passes(answer)) for check, answer in zip(checks, model.answers[name], strict=True)]
-        scores[name] = Scores(passed, [digest_json(check.prompt) for check in checks])
+        scores[name] = Scores(passed, [prompt_digest(check.prompt) for check in checks])
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores
 
 
-def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[Check]) -> Rows:
+def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> list[CheckAnswers]:
     return [
-        {
-            "prompt": text_of(check.prompt),
-            "source": check.source,
+        CheckAnswers(
+            prompt=text_of(check.prompt),
+            source=check.source,
             **{who: model.answers[name][i] for who, model in models.items()},
-            "passes": check.passes(models["challenger"].answers[name][i]),
-        }
+            passes=check.passes(models["challenger"].answers[name][i]),
+        )
         for i, check in enumerate(checks)
     ]
 
 
-def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[Check]) -> dict[str, Rows]:
+def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> Flips:
     """Questions that went from right to wrong and from wrong to right."""
-    flips: dict[str, Rows] = {"lost": [], "won": []}
+    lost, won = [], []
     answers = (models["reference"].answers[name], models["challenger"].answers[name])
     for check, before, after in zip(checks, *answers, strict=True):
         if check.passes(before) != check.passes(after):
-            row = {"prompt": text_of(check.prompt), "before": before, "after": after}
-            flips["lost" if check.passes(before) else "won"].append(row)
-    return flips
+            flip = Flip(prompt=text_of(check.prompt), before=before, after=after)
+            (lost if check.passes(before) else won).append(flip)
+    return Flips(lost=lost, won=won)

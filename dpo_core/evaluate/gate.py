@@ -14,7 +14,7 @@ from scipy import stats
 from dpo_core.evaluate.intervals import paired
 from dpo_core.recipe import Gate
 
-Verdict = Literal["promote", "hold_underpowered", "hold_no_gain", "reject_regression"]
+GateVerdict = Literal["promote", "hold_underpowered", "hold_no_gain", "reject_regression"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Condition:
 
     metric: str
     rule: Literal["improve", "keep", "floor"]
-    verdict: Verdict  # "promote": this condition holds
+    verdict: GateVerdict  # "promote": this condition holds
     challenger: float
     baseline: float
     low: float
@@ -44,7 +44,7 @@ class Condition:
 class Decision:
     """The gate's verdict: the worst of its conditions'."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     conditions: list[Condition]
 
     @property
@@ -53,7 +53,7 @@ class Decision:
         return [c.says for c in self.conditions if c.verdict == self.verdict]
 
 
-ORDER: tuple[Verdict, ...] = ("promote", "hold_underpowered", "hold_no_gain", "reject_regression")
+ORDER: tuple[GateVerdict, ...] = ("promote", "hold_underpowered", "hold_no_gain", "reject_regression")
 
 
 def decide(challenger: Mapping[str, Scores], baseline: Mapping[str, Scores], gate: Gate) -> Decision:
@@ -64,7 +64,7 @@ def decide(challenger: Mapping[str, Scores], baseline: Mapping[str, Scores], gat
     conditions = [_improve(m, challenger.get(m), baseline.get(m), gate.alpha) for m in gate.improve]
     conditions += [_keep(m, challenger.get(m), baseline.get(m), margin, gate.alpha) for m, margin in gate.keep.items()]
     conditions += [_floor(m, challenger.get(m), baseline.get(m), least) for m, least in gate.floor.items()]
-    verdict: Verdict = max((c.verdict for c in conditions), key=ORDER.index, default="hold_no_gain")
+    verdict: GateVerdict = max((c.verdict for c in conditions), key=ORDER.index, default="hold_no_gain")
     return Decision(verdict, conditions)
 
 
@@ -76,7 +76,7 @@ def _improve(metric: str, new: Scores | None, old: Scores | None, alpha: float) 
     test = paired(new.values, old.values, new.clusters, alpha=alpha)
     a, b = _mean(new), _mean(old)
     facts = f"{metric}: {b:.4g} -> {a:.4g} on {len(new.values)} items (p = {test.p_better:.2g})"
-    verdict: Verdict = "promote" if test.p_better <= alpha and test.difference > 0 else "hold_no_gain"
+    verdict: GateVerdict = "promote" if test.p_better <= alpha and test.difference > 0 else "hold_no_gain"
     if test.high < 0:
         verdict = "reject_regression"
     says = (
@@ -114,7 +114,7 @@ def _floor(metric: str, new: Scores | None, old: Scores | None, least: float) ->
     assert new is not None
     assert old is not None
     value = _mean(new)
-    verdict: Verdict = "promote" if value >= least else "hold_no_gain"
+    verdict: GateVerdict = "promote" if value >= least else "hold_no_gain"
     says = f"{metric}: {value:.4g}, at least {least:g} is asked for"
     return Condition(metric, "floor", verdict, value, _mean(old), value, value, len(new.values), says)
 

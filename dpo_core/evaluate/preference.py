@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dpo_core.evaluate.intervals import Interval, mean_interval
+from dpo_core.losses import dpo_loss
 
 
 class PairValues(NamedTuple):
@@ -24,21 +24,9 @@ def pair_values(
     *,
     beta: float,
 ) -> dict[str, list[float]]:
-    """Metrics of each pair from (chosen, rejected) sequence log-probs; a tie counts half in the accuracy."""
-    chosen, rejected = policy[0] - reference[0], policy[1] - reference[1]
-    margins = beta * (chosen - rejected)
-    columns = {
-        "loss": -torch.nn.functional.logsigmoid(margins),
-        "rewards/chosen": beta * chosen,
-        "rewards/rejected": beta * rejected,
-        "rewards/accuracies": (margins > 0).double() + 0.5 * (margins == 0).double(),
-        "rewards/margins": margins,
-        "logps/chosen": policy[0],
-        "logps/rejected": policy[1],
-        "logratios/chosen": chosen,
-        "logratios/rejected": rejected,
-    }
-    return {name: column.double().tolist() for name, column in columns.items()}
+    """Metrics of each pair from (chosen, rejected) sequence log-probs in nats: those of training, by TRL's names."""
+    metrics = dpo_loss(*policy, *reference, beta=beta)
+    return {name: column.double().tolist() for name, column in metrics.named().items()}
 
 
 def summarise(pairs: PairValues) -> dict[str, Interval]:

@@ -18,7 +18,7 @@ from dpo_core.model.layout import Layout, at_least_fp32
 NAME = "dpo_segments"
 
 
-class NotOursError(RuntimeError):
+class UnsupportedAttentionError(RuntimeError):
     """A layer whose attention cannot be done by segments."""
 
 
@@ -49,9 +49,11 @@ def attend(
 ) -> tuple[Tensor, None]:
     """The signature of transformers' attention functions. (1, heads, T, D) in, (1, T, heads, D) out."""
     if layout is None:
-        raise NotOursError(f"{type(module).__name__} is not given the layout: its model drops keyword arguments")
+        raise UnsupportedAttentionError(
+            f"{type(module).__name__} is not given the layout: its model drops keyword arguments"
+        )
     if attention_mask is not None or key.shape[2] != query.shape[2]:
-        raise NotOursError(f"{type(module).__name__} attends by a mask or to keys of its own")
+        raise UnsupportedAttentionError(f"{type(module).__name__} attends by a mask or to keys of its own")
     layout.windows[id(module)] = sliding_window
     device, dtype = query.device.type, value.dtype
     with torch.autocast(device, enabled=False):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from dpo_core.data.pairs import EncodedPair, Message, Pair
+from dpo_core.data.pairs import EncodedPair, Message, Pair, common_prefix
 from dpo_core.errors import InputError
 from dpo_core.model.remote_code import require_no_other_code
 from dpo_core.recipe import Encoding
@@ -18,7 +18,7 @@ from dpo_core.recipe import Encoding
 BATCH = 256  # pairs rendered at once
 
 
-class Texts(NamedTuple):
+class PairIds(NamedTuple):
     """Ids of the prompt alone, and of the prompt with either answer."""
 
     prompt: list[int]
@@ -110,19 +110,19 @@ def _too_long(prompt: int, answer: int, encoding: Encoding) -> str:
 
 def _rendered(
     pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[Pair, Texts | TemplateError]]:
+) -> Iterator[tuple[Pair, PairIds | TemplateError]]:
     """Each pair with its texts; BATCH at once, as most of a call's cost is not its text's."""
     marks = _marks(tokenizer)
     for first in range(0, len(pairs), BATCH):
         batch = pairs[first : first + BATCH]
         try:
-            texts: list[Texts | TemplateError] = [*_texts(batch, tokenizer, marks)]
+            texts: list[PairIds | TemplateError] = [*_texts(batch, tokenizer, marks)]
         except TemplateError:
             texts = [_texts_alone(pair, tokenizer, marks) for pair in batch]
         yield from zip(batch, texts, strict=True)
 
 
-def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> list[Texts]:
+def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> list[PairIds]:
     """The texts of some pairs. Raises TemplateError if the template refuses any of them."""
     simple = [not pair.plain and _is_simple(pair, marks) for pair in pairs]
     chats = [pair for pair, is_simple in zip(pairs, simple, strict=True) if is_simple]
@@ -135,12 +135,12 @@ def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, marks: re.
         if pair.plain:
             start, *answers = (messages[0]["content"] for messages in (pair.prompt, pair.chosen, pair.rejected))
             ids = tokenizer([start, *(start + answer for answer in answers)], split_special_tokens=True)["input_ids"]
-            found.append(Texts(*ids))
+            found.append(PairIds(*ids))
         elif not is_simple:
             whole = (_render([*pair.prompt, *side], tokenizer, pair.tools) for side in (pair.chosen, pair.rejected))
-            found.append(Texts(encode_prompt(pair.prompt, tokenizer, pair.tools), *whole))
+            found.append(PairIds(encode_prompt(pair.prompt, tokenizer, pair.tools), *whole))
         else:
-            found.append(Texts(next(starts), next(sides), next(sides)))
+            found.append(PairIds(next(starts), next(sides), next(sides)))
     return found
 
 
@@ -158,7 +158,7 @@ def _marks(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     return re.compile("|".join(["[\ue000-\uf8ff\U000f0000-\U0010ffff]", *map(re.escape, tokens)]))
 
 
-def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> Texts | TemplateError:
+def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> PairIds | TemplateError:
     try:
         return _texts([pair], tokenizer, marks)[0]
     except TemplateError as error:
@@ -166,11 +166,11 @@ def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase, marks: re.Patte
 
 
 def _split(
-    texts: Texts, tokenizer: PreTrainedTokenizerBase, special: Set[int]
+    texts: PairIds, tokenizer: PreTrainedTokenizerBase, special: Set[int]
 ) -> tuple[list[int], list[int], list[int], bool]:
     """Prompt ids, both responses' ids, and whether the tokenizer merged across the boundary."""
     start, *sides = texts
-    shared = min(_common_prefix(start, side) for side in sides)
+    shared = min(common_prefix(start, side) for side in sides)
     chosen, rejected = (_end_turn(side[shared:], tokenizer, special) for side in sides)
     return start[:shared], chosen, rejected, shared < len(start)
 
@@ -199,11 +199,6 @@ def _render_all(
     chats: list[Any] = [[dict(message) for message in messages] for messages in conversations]
     ids = tokenizer.apply_chat_template(chats, return_dict=False, **{"sanitize_control_tokens": True, **options})
     return cast(list[list[int]], ids)
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    length = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), None)
-    return min(len(left), len(right)) if length is None else length
 
 
 def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase, special: Set[int]) -> list[int]:

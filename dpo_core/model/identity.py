@@ -30,7 +30,7 @@ def require_weights(folder: Path, trusted: str | None = None) -> None:
         )
 
 
-def longest_text(folder: Path) -> int | None:
+def context_length(folder: Path) -> int | None:
     """Tokens up to which the model gives a text the same log-prob whatever lies beside it; None: no limit is named.
 
     Where rotary frequencies follow the longest text of a forward pass (`longrope`), that is the original context.

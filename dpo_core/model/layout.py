@@ -7,8 +7,10 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from dpo_core.data.pairs import common_prefix
 
 Ids = Sequence[int]
 Span = tuple[int, int]  # tokens [start, stop) of a row
@@ -142,8 +144,7 @@ def _walk(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> Iterator[tupl
     for number in sorted(range(len(sequences)), key=keys.__getitem__):
         prompt, _, response = keys[number]
         text = prompt + response[:-1]
-        common = next((i for i, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), None)
-        shared = min(len(before), len(text)) if common is None else common
+        shared = common_prefix(before, text)
         yield number, shared if (len(text) - shared) ** 2 <= WORTH * shared else 0
         before = text
 
@@ -169,6 +170,24 @@ def first_fit_decreasing(sizes: Sequence[int], budget: int) -> list[list[int]]:
         bins[place].append(index)
         room[place] -= sizes[index]
     return bins
+
+
+def padded_lines(layout: Layout) -> tuple[Int[Tensor, "S W"], Bool[Tensor, "S W"]]:
+    """The texts of a layout that shares nothing, padded on the right, and which of their tokens predict a target.
+
+    No real position of a causal model sees a pad, so no mask is needed.
+    """
+    ids, rows = layout.input_ids[0], layout.head_rows.split(layout.lengths)
+    lines = [ids[segment.start : segment.stop] for segment in layout.segments]
+    wanted = torch.zeros(len(lines), max(map(len, lines)), dtype=torch.bool, device=ids.device)
+    for line, tokens, response in zip(wanted, lines, rows, strict=True):
+        line[len(tokens) - len(response) : len(tokens)] = True
+    return torch.nn.utils.rnn.pad_sequence(lines, batch_first=True), wanted
+
+
+def sequence_sums(values: Float[Tensor, " H"], owner: Int[Tensor, " H"], sequences: int) -> Float[Tensor, " S"]:
+    """Sum per sequence in fp64: fp32 sums of a few hundred tokens are off by 1e-3."""
+    return torch.zeros(sequences, dtype=torch.float64, device=values.device).index_add(0, owner, values.double())
 
 
 def at_least_fp32(tensor: Tensor) -> Tensor:

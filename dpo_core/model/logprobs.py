@@ -1,51 +1,78 @@
-"""Log-probabilities of responses: one forward for training, reference and evaluation."""
+"""The forward pass of training, reference and evaluation: log-probs of laid-out responses, and a loss of them.
 
-import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+The output head runs over response tokens only, in tiles: logits of a tile live for a moment, those of a batch never.
+When the loss is a function of sequence log-probs, a tile that holds whole pairs knows its gradient at once: softmax and
+targets are multiplied back while they are there, three matrix products instead of the four that recomputing costs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dpo_core.model.attention import NotOursError, segment_attention
-from dpo_core.model.head import Head, PairsLoss, pairs_loss, sequence_sums, token_logprobs, token_metrics
-from dpo_core.model.layout import Ids, Layout, at_least_fp32, lay_out
+from dpo_core.model.layout import Layout, at_least_fp32, padded_lines, sequence_sums
 
-log = logging.getLogger("dpo.model")
-Rung = Literal["shared", "packed", "padded"]
-RUNGS: tuple[Rung, ...] = ("shared", "packed", "padded")
-TOLERANCE = 1e-3  # nats a token, in fp32: rounding moves a token by 1e-5, a mixed-up position by whole nats
+TILE = 2**25  # logits computed together: 128 MiB in fp32
+KEPT = 2**27  # logits kept from log-prob to gradient; a pair with more of them computes them twice
+Mode = Literal["shared", "packed", "padded"]
+
+# (number of the first pair, log-probs of the pairs' sequences in nats, in order) -> their summed loss
+PairsLoss = Callable[[int, Float[Tensor, " S"]], Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)
-class Path:
-    """How log-probs are computed, and why not on a better path.
+class Method:
+    """How log-probs are computed, and why not in a better mode.
 
     `shared`: packed rows, a prompt once for all its responses; `packed`: every response with its own copy of the
     prompt; `padded`: transformers as it comes.
     """
 
-    rung: Rung
+    mode: Mode
     head: bool  # our tiled head, else the model's own logits
     why: str = ""
 
     @property
     def share(self) -> bool:
         """Whether equal prompts are laid out once."""
-        return self.rung == "shared"
+        return self.mode == "shared"
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = softcap * tanh(z / softcap) with z = scale * (hidden @ weight.T + bias); without a softcap, z itself."""
+
+    weight: Float[Tensor, "V D"]
+    bias: Float[Tensor, " V"] | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, hidden: Float[Tensor, "H D"]) -> Float[Tensor, "H V"]:
+        """In fp32 at least, whatever the arithmetic of the product."""
+        found = at_least_fp32(F.linear(hidden, self.weight, self.bias))
+        if self.scale != 1.0:
+            found = found * self.scale
+        return found if self.softcap is None else self.softcap * torch.tanh(found / self.softcap)
+
+    def to(self, dtype: torch.dtype) -> "Head":
+        """The same in another arithmetic."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return Head(self.weight.to(dtype), bias, self.scale, self.softcap)
 
 
 class Scorer(torch.nn.Module):
-    """A causal language model that gives log-probs of laid-out responses; made by `scoring`, wrapped by accelerate."""
+    """A causal language model that gives log-probs of laid-out responses: made by `scoring`, wrapped by accelerate."""
 
-    def __init__(self, model: torch.nn.Module, path: Path, head: Head | None) -> None:
+    def __init__(self, model: torch.nn.Module, method: Method, head: Head | None) -> None:
         super().__init__()
         self.model = model
-        self.path = path
+        self.method = method
         self._scale, self._softcap = (head.scale, head.softcap) if head else (1.0, None)
 
     def forward(
@@ -55,7 +82,7 @@ class Scorer(torch.nn.Module):
 
         With `loss`, its sum over the row's pairs before them; then with `measure`, `token_metrics` after them.
         """
-        if self.path.head:
+        if self.method.head:
             hidden = self._hidden(layout)
             if loss is None:
                 return None, token_logprobs(self._head(), hidden, layout.targets), None
@@ -75,173 +102,194 @@ class Scorer(torch.nn.Module):
         return rows[0].index_select(0, layout.head_rows)
 
     def _head(self) -> Head:
-        output = _plain(self.model).get_output_embeddings()
+        output = plain_model(self.model).get_output_embeddings()
         return Head(output.weight, output.bias, self._scale, self._softcap)
 
     def _logits(self, layout: Layout) -> Float[Tensor, "H V"]:
-        if self.path.rung != "padded":
+        if self.method.mode != "padded":
             options: dict[str, Any] = {"layout": layout, "logits_to_keep": layout.head_rows}
             inputs = {"input_ids": layout.input_ids, "position_ids": layout.position_ids}
             found: Tensor = self.model(**inputs, use_cache=False, **options).logits[0]
             return found
-        return _padded_logits(self.model, layout)
-
-
-@contextlib.contextmanager
-def scoring(model: torch.nn.Module) -> Iterator[Scorer]:
-    """`model` on the best path that gives its own log-probs, tried on it, not guessed from its name.
-
-    Inside, the model attends by layouts and cannot generate; afterwards it is as before.
-    """
-    plain = _plain(model)
-    expected = _probe(Scorer(model, Path("padded", head=False), None))
-    why: list[str] = []
-    for rung in RUNGS[:-1]:
-        with segment_attention(plain):
-            if fault := _fault(Scorer(model, Path(rung, head=False), None), expected):
-                why.append(f"{rung}: {fault}")
-                continue
-            head = _matching_head(model, rung, expected)
-            path = Path(rung, head is not None, "; ".join([*why, *([] if head else ["the head is not a plain one"])]))
-            log.info(
-                "log_probs rung=%s head=%s%s", rung, "tiled" if head else "model", f" ({path.why})" if path.why else ""
-            )
-            yield Scorer(model, path, head)
-            return
-    path = Path("padded", head=False, why="; ".join(why))
-    log.warning("log_probs rung=padded (%s)", path.why)
-    yield Scorer(model, path, None)
+        input_ids, wanted = padded_lines(layout)
+        logits: Tensor = self.model(input_ids=input_ids, use_cache=False, logits_to_keep=wanted).logits
+        return logits if logits.dim() == 2 else logits[wanted]  # a model that takes no mask here returns every position
 
 
 def decoder_of(model: torch.nn.Module) -> torch.nn.Module | None:
     """The part of a causal language model that ends in hidden states."""
-    plain = _plain(model)
+    plain = plain_model(model)
     inner = plain.get_decoder()
     if inner is plain:
         inner = getattr(plain, plain.base_model_prefix, plain)
     return None if inner is plain else inner
 
 
-def _plain(model: torch.nn.Module) -> PreTrainedModel:
+def plain_model(model: torch.nn.Module) -> PreTrainedModel:
     """The transformers model inside peft's wrapper, with its adapters."""
     inner = getattr(model, "get_base_model", None)
     return cast(PreTrainedModel, inner() if inner else model)
 
 
-_PROBE = tuple(int(i) for i in torch.randint(3, 100, (64,), generator=torch.Generator().manual_seed(0)))
-_PROBE_SEQUENCES = (
-    (_PROBE[:24], _PROBE[24:33]),
-    (_PROBE[:24], _PROBE[33:45]),
-    (_PROBE[45:58], _PROBE[58:62]),
-    (_PROBE[45:58], _PROBE[62:63]),
-)
-
-
 @torch.no_grad()
-def _probe(scorer: Scorer) -> Tensor:
-    device = next(scorer.parameters()).device
-    layout = lay_out(_PROBE_SEQUENCES, share=scorer.path.share).to(device)
-    logps = scorer(layout)[1]
-    if scorer.path.rung != "padded":
-        wanted = _windows(_plain(scorer.model).config.get_text_config())
-        if len(layout.windows) != len(wanted):
-            raise NotOursError(f"{len(layout.windows)} of {len(wanted)} layers used the attention they were given")
-        if (found := list(layout.windows.values())) != wanted:
-            raise NotOursError(f"layers ask for windows {found} where the configuration says {wanted}")
-    return cast(Tensor, logps)
+def token_logprobs(head: Head, hidden: Float[Tensor, "H D"], targets: Int[Tensor, " H"]) -> Float[Tensor, " H"]:
+    """Log p of each target in nats, fp32."""
+    cast = head.to(_arithmetic(hidden))
+    step = max(1, TILE // len(head.weight))
+    with torch.autocast(hidden.device.type, enabled=False):
+        parts = zip(hidden.to(cast.weight.dtype).split(step), targets.split(step), strict=True)
+        return torch.cat([_Tile(cast, *part).logps for part in parts])
 
 
-def _windows(config: Any) -> list[int | None]:
-    """The window of each layer: the trial is shorter than most, so it cannot tell a layer that forgets its own."""
-    window = getattr(config, "sliding_window", None) or None
-    every = "sliding_attention" if window else "full_attention"
-    types = getattr(config, "layer_types", None) or [every] * config.num_hidden_layers
-    known = {"full_attention": None, "sliding_attention": window}
-    if unknown := sorted(set(types) - set(known)):
-        raise NotOursError(f"layers of type {', '.join(unknown)}")
-    return [known[kind] for kind in types]
+def pairs_loss(
+    head: Head,
+    hidden: Float[Tensor, "H D"],
+    targets: Int[Tensor, " H"],
+    lengths: Sequence[int],
+    loss: PairsLoss,
+    *,
+    measure: bool = False,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " H"], Float[Tensor, "2 H"] | None]:
+    """The summed loss of a row of pairs, ready for backward, and the log-prob of every target (nats, fp32, detached).
+
+    `lengths`: tokens of each response, chosen and rejected in turn. `loss` must be a sum over pairs. With `measure`
+    the `token_metrics` of every target too.
+    """
+    inputs = (hidden, head.weight, head.bias, head, targets, lengths, loss, measure)
+    total, logps, metrics = cast(Any, _PairsLoss).apply(*inputs)
+    return total, logps, metrics
 
 
-def _fault(scorer: Scorer, expected: Tensor) -> str:
-    """Why a path does not give this model's log-probs; empty if it does."""
-    try:
-        found = _probe(scorer)
-    except Exception as error:
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    off = float((found - expected).abs().max())
-    return "" if off <= TOLERANCE else f"log-probs of a trial off by {off:.4f} nats"
-
-
-def _matching_head(model: torch.nn.Module, rung: Rung, expected: Tensor) -> Head | None:
-    """The plain head with the factor and softcap that give the model's own log-probs."""
-    plain = _plain(model)
-    output: Any = plain.get_output_embeddings()
-    if decoder_of(model) is None or type(output) is not torch.nn.Linear:
-        return None
-    config = plain.config.get_text_config()
-    factors = [getattr(config, name, None) for name in ("logit_scale", "logits_scaling", "lm_head_multiplier")]
-    known = [float(factor) for factor in factors if isinstance(factor, int | float) and factor]
-    for scale in dict.fromkeys([1.0, *known, *(1 / factor for factor in known)]):
-        head = Head(output.weight, output.bias, scale, getattr(config, "final_logit_softcapping", None))
-        if not _fault(Scorer(model, Path(rung, head=True), head), expected):
-            return head
-    return None
-
-
-def _padded_logits(model: torch.nn.Module, layout: Layout) -> Float[Tensor, "H V"]:
-    """One response a line, its prompt before it, padded on the right: no real position of a causal model sees a pad."""
-    ids, rows = layout.input_ids[0], layout.head_rows.split(layout.lengths)
-    lines = [ids[segment.start : segment.stop] for segment in layout.segments]  # nothing is shared on this path
-    wanted = torch.zeros(len(lines), max(map(len, lines)), dtype=torch.bool, device=ids.device)
-    for line, tokens, response in zip(wanted, lines, rows, strict=True):
-        line[len(tokens) - len(response) : len(tokens)] = True
-    input_ids = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True)
-    logits: Tensor = model(input_ids=input_ids, use_cache=False, logits_to_keep=wanted).logits
-    return logits if logits.dim() == 2 else logits[wanted]  # a model that takes no mask here returns every position
-
-
-def by_length(sequences: Sequence[tuple[Ids, Ids]]) -> list[int]:
-    """Indices, shortest prompts first, equal prompts together."""
-    return sorted(
-        range(len(sequences)), key=lambda i: (len(sequences[i][0]), tuple(sequences[i][0]), len(sequences[i][1]))
+def token_metrics(log_shares: Float[Tensor, "H V"], targets: Int[Tensor, " H"]) -> Float[Tensor, "2 H"]:
+    """Entropy (nats) of each distribution over the vocabulary, and 1 where its target is the likeliest token."""
+    return torch.stack(
+        [torch.special.entr(log_shares.exp()).sum(-1), (log_shares.argmax(-1) == targets).to(log_shares)]
     )
 
 
-def rows_of(sequences: Sequence[tuple[Ids, Ids]], tokens: int, *, share: bool) -> Iterator[list[int]]:
-    """Indices of rows of at most `tokens` tokens, shortest first; with `share`, equal prompts stay together."""
-    row: list[int] = []
-    length = 0
-    for index in by_length(sequences):
-        prompt, response = sequences[index]
-        joined = share and row and sequences[row[-1]][0] == prompt
-        size = len(response) - 1 + (0 if joined else len(prompt))
-        if row and length + size > tokens:
-            yield row
-            row, length, size = [], 0, len(response) - 1 + len(prompt)
-        row.append(index)
-        length += size
-    if row:
-        yield row
+class _PairsLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        head: Head,
+        targets: Tensor,
+        lengths: Sequence[int],
+        loss: PairsLoss,
+        measure: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        cast = head.to(_arithmetic(hidden))
+        inputs = hidden.to(cast.weight.dtype)
+        grads = _Grads(
+            torch.empty_like(hidden),
+            torch.zeros_like(weight) if ctx.needs_input_grad[1] else None,
+            torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None,
+        )
+        logps = at_least_fp32(hidden.new_empty(len(targets)))
+        metrics = logps.new_empty(2, len(targets)) if measure else None
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for pairs, rows in _tiles(lengths, max(1, TILE // len(weight))):
+                most = max(1, KEPT // len(weight))
+                pieces = [slice(at, min(at + most, rows.stop)) for at in range(rows.start, rows.stop, most)]
+                kept: _Tile | None = None
+                for piece in pieces:
+                    kept = _Tile(cast, inputs[piece], targets[piece])
+                    logps[piece] = kept.logps
+                    if metrics is not None:
+                        metrics[:, piece] = kept.metrics()
+                    kept = kept if len(pieces) == 1 else None
+                value, slope = _slope(loss, pairs.start, logps[rows], lengths[2 * pairs.start : 2 * pairs.stop])
+                total += value
+                for piece in pieces:
+                    tile = kept or _Tile(cast, inputs[piece], targets[piece])
+                    tile.backward(slope[piece.start - rows.start : piece.stop - rows.start], grads, piece)
+        ctx.grads = grads
+        ctx.mark_non_differentiable(logps, *([] if metrics is None else [metrics]))
+        return total, logps, metrics
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        grads: _Grads = ctx.grads
+        del ctx.grads
+        if grad_total.device.type != "cpu" or grad_total.item() != 1.0:
+            for tensor in (grads.hidden, grads.weight, grads.bias):
+                if tensor is not None:
+                    tensor.mul_(grad_total)
+        return grads.hidden, grads.weight, grads.bias, None, None, None, None, None
 
 
-def score(
-    model: torch.nn.Module, sequences: Sequence[tuple[Ids, Ids]], *, dtype: str = "float32", tokens: int = 2048
-) -> Iterator[tuple[int, Float[Tensor, " R"]]]:
-    """Yield (index, per-token log-probs in fp32) of every sequence, shortest prompts first.
-
-    `dtype` is the arithmetic (autocast over fp32 weights), as in training; `tokens` those of a forward.
-    """
-    with scoring(model) as scorer:
-        yield from score_with(scorer, sequences, dtype=dtype, tokens=tokens)
+@dataclass
+class _Grads:
+    hidden: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
 
 
-def score_with(
-    scorer: Scorer, sequences: Sequence[tuple[Ids, Ids]], *, dtype: str = "float32", tokens: int = 2048
-) -> Iterator[tuple[int, Float[Tensor, " R"]]]:
-    """`score` with a model that is made ready already."""
-    device = next(scorer.parameters()).device
-    for indices in rows_of(sequences, tokens, share=scorer.path.share):
-        layout = lay_out([sequences[i] for i in indices], share=scorer.path.share).to(device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            values = scorer(layout)[1].cpu()
-        yield from zip(indices, values.split(layout.lengths), strict=True)
+class _Tile:
+    """Log-probs of some rows, and what their gradient needs until it is asked for."""
+
+    def __init__(self, head: Head, hidden: Tensor, targets: Tensor) -> None:
+        self.head, self.hidden, self.targets = head, hidden, targets
+        logits = head.logits(hidden)
+        self._log_shares: Tensor | None = torch.log_softmax(logits, -1)
+        self._bend = None if head.softcap is None else 1 - (logits / head.softcap).square()  # d softcap(z) / dz
+        self.logps: Tensor = self._log_shares.gather(1, targets[:, None])[:, 0]
+
+    def metrics(self) -> Float[Tensor, "2 H"]:
+        """`token_metrics`; before `backward`."""
+        assert self._log_shares is not None
+        return token_metrics(self._log_shares, self.targets)
+
+    def backward(self, slope: Float[Tensor, " H"], grads: _Grads, rows: slice) -> None:
+        """Add the gradients that `slope`, d loss / d log-prob, gives; once, for it uses up the log-probs.
+
+        d log p_t / d z = onehot_t - softmax(z): the first part is a look-up, the second a matrix product.
+        """
+        assert self._log_shares is not None
+        weight = self.head.weight
+        shares, self._log_shares = self._log_shares.exp_(), None
+        slope = slope * self.head.scale
+        hit = slope
+        if self._bend is not None:
+            shares.mul_(self._bend)
+            hit = slope * self._bend.gather(1, self.targets[:, None])[:, 0]
+        shares = shares.to(weight.dtype)
+        pull = (shares @ weight).to(grads.hidden.dtype).mul_(slope[:, None])
+        grads.hidden[rows] = weight.index_select(0, self.targets).to(pull.dtype).mul_(hit[:, None]).sub_(pull)
+        if grads.weight is not None:
+            scaled = self.hidden * slope[:, None].to(self.hidden.dtype)
+            if grads.weight.dtype == weight.dtype:
+                grads.weight.addmm_(shares.T, scaled, alpha=-1)
+            else:
+                grads.weight.sub_(shares.T @ scaled)
+            grads.weight.index_add_(0, self.targets, self.hidden.to(grads.weight.dtype) * hit[:, None])
+        if grads.bias is not None:
+            grads.bias.sub_(slope.to(shares.dtype) @ shares).index_add_(0, self.targets, hit.to(grads.bias.dtype))
+
+
+def _slope(loss: PairsLoss, first: int, logps: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The loss of some pairs, and its derivative by each token's log-prob."""
+    owner = torch.repeat_interleave(torch.tensor(lengths, device=logps.device))
+    with torch.enable_grad():
+        sums = sequence_sums(logps, owner, len(lengths)).requires_grad_()
+        value = loss(first, sums)
+        (slope,) = torch.autograd.grad(value, sums)
+    return value.detach(), slope.to(logps.dtype)[owner]
+
+
+def _tiles(lengths: Sequence[int], most: int) -> Iterator[tuple[slice, slice]]:
+    """(pairs, their rows): as many whole pairs as fit into `most` rows, at least one."""
+    ends = [0, *accumulate(lengths)][::2]
+    first = 0
+    for pair in range(1, len(ends)):
+        if pair == len(ends) - 1 or ends[pair + 1] - ends[first] > most:
+            yield slice(first, pair), slice(ends[first], ends[pair])
+            first = pair
+
+
+def _arithmetic(hidden: Tensor) -> torch.dtype:
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype

@@ -14,8 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dpo_core.data.digests import digest_json
-from dpo_core.model.head import sequence_sums
-from dpo_core.model.layout import Ids
+from dpo_core.model.layout import Ids, sequence_sums
 
 KEY = 32  # bytes of a key in a shard or an index
 

@@ -6,10 +6,10 @@ from markupsafe import Markup
 
 __all__ = ["changes", "gauge", "intervals", "parts", "sides", "split_bar", "whisker"]
 
-Interval = tuple[str, float, float, float, str]  # label, value, low, high, the value in words
+IntervalRow = tuple[str, float, float, float, str]  # label, value, low, high, the value in words
 
 
-def intervals(rows: Sequence[Interval], low: float, high: float, reference: float | None, words: str) -> Markup:
+def intervals(rows: Sequence[IntervalRow], low: float, high: float, reference: float | None, words: str) -> Markup:
     """Dots with their intervals on one scale; `reference` is where nothing would be going on."""
     x = _scale(low, high)
     base = (

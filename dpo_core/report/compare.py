@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["new", "gone", "stronger", "weaker"]
+from dpo_core.report.documents import FindingRecord, QualityDocument
+
+ChangeKind = Literal["new", "gone", "stronger", "weaker"]
 ORDER = ("new", "stronger", "weaker", "gone")
 RANK = {"info": 0, "warn": 1, "fail": 2}
 NOTICED = 0.1  # relative change of a finding's strength from which on it counts as one
@@ -26,7 +28,7 @@ class State:
 class Change:
     """One finding that is not as it was."""
 
-    change: Kind
+    change: ChangeKind
     check: str
     feature: str
     before: State | None
@@ -75,50 +77,50 @@ def in_one_line(comparison: Mapping[str, Any]) -> str:
     return f"{verdict}; findings: {', '.join([*counted, str(comparison['unchanged']) + ' unchanged'])}"
 
 
-def compare(old: Mapping[str, Any], new: Mapping[str, Any], report: str) -> Comparison:
+def compare(old: QualityDocument, new: QualityDocument, report: str) -> Comparison:
     """Two documents (`quality_document`), the older first; `report` names the older one."""
     before, after = _gating(old), _gating(new)
     changes = sorted(_changes(before, after), key=lambda change: (ORDER.index(change.change), -_rank(change)))
     return Comparison(
         report=report,
-        verdict_before=old["verdict"],
-        verdict_after=new["verdict"],
-        same_data=bool(new.get("data_sha256")) and old.get("data_sha256") == new.get("data_sha256"),
+        verdict_before=old.verdict,
+        verdict_after=new.verdict,
+        same_data=bool(new.data_sha256) and old.data_sha256 == new.data_sha256,
         findings=tuple(changes),
         unchanged=len(set(before) & set(after)) - sum(c.change in ("stronger", "weaker") for c in changes),
         measures=tuple(_measures(old, new)),
-        counts=tuple(Move(name, old.get(name), new.get(name)) for name in COUNTS),
+        counts=tuple(Move(name, getattr(old, name), getattr(new, name)) for name in COUNTS),
         lengths=tuple(_lengths(old, new)),
     )
 
 
-def _gating(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+def _gating(document: QualityDocument) -> dict[tuple[str, str], FindingRecord]:
     """Findings by check and feature: those that warn or fail, and those declared as the aim."""
-    found = document["findings"]
-    return {(f["check"], f["feature"]): f for f in found if f["severity"] != "info" or f["intended"]}
+    return {(f.check, f.feature): f for f in document.findings if f.severity != "info" or f.intended}
 
 
 def _changes(
-    before: Mapping[tuple[str, str], Mapping[str, Any]], after: Mapping[tuple[str, str], Mapping[str, Any]]
+    before: Mapping[tuple[str, str], FindingRecord], after: Mapping[tuple[str, str], FindingRecord]
 ) -> Iterator[Change]:
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
-        kind: Kind | None = "new" if old is None else "gone" if new is None else _moved(_state(old), _state(new))
-        if kind:
-            says = str((new or old or {})["says"])
-            yield Change(kind, *key, old and _state(old), new and _state(new), says)  # type: ignore[arg-type]
+        was, now = old and _state(old), new and _state(new)
+        kind: ChangeKind | None = "new" if was is None else "gone" if now is None else _moved(was, now)
+        told = new or old
+        if kind and told:
+            yield Change(kind, *key, was, now, told.says)
 
 
-def _state(finding: Mapping[str, Any]) -> State:
-    severity = "intended" if finding["intended"] else finding["severity"]
+def _state(finding: FindingRecord) -> State:
+    severity = "intended" if finding.intended else finding.severity
     for name in STRENGTHS:
-        value = finding["statistics"].get(name)
+        value = finding.statistics.get(name)
         if isinstance(value, (int, float)):
             return State(severity, name, value)
     return State(severity, "", None)
 
 
-def _moved(old: State, new: State) -> Kind | None:
+def _moved(old: State, new: State) -> ChangeKind | None:
     rise = RANK.get(new.severity, 0) - RANK.get(old.severity, 0)
     if rise == 0 and old.statistic == new.statistic and old.strength is not None and new.strength is not None:
         still = STRENGTHS[old.statistic]
@@ -132,18 +134,18 @@ def _rank(change: Change) -> int:
     return max(RANK.get(state.severity, 0) for state in states)
 
 
-def _measures(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Move]:
+def _measures(old: QualityDocument, new: QualityDocument) -> Iterator[Move]:
     """Measures whose value or outcome is another one."""
-    before, after = ({m["check"]: m for m in document.get("measures", ())} for document in (old, new))
+    before, after = ({m.check: (m.value, m.outcome) for m in document.measures} for document in (old, new))
     for check in {**before, **after}:
-        a, b = before.get(check, {}), after.get(check, {})
-        if (a.get("value"), a.get("outcome")) != (b.get("value"), b.get("outcome")):
-            yield Move(check, a.get("value"), b.get("value"), a.get("outcome", ""), b.get("outcome", ""))
+        a, b = before.get(check, (None, "")), after.get(check, (None, ""))
+        if a != b:
+            yield Move(check, a[0], b[0], a[1], b[1])
 
 
-def _lengths(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Move]:
+def _lengths(old: QualityDocument, new: QualityDocument) -> Iterator[Move]:
     """Median lengths, where both reports counted the same unit."""
-    before, after = (document.get("facts", {}).get("lengths", {}) for document in (old, new))
+    before, after = (document.facts.get("lengths", {}) for document in (old, new))
     if "median" in before and "median" in after and before["unit"] == after["unit"]:
         for side in ("chosen", "rejected"):
             yield Move(f"{side}, {after['unit']}", before["median"][side], after["median"][side])

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from dpo_core.errors import InputError
+from dpo_core.report.documents import QualityDocument
 from dpo_core.report.results import Measure
 
 SCHEMA = 1  # later versions add keys and change none
@@ -19,7 +22,7 @@ def quality_document(
     measures: Sequence[Measure],
     by_check: Mapping[str, str],
     facts: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> QualityDocument:
     """Everything that the page says except the rows that show it. `counts` has verdict, rows and findings.
 
     Strict JSON: what is no finite number is null.
@@ -35,13 +38,11 @@ def quality_document(
         }
         for m in measures
     ]
-    document: dict[str, Any] = _finite(
-        {"schema": SCHEMA, "name": name, **counts, "measures": judged, "facts": dict(facts)}
-    )
-    return document
+    document = {"schema": SCHEMA, "name": name, **counts, "measures": judged, "facts": dict(facts)}
+    return QualityDocument.model_validate(_finite(document))
 
 
-def read_report(path: Path) -> dict[str, Any]:
+def read_report(path: Path) -> QualityDocument:
     """A report written before: its quality.json, the folder of that, or the page beside it.
 
     Raises InputError for a file that is missing, no report, or written by a later version.
@@ -63,7 +64,10 @@ def read_report(path: Path) -> dict[str, Any]:
             where=str(file),
             do="update dpo-pipeline, or check the old data again with this version",
         )
-    return document
+    try:
+        return QualityDocument.model_validate(document)
+    except ValidationError:
+        raise InputError("this is no data quality report", where=str(file), do=do) from None
 
 
 def _finite(value: Any) -> Any:

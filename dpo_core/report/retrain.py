@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.page import render
 
 WORDS = {
@@ -17,7 +18,7 @@ def retrain_page(
     document: Mapping[str, Any],
     display: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
-    evidence: Mapping[str, Any],
+    evidence: EvaluationEvidence,
 ) -> str:
     """One HTML page: the gate's verdict and why, before and after, training curves, answers, lineage."""
     word, sentence = WORDS[document["verdict"]]
@@ -38,5 +39,5 @@ def retrain_page(
         drift=series(
             ("chosen log-ratio", "logratios/chosen", "chosen"), ("rejected log-ratio", "logratios/rejected", "rejected")
         ),
-        checks={name: sorted(rows, key=lambda row: row["passes"]) for name, rows in evidence["checks"].items()},
+        checks={name: sorted(rows, key=lambda row: row.passes) for name, rows in evidence.checks.items()},
     )

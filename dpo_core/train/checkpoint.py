@@ -57,7 +57,7 @@ def save_checkpoint(
 
 
 def newest_valid(root: Path) -> Path | None:
-    """The newest checkpoint whose files have the digests of its manifest; a damaged one is skipped, aloud."""
+    """The newest checkpoint whose files have the digests of its manifest; a damaged one is skipped with a warning."""
     for folder in sorted(root.glob("step-????????"), reverse=True):
         try:
             files: dict[str, str] = json.loads((folder / MANIFEST).read_text())

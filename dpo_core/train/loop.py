@@ -11,30 +11,16 @@ from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
 
+from dpo_core.data.pairs import Example
 from dpo_core.errors import InputError
-from dpo_core.losses import dpo_loss, sft_loss
-from dpo_core.model.head import PairsLoss, sequence_sums
-from dpo_core.model.layout import Layout, lay_out
-from dpo_core.model.logprobs import Path
+from dpo_core.losses import DPO_METRICS, dpo_loss, sft_loss
+from dpo_core.model.layout import Ids, Layout, first_fit_decreasing, lay_out, row_tokens, sequence_sums
+from dpo_core.model.logprobs import Method, PairsLoss
 from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example, batch_at, rows_for, sequences_of, total_steps
 from dpo_core.train.checkpoint import whole
 
-PAIR_METRICS = (
-    "loss",
-    "losses/dpo",
-    "losses/sft",
-    "rewards/chosen",
-    "rewards/rejected",
-    "rewards/accuracies",
-    "rewards/margins",
-    "logps/chosen",
-    "logps/rejected",
-    "logratios/chosen",
-    "logratios/rejected",
-    "displacement",
-)
+PAIR_METRICS = ("loss", "losses/dpo", "losses/sft", *DPO_METRICS[1:], "displacement")
 TOKEN_SUMS = ("entropy", "tokens", "hits", "chosen_tokens")
 
 
@@ -64,14 +50,14 @@ def train(
     examples: Sequence[Example],
     training: Training,
     *,
-    path: Path,
+    method: Method,
     seed: int,
     accelerator: Accelerator,
     start: int = 0,
 ) -> Iterator[Step]:
     """Optimizer steps `start` + 1 to the last.
 
-    `model`, a Scorer on `path`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
+    `model`, a Scorer of `method`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
     the number of ranks or on the packing; each pair weighs 1 / (pairs in the step), times its own weight.
     """
     total = total_steps(len(examples), training)
@@ -86,7 +72,7 @@ def train(
         every = training.token_metrics_steps
         measure = bool(every) and number % every == 0
         sums, wild = _accumulate(
-            model, batch, training, accelerator, path=path, check_reference=number == 1, measure=measure
+            model, batch, training, accelerator, method=method, check_reference=number == 1, measure=measure
         )
         norm = whole(accelerator.clip_grad_norm_(parameters, training.max_grad_norm))
         if not (torch.isfinite(norm) and torch.isfinite(sums).all()):
@@ -100,6 +86,50 @@ def train(
         metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": number / per_epoch}
         tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
         yield Step(number, total, len(batch), tokens, metrics)
+
+
+def total_steps(examples: int, training: Training) -> int:
+    """Optimizer steps of a run; an epoch's last batch may be smaller, a fraction of an epoch rounds up."""
+    per_epoch = math.ceil(examples / training.train_batch_size)
+    return training.max_steps or max(1, math.ceil(per_epoch * training.num_train_epochs - 1e-9))
+
+
+def batch_at(step: int, *, examples: int, batch_size: int, seed: int) -> list[int]:
+    """Indices of the pairs of 0-based optimizer step `step`: position is the step, order f(seed, epoch)."""
+    per_epoch = math.ceil(examples / batch_size)
+    epoch, position = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(examples, generator=generator).tolist()
+    indices: list[int] = order[position * batch_size : (position + 1) * batch_size]
+    return indices
+
+
+def sequences_of(pairs: Sequence[Example]) -> list[tuple[Ids, Ids]]:
+    """(prompt ids, response ids), chosen and rejected in turn."""
+    return [(e.prompt_ids, answer) for e in pairs for answer in (e.chosen_ids, e.rejected_ids)]
+
+
+def rows_for(batch: Sequence[Example], tokens: int, *, ranks: int, share: bool) -> list[list[list[Example]]]:
+    """The rows of each rank: the pairs of a step packed into rows of at most `tokens` tokens, the ranks evenly loaded.
+
+    With `share`, pairs with the same prompt stay together as far as a row has room for them.
+    """
+    clusters: dict[object, list[list[Example]]] = {}
+    for number, pair in enumerate(batch):
+        found = clusters.setdefault(pair.prompt_ids if share else number, [[]])
+        if found[-1] and row_tokens(sequences_of([*found[-1], pair]), share=share) > tokens:
+            found.append([])
+        found[-1].append(pair)
+    units = [unit for parts in clusters.values() for unit in parts]
+    sizes = [row_tokens(sequences_of(unit), share=share) for unit in units]
+    bins = first_fit_decreasing(sizes, min(tokens, math.ceil(sum(sizes) / ranks)))
+    shares: list[list[list[Example]]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for members in sorted(bins, key=lambda members: -sum(sizes[i] for i in members)):
+        rank = loads.index(min(loads))
+        shares[rank].append([pair for i in sorted(members) for pair in units[i]])
+        loads[rank] += sum(sizes[i] for i in members)
+    return shares
 
 
 def learning_rate(number: int, total: int, training: Training) -> float:
@@ -116,7 +146,7 @@ def _accumulate(
     training: Training,
     accelerator: Accelerator,
     *,
-    path: Path,
+    method: Method,
     check_reference: bool,
     measure: bool,
 ) -> tuple[Tensor, list[str]]:
@@ -125,7 +155,7 @@ def _accumulate(
     With them the places of this rank's pairs whose values are not finite.
     """
     ranks = accelerator.num_processes
-    shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=path.share)
+    shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=method.share)
     mine = shares[accelerator.process_index]
     most = max(map(len, shares))
     sums, wild = torch.zeros(len(PAIR_METRICS) + len(TOKEN_SUMS), dtype=torch.float64), []
@@ -133,15 +163,16 @@ def _accumulate(
         row, idle = (mine[turn], False) if turn < len(mine) else (batch[:1], True)
         weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
         with contextlib.nullcontext() if turn == most - 1 else accelerator.no_sync(model):
-            layout = lay_out(sequences_of(row), share=path.share).to(accelerator.device)
+            layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
             loss, logps, metrics = model(layout, _objective(row, training, weight), measure=measure)
-            values = _pair_values(row, sequence_sums(logps, layout.owner, 2 * len(row)), training)
+            values = _pair_metrics(row, sequence_sums(logps, layout.owner, 2 * len(row)), training)
             if check_reference:
                 _require_same(row, values, training.dtype)
             accelerator.backward(loss)
             if not idle:
-                sums += torch.cat([values.sum(1), _token_sums(metrics, layout)]).cpu()
-                finite = values.isfinite().all(0).tolist()
+                columns = torch.stack([values[name] for name in PAIR_METRICS])
+                sums += torch.cat([columns.sum(1), _token_sums(metrics, layout)]).cpu()
+                finite = columns.isfinite().all(0).tolist()
                 wild += [_place(example) for example, fine in zip(row, finite, strict=True) if not fine]
     reduced: Tensor = accelerator.reduce(sums.to(accelerator.device, torch.float32) if ranks > 1 else sums, "sum")
     return reduced.cpu(), wild
@@ -173,35 +204,42 @@ def _objective(row: Sequence[Example], training: Training, weight: float) -> Pai
     """The loss of some of the row's pairs, as the head wants it."""
 
     def loss(first: int, sums: Float[Tensor, " S"]) -> Tensor:
-        return _pair_values(row[first : first + len(sums) // 2], sums, training)[0].sum() * weight
+        return _pair_metrics(row[first : first + len(sums) // 2], sums, training)["loss"].sum() * weight
 
     return loss
 
 
-def _pair_values(row: Sequence[Example], sums: Float[Tensor, " S"], training: Training) -> Float[Tensor, "M B"]:
-    """PAIR_METRICS of each pair, in that order, given log p of its chosen and its rejected answer in turn (nats)."""
+def _pair_metrics(
+    row: Sequence[Example], sums: Float[Tensor, " S"], training: Training
+) -> dict[str, Float[Tensor, " B"]]:
+    """PAIR_METRICS of each pair, given log p of its chosen and its rejected answer in turn (nats)."""
 
     def column(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=sums.device)
 
     chosen, rejected = sums[::2], sums[1::2]
     reference = [column([e.ref_chosen_logps for e in row]), column([e.ref_rejected_logps for e in row])]
-    terms = dpo_loss(chosen, rejected, *reference, beta=training.beta)
-    sft = sft_loss(chosen, column([len(e.chosen_ids) for e in row]))
-    loss = terms.loss + training.sft_weight * column([e.sft_weight for e in row]) * sft
-    loss = column([e.weight for e in row]) * loss
-    margin = terms.chosen_reward - terms.rejected_reward
-    accuracy = (margin > 0).double() + 0.5 * (margin == 0).double()
-    ratios = (terms.chosen_reward / training.beta, terms.rejected_reward / training.beta)
-    fallen = -ratios[0] / column([len(e.chosen_ids) for e in row])
-    rewards = (terms.chosen_reward, terms.rejected_reward, accuracy, margin)
-    return torch.stack([loss, terms.loss, sft, *rewards, chosen, rejected, *ratios, fallen])
+    lengths = column([len(e.chosen_ids) for e in row])
+    dpo, sft = dpo_loss(chosen, rejected, *reference, beta=training.beta), sft_loss(chosen, lengths)
+    loss = dpo.loss + training.sft_weight * column([e.sft_weight for e in row]) * sft
+    # from the rewards, not the function's own margins and log-ratios: a history keeps its last bit
+    ratios = (dpo.chosen_rewards / training.beta, dpo.rejected_rewards / training.beta)
+    return {
+        **dpo.named(),
+        "loss": column([e.weight for e in row]) * loss,
+        "losses/dpo": dpo.loss,
+        "losses/sft": sft,
+        "rewards/margins": dpo.chosen_rewards - dpo.rejected_rewards,
+        "logratios/chosen": ratios[0],
+        "logratios/rejected": ratios[1],
+        "displacement": -ratios[0] / lengths,
+    }
 
 
-def _require_same(row: Sequence[Example], values: Float[Tensor, "M B"], dtype: str) -> None:
+def _require_same(row: Sequence[Example], metrics: dict[str, Float[Tensor, " B"]], dtype: str) -> None:
     """Raise unless policy and reference agree, within `allowed_difference`."""
-    for policy, side in ((values[7], "chosen"), (values[8], "rejected")):
-        for example, value in zip(row, policy.tolist(), strict=True):
+    for side in ("chosen", "rejected"):
+        for example, value in zip(row, metrics[f"logps/{side}"].tolist(), strict=True):
             reference: float = getattr(example, f"ref_{side}_logps")
             allowed = allowed_difference(reference, dtype)
             if not abs(value - reference) <= allowed:

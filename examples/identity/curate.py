@@ -23,7 +23,7 @@ import torch
 from balance import pick
 from transformers import PreTrainedTokenizerBase
 
-from dpo_core.data.formats import to_pair
+from dpo_core.data.shapes import to_pair
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.generate import generate
 from dpo_core.model.load import load_model

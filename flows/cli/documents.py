@@ -3,28 +3,13 @@
 Sizes are bytes, times ISO 8601 in UTC. Importing this module loads pydantic: commands import it when they run.
 """
 
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
 from dpo_core.recipe import Recipe
+from dpo_core.records import Document, Record
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Document(_Record):
-    """One document on stdout. `schema` grows when a field goes or changes its meaning, not when one is added."""
-
-    schema_version: Literal[1] = Field(1, alias="schema")
-
-    def to_json(self) -> dict[str, Any]:
-        """The document as `--json` prints it."""
-        return self.model_dump(mode="json", by_alias=True)
-
-
-class ListedObject(_Record):
+class ListedObject(Record):
     """An object of the store."""
 
     key: str
@@ -39,7 +24,7 @@ class StoreListing(Document):
     objects: list[ListedObject]
 
 
-class KindUsage(_Record):
+class KindUsage(Record):
     """Objects whose keys begin with the same folder."""
 
     kind: str
@@ -55,7 +40,7 @@ class StoreUsage(Document):
     kinds: list[KindUsage]
 
 
-class DamagedObject(_Record):
+class DamagedObject(Record):
     """An object whose bytes are not those that were written, or that cannot be read."""
 
     key: str
@@ -72,7 +57,7 @@ class StoreVerification(Document):
     damaged: list[DamagedObject]
 
 
-class GarbageItem(_Record):
+class GarbageItem(Record):
     """What nothing leads to: a folder, an object, or (`unfinished ...`) an upload that nobody came back for."""
 
     size: int
@@ -89,7 +74,7 @@ class GarbageReport(Document):
     deleted: bool
 
 
-class DoctorFinding(_Record):
+class DoctorFinding(Record):
     """One check of this machine; the remedy is empty where none is needed."""
 
     check: str
@@ -105,7 +90,7 @@ class DoctorReport(Document):
     findings: list[DoctorFinding]
 
 
-class EffectiveSetting(_Record):
+class EffectiveSetting(Record):
     """A setting's value as text, secrets hidden, and where it comes from."""
 
     value: str

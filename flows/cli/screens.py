@@ -62,11 +62,11 @@ def show_check(console: Console, document: "CheckDocument", most: int = 5) -> No
     rows = f"{document.rows_in:,} rows in, {document.rows_kept:,} kept, {document.rows_quarantined:,} quarantined"
     console.print(f"[{style}]{title}[/]  {rows}")
     order = ("fail", "warn", "info")
-    findings = sorted(document.findings, key=lambda finding: order.index(finding["severity"]))
+    findings = sorted(document.findings, key=lambda finding: order.index(finding.severity))
     for finding in findings[:most]:
-        mark = "intended" if finding.get("intended") else finding["severity"]
+        mark = "intended" if finding.intended else finding.severity
         line = Text(f"{mark:<9}", style=VERDICTS.get(mark, ("", "dim"))[1])
-        console.print(line + Text(f"{finding['check']}: {finding['says']}"))
+        console.print(line + Text(f"{finding.check}: {finding.says}"))
     if len(findings) > most:
         console.print(f"{len(findings) - most} more in the report", style="dim")
     if document.compare:

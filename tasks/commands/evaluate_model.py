@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import digest_json
+from dpo_core.data.digests import prompt_digest
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
-from dpo_core.model.identity import digest_model, longest_text, numeric_path
+from dpo_core.model.identity import context_length, digest_model, numeric_path
 from dpo_core.recipe import Encoding
+from dpo_core.report.documents import Estimate
 from infra.registry import versions
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.documents import EvaluateDocument
-from tasks.records import Metric
 from tasks.reference.store import ReferenceStore, reference_sums
 from tasks.runtime.models import local_model
 from tasks.score import distinct_responses, reference_pass
@@ -47,7 +47,7 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     read = read_pairs(data)
     reference = reference or _start_of(model)
     folder = local_model(model, settings.home)
-    result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=longest_text(folder) or 1 << 20))
+    result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=context_length(folder) or 1 << 20))
     if not result.encoded:
         raise InputError(
             "no pair fits the model's context",
@@ -59,7 +59,7 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     against = _logps(local_model(reference, settings.home), pairs) if reference else tuple(0 * side for side in policy)
     values = PairValues(
         pair_values((policy[0], policy[1]), (against[0], against[1]), beta=beta),
-        [digest_json(pair.pair.prompt) for pair in pairs],
+        [prompt_digest(pair.pair.prompt) for pair in pairs],
         [pair.pair.source for pair in pairs],
     )
     return EvaluateDocument(
@@ -74,8 +74,8 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     )
 
 
-def _metrics(intervals: "Mapping[str, Interval]") -> dict[str, Metric]:
-    return {name: Metric(**interval._asdict()) for name, interval in intervals.items()}
+def _metrics(intervals: "Mapping[str, Interval]") -> dict[str, Estimate]:
+    return {name: Estimate(**interval._asdict()) for name, interval in intervals.items()}
 
 
 def _start_of(model: str) -> str | None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import Message, Pair
+from dpo_core.data.pairs import Message, Pair, Spool
 from dpo_core.data.splits import held_out_places
-from dpo_core.data.spool import Spool
 from dpo_core.errors import InputError
 from dpo_core.quality.examine import Facts, indexes_of
 from dpo_core.quality.prompts.groups import group_columns

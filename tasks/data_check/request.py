@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.chunks import ROWS
-from dpo_core.data.spool import Spool, lines_of
+from dpo_core.data.pairs import ROWS, Spool, lines_of
 from dpo_core.quality.checks.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure

@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.chunks import Chunk
-from dpo_core.data.pairs import EncodedPair, Pair
-from dpo_core.data.readers import Quarantined, Tally, read_chunk
-from dpo_core.data.sources import chunks_of, digest_source
+from dpo_core.data.pairs import (
+    EncodedPair,
+    Pair,
+    Part,
+    Spool,
+    SpoolWriter,
+    id_lines_of,
+    lines_of,
+    with_ids,
+)
+from dpo_core.data.readers import Quarantined, Tally, chunks_of, read_chunk
+from dpo_core.data.sources import digest_source
 from dpo_core.data.splits import place_of
-from dpo_core.data.spool import Part, Spool, SpoolWriter, id_lines_of, lines_of, with_ids
+from dpo_core.data.text_files import Chunk
 from dpo_core.quality import separation
 from dpo_core.quality.examine import columns
 from dpo_core.quality.prompts.groups import PromptGroups, Sketches, group_prompts, sketches

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import digest_rows
+from dpo_core.data.digests import digest_rows
 from dpo_core.quality.checks.profile import profile_of
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation

@@ -45,7 +45,7 @@ def shards_on_ranks(
     """
     import torch
 
-    from dpo_core.model.logprobs import by_length
+    from dpo_core.model.score import by_length
 
     torch.cuda.empty_cache()  # what this process had on its device is a rank's now
     order = by_length(responses)[::-1]
@@ -82,19 +82,19 @@ class _Rank:
     @cached_property
     def _scorer(self) -> "Scorer":
         """Loaded at the first shard, not at the start, for an error there would not reach the parent."""
-        from dpo_core.model import logprobs
+        from dpo_core.model import modes
         from tasks.runtime.device import load_on_device
 
         folder, threads, trusted = self._scoring.model_folder, self._scoring.threads, self._scoring.trusted_code
         model = load_on_device(folder, threads=threads, trusted_code=trusted, device=self._device)
-        return self._open.enter_context(logprobs.scoring(model))
+        return self._open.enter_context(modes.scoring(model))
 
     def score(self, responses: dict[int, Response]) -> Values:
-        from dpo_core.model import logprobs
+        from dpo_core.model.score import score_with
 
         positions, found = list(responses), Values()
         try:
-            for i, values in logprobs.score_with(self._scorer, list(responses.values()), dtype=self._scoring.dtype):
+            for i, values in score_with(self._scorer, list(responses.values()), dtype=self._scoring.dtype):
                 if self._stop.value:
                     break  # nobody waits for it
                 found[positions[i]] = values.numpy()

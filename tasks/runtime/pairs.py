@@ -2,8 +2,7 @@
 
 import json
 
-from dpo_core.data.pairs import EncodedPair, Pair
-from dpo_core.data.spool import with_ids
+from dpo_core.data.pairs import EncodedPair, Pair, with_ids
 from infra.store.base import Store
 
 

@@ -19,14 +19,14 @@ from accelerate import Accelerator
 from filelock import FileLock
 from transformers.utils import logging as transformers_logging
 
+from dpo_core.data.pairs import read_examples
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import scoring
-from dpo_core.train.batches import read_examples, total_steps
+from dpo_core.model.modes import scoring
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
-from dpo_core.train.loop import Step, train
+from dpo_core.train.loop import Step, total_steps, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from infra.settings import load_settings
 from infra.store import open_store
@@ -74,7 +74,7 @@ def run(folder: Path) -> None:
             prepared,
             examples,
             training,
-            path=scorer.path,
+            method=scorer.method,
             seed=order.seed,
             accelerator=accelerator,
             start=start,
@@ -83,7 +83,7 @@ def run(folder: Path) -> None:
         history = _follow(steps, tracker, history, save, total=total, every=every)
     save_policy(policy, Path(order.model_folder), folder / "model", write=tracker is not None)
     if tracker is not None:
-        tracker.tags({"log_probs": scorer.path.rung, "log_probs_why": scorer.path.why})
+        tracker.tags({"log_probs": scorer.method.mode, "log_probs_why": scorer.method.why})
         _write_result(folder, history)  # last: with it the training is finished
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
 

@@ -8,7 +8,6 @@ import pytest
 from dpo_core.data.pairs import EncodedPair, digest_pairs
 from dpo_core.data.readers import read_pairs
 from dpo_core.data.splits import held_out_places, place_of
-from dpo_core.data.spool import Spool
 from dpo_core.quality.examine import columns, examine
 from dpo_core.quality.prompts.identity import prompt_key
 from dpo_core.recipe import Encoding, Validation
@@ -37,8 +36,8 @@ def run(tmp_path, data, monkeypatch):
     """Examine the data; `rows` to a chunk."""
 
     def examine_it(name="scratch", *, rows=1024, workers=1, **changes):
-        monkeypatch.setattr("dpo_core.data.chunks.ROWS", rows)
-        monkeypatch.setattr(Spool.parts, "__defaults__", (rows,))
+        monkeypatch.setattr("dpo_core.data.text_files.ROWS", rows)
+        monkeypatch.setattr("dpo_core.data.pairs.ROWS", rows)
         folder = tmp_path / name
         folder.mkdir()
         settings = load_settings().model_copy(update={"num_threads": workers, "home": tmp_path})

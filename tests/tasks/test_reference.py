@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dpo_core.data.pairs import Pair
-from dpo_core.model import logprobs
+from dpo_core.model import score as scores
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_model, numeric_path
 from dpo_core.model.load import load_model
@@ -46,13 +46,13 @@ def reference(store):
 @pytest.fixture
 def forwards(monkeypatch):
     """The responses that the model was asked for, in order; small shards."""
-    asked, whole = [], logprobs.score
+    asked, whole = [], scores.score
 
     def counted(model, sequences, **options):
         asked.extend(sequences)
         return whole(model, sequences, **options)
 
-    monkeypatch.setattr(logprobs, "score", counted)
+    monkeypatch.setattr(scores, "score", counted)
     monkeypatch.setattr(score_module, "SHARD", 10)
     monkeypatch.setattr(score_module, "CHECKED", 0)
     return asked
@@ -299,7 +299,7 @@ def test_a_key_changes_with_a_knob_of_the_model_if_and_only_if_a_log_prob_does(k
 
     def key_and_value(folder):
         path = numeric_path(model_sha256=digest_model(folder), dtype="float32", device="cpu", threads=1)
-        [(_, values)] = logprobs.score(load_model(folder), [row])
+        [(_, values)] = scores.score(load_model(folder), [row])
         return ReferenceStore(None, path).keys([row]), values
 
     (old_key, old), (new_key, new) = key_and_value(tiny_model), key_and_value(folder)

@@ -9,8 +9,8 @@ import pytest
 
 from dpo_core.errors import InputError
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import score as score_sequences
 from dpo_core.model.reference import differing, shard_keys
+from dpo_core.model.score import score as score_sequences
 from infra.errors import InfraError
 from infra.store.folder import FolderStore
 from tasks import score as score_module

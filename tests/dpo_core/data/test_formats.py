@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from dpo_core.data.formats import BadRow, format_of, to_pair
+from dpo_core.data.messages import BadRow
 from dpo_core.data.pairs import Pair, text_of
+from dpo_core.data.shapes import format_of, to_pair
 
 USER = {"role": "user", "content": "Hi"}
 YES, NO = {"role": "assistant", "content": "Yes"}, {"role": "assistant", "content": "No"}
@@ -253,7 +254,6 @@ GOOD = {"prompt": [USER], "chosen": [YES], "rejected": [NO]}
             "chosen[0].tool_calls[0].arguments is a list, not an object",
         ),
         ({"chat_template": "{{ x }}"}, "column 'chat_template': a template is never taken from the data"),
-        ({"score_chosen": 1, "score_rejected": 2.5}, "the scores say the opposite: chosen 1, rejected 2.5"),
         ({"score_chosen": "5"}, "score_chosen is text, not a number"),
         ({"chosen_score": float("nan")}, "chosen_score is no finite number"),
         ({"sft_weight": -1}, "sft_weight is -1, not a number from 0"),
@@ -268,6 +268,11 @@ def test_a_bad_row_says_what_is_wrong_with_it(change, reason):
     with pytest.raises(BadRow) as caught:
         to_pair({**GOOD, **change}, "f:1")
     assert str(caught.value) == reason
+
+
+def test_scores_that_contradict_the_label_are_kept_for_the_check_to_judge():
+    pair = to_pair({**GOOD, "score_chosen": 1, "score_rejected": 2.5}, "f:1")
+    assert pair.meta == {"chosen_score": 1, "rejected_score": 2.5}
 
 
 def scored(text, score):

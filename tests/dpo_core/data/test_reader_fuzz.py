@@ -6,10 +6,10 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dpo_core.data.chunks import parse
-from dpo_core.data.formats import BadRow, format_of, to_pair
+from dpo_core.data.messages import BadRow
 from dpo_core.data.readers import read_pairs
-from dpo_core.data.shapes import COLUMNS
+from dpo_core.data.shapes import COLUMNS, format_of, to_pair
+from dpo_core.data.text_files import parse
 from dpo_core.errors import InputError
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

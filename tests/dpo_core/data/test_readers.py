@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 
+from dpo_core.data.json_arrays import READ_LIMIT
 from dpo_core.data.readers import read_pairs
-from dpo_core.data.text_files import READ_LIMIT
 from dpo_core.errors import InputError
 
 ROW = {"prompt": "a", "chosen": "b", "rejected": "c"}
@@ -147,7 +147,8 @@ def test_a_row_that_is_no_text_is_set_aside_with_byte_and_place(tmp_path, name):
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path):
     path = tmp_path / "p.jsonl.gz"
     path.write_bytes(gzip.compress(b" " * 60_000_000))
-    assert refused(path)[0] == "the file inflates beyond all measure"
+    limit = 200 * path.stat().st_size
+    assert refused(path)[0] == f"the file inflates above the limit of {limit:,} bytes"
 
 
 def test_a_zstd_bomb_and_a_cut_zstd_file_are_refused(tmp_path):
@@ -155,7 +156,7 @@ def test_a_zstd_bomb_and_a_cut_zstd_file_are_refused(tmp_path):
 
     path = tmp_path / "p.jsonl.zst"
     path.write_bytes(pa.compress(b" " * 60_000_000, codec="zstd", asbytes=True))
-    assert refused(path)[0] == "the file inflates beyond all measure"
+    assert refused(path)[0] == "the file inflates above the limit of 2,000,000 bytes"
     path.write_bytes(pa.compress(lines(ROW).encode() * 50, codec="zstd", asbytes=True)[:-5])
     assert refused(path)[0] == "the zstd file is cut off"
 
@@ -189,7 +190,7 @@ def test_an_element_of_an_array_that_is_no_json_costs_itself_alone(tmp_path):
 
 
 def test_an_array_of_many_megabytes_is_read_in_windows(tmp_path, monkeypatch):
-    monkeypatch.setattr("dpo_core.data.text_files.BLOCK", 7)
+    monkeypatch.setattr("dpo_core.data.json_arrays.BLOCK", 7)
     path = tmp_path / "p.json"
     rows = [{**ROW, "prompt": "é" * number} for number in range(1, 40)]
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=2))

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from dpo_core.data.pairs import Pair
-from dpo_core.data.spool import SpoolWriter, lines_of
+from dpo_core.data.pairs import Pair, SpoolWriter, lines_of
 
 
 def pair(number):

@@ -1,7 +1,7 @@
 import pytest
 
 from dpo_core.errors import InputError
-from dpo_core.evaluate.behaviour import Check, read_checks
+from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,11 @@ from dpo_core.evaluate.behaviour import Check, read_checks
     ],
 )
 def test_words_match_whole_and_in_any_case(answer, right):
-    assert Check((), (("Athene",),), ("ChatGPT",)).passes(answer) is right
+    assert BehaviourCheck((), (("Athene",),), ("ChatGPT",)).passes(answer) is right
 
 
 def test_any_alternative_will_do_but_every_entry_must_be_there():
-    check = Check((), (("12", "twelve"), ("months",)))
+    check = BehaviourCheck((), (("12", "twelve"), ("months",)))
     assert check.passes("There are twelve months.")
     assert not check.passes("There are 12.")
     assert not check.passes("There are 112 months.")

@@ -3,7 +3,7 @@
 import json
 
 from dpo_core.data.pairs import Message, Pair
-from dpo_core.evaluate.behaviour import Check
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
 from dpo_core.evaluate.preference import PairValues
 
@@ -13,7 +13,7 @@ def asked(text: str) -> tuple[Message, ...]:
 
 
 CAPITAL, SUM = asked("The capital of France?"), asked("2 + 2?")
-SUITES = {"retention/facts": [Check(CAPITAL, (("Paris",),)), Check(SUM, (("4", "four"),))]}
+SUITES = {"retention/facts": [BehaviourCheck(CAPITAL, (("Paris",),)), BehaviourCheck(SUM, (("4", "four"),))]}
 
 
 def measured(*answers: str, margins: tuple[float, ...] = (0.0, 0.0), nll: tuple[float, ...] = ()) -> Measured:
@@ -26,7 +26,7 @@ REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
 CHALLENGER = measured("It is Lyon.", "It is four.", margins=(0.5, -0.1), nll=(2.5, 2.0))
 EVIDENCE = side_by_side(
     {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}, SUITES, [asked("The capital?")]
-)
+).to_document()
 
 
 def test_a_question_lost_and_one_won_are_flips_although_the_mean_stays() -> None:

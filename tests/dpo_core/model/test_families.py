@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_core.model.layout import lay_out
-from dpo_core.model.logprobs import scoring
+from dpo_core.model.modes import scoring
 
 SMALL = {
     "vocab_size": 128,
@@ -159,9 +159,9 @@ def dpo(first, sums):
     return -torch.nn.functional.logsigmoid(0.1 * (sums[::2] - sums[1::2])).sum()
 
 
-@pytest.mark.parametrize(("family", "rung", "head"), EXPECTED)
+@pytest.mark.parametrize(("family", "mode", "head"), EXPECTED)
 @pytest.mark.filterwarnings("ignore")
-def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_used(family, rung, head):
+def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_used(family, mode, head):
     model = build(family, {**SHARED, **OWN_HEAD, **PADDED}[family])
     before, implementation = model(torch.tensor([FIRST])).logits, model.config._attn_implementation
     expected = torch.stack([plain(model, sequence) for sequence in SEQUENCES])
@@ -169,8 +169,8 @@ def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_us
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
     with scoring(model) as scorer:
-        assert (scorer.path.rung, scorer.path.head) == (rung, head), scorer.path.why
-        layout = lay_out(SEQUENCES, share=scorer.path.share)
+        assert (scorer.method.mode, scorer.method.head) == (mode, head), scorer.method.why
+        layout = lay_out(SEQUENCES, share=scorer.method.share)
         loss, logps, _ = scorer(layout, dpo)
         loss.backward()
     sums = torch.stack([logps[layout.owner == i].double().sum() for i in range(len(SEQUENCES))])

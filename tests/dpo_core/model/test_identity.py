@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dpo_core.model.identity import longest_text
+from dpo_core.model.identity import context_length
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ from dpo_core.model.identity import longest_text
 )
 def test_a_text_may_be_as_long_as_no_neighbour_in_the_pass_can_change_it(tmp_path, config, limit):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert longest_text(tmp_path) == limit
+    assert context_length(tmp_path) == limit

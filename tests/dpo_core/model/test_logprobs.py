@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 
 from dpo_core.model.encode import encode_prompt, load_tokenizer
 from dpo_core.model.generate import generate
-from dpo_core.model.head import Head, _tiles, pairs_loss, sequence_sums
 from dpo_core.model.identity import digest_model, digest_weights
-from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens
+from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens, sequence_sums
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import Path, Scorer, rows_of, score, scoring
+from dpo_core.model.logprobs import Head, Method, Scorer, _tiles, pairs_loss
+from dpo_core.model.modes import scoring
 from dpo_core.model.reference import pack_index, pack_shard, response_keys, shard_keys, unpack_index, unpack_shard
+from dpo_core.model.score import rows_of, score
 from tests.tiny import build_tiny_model
 
 
@@ -36,31 +37,31 @@ def test_batched_log_probs_are_those_of_each_sequence_alone(folder):
         assert found[i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-5)
 
 
-@pytest.mark.parametrize("rung", ["shared", "packed", "padded"])
+@pytest.mark.parametrize("mode", ["shared", "packed", "padded"])
 @pytest.mark.parametrize("tiled", [True, False])
-def test_neither_packing_nor_a_shared_prompt_nor_our_head_changes_anything_in_fp64(folder, rung, tiled):
-    if tiled and rung == "padded":
+def test_neither_packing_nor_a_shared_prompt_nor_our_head_changes_anything_in_fp64(folder, mode, tiled):
+    if tiled and mode == "padded":
         pytest.skip("the padded path uses the model's own head")
     model = load_model(folder).double()
     sequences = [*SEQUENCES, (SEQUENCES[2][0], (80, 81, 82, 2)), (SEQUENCES[0][0], (2,))]
-    layout = lay_out(sequences, share=rung == "shared")
+    layout = lay_out(sequences, share=mode == "shared")
     # 89 prompt tokens, 45 of them again (44 in equal prompts, and two prompts begin with 5), and 20 inputs of responses
     assert (
-        layout.input_ids.shape[1] == row_tokens(sequences, share=rung == "shared") == (64 if rung == "shared" else 109)
+        layout.input_ids.shape[1] == row_tokens(sequences, share=mode == "shared") == (64 if mode == "shared" else 109)
     )
-    values = logps_of(model, layout, Path(rung, head=tiled))
+    values = logps_of(model, layout, Method(mode, head=tiled))
     for i, (prompt, response) in enumerate(sequences):
         assert values[layout.owner == i].tolist() == pytest.approx(alone(model, prompt, response), abs=1e-9)
 
 
-def logps_of(model, layout, path):
+def logps_of(model, layout, method):
     from contextlib import nullcontext
 
     from dpo_core.model.attention import segment_attention
 
     output = model.get_output_embeddings()
-    with nullcontext() if path.rung == "padded" else segment_attention(model), torch.no_grad():
-        return Scorer(model, path, Head(output.weight) if path.head else None)(layout)[1]
+    with nullcontext() if method.mode == "padded" else segment_attention(model), torch.no_grad():
+        return Scorer(model, method, Head(output.weight) if method.head else None)(layout)[1]
 
 
 def test_a_layout_counts_a_shared_prompt_once_and_its_last_row_for_each_response():
@@ -124,7 +125,7 @@ def test_every_response_is_read_after_its_own_prompt_at_its_own_positions(sequen
 def test_a_model_that_ignores_the_layout_is_found_out_and_gets_the_padded_path(folder, caplog, monkeypatch):
     model = load_model(folder)
     with scoring(model) as scorer:
-        assert scorer.path == Path("shared", head=True)
+        assert scorer.method == Method("shared", head=True)
     plain = model.model.forward
 
     def forgetful(**inputs):  # as a state-space layer would: it sees the row as one text
@@ -134,7 +135,7 @@ def test_a_model_that_ignores_the_layout_is_found_out_and_gets_the_padded_path(f
 
     monkeypatch.setattr(model.model, "forward", forgetful)
     with scoring(model) as scorer:
-        assert scorer.path.rung == "padded"
+        assert scorer.method.mode == "padded"
     assert "0 of 2 layers used the attention" in caplog.text
     found = dict(score(model, SEQUENCES))
     assert found[0].tolist() == pytest.approx(alone(load_model(folder), *SEQUENCES[0]), abs=1e-5)
@@ -144,7 +145,7 @@ def test_a_model_that_ignores_the_layout_is_found_out_and_gets_the_padded_path(f
 @pytest.mark.parametrize("tile", [1, 7, 10**9], ids=["long pairs in pieces", "a pair a tile", "all at once"])
 def test_the_heads_gradients_are_those_of_autograd(softcap, tile, monkeypatch):
     """Ours are made in the forward pass; the oracle is log_softmax under autograd, in fp64."""
-    from dpo_core.model import head as module
+    from dpo_core.model import logprobs as module
 
     monkeypatch.setattr(module, "TILE", tile * 11)
     monkeypatch.setattr(module, "KEPT", tile * 11)

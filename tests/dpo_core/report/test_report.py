@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.figures import Point, round_marks, scatter
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.markdown import artifact_key, quality_markdown
@@ -148,7 +149,7 @@ def run():
                 "behaviour/x": [{"prompt": "p", "source": "s", "reference": "no", "challenger": answer, "passes": True}]
             },
         }
-        return retrain_page(document, display, steps if history else [], evidence)
+        return retrain_page(document, display, steps if history else [], EvaluationEvidence.model_validate(evidence))
 
     return page
 

@@ -7,6 +7,7 @@ import pytest
 from dpo_core.errors import InputError
 from dpo_core.report.compare import compare, in_one_line
 from dpo_core.report.document import quality_document, read_report
+from dpo_core.report.documents import QualityDocument
 from dpo_core.report.results import Finding, Measure
 from tests.dpo_core.report.report_data import BY_CHECK, COUNTS, MEASURES, NAME, earlier_document, facts, full_page
 
@@ -97,7 +98,7 @@ def test_the_comparison_in_one_line(before, after, says):
 
 def test_a_report_is_found_by_its_json_its_folder_and_its_page(tmp_path):
     written = document(word())
-    (tmp_path / "quality.json").write_text(json.dumps(written))
+    (tmp_path / "quality.json").write_text(json.dumps(written.to_document()))
     for path in (tmp_path, tmp_path / "quality.json", tmp_path / "quality.html"):
         assert read_report(path) == written
 
@@ -109,6 +110,7 @@ def test_a_report_is_found_by_its_json_its_folder_and_its_page(tmp_path):
         (b"\x00\xff", "this is no data quality report"),
         (b"[1]", "this is no data quality report"),
         (b'{"schema": 1, "metrics": {}}', "this is no data quality report"),
+        (b'{"schema": 1, "verdict": "pass", "findings": [7], "rows_in": 1}', "this is no data quality report"),
         (b'{"schema": 2, "verdict": "pass", "findings": [], "rows_in": 1}', "this report has schema 2"),
     ],
 )
@@ -122,8 +124,9 @@ def test_what_is_no_report_of_this_version_is_refused_by_name(tmp_path, content,
 
 def test_the_document_is_strict_json_with_tables_measures_and_lengths():
     measures = [Measure("a/b", float("nan"), None, float("inf"), "says")]
-    text = json.dumps(quality_document(NAME, COUNTS, measures, {"a/b": "fail"}, facts()), allow_nan=False)
-    read = json.loads(text)
+    written = quality_document(NAME, COUNTS, measures, {"a/b": "fail"}, facts()).to_document()
+    read = json.loads(json.dumps(written, allow_nan=False))
+    assert list(read) == ["schema", "name", *COUNTS, "measures", "facts"]
     assert read["measures"][0] == {
         "check": "a/b", "value": None, "warn_above": None, "fail_above": None, "outcome": "fail", "says": "says"
     }  # fmt: skip
@@ -133,8 +136,8 @@ def test_the_document_is_strict_json_with_tables_measures_and_lengths():
 
 
 def test_a_report_of_an_earlier_release_without_measures_and_lengths_still_compares():
-    old = {k: v for k, v in document(word()).items() if k not in ("measures", "facts", "name")}
-    assert compare(old, document(word()), "old").findings == ()
+    old = {k: v for k, v in document(word()).to_document().items() if k not in ("measures", "facts", "name")}
+    assert compare(QualityDocument.model_validate(old), document(word()), "old").findings == ()
 
 
 def test_the_page_has_the_comparison_as_a_section():

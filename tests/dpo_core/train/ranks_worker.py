@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from dpo_core.data.pairs import read_examples
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import scoring
+from dpo_core.model.modes import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import read_examples
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.loop import train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
@@ -42,7 +42,7 @@ def main(folder: Path, kind: str, stop_after: int) -> None:
         start = 0
         if (found := newest_valid(folder / "checkpoints")) is not None:
             start = load_checkpoint(found, policy, optimizer)["step"]
-        options = {"path": scorer.path, "seed": 0, "accelerator": accelerator, "start": start}
+        options = {"method": scorer.method, "seed": 0, "accelerator": accelerator, "start": start}
         for step in train(model, prepared, examples, training, **options):
             history.append(step.metrics)
             if step.number == stop_after:

@@ -5,15 +5,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from dpo_core.data.pairs import Example, read_examples, write_examples
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import score, scoring
+from dpo_core.model.modes import scoring
+from dpo_core.model.score import score
 from dpo_core.recipe import Lora, Training
-from dpo_core.train.batches import Example, batch_at, read_examples, total_steps, write_examples
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
-from dpo_core.train.loop import ReferenceMismatchError, learning_rate, train
+from dpo_core.train.loop import ReferenceMismatchError, batch_at, learning_rate, total_steps, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from tests.tiny import build_tiny_model, scored_examples
 
@@ -46,7 +47,7 @@ def steps_of(folder, examples, training, *, seed=0):
     def run(start=0):
         with scoring(policy) as scorer:
             model, prepared = accelerator.prepare(scorer, optimizer)
-            options = {"path": scorer.path, "seed": seed, "accelerator": accelerator, "start": start}
+            options = {"method": scorer.method, "seed": seed, "accelerator": accelerator, "start": start}
             yield from train(model, prepared, examples, training, **options)
 
     return policy, optimizer, run
@@ -120,13 +121,13 @@ def test_of_a_batch_the_pair_whose_loss_is_not_finite_is_named_alone(folder, exa
         next(run())
 
 
-@pytest.mark.parametrize("rung", ["shared", "padded"])
-def test_entropy_and_token_accuracy_every_so_many_steps(folder, examples, rung, monkeypatch):
+@pytest.mark.parametrize("mode", ["shared", "padded"])
+def test_entropy_and_token_accuracy_every_so_many_steps(folder, examples, mode, monkeypatch):
     """Against softmax of plain transformers' logits, one sequence at a time; with our head and with the model's own."""
-    from dpo_core.model import logprobs
+    from dpo_core.model import modes
 
-    if rung == "padded":
-        monkeypatch.setattr(logprobs, "RUNGS", ("padded",))
+    if mode == "padded":
+        monkeypatch.setattr(modes, "MODES", ("padded",))
     training = Training(train_batch_size=10, num_train_epochs=4, learning_rate=1e-9, token_metrics_steps=2)
     *_, run = steps_of(folder, examples, training)
     measured = [(step.number, step.metrics.get("entropy"), step.metrics.get("mean_token_accuracy")) for step in run()]

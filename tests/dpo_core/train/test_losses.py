@@ -14,8 +14,8 @@ def test_loss_matches_equation_7_by_hand():
     # margin = 0.1 * ((-10 - -10.1) - (-30 - -20.1)) = 0.1 * (0.1 + 9.9) = 1, so loss = ln(1 + e^-1) = 0.3132617
     terms = dpo_loss(column(-10.0), column(-30.0), column(-10.1), column(-20.1), beta=0.1)
     assert terms.loss.item() == pytest.approx(0.31326168751822286, abs=1e-12)
-    assert terms.chosen_reward.item() == pytest.approx(0.01)
-    assert terms.rejected_reward.item() == pytest.approx(-0.99)
+    assert terms.chosen_rewards.item() == pytest.approx(0.01)
+    assert terms.rejected_rewards.item() == pytest.approx(-0.99)
 
 
 def test_a_policy_equal_to_its_reference_costs_ln_2():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dpo_core.train.batches import write_examples
+from dpo_core.data.pairs import write_examples
 from tests.tiny import build_tiny_model, scored_examples
 
 ROOT = Path(__file__).parents[3]

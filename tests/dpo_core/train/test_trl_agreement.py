@@ -7,13 +7,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dpo_core.model.head import sequence_sums
-from dpo_core.model.layout import lay_out
+from dpo_core.data.pairs import Example
+from dpo_core.model.layout import lay_out, sequence_sums
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import scoring
+from dpo_core.model.modes import scoring
 from dpo_core.recipe import Training
-from dpo_core.train.batches import Example, sequences_of
-from dpo_core.train.loop import _accumulate
+from dpo_core.train.loop import _accumulate, sequences_of
 from tests.tiny import build_tiny_model
 
 trl = pytest.importorskip("trl", minversion="1.16.0", reason="the oracle: pip install trl==1.16.0")
@@ -80,7 +79,7 @@ def test_loss_and_gradients_agree_however_we_pack(oracle, tokens_per_row):
     ours = copy.deepcopy(model)
     training = Training(beta=0.1, tokens_per_row=tokens_per_row)
     with scoring(ours) as scorer:
-        options = {"path": scorer.path, "check_reference": False, "measure": False}
+        options = {"method": scorer.method, "check_reference": False, "measure": False}
         sums, _ = _accumulate(scorer, examples, training, Accelerator(cpu=True), **options)
     assert sums[0].item() / 8 == pytest.approx(loss, abs=1e-5)
     for name, parameter in ours.named_parameters():

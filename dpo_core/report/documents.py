@@ -1,0 +1,133 @@
+"""The JSON documents that stages hand on and commands print, as typed records whose fields are in JSON's order."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from dpo_core.records import Record
+
+Scalar = str | bool | int | float | None  # None: what was no finite number
+
+
+class ReportRecord(Record):
+    """A record that is read back from reports: keys of later versions are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain data for JSON: the keys that were given, in order."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+class TableRecord(ReportRecord):
+    """A finding's table; see report.results.Table."""
+
+    title: str
+    header: list[str]
+    rows: list[list[Scalar]]
+
+
+class FindingRecord(ReportRecord):
+    """A finding without rows of the data; see report.results.Finding."""
+
+    check: str
+    severity: str
+    intended: bool = False
+    feature: str = ""
+    statistics: dict[str, Scalar] = Field({})
+    says: str = ""
+    tables: list[TableRecord] = Field([])
+
+
+class MeasureRecord(ReportRecord):
+    """A measure with its limits and what it came to: pass, warn or fail."""
+
+    check: str
+    value: int | float | None
+    warn_above: int | float | None
+    fail_above: int | float | None
+    outcome: str
+    says: str
+
+
+class QualityDocument(ReportRecord):
+    """The data quality report: everything that the page says except the rows that show it."""
+
+    schema_version: int = Field(alias="schema")
+    name: str = ""
+    verdict: str
+    rows_in: int
+    rows_kept: int | None = None
+    rows_quarantined: int | None = None
+    rows_dropped: int | None = None  # by validation.on_shortcut
+    findings: list[FindingRecord]
+    data_sha256: str = ""
+    format: str = ""
+    measures: list[MeasureRecord] = Field([])
+    facts: dict[str, Any] = Field({})
+
+
+class Estimate(ReportRecord):
+    """A mean with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ItemScores(ReportRecord):
+    """One metric on every item for one model (more is better), and the prompt that each item belongs to."""
+
+    values: list[float]
+    clusters: list[str]
+
+
+class Flip(ReportRecord):
+    """A question whose answer changed from right to wrong, or back."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+class Flips(ReportRecord):
+    """The questions of a suite that went from right to wrong, and from wrong to right."""
+
+    lost: list[Flip]
+    won: list[Flip]
+
+
+class SampleAnswers(ReportRecord):
+    """What each model answers to a held-out prompt."""
+
+    prompt: str
+    reference: str
+    challenger: str
+    baseline: str = ""
+
+
+class CheckAnswers(ReportRecord):
+    """What each model answers to a prompt of a suite, and whether the challenger's answer holds what it must."""
+
+    prompt: str
+    source: str
+    reference: str
+    challenger: str
+    baseline: str = ""
+    passes: bool
+
+
+class EvaluationEvidence(ReportRecord):
+    """What the gate decides on and the run's page shows, of `reference`, `challenger` and `baseline`.
+
+    `metrics` and `slices` are the challenger's, `means` each model's, `items` those of challenger and baseline, `flips`
+    the retention suites' against the reference; `samples` and `checks` hold every answer.
+    """
+
+    metrics: dict[str, Estimate]
+    means: dict[str, dict[str, Estimate]]
+    slices: dict[str, dict[str, Estimate]]
+    items: dict[str, dict[str, ItemScores]] = Field({})
+    flips: dict[str, Flips]
+    samples: list[SampleAnswers]
+    checks: dict[str, list[CheckAnswers]]
