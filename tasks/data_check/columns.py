@@ -18,9 +18,8 @@ from dpo_core.data.spool import Part
 from dpo_core.quality import separation
 from dpo_core.quality.examine import columns
 from dpo_core.quality.prompts.index import PromptIndex
-from dpo_core.quality.rules import Rule
-from dpo_core.quality.rules import columns as rule_columns
 from dpo_core.quality.shortcuts.features import Grams, grams
+from dpo_core.quality.shortcuts.mitigation import Rule, rule_columns
 from dpo_core.quality.table import Columns, joined
 from dpo_core.recipe import Encoding, Validation
 from tasks.data_check.read import Normalised
@@ -119,7 +118,7 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
 def look_up_rules(
     data: Normalised, train: NDArray[np.int64], rules: Sequence[Rule], wanted: Wanted, *, workers: int
 ) -> NDArray[np.int8]:
-    """`rules.columns` of the pairs with these indices of the spool: (pairs, rules)."""
+    """`rule_columns` of the pairs with these indices of the spool: (pairs, rules)."""
     trained = np.zeros(len(data.spool), dtype=np.bool_)
     trained[train] = True
     parts = ((part, trained[part.first : part.first + part.rows]) for part in data.spool.parts())

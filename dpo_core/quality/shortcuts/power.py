@@ -4,25 +4,24 @@ What is found of them is the power of the checks on these prompts and answers. I
 random by prompt first, so that nothing but the plants can be found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
-from dpo_core.quality.prompts import identity as prompts
-from dpo_core.quality.prompts.identity import sample_rows
-from dpo_core.quality.shortcuts import declared as intended
+from dpo_core.quality.check import Block, Check, Facts
+from dpo_core.quality.prompts.identity import prompt_columns, prompt_key, sample_rows
+from dpo_core.quality.results import Results, Statistics
 from dpo_core.quality.shortcuts.balance import check_balance
-from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE
+from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE, Separation
 from dpo_core.quality.shortcuts.features import LEAST, Feature, grams, merge, word_key
 from dpo_core.quality.shortcuts.findings import check_shortcuts
 from dpo_core.quality.shortcuts.strata import LEAST_PAIRS
-from dpo_core.quality.shortcuts.within_strata import check_conditional
+from dpo_core.quality.shortcuts.within_strata import check_within_strata
 from dpo_core.quality.stats.sign_tests import least_detectable
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.tested import Separation, separate
-from dpo_core.quality.text import surface
+from dpo_core.quality.text.surface import PRESENCE, surface_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Table
 
@@ -41,26 +40,30 @@ class Planted:
     found: int
 
 
-def check_power(separation: Separation, *, seed: int = 0) -> Finding:
-    """What would have been seen: the smallest share by arithmetic, and the plants found by trying."""
+def check_power(facts: Facts, validation: Validation) -> Results:
+    """What would have been seen: the smallest share by arithmetic, and the plants found by trying.
+
+    The plants are looked for with the limits of the recipe as it is delivered, not with those of `validation`.
+    """
+    separation = facts.separation
     says, statistics = _says_power(separation)
     rows = separation.grams.rows
     chosen = rows[sample_rows(separation.table["prompt"][rows], SAMPLE)][: 2 * SAMPLE]
     pairs = separation.table.rows(chosen.tolist())
     if not pairs:
-        return Finding("shortcut/detectable", "info", says, statistics=statistics)
-    results = plant(pairs, seed=seed)
+        return [], [Finding("shortcut/detectable", "info", says, statistics=statistics)]
+    results = plant(pairs)
     found, planted = sum(result.found for result in results), sum(result.planted for result in results)
     says += f". Planted into a copy of {len(pairs)} pairs, {found} of {planted} artefacts were found"
     header = ("planted", "pairs each", "planted", "found")
     table = Table(
         f"Planted into {len(pairs)} pairs", header, tuple((r.name, r.pairs, r.planted, r.found) for r in results)
     )
-    counts: dict[str, float | int | str] = {"planted": planted, "planted_found": found}
-    return Finding("shortcut/detectable", "info", says, statistics={**statistics, **counts}, tables=(table,))
+    statistics |= {"planted": planted, "planted_found": found}
+    return [], [Finding("shortcut/detectable", "info", says, statistics=statistics, tables=(table,))]
 
 
-def _says_power(separation: Separation) -> tuple[str, dict[str, float | int | str]]:
+def _says_power(separation: Separation) -> tuple[str, Statistics]:
     """How rare a shortcut may be to go unnoticed: a sentence and its numbers."""
     tested = separation.scores.chosen_only + separation.scores.rejected_only >= LEAST
     num_features, sampled, total = int(tested.sum()), len(separation.grams.rows), len(separation.table)
@@ -153,8 +156,7 @@ def _by_prompt(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator)
         for word, mine in zip(words, random.permutation(rows)[: half * len(words)].reshape(-1, half), strict=True):
             for row in mine.tolist():
                 copy[row][side] = _with_word(copy[row][side], word, random)
-    _, findings = check_conditional(_separated(pairs, copy), Validation())
-    found = {finding.feature for finding in findings if finding.severity != "info"}
+    found = _gating(check_within_strata, pairs, copy)
     name = f"a word in {2 * half / len(copy):.0%} of pairs, chosen with short prompts, rejected with long ones"
     return [Planted(name, 2 * half, len(words), sum(f"word {word!r}" in found for word in words))]
 
@@ -162,8 +164,7 @@ def _by_prompt(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator)
 def _trailing_space(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
     rows = set(random.choice(len(texts), size=max(1, len(texts) // 10), replace=False).tolist())
     copy = [[c.rstrip(), r.rstrip() + " " * (row in rows)] for row, (c, r) in enumerate(texts)]
-    _, findings = check_shortcuts(_separated(pairs, copy), [])
-    found = any(f.feature == "trailing whitespace" and f.severity != "info" for f in findings)
+    found = "trailing whitespace" in _gating(check_shortcuts, pairs, copy)
     return Planted("a space after 10 % of the rejected answers", len(rows), 1, int(found))
 
 
@@ -171,8 +172,7 @@ def _length(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) ->
     """The longer answer is made the chosen one in three quarters of the pairs."""
     longer_wins = random.random(len(texts)) < 0.75
     copy = [sorted(sides, key=len, reverse=bool(wins)) for sides, wins in zip(texts, longer_wins, strict=True)]
-    _, findings = check_balance(_separated(pairs, copy).table, Validation())
-    found = any(f.feature == "length" and f.severity != "info" for f in findings)
+    found = "length" in _gating(check_balance, pairs, copy)
     return Planted("the longer answer wins 75 % of pairs", len(texts), 1, int(found))
 
 
@@ -181,7 +181,7 @@ def _swapped(pairs: Sequence[Pair], random: np.random.Generator) -> Texts:
     flips: dict[str, bool] = {}
     texts = []
     for pair in pairs:
-        flip = flips.setdefault(prompts.prompt_key(pair), bool(random.integers(2)))
+        flip = flips.setdefault(prompt_key(pair), bool(random.integers(2)))
         sides = [text_of(pair.chosen), text_of(pair.rejected)]
         texts.append(sides[::-1] if flip else sides)
     return texts
@@ -194,24 +194,34 @@ def _with_word(text: str, word: str, random: np.random.Generator) -> str:
     return " ".join(parts)
 
 
-def _separated(pairs: Sequence[Pair], texts: Texts) -> Separation:
-    """The tests on pairs with these texts, words only."""
+def _gating(run: Callable[[Facts, Validation], Results], pairs: Sequence[Pair], texts: Texts) -> set[str]:
+    """Names of the features that a check warns of, or fails, in pairs with these texts."""
+    _, findings = run(_facts(pairs, texts), Validation())
+    return {finding.feature for finding in findings if finding.severity != "info"}
+
+
+def _seen(pairs: Sequence[Pair], texts: Texts) -> set[int]:
+    """Keys of the words, openings and neighbours that are flagged in pairs with these texts."""
+    separation = _facts(pairs, texts).separation
+    flagged = separation.scores.fails | separation.scores.warns
+    return set(separation.grams.keys[flagged[len(PRESENCE) :]].tolist())
+
+
+def _facts(pairs: Sequence[Pair], texts: Texts) -> Facts:
+    """What the checks are to know of pairs with these texts, words only."""
     changed = [
         replace(pair, chosen=_answer(chosen), rejected=_answer(rejected))
         for pair, (chosen, rejected) in zip(pairs, texts, strict=True)
     ]
     encoded = [EncodedPair(pair, (), (), ()) for pair in changed]
-    facts = {**surface.columns(encoded), **prompts.columns(encoded), **intended.columns(encoded, [])}
-    table = PairTable(len(encoded), facts, lambda rows: [changed[row] for row in rows])
-    return separate(table, merge([grams(encoded)], np.arange(len(encoded))))
-
-
-def _seen(pairs: Sequence[Pair], texts: Texts) -> set[int]:
-    """Keys of the words, openings and neighbours that are flagged."""
-    separation = _separated(pairs, texts)
-    flagged = separation.scores.fails | separation.scores.warns
-    return set(separation.grams.keys[flagged[len(surface.PRESENCE) :]].tolist())
+    block = Block(encoded, Validation())
+    columns = surface_columns(block) | prompt_columns(block)
+    table = PairTable(len(encoded), columns, lambda rows: [changed[row] for row in rows])
+    return Facts(table, merge([grams(encoded)], np.arange(len(encoded))))
 
 
 def _answer(text: str) -> tuple[Message, ...]:
     return ({"role": "assistant", "content": text},)
+
+
+CHECK = Check("shortcut/detectable", columns=(surface_columns, prompt_columns), run=check_power)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse, stats
 
-from dpo_core.quality.shortcuts.feature_tests import score
+from dpo_core.quality.shortcuts.feature_tests import score_features
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms, win_probability
 from dpo_core.quality.stats.sign_tests import (
     by_cluster,
@@ -79,7 +79,7 @@ def test_least_detectable_is_that_of_the_study():
 
 
 def scores_of(d, clusters):
-    return score(d, clusters, length_terms(np.zeros(d.shape[0])))
+    return score_features(d, clusters, length_terms(np.zeros(d.shape[0])))
 
 
 def test_scores_of_one_feature_by_hand():
