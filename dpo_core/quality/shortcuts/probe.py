@@ -153,7 +153,12 @@ def _result(name: str, x: Matrix, ridge: float, clusters: Rows) -> ProbeResult:
 
 
 def fit_weights(x: Matrix, ridge: float) -> Floats:
-    """Weights of P(chosen wins) = sigma(x w) that minimise the sum of log losses plus ridge / 2 |w|^2."""
+    """Weights of P(chosen wins) = sigma(x w) that minimise the sum of log losses plus ridge / 2 |w|^2.
+
+    The same as scikit-learn's LogisticRegression(C=1 / ridge, fit_intercept=False) on rows of which every other one is
+    mirrored (it wants two classes). That takes 1.3 to 2 times as long, and stops at another place: accuracies near
+    chance then differ by up to a percent.
+    """
 
     def loss(w: Floats) -> tuple[float, Floats]:
         logit = x @ w

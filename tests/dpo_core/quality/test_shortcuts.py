@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality.check import Facts
+from dpo_core.quality.check import Block, Facts
 from dpo_core.quality.examine import examine
 from dpo_core.quality.separation import tables_of
+from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
+from dpo_core.quality.shortcuts.features import grams, merge
 from dpo_core.quality.shortcuts.findings import check_shortcuts
+from dpo_core.quality.shortcuts.probe import fit_weights
+from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, make_pair, null_texts
 
@@ -218,3 +223,24 @@ def test_at_most_twenty_findings_most_severe_first():
 def test_the_same_data_gives_the_same_examination():
     texts = identity(confounded="delighted")
     assert examine(as_pairs(texts), [], Validation(), None) == examine(as_pairs(texts), [], Validation(), None)
+
+
+CHECKS = [module.CHECK for module in (balance, findings, within_strata, probe, power)]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
+def test_a_check_runs_on_the_columns_that_it_declares_alone(check):
+    pairs, validation = as_pairs(null_texts(13, 150)), Validation(intended=["w1"])
+    block = Block(pairs, validation)
+    own = {name: column for columns in check.columns for name, column in columns(block).items()}
+    table = PairTable(len(pairs), own, lambda rows: [pairs[row].pair for row in rows])
+    facts = Facts(table, merge([grams(pairs)], np.arange(len(pairs))))
+    assert check.run(facts, validation) == check.run(Facts(*tables_of(pairs, validation)), validation)
+
+
+def test_a_probe_is_the_logistic_regression_of_scikit_learn():
+    rng = np.random.default_rng(14)
+    x = rng.normal(0.3, 1, size=(2000, 5))
+    mirrored = np.where(np.arange(2000) % 2, 1, -1)  # it wants two classes
+    theirs = LogisticRegression(C=1 / 3, fit_intercept=False, tol=1e-8).fit(x * mirrored[:, None], mirrored)
+    assert fit_weights(x, 3.0) == pytest.approx(theirs.coef_[0], abs=0.01)
