@@ -27,7 +27,7 @@ from dpo_core.report.results import Finding, Table
 
 SAMPLE, COPIES = 1000, 8  # pairs; plants of each kind
 SIZES = (0.01, 0.02, 0.05)  # shares of pairs
-Texts = list[list[str]]  # [chosen, rejected] of each pair
+Answers = list[list[str]]  # texts, [chosen, rejected] of each pair
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def plant(pairs: Sequence[Pair], *, seed: int = 0) -> list[Planted]:
     ]
 
 
-def _words(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> list[Planted]:
+def _words(pairs: Sequence[Pair], texts: Answers, random: np.random.Generator) -> list[Planted]:
     """Words that always (or nine times of ten) stand on the chosen side, and openers; all in one copy."""
     copy = [list(sides) for sides in texts]
     kinds = [(f"a word in {size:.0%} of pairs, always chosen", size, 1.0) for size in SIZES]
@@ -112,6 +112,13 @@ def _words(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> 
                 side = int(at < wrong)
                 copy[row][side] = _with_word(copy[row][side], word, random)
         planted.append((name, count, [word_key(Feature("word", word)) for word in words]))
+    planted.append(_put_openers(copy, random))
+    seen = _seen(pairs, copy)
+    return [Planted(name, count, len(keys), len(seen & set(keys))) for name, count, keys in planted]
+
+
+def _put_openers(copy: Answers, random: np.random.Generator) -> tuple[str, int, list[int]]:
+    """Words that open chosen answers and stand within the rejected ones: name, pairs each, keys."""
     count = max(1, round(SIZES[-1] * len(copy) / 2))
     openers = [f"zqopen{number}" for number in range(COPIES)]
     free = random.permutation(len(copy)).tolist()
@@ -120,12 +127,10 @@ def _words(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> 
             copy[row][0] = f"{word}, {copy[row][0]}"
             copy[row][1] = _with_word(copy[row][1], word, random)
     keys = [word_key(Feature("first_word", word)) for word in openers]
-    planted.append((f"an opener in {count / len(copy):.1%} of pairs, mid-text on the other side", count, keys))
-    seen = _seen(pairs, copy)
-    return [Planted(name, count, len(keys), len(seen & set(keys))) for name, count, keys in planted]
+    return f"an opener in {count / len(copy):.1%} of pairs, mid-text on the other side", count, keys
 
 
-def _neighbours(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
+def _neighbours(pairs: Sequence[Pair], texts: Answers, random: np.random.Generator) -> Planted:
     """Two words that both answers have, side by side in the chosen one alone: neither word tells them apart."""
     copy, keys = [list(sides) for sides in texts], []
     count = max(1, round(SIZES[-1] * len(copy)))
@@ -142,7 +147,7 @@ def _neighbours(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator
     return Planted(name, count, len(keys), len(_seen(pairs, copy) & set(keys)))
 
 
-def _by_prompt(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> list[Planted]:
+def _by_prompt(pairs: Sequence[Pair], texts: Answers, random: np.random.Generator) -> list[Planted]:
     """Words that stand in chosen answers to the shortest prompts and in rejected answers to the longest."""
     lengths = np.array([len(text_of(pair.prompt)) for pair in pairs])
     low, high = np.quantile(lengths, [1 / 3, 2 / 3])  # as the strata are divided
@@ -161,14 +166,14 @@ def _by_prompt(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator)
     return [Planted(name, 2 * half, len(words), sum(f"word {word!r}" in found for word in words))]
 
 
-def _trailing_space(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
+def _trailing_space(pairs: Sequence[Pair], texts: Answers, random: np.random.Generator) -> Planted:
     rows = set(random.choice(len(texts), size=max(1, len(texts) // 10), replace=False).tolist())
     copy = [[c.rstrip(), r.rstrip() + " " * (row in rows)] for row, (c, r) in enumerate(texts)]
     found = "trailing whitespace" in _gating(check_shortcuts, pairs, copy)
     return Planted("a space after 10 % of the rejected answers", len(rows), 1, int(found))
 
 
-def _length(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) -> Planted:
+def _length(pairs: Sequence[Pair], texts: Answers, random: np.random.Generator) -> Planted:
     """The longer answer is made the chosen one in three quarters of the pairs."""
     longer_wins = random.random(len(texts)) < 0.75
     copy = [sorted(sides, key=len, reverse=bool(wins)) for sides, wins in zip(texts, longer_wins, strict=True)]
@@ -176,7 +181,7 @@ def _length(pairs: Sequence[Pair], texts: Texts, random: np.random.Generator) ->
     return Planted("the longer answer wins 75 % of pairs", len(texts), 1, int(found))
 
 
-def _swapped(pairs: Sequence[Pair], random: np.random.Generator) -> Texts:
+def _swapped(pairs: Sequence[Pair], random: np.random.Generator) -> Answers:
     """Texts of both sides, swapped at random, all pairs of a prompt alike."""
     flips: dict[str, bool] = {}
     texts = []
@@ -194,20 +199,20 @@ def _with_word(text: str, word: str, random: np.random.Generator) -> str:
     return " ".join(parts)
 
 
-def _gating(run: Callable[[Facts, Validation], Results], pairs: Sequence[Pair], texts: Texts) -> set[str]:
+def _gating(run: Callable[[Facts, Validation], Results], pairs: Sequence[Pair], texts: Answers) -> set[str]:
     """Names of the features that a check warns of, or fails, in pairs with these texts."""
     _, findings = run(_facts(pairs, texts), Validation())
     return {finding.feature for finding in findings if finding.severity != "info"}
 
 
-def _seen(pairs: Sequence[Pair], texts: Texts) -> set[int]:
+def _seen(pairs: Sequence[Pair], texts: Answers) -> set[int]:
     """Keys of the words, openings and neighbours that are flagged in pairs with these texts."""
     separation = _facts(pairs, texts).separation
     flagged = separation.scores.fails | separation.scores.warns
     return set(separation.grams.keys[flagged[len(PRESENCE) :]].tolist())
 
 
-def _facts(pairs: Sequence[Pair], texts: Texts) -> Facts:
+def _facts(pairs: Sequence[Pair], texts: Answers) -> Facts:
     """What the checks are to know of pairs with these texts, words only."""
     changed = [
         replace(pair, chosen=_answer(chosen), rejected=_answer(rejected))
