@@ -130,7 +130,7 @@ def swapped(table: PairTable, grams: GramTable, seed: int) -> tuple[PairTable, G
         pairs = table.rows(indices)
         return [pair if sign[row] > 0 else turned(pair) for row, pair in zip(indices, pairs, strict=True)]
 
-    d = sparse.csr_array(sparse.diags_array(sign[grams.rows]) @ grams.d).astype(np.int8)
+    d = sparse.csr_array(sparse.diags_array(sign[grams.rows], dtype=np.int8) @ grams.d)
     return PairTable(len(table), columns, rows), GramTable(grams.rows, grams.keys, sparse.csr_array(d))
 
 
