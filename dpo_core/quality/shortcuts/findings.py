@@ -184,7 +184,7 @@ def _signs_of_length(separation: Separation) -> list[Finding]:
     shown = columns[np.argsort(-np.abs(scores.z[columns]), kind="stable")][:BY_LENGTH_LISTED].tolist()
     says = (
         f"{len(columns)} words or properties differ between the sides only because one side is longer: see the "
-        "length; they need no cure of their own"
+        "length; they need no mitigation of their own"
     )
     table = _table("Signs of length", separation, shown, separation.features(shown))
     return [Finding("shortcut/signs_of_length", "info", says, statistics={"features": len(columns)}, tables=(table,))]
