@@ -130,7 +130,7 @@ def swapped(table: PairTable, grams: GramTable, seed: int) -> tuple[PairTable, G
         pairs = table.rows(indices)
         return [pair if sign[row] > 0 else turned(pair) for row, pair in zip(indices, pairs, strict=True)]
 
-    d = sparse.csr_array(sparse.diags_array(sign[grams.rows]) @ grams.d).astype(np.int8)
+    d = sparse.csr_array(sparse.diags_array(sign[grams.rows], dtype=np.int8) @ grams.d)
     return PairTable(len(table), columns, rows), GramTable(grams.rows, grams.keys, sparse.csr_array(d))
 
 
@@ -146,13 +146,12 @@ def turned(pair: Pair) -> Pair:
     return replace(pair, chosen=pair.rejected, rejected=pair.chosen, meta=meta)
 
 
-def alarms(findings: list[Finding]) -> dict[str, Any]:
+def alarms(findings: list[Finding]) -> dict[str, list[str]]:
     """What failed and warned, by check and feature."""
-    told = {
-        severity: [f"{f.check} {f.feature}" for f in findings if f.severity == severity]
+    return {
+        f"{severity}s": [f"{finding.check} {finding.feature}" for finding in findings if finding.severity == severity]
         for severity in ("fail", "warn")
     }
-    return {"fails": told["fail"], "warns": told["warn"]}
 
 
 _LOADED: dict[str, Any] = {}
@@ -232,8 +231,7 @@ def swap_table() -> Iterator[str]:
     for name in [*SETS, *("+".join([data, *intended]) for data, intended in DECLARED.items())]:
         mine = [row for row in rows if row["set"] == name]
         fails, warns = (sum(bool(row[key]) for row in mine) for key in ("fails", "warns"))
-        told = name.replace("+", ", intended: ")
-        yield f"| {told} | {len(mine)} | {fails} | {warns} |"
+        yield f"| {name.replace('+', ', intended: ')} | {len(mine)} | {fails} | {warns} |"
 
 
 def real_table() -> Iterator[str]:
@@ -242,10 +240,10 @@ def real_table() -> Iterator[str]:
     for row in kept("real"):
         severities = {finding["severity"] for finding in row["findings"]}
         verdict = "fail" if "fail" in severities else "warn" if "warn" in severities else "pass"
-        told = [finding for finding in row["findings"] if finding["severity"] != "info" or finding["intended"]]
+        shown = [finding for finding in row["findings"] if finding["severity"] != "info" or finding["intended"]]
         name = row["set"] + (f", intended: {', '.join(row['intended'])}" if row["intended"] else "")
-        found = "; ".join(describe(finding) for finding in told[:7]) or "nothing beyond chance"
-        more = f"; {len(told) - 7} more" if len(told) > 7 else ""
+        found = "; ".join(describe(finding) for finding in shown[:7]) or "nothing beyond chance"
+        more = f"; {len(shown) - 7} more" if len(shown) > 7 else ""
         yield f"| {name} | {row['pairs']:,} ({row['prompts']:,}) | **{verdict}** | {found}{more} |"
 
 

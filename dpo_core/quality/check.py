@@ -12,9 +12,9 @@ from dpo_core.data.pairs import EncodedPair, text_of
 from dpo_core.quality.checks.profile import Profile
 from dpo_core.quality.prompts.index import PromptIndex
 from dpo_core.quality.results import Results
+from dpo_core.quality.shortcuts.feature_tests import Separation, separate
 from dpo_core.quality.shortcuts.features import GramTable
 from dpo_core.quality.table import Columns, PairTable
-from dpo_core.quality.tested import Separation, separate
 from dpo_core.quality.text.words import Texts
 from dpo_core.recipe import Validation
 

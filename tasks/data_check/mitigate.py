@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.quality.examine import Examination, Facts, examine_facts
-from dpo_core.quality.rules import Rule
-from dpo_core.quality.shortcuts.filter_steps import Step, check_steps
-from dpo_core.quality.shortcuts.mitigation import evened_out, mitigate, softened, subset
+from dpo_core.quality.shortcuts.filter_steps import FilterStep, check_filter_steps
+from dpo_core.quality.shortcuts.mitigation import Rule, evened_out, mitigate, softened, subset
 from dpo_core.quality.table import Columns, PairTable
 from dpo_core.quality.text.surface import AMOUNTS
 from dpo_core.recipe import Validation
@@ -70,7 +69,9 @@ def _steps(table: PairTable, left_out: Columns, validation: Validation) -> list[
     both = {name: np.concatenate([table[name], column]) for name, column in left_out.items()}
     both["amounts"][:, AMOUNTS.index("tokens")] = 0  # not known of what was left out
     kept = np.arange(len(table) + lost) < len(table)
-    return check_steps(PairTable(len(kept), both, table.rows), [Step("encoding.max_length", kept)], validation)
+    return check_filter_steps(
+        PairTable(len(kept), both, table.rows), [FilterStep("encoding.max_length", kept)], validation
+    )
 
 
 def token_text_of(wanted: Wanted) -> Callable[[int], str] | None:

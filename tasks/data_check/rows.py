@@ -34,9 +34,8 @@ from dpo_core.quality.examine import columns
 from dpo_core.quality.prompts.groups import PromptGroups, Sketches, group_prompts, sketches
 from dpo_core.quality.prompts.identity import digest, prompt_key
 from dpo_core.quality.prompts.index import PromptIndex
-from dpo_core.quality.rules import Rule
-from dpo_core.quality.rules import columns as rule_columns
 from dpo_core.quality.shortcuts.features import Grams, grams
+from dpo_core.quality.shortcuts.mitigation import Rule, rule_columns
 from dpo_core.quality.table import Columns, joined
 from dpo_core.quality.text.redaction import redact
 from dpo_core.recipe import Encoding, Validation
@@ -256,7 +255,7 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
 def look_up_rules(
     data: Normalised, ids: Spool, train: NDArray[np.int64], rules: Sequence[Rule], *, workers: int
 ) -> NDArray[np.int8]:
-    """`rules.columns` of the pairs with these indices of the spool: (pairs, rules)."""
+    """`rule_columns` of the pairs with these indices of the spool: (pairs, rules)."""
     trained = np.zeros(len(data.spool), dtype=np.bool_)
     trained[train] = True
     parts = (

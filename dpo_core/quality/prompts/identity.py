@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,3 +73,15 @@ def sample_rows(prompts: NDArray[np.int64], limit: int = SAMPLE) -> NDArray[np.i
         return np.arange(len(prompts))
     bound = np.partition(prompts, limit - 1)[limit - 1]
     return np.flatnonzero(prompts <= bound)
+
+
+@runtime_checkable
+class _Block(Protocol):
+    """What is needed of a block of pairs."""
+
+    pairs: Sequence[EncodedPair]
+
+
+def prompt_columns(block: _Block) -> dict[str, NDArray[Any]]:
+    """The same of a block."""
+    return columns(block.pairs)

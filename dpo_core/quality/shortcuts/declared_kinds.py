@@ -1,7 +1,8 @@
-"""What goes with a declared kind of answer, such as a refusal: its natural signs, and what merely rides along with it.
+"""Declared kinds of answers, such as refusals: their natural signs, and what is merely confounded with them.
 
-Answers of one kind share words, openings and lengths. Where both answers of a pair are of the kind, or neither, the
-kind decides nothing, and what still separates the sides there has another cause.
+A kind is a property (`surface.PRESENCE`), not a word: answers of one kind share words, openings and lengths. Where both
+answers of a pair are of the kind, or neither, the kind decides nothing, and what still separates the sides there has
+another cause.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,24 +12,40 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
-from dpo_core.quality.pieces import left_over
-from dpo_core.quality.shortcuts.declared import kinds
-from dpo_core.quality.shortcuts.feature_tests import ERROR, Bools, Counts
+from dpo_core.quality.shortcuts.declared import left_over
+from dpo_core.quality.shortcuts.feature_tests import ERROR, Bools, Counts, Separation
 from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.stats.given_length import adjusted_z
 from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, false_discovery, sign_test, signs
-from dpo_core.quality.tested import Separation
+from dpo_core.quality.table import PairTable
+from dpo_core.quality.text.surface import PRESENCE
 
-RIDES = 0.5  # share of the pairs that differ in a kind, in which a rider differs the same way
+CONFOUNDED = 0.5  # share of the pairs that differ in a kind, in which a confounded feature differs the same way
+
+
+def kind_sides(table: PairTable, terms: Sequence[str]) -> NDArray[np.int8]:
+    """(N, declared kinds): 1 where only the chosen answer is of that kind, -1 where only the rejected one is."""
+    declared = {term.casefold() for term in terms}
+    return np.asarray(table["presence"][:, [name in declared for name in PRESENCE]], dtype=np.int8)
+
+
+def alike(table: PairTable, terms: Sequence[str]) -> Bools:
+    """(N,): pairs whose answers are alike in every declared kind: both are of it, or neither."""
+    return np.asarray(~kind_sides(table, terms).any(axis=1), dtype=np.bool_)
 
 
 @dataclass(frozen=True)
-class Kinds:
+class DeclaredKinds:
     """The declared kinds of the sampled pairs. `sides`: (pairs, kinds), 1 where only the chosen answer is of it."""
 
     separation: Separation
     terms: Sequence[str]
     sides: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, separation: Separation, terms: Sequence[str]) -> "DeclaredKinds":
+        """What the sampled pairs are, by the kinds of answers that `terms` declare."""
+        return cls(separation, terms, kind_sides(separation.table, terms)[separation.grams.rows])
 
     @property
     def alike(self) -> Bools:
@@ -44,35 +61,34 @@ class Kinds:
         columns = list(features)
         if not columns or self.alike.all():
             return set()
-        found = told(self.separation, columns, np.flatnonzero(self.alike))
-        return {c for c, seen in zip(columns, found.tolist(), strict=True) if not (seen or self._rides(c, features[c]))}
+        separating = separating_within(self.separation, columns, np.flatnonzero(self.alike)).tolist()
+        return {
+            column
+            for column, separates in zip(columns, separating, strict=True)
+            if not (separates or self._is_confounded(column, features[column]))
+        }
 
-    def _rides(self, column: int, feature: Feature) -> bool:
+    def _is_confounded(self, column: int, feature: Feature) -> bool:
         """Whether it stands by the answers of a kind, outside of the kind's own words."""
         d = self.separation.column(column)
         for side in self.sides.T:
             apart = np.count_nonzero(side)
             same = np.flatnonzero(d * side > 0)
-            if len(same) > RIDES * apart:
+            if len(same) > CONFOUNDED * apart:
                 left = left_over(feature, same, self.terms, self.separation.fetch)
-                if np.count_nonzero(left) / len(left) * len(same) > RIDES * apart:
+                if np.count_nonzero(left) / len(left) * len(same) > CONFOUNDED * apart:
                     return True
         return False
 
 
-def kinds_of(separation: Separation, terms: Sequence[str]) -> Kinds:
-    """What the sampled pairs are, by the kinds of answers that `terms` declare."""
-    return Kinds(separation, terms, kinds(separation.table, terms)[separation.grams.rows])
-
-
-def told(separation: Separation, columns: Sequence[int], rows: Counts) -> Bools:
-    """Columns that separate the sides of the pairs `rows` in the direction that they have over all pairs."""
+def separating_within(separation: Separation, columns: Sequence[int], rows: Counts) -> Bools:
+    """Which of `columns` separate the sides of the pairs `rows` in the direction that they have over all pairs."""
     if not len(rows):
         return np.zeros(len(columns), dtype=np.bool_)
     towards = np.sign(separation.scores.z[list(columns)])
     d, clusters = sparse.csr_array(separation.d[rows][:, list(columns)]), separation.clusters[rows]
     plus, minus = signs(d)
     p = sign_test(*as_independent(plus, minus, by_cluster(d, clusters)))
-    z = adjusted_z(d, clusters, separation.terms[rows])
+    z = adjusted_z(d, clusters, separation.length_terms[rows])
     p = np.where(np.sign(plus - minus) == towards, np.maximum(p, 2 * special.ndtr(-z * towards)), 1.0)
     return np.asarray(false_discovery(np.minimum(p, 1.0)) <= ERROR, dtype=np.bool_)

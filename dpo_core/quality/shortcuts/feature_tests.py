@@ -1,31 +1,37 @@
-"""Paired sign tests of many features at once, with effect sizes, and the limits that they are judged by.
+"""Every property, word and token of the sampled pairs, tested: what the checks for shortcuts read from.
 
-After Gardner et al. 2021 (arXiv:2104.08646) and Westfall & Young 1993.
+A shortcut's p value is computed in `score_features`. The idea is that of Gardner et al. 2021 (arXiv:2104.08646): a
+feature that has no part in what people meant stands as often on one side as on the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
-from dpo_core.quality.shortcuts.features import LEAST
-from dpo_core.quality.stats.given_length import adjusted_z
+from dpo_core.data.pairs import Pair
+from dpo_core.quality.prompts.identity import prompt_clusters
+from dpo_core.quality.shortcuts.features import LEAST, Feature, GramTable, TokenText, spell
+from dpo_core.quality.stats.given_length import adjusted_z, length_terms
 from dpo_core.quality.stats.sign_tests import (
     as_independent,
     by_cluster,
     false_discovery,
-    family_bound,
-    family_p,
+    family_p_or_bound,
     log_odds,
     purity_lower_bound,
     sign_test,
     signs,
     squares,
 )
+from dpo_core.quality.table import PairTable
+from dpo_core.quality.text.surface import PRESENCE
 
-ERROR = 0.01  # false discovery rate of warnings
-FAMILY_ERROR = 0.005  # family-wise error of failures; strata and lengths have the rest of one percent
+ERROR = 0.01  # of warnings: the false discovery rate of a family of tests, or p of a single one
+# Family-wise error of failures. A data set goes through all three families: together one percent.
+FEATURES_ERROR, STRATA_ERROR, AMOUNTS_ERROR = 0.005, 0.003, 0.002
 PURE, PURE_COVERAGE, RULE_ACCURACY = 0.90, 0.02, 0.60  # fail
 LIKELY, LIKELY_COVERAGE = 0.75, 0.005  # warn
 Bools = NDArray[np.bool_]
@@ -34,7 +40,7 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Scores:
+class FeatureScores:
     """Arrays over features. Counts are of pairs; tests and bounds allow for pairs that share a prompt."""
 
     chosen_only: Counts
@@ -69,7 +75,7 @@ class Scores:
     @property
     def fails(self) -> Bools:
         """Beyond chance in the whole family, whatever the lengths, and a rule worth learning."""
-        return (self.p_family <= FAMILY_ERROR) & self.beyond_length & self.size_fails
+        return (self.p_family <= FEATURES_ERROR) & self.beyond_length & self.size_fails
 
     @property
     def warns(self) -> Bools:
@@ -86,12 +92,57 @@ class Scores:
         return {field.name: getattr(self, field.name)[column].item() for field in fields(self)}
 
 
-def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
-    """Statistics of each column of d (pairs, features in {-1, 0, 1}), pairs grouped by `clusters`.
+@dataclass(frozen=True)
+class Separation:
+    """What was tested on the sampled pairs, and what came out.
 
-    Pairs of one prompt may share an answer, so p values and bounds count a feature's pairs as if they were fewer.
-    Family p values are simulated only where a bound does not decide; a feature seen fewer than ten times has p 1.
-    `terms`: `length_terms` of the pairs.
+    Columns of `d` are the properties (`surface.PRESENCE`), then the words and tokens that could matter; `grams` holds
+    the latter alone, in the same order.
+    """
+
+    table: PairTable
+    grams: GramTable
+    d: sparse.csr_array
+    clusters: Counts
+    length_terms: Floats
+    scores: FeatureScores
+    token_text: TokenText | None
+
+    def features(self, columns: Sequence[int]) -> dict[int, Feature]:
+        """What these columns of `d` are."""
+        own = len(PRESENCE)
+        spelt = spell(self.table, self.grams, [column - own for column in columns if column >= own], self.token_text)
+        properties = {column: Feature("property", PRESENCE[column]) for column in columns if column < own}
+        return {**properties, **{column + own: feature for column, feature in spelt.items()}}
+
+    def column(self, column: int) -> NDArray[np.int8]:
+        """One feature's d of every sampled pair."""
+        return np.asarray(self.d[:, [column]].toarray().ravel(), dtype=np.int8)
+
+    def fetch(self, places: NDArray[np.intp]) -> list[Pair]:
+        """Sampled pairs by their place."""
+        return self.table.rows(self.grams.rows[places].tolist())
+
+
+def separate(table: PairTable, grams: GramTable, token_text: TokenText | None = None) -> Separation:
+    """Test every property, word and token of the sampled pairs."""
+    often = np.bincount(grams.d.indices, minlength=len(grams.keys)) >= max(LEAST, LIKELY_COVERAGE * len(grams.rows))
+    tested = GramTable(grams.rows, grams.keys[often], sparse.csr_array(grams.d[:, np.flatnonzero(often)]))
+    properties = sparse.csr_array(table["presence"][grams.rows])
+    d = sparse.csr_array(sparse.hstack([properties, tested.d], format="csr"))
+    clusters = prompt_clusters(table, grams.rows)
+    terms = length_terms(table["log_length"][grams.rows])
+    return Separation(table, tested, d, clusters, terms, score_features(d, clusters, terms), token_text)
+
+
+def score_features(d: sparse.csr_array, clusters: Counts, terms: Floats) -> FeatureScores:
+    """Test each column of d (pairs, features in {-1, 0, 1}), pairs grouped by `clusters`; `terms`: `length_terms`.
+
+    p: McNemar's exact test, that is the two-sided sign test of the discordant pairs, which count as fewer where they
+    share a prompt and so perhaps an answer (Rao & Scott 1992). A feature seen fewer than ten times has p 1.
+    q: the false discovery rate at that p (Benjamini & Hochberg 1995). p_family: the chance that any feature looks as
+    strong where none matters (Westfall & Young 1993, max-T), simulated only where a bound does not decide.
+    z_adjusted: the score test given the lengths (Rao 1948).
     """
     total = max(d.shape[0], 1)
     plus, minus = signs(d)
@@ -99,9 +150,9 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
     seen = np.maximum(discordant, 1)
     sums = by_cluster(d, clusters)
     independent = as_independent(plus, minus, sums)
-    tested = discordant >= LEAST
+    p, tested = sign_test(*independent), discordant >= LEAST
     z_adjusted = adjusted_z(d, clusters, terms)
-    scores = Scores(
+    scores = FeatureScores(
         chosen_only=plus,
         rejected_only=minus,
         purity=larger / seen,
@@ -109,7 +160,7 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
         coverage=discordant / total,
         accuracy=0.5 + np.abs(plus - minus) / (2 * total),
         z=(plus - minus) / np.sqrt(np.maximum(seen, squares(sums))),
-        q=_q(sign_test(*independent), tested),
+        q=_q(p, tested),
         p_family=np.ones(len(plus)),
         z_adjusted=z_adjusted,
         q_adjusted=np.ones(len(plus)),
@@ -117,21 +168,14 @@ def score(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Scores:
     )
     candidates = (scores.q <= ERROR) & (scores.size_warns | scores.size_fails)
     scores.q_adjusted[:] = _q(2 * special.ndtr(-np.abs(z_adjusted)), candidates)
-    scores.p_family[tested] = _family(
-        sums[:, np.flatnonzero(tested)], (scores.size_fails & scores.beyond_length)[tested]
+    scores.p_family[tested] = family_p_or_bound(
+        sums[:, np.flatnonzero(tested)], (scores.size_fails & scores.beyond_length)[tested], FEATURES_ERROR
     )
     return scores
 
 
 def _q(p: Floats, tested: Bools) -> Floats:
+    """Q among the features that are tested; 1 for the others."""
     q = np.ones(len(p))
     q[tested] = false_discovery(np.asarray(p, dtype=np.float64)[tested])
     return q
-
-
-def _family(sums: sparse.csr_array, candidates: Bools) -> Floats:
-    """Family p values: the bound's, or the simulation's where some candidate needs it."""
-    bound = family_bound(sums)
-    if (candidates & (bound > FAMILY_ERROR)).any():
-        return np.minimum(bound, family_p(sums))
-    return bound

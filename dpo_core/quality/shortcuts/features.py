@@ -19,8 +19,10 @@ from dpo_core.quality.table import PairTable
 from dpo_core.quality.words import CJK, words
 
 Keys = NDArray[np.int64]
+TokenText = Callable[[int], str]  # the text of one token id
 TOKEN, TOKENS, WORD, WORDS = (kind << 56 for kind in range(1, 5))
 _REST = (1 << 56) - 1
+KIND = ~_REST  # the bits of a key that say what it is
 _START, _END = (1 << 28) - 1, (1 << 28) - 2  # beyond every token id: before the first token, after the last
 _WORD_START, _WORD_END = 0x5B6F_1D, 0x2C91_77  # the same for words
 RARE = 0.0005  # share of a chunk's pairs below which a feature of that chunk is dropped
@@ -116,14 +118,14 @@ def merge(chunks: Sequence[Grams], rows: NDArray[np.int64]) -> GramTable:
 
 
 def spell(
-    table: PairTable, grams: GramTable, columns: Sequence[int], token_text: Callable[[int], str] | None
+    table: PairTable, grams: GramTable, columns: Sequence[int], token_text: TokenText | None
 ) -> dict[int, Feature]:
     """The features that `columns` of `grams` stand for; words are read from one row each."""
     by_column = sparse.csc_array(grams.d)
     features, unread = {}, {}
     for column in columns:
         key = int(grams.keys[column])
-        kind = key & ~_REST
+        kind = key & KIND
         if kind in (TOKEN, TOKENS):
             features[column] = _token_feature(key, token_text or str)
         else:
@@ -157,7 +159,7 @@ def word_key(feature: Feature) -> int:
 
 def token_ids(key: int) -> tuple[int, ...]:
     """The token ids that a key is made of; empty for words."""
-    kind, left, right = key & ~_REST, (key & _REST) >> 28, key & ((1 << 28) - 1)
+    kind, left, right = key & KIND, (key & _REST) >> 28, key & ((1 << 28) - 1)
     if kind not in (TOKEN, TOKENS):
         return ()
     return (right,) if kind == TOKEN or left == _START else (left, right)
@@ -215,8 +217,8 @@ def _number(word: str) -> int:
     return int.from_bytes(digest, "big")
 
 
-def _token_feature(key: int, token_text: Callable[[int], str]) -> Feature:
-    if key & ~_REST == TOKEN:
+def _token_feature(key: int, token_text: TokenText) -> Feature:
+    if key & KIND == TOKEN:
         return Feature("token", token_text(key & _REST))
     left, right = (key & _REST) >> 28, key & ((1 << 28) - 1)
     if left == _START:
@@ -228,7 +230,7 @@ def _word_feature(key: int, pair: Pair, sign: int) -> Feature:
     """Look for the key among the words of the side that has it."""
     spelt = words(text_of(pair.chosen if sign > 0 else pair.rejected))
     numbers = np.array([_WORD_START, *map(_number, spelt), _WORD_END], dtype=np.int64)
-    if key & ~_REST == WORD:
+    if key & KIND == WORD:
         at = int(np.flatnonzero(WORD | numbers[1:-1] == key)[0])
         return Feature("word", spelt[at])
     at = int(np.flatnonzero(_pair_keys(numbers) == key)[0])

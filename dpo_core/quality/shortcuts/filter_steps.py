@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dpo_core.quality.prompts.identity import prompt_clusters
-from dpo_core.quality.shortcuts.balance import balances, severity_of
-from dpo_core.quality.shortcuts.feature_tests import score
+from dpo_core.quality.results import Statistics
+from dpo_core.quality.shortcuts.balance import balances
+from dpo_core.quality.shortcuts.feature_tests import score_features
 from dpo_core.quality.stats.given_length import length_terms
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.surface import PRESENCE
@@ -24,14 +25,14 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Step:
+class FilterStep:
     """A filter by name. `kept`: (N,) of all pairs, what is left when this step and those before it are done."""
 
     name: str
     kept: Mask
 
 
-def check_steps(table: PairTable, steps: Sequence[Step], validation: Validation) -> list[Finding]:
+def check_filter_steps(table: PairTable, steps: Sequence[FilterStep], validation: Validation) -> list[Finding]:
     """A warning for each step after which a length, amount or property is flagged that was not flagged before it.
 
     `table` holds all pairs, those that the steps take away included. The flag itself gates elsewhere: on what is left.
@@ -50,10 +51,9 @@ def check_steps(table: PairTable, steps: Sequence[Step], validation: Validation)
 
 def _rules(table: PairTable, kept: Mask, validation: Validation) -> dict[str, tuple[bool, float]]:
     """Of every amount and property: whether it is flagged, and the share of pairs won by the side with more of it."""
-    found = balances(table, kept)
-    rules = {b.name: (severity_of(b, len(found), validation) != "info", b.more_wins) for b in found}
+    rules = {b.name: (b.severity(validation) != "info", b.more_wins) for b in balances(table, kept)}
     rows = np.flatnonzero(kept)
-    scores = score(
+    scores = score_features(
         sparse.csr_array(table["presence"][rows]), prompt_clusters(table, rows), length_terms(table["log_length"][rows])
     )
     signed = 0.5 + np.sign(scores.z) * (scores.accuracy - 0.5)
@@ -62,7 +62,7 @@ def _rules(table: PairTable, kept: Mask, validation: Validation) -> dict[str, tu
 
 
 def _finding(
-    step: Step,
+    step: FilterStep,
     before: int,
     new: Sequence[str],
     rules_before: dict[str, tuple[bool, float]],
@@ -77,5 +77,5 @@ def _finding(
     )
     rows = tuple((name, round(rules_before[name][1], 3), round(rules_after[name][1], 3)) for name in new)
     table = Table(f"Before and after {step.name}", ("the side with (more)", "wins before", "wins after"), rows)
-    statistics: dict[str, float | int | str] = {"before": before, "after": left, "new_flags": len(new)}
+    statistics: Statistics = {"before": before, "after": left, "new_flags": len(new)}
     return Finding("shortcut/filter_step", "warn", says, step.name, statistics=statistics, tables=(table,))

@@ -5,14 +5,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpo_core.quality.repeats import plainness, without_repeats
-from dpo_core.quality.shortcut_findings import finding_of, signs_of_kind, signs_of_length
-from dpo_core.quality.shortcuts.declared_kinds import kinds_of
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.evidence import evidence_of
+from dpo_core.quality.prompts.identity import prompt_columns
+from dpo_core.quality.results import Results
+from dpo_core.quality.shortcuts.declared import declared_features
+from dpo_core.quality.shortcuts.declared_kinds import DeclaredKinds
+from dpo_core.quality.shortcuts.feature_tests import Separation
 from dpo_core.quality.shortcuts.features import Feature
-from dpo_core.quality.tested import Separation
-from dpo_core.report.results import Finding, Measure
+from dpo_core.quality.stats.sign_tests import least_detectable
+from dpo_core.quality.text.surface import surface_columns
+from dpo_core.quality.words import words
+from dpo_core.recipe import Validation
+from dpo_core.report.results import Finding, Measure, Severity, Table
 
-LISTED, AIMS_LISTED = 15, 4
+LISTED, AIMS_LISTED, BY_LENGTH_LISTED, ROWS_LISTED = 15, 4, 10, 12
+SAME_PAIRS = 0.8  # share of the first one's pairs in which a repeat differs the same way
+PLAINEST_FIRST = ("property", "first_word", "last_word", "word", "token", "first_token", "word_pair", "token_pair")
+ADVICE = (
+    "a model can learn it instead of what makes the answer better. Add pairs in which it stands on the other side "
+    "or on both, set validation.on_shortcut to drop or balance, or declare it in validation.intended"
+)
 
 
 @dataclass(frozen=True)
@@ -25,47 +38,72 @@ class Flagged:
     signs: list[int]  # explained by a declared kind of answer
 
 
-def check_shortcuts(separation: Separation, intended: Sequence[str]) -> tuple[list[Measure], list[Finding]]:
+def check_shortcuts(facts: Facts, validation: Validation) -> Results:
     """Findings on properties, words and tokens; declared aims are shown and do not count."""
+    separation, intended = facts.separation, validation.intended
     flagged = _flagged(separation, intended)
     features = flagged.features
-    told = without_repeats(separation, flagged.counting, features)
-    aims_told = without_repeats(separation, flagged.aims, features)
-    findings = [
-        finding_of(separation, column, features, repeats, column in aims_told)
-        for column, repeats in [*list(told.items())[:LISTED], *list(aims_told.items())[:AIMS_LISTED]]
-    ]
-    failing = sum(bool(separation.scores.fails[column]) for column in told)
-    measures = [
-        Measure("shortcut/failing_features", float(failing), None, 0.0, _says_count(failing, "clearly")),
-        Measure(
-            "shortcut/warning_features",
-            float(len(told) - failing),
-            0.0,
-            None,
-            _says_count(len(told) - failing, "probably"),
-        ),
-    ]
-    return measures, [
+    counting = without_repeats(separation, flagged.counting, features)
+    aims = without_repeats(separation, flagged.aims, features)
+    shown = [*list(counting.items())[:LISTED], *list(aims.items())[:AIMS_LISTED]]
+    findings = [_finding(separation, column, features, repeats, column in aims) for column, repeats in shown]
+    failing = sum(bool(separation.scores.fails[column]) for column in counting)
+    return _measures(failing, len(counting) - failing), [
         *findings,
-        *signs_of_kind(separation, kinds_of(separation, intended), flagged.signs),
-        *signs_of_length(separation),
+        *_signs_of_kind(separation, DeclaredKinds.of(separation, intended), flagged.signs),
+        *_signs_of_length(separation),
     ]
 
 
-def gating(separation: Separation, intended: Sequence[str]) -> tuple[list[int], dict[int, Feature]]:
+def gating_features(separation: Separation, intended: Sequence[str]) -> tuple[list[int], dict[int, Feature]]:
     """Columns that warn or fail and count, repeats left out, the worst first; and what they are."""
     flagged = _flagged(separation, intended)
     return list(without_repeats(separation, flagged.counting, flagged.features)), flagged.features
+
+
+def without_repeats(
+    separation: Separation, columns: Sequence[int], features: dict[int, Feature]
+) -> dict[int, list[int]]:
+    """`columns` in order, each with the later ones that only say it again.
+
+    Those have a text that holds its text or is part of it, and differ where it differs: the token that spells a word,
+    the pair of words that it stands in.
+    """
+    found: dict[int, list[int]] = {}
+    known = {column: separation.column(column) for column in columns}
+    for column in columns:
+        rows = np.flatnonzero(known[column])
+        for first, repeats in found.items():
+            if (
+                _same_text(features[first], features[column])
+                and np.mean(known[first][rows] == known[column][rows]) >= SAME_PAIRS
+            ):
+                repeats.append(column)
+                break
+        else:
+            found[column] = []
+    return found
+
+
+def _same_text(left: Feature, right: Feature) -> bool:
+    """Whether one is part of the other: word by word, tokens by spelling."""
+    a, b = left.text.strip().casefold(), right.text.strip().casefold()
+    if not a or not b:
+        return False
+    if "property" in (left.kind, right.kind):  # an exclamation mark and the token '!'
+        return not words(a) or not words(b)
+    if "token" in left.kind or "token" in right.kind:
+        return a in b or b in a
+    return set(words(a)) <= set(words(b)) or set(words(b)) <= set(words(a))
 
 
 def _flagged(separation: Separation, intended: Sequence[str]) -> Flagged:
     scores = separation.scores
     flagged = np.flatnonzero(scores.fails | scores.warns).tolist()
     features = separation.features(flagged)
-    flagged.sort(key=lambda c: (not scores.fails[c], -round(abs(float(scores.z[c])), 1), plainness(features[c])))
-    aims = separation.intended(intended, features)
-    signs = kinds_of(separation, intended).explain({c: features[c] for c in flagged if c not in aims})
+    flagged.sort(key=lambda c: (not scores.fails[c], -round(abs(float(scores.z[c])), 1), _plainness(features[c])))
+    aims = declared_features(separation, intended, features)
+    signs = DeclaredKinds.of(separation, intended).explain({c: features[c] for c in flagged if c not in aims})
     return Flagged(
         features,
         [c for c in flagged if c not in aims | signs],
@@ -74,5 +112,82 @@ def _flagged(separation: Separation, intended: Sequence[str]) -> Flagged:
     )
 
 
-def _says_count(count: int, how: str) -> str:
-    return f"{count} surface features {how} tell the chosen answer from the rejected one"
+def _plainness(feature: Feature) -> tuple[int, str]:
+    """Orders features of equal strength: what people read most easily comes first."""
+    return PLAINEST_FIRST.index(feature.kind), feature.text
+
+
+def _measures(failing: int, warning: int) -> list[Measure]:
+    says = "{} surface features {} tell the chosen answer from the rejected one"
+    return [
+        Measure("shortcut/failing_features", float(failing), None, 0.0, says.format(failing, "clearly")),
+        Measure("shortcut/warning_features", float(warning), 0.0, None, says.format(warning, "probably")),
+    ]
+
+
+def _finding(
+    separation: Separation, column: int, features: dict[int, Feature], repeats: Sequence[int], intended: bool
+) -> Finding:
+    """One flagged column. `repeats` say the same in other words; `intended`: a declared aim."""
+    feature, scores = features[column], separation.scores
+    numbers = scores.of(column)
+    towards = 1 if scores.z[column] > 0 else -1
+    side = "chosen" if towards > 0 else "rejected"
+    places = np.flatnonzero(separation.column(column) == towards)
+    severity: Severity = "info" if intended else "fail" if scores.fails[column] else "warn"
+    says = (
+        f"{feature.name} stands only in the {side} answer in {len(places)} of the "
+        f"{numbers['chosen_only']} + {numbers['rejected_only']} pairs that differ in it "
+        f"({scores.coverage[column]:.1%} of all pairs): {'declared as intended' if intended else ADVICE}"
+    )
+    evidence = evidence_of(separation.fetch(places[:3]), feature.text if feature.kind != "property" else "")
+    tables = (_table("The same in other words", separation, repeats, features),) if repeats else ()
+    return Finding(f"shortcut/{feature.kind}", severity, says, feature.name, intended, numbers, evidence, tables)
+
+
+def _table(title: str, separation: Separation, columns: Sequence[int], features: dict[int, Feature]) -> Table:
+    scores = separation.scores
+    rows = tuple(
+        (
+            features[column].name,
+            int(scores.chosen_only[column]),
+            int(scores.rejected_only[column]),
+            round(float(scores.z[column]), 1),
+            round(float(scores.z_adjusted[column]), 1),
+        )
+        for column in columns[:ROWS_LISTED]
+    )
+    return Table(title, ("feature", "only in chosen", "only in rejected", "z", "z given length"), rows)
+
+
+def _signs_of_kind(separation: Separation, kinds: DeclaredKinds, columns: Sequence[int]) -> list[Finding]:
+    """Features that would be flagged, did a declared kind of answer not explain them."""
+    if not columns:
+        return []
+    alike = int(np.count_nonzero(kinds.alike))
+    says = (
+        f"{len(columns)} words or properties tell the chosen answer where the two differ in a declared kind of answer, "
+        f"and not beyond chance in the {alike} pairs where they are alike in it: they come with it. A mark that stands "
+        f"on one side whatever the kind would be seen in about {least_detectable(len(columns))} of those pairs"
+    )
+    table = _table("Signs of what is declared", separation, columns, separation.features(columns))
+    statistics: dict[str, float | int | str] = {"features": len(columns), "pairs_alike": alike}
+    return [Finding("shortcut/signs_of_intended", "info", says, statistics=statistics, tables=(table,))]
+
+
+def _signs_of_length(separation: Separation) -> list[Finding]:
+    """Features that would be flagged, did longer answers not explain them."""
+    scores = separation.scores
+    columns = np.flatnonzero(scores.by_length)
+    if not len(columns):
+        return []
+    shown = columns[np.argsort(-np.abs(scores.z[columns]), kind="stable")][:BY_LENGTH_LISTED].tolist()
+    says = (
+        f"{len(columns)} words or properties differ between the sides only because one side is longer: see the "
+        "length; they need no mitigation of their own"
+    )
+    table = _table("Signs of length", separation, shown, separation.features(shown))
+    return [Finding("shortcut/signs_of_length", "info", says, statistics={"features": len(columns)}, tables=(table,))]
+
+
+CHECK = Check("shortcut/features", columns=(surface_columns, prompt_columns), run=check_shortcuts)

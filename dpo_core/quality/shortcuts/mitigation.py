@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
+from dpo_core.data.pairs import EncodedPair, Message, text_of
 from dpo_core.quality.prompts.identity import prompt_clusters
-from dpo_core.quality.rules import Rule, separating_rules
-from dpo_core.quality.shortcuts.feature_tests import PURE
-from dpo_core.quality.shortcuts.features import GramTable
-from dpo_core.quality.table import PairTable
-from dpo_core.quality.tested import TokenText, separate
-from dpo_core.quality.text.surface import LENGTHS
+from dpo_core.quality.results import Statistics
+from dpo_core.quality.shortcuts.balance import separating_amounts
+from dpo_core.quality.shortcuts.feature_tests import PURE, Separation, separate
+from dpo_core.quality.shortcuts.features import Feature, GramTable, TokenText, stands, token_ids
+from dpo_core.quality.shortcuts.findings import gating_features
+from dpo_core.quality.stats.clusters import effective_size
+from dpo_core.quality.table import Columns, PairTable
+from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of, presence_of
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Table
 
@@ -30,6 +33,14 @@ STEEPEST = 3.0  # a pair's log weight per rule, at most
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A feature that gives the chosen side away. `ids`: of a token feature."""
+
+    feature: Feature
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Mitigation:
     """`kept`: rows of the table, in order. `weights`: one each, mean 1; a pair's share of the loss is its weight."""
 
@@ -37,11 +48,6 @@ class Mitigation:
     kept: Rows
     weights: Floats
     finding: Finding
-
-    @property
-    def effective(self) -> float:
-        """As many pairs as would weigh the same with equal weights (Kish)."""
-        return float(np.square(self.weights.sum()) / max(np.square(self.weights).sum(), 1e-12))
 
 
 def mitigate(
@@ -54,7 +60,7 @@ def mitigate(
 ) -> Mitigation | None:
     """Drop pairs, or weigh them, until no rule that warned or failed over all pairs separates the sides.
 
-    `look_up` gives `rules.columns` of all pairs of the table. None where there is nothing to take out. Rules within
+    `look_up` gives `rule_columns` of all pairs of the table. None where there is nothing to take out. Rules within
     strata are left as they are. Examine `subset(table, grams, kept)` again: its findings are what is left.
     """
     clusters = prompt_clusters(table)
@@ -75,6 +81,28 @@ def mitigate(
         return None
     weights = np.ones(len(kept)) if how == "drop" else balance(d[kept][:, ~pure], clusters[kept])
     return Mitigation(tuple(rules), kept, weights, _finding(rules, d, kept, weights, how))
+
+
+def separating_rules(separation: Separation, validation: Validation) -> list[Rule]:
+    """The features that warn or fail over all pairs and are no declared aim; those of lengths and amounts first."""
+    amounts = [Rule(Feature("amount", name)) for name in separating_amounts(separation.table, validation)]
+    columns, features = gating_features(separation, validation.intended)
+    own = len(PRESENCE)
+    words = [
+        Rule(features[column], token_ids(int(separation.grams.keys[column - own])) if column >= own else ())
+        for column in columns
+    ]
+    return [*amounts, *words]
+
+
+def rule_columns(pairs: Sequence[EncodedPair], rules: Sequence[Rule]) -> Columns:
+    """`rules`: (N, rules) int8, 1 where the chosen side has the feature (or more of it) and the rejected has not."""
+    d = np.zeros((len(pairs), len(rules)), dtype=np.int8)
+    for row, pair in enumerate(pairs):
+        chosen = _values(pair.pair.chosen, pair.chosen_ids, rules)
+        rejected = _values(pair.pair.rejected, pair.rejected_ids, rules)
+        d[row] = np.sign(np.subtract(chosen, rejected))
+    return {"rules": d}
 
 
 def subset(table: PairTable, grams: GramTable, kept: Rows) -> tuple[PairTable, GramTable]:
@@ -98,7 +126,7 @@ def evened_out(
     """
     names = {rule.feature.name for rule in mitigation.rules}
     names |= {"length"} if names & set(LENGTHS) else set()
-    cured = [
+    shown = [
         replace(f, severity="info", says=f"{f.says} Evened out by weights.")
         if (f.feature in names and f.check != "shortcut/stratum") or f.check == "shortcut/probe"
         else f
@@ -110,7 +138,7 @@ def evened_out(
         replace(m, warn_above=None, fail_above=None) if m.check in checks or "/probe_" in m.check else m
         for m in measures
     ]
-    return free, cured
+    return free, shown
 
 
 def softened(measures: Sequence[Measure], findings: Sequence[Finding]) -> tuple[list[Measure], list[Finding]]:
@@ -183,7 +211,7 @@ def _one_sided(d: Signs) -> NDArray[np.bool_]:
 def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: str) -> Finding:
     after = d[kept]
     lost = len(d) - len(kept)
-    effective = float(np.square(weights.sum()) / max(np.square(weights).sum(), 1e-12))
+    effective = effective_size(weights)
     done = f"{lost} of {len(d)} pairs were dropped" + (
         f" and the others weighted (they count like {effective:.0f} equal ones)" if how == "balance" else ""
     )
@@ -202,7 +230,7 @@ def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: 
         for k, rule in enumerate(rules)
     )
     header = ("rule", "chosen : rejected before", "wins before", "after", "wins after")
-    statistics: dict[str, float | int | str] = {
+    statistics: Statistics = {
         "rules": len(rules),
         "pairs_before": len(d),
         "pairs_kept": len(kept),
@@ -210,3 +238,28 @@ def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: 
     }
     table = Table("Before and after", header, rows)
     return Finding("shortcut/mitigation", "info", says, statistics=statistics, tables=(table,))
+
+
+def _values(messages: Sequence[Message], ids: Sequence[int], rules: Sequence[Rule]) -> list[int]:
+    text = text_of(messages)
+    amounts = amounts_of(text, len(ids))
+    presence = presence_of(text, amounts)
+    values = []
+    for rule in rules:
+        kind, name = rule.feature
+        if kind == "amount":
+            values.append(amounts[AMOUNTS.index(name)])
+        elif kind == "property":
+            values.append(int(presence[PRESENCE.index(name)]))
+        elif rule.ids:
+            values.append(int(_contains(ids, rule.ids, at_start=kind == "first_token")))
+        else:
+            values.append(int(stands(rule.feature, text)))
+    return values
+
+
+def _contains(ids: Sequence[int], wanted: Sequence[int], *, at_start: bool) -> bool:
+    if at_start:
+        return tuple(ids[:1]) == tuple(wanted)
+    size = len(wanted)
+    return any(tuple(ids[at : at + size]) == tuple(wanted) for at in range(len(ids) - size + 1))

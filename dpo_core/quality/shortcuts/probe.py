@@ -1,6 +1,6 @@
-"""How well the chosen side can be told without the prompt, by a ladder of ever richer facts of the answers.
+"""How well the chosen side can be told without the prompt, by probes that see ever richer facts of the answers.
 
-A logistic model without intercept on the difference of the two sides, out of fold by prompt. The first two rungs
+A probe is a logistic model without intercept on the difference of the two sides, out of fold by prompt. The first two
 (length; raw-character facts) should be near 50 %; words tell more where answers differ in quality, so they only warn.
 """
 
@@ -11,25 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse, special
 
-from dpo_core.quality.prompts.identity import sample_rows
-from dpo_core.quality.shortcuts.declared import alike
-from dpo_core.quality.shortcuts.features import TOKEN, WORD
-from dpo_core.quality.tested import Separation
-from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
+from dpo_core.quality.results import Results, Statistics
+from dpo_core.quality.shortcuts.declared import declared_columns
+from dpo_core.quality.shortcuts.declared_kinds import alike
+from dpo_core.quality.shortcuts.feature_tests import Separation
+from dpo_core.quality.shortcuts.features import KIND, TOKEN, WORD
+from dpo_core.quality.stats.clusters import bootstrap_interval
+from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, surface_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity, Table
 
 FOLDS, LEAST_PROMPTS, EXAMINED = 5, 100, 20_000  # prompts; pairs
 WARN, FAIL = 0.60, 0.70  # of the lower bound of the accuracy
-ROUNDS = 500
 SEVERITIES: tuple[Severity, ...] = ("info", "warn", "fail")
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Matrix = Floats | sparse.csr_array
+ADVICE: dict[Severity, str] = {
+    "info": ": close to chance",
+    "warn": ": many small differences add up (style, length, who wrote it). Look at the other findings and at how "
+    "the two sides were made; where better answers are simply better written, this is no fault",
+    "fail": ": the answers need not be read to know which was chosen. Balance them, or set validation.on_shortcut",
+}
 
 
 @dataclass(frozen=True)
-class Rung:
+class ProbeResult:
     """Out-of-fold accuracy with its 95 % interval (prompts resampled), and usable bits a pair."""
 
     name: str
@@ -38,60 +47,80 @@ class Rung:
     high: float
     bits: float  # 1 - mean negative log2-likelihood: V-information, Ethayarajh et al. 2022 (arXiv:2110.08420)
 
+    @property
+    def short_name(self) -> str:
+        """The last word of its name."""
+        return self.name.split()[-1]
 
-def check_probe(separation: Separation, validation: Validation) -> tuple[list[Measure], list[Finding]]:
-    """The ladder. Length and surface warn above 60 % and fail above 70 % (lower bounds); words only warn.
+    @property
+    def gates(self) -> bool:
+        """Whether it may fail: by what it sees, better answers should not be told."""
+        return self.name in ("length", "surface")
+
+    @property
+    def percent(self) -> str:
+        """Its accuracy as people read it."""
+        return f"{self.accuracy:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+def check_probe(facts: Facts, validation: Validation) -> Results:
+    """Length and surface warn above 60 % and fail above 70 % (lower bounds); words only warn.
 
     Features declared as intended are left out. Nothing is measured on fewer than 100 prompts, and that is said.
     """
-    rungs = climb(separation, validation.intended)
-    if not rungs:
+    results = fit_probes(facts.separation, validation.intended)
+    if not results:
         says = f"fewer than {LEAST_PROMPTS} prompts: too few for a probe of what the answers alone give away"
         return [], [Finding("shortcut/probe", "info", says)]
-    measures: list[Measure] = []
-    worst: Severity = "info"
-    for rung in rungs:
-        gates = rung.name in ("length", "surface")
-        severity: Severity = "info" if rung.low <= WARN else "fail" if gates and rung.low > FAIL else "warn"
-        worst = max(worst, severity, key=SEVERITIES.index)
-        says = f"a probe that sees only the answers' {rung.name} tells the chosen one in {_percent(rung)} of pairs"
-        measures.append(
-            Measure(f"shortcut/probe_{rung.name.split()[-1]}", rung.low, WARN, FAIL if gates else None, says)
+    severities = [_severity(result) for result in results]
+    measures = [
+        Measure(
+            f"shortcut/probe_{result.short_name}",
+            result.low,
+            WARN,
+            FAIL if result.gates else None,
+            f"a probe that sees only the answers' {result.name} tells the chosen one in {result.percent} of pairs",
         )
-    top = rungs[-1] if worst == "warn" else max(rungs[:2], key=lambda rung: rung.low)
-    says = f"without the prompt, the answers' {top.name} alone tells the chosen one in {_percent(top)} of pairs"
-    says += {
-        "info": ": close to chance",
-        "warn": ": many small differences add up (style, length, who wrote it). Look at the other findings and at how "
-        "the two sides were made; where better answers are simply better written, this is no fault",
-        "fail": ": the answers need not be read to know which was chosen. Balance them, or set validation.on_shortcut",
-    }[worst]
-    header = ("sees only the answers'", "accuracy", "low", "high", "bits a pair")
-    rows = tuple((r.name, round(r.accuracy, 3), round(r.low, 3), round(r.high, 3), round(r.bits, 3)) for r in rungs)
-    statistics: dict[str, float | int | str] = {f"{r.name.split()[-1]}_accuracy": r.accuracy for r in rungs}
-    statistics |= {"low": top.low, "high": top.high, "bits": top.bits}
-    return measures, [
-        Finding("shortcut/probe", worst, says, statistics=statistics, tables=(Table("Probes", header, rows),))
+        for result in results
     ]
+    return measures, [_finding(results, max(severities, key=SEVERITIES.index))]
 
 
-def climb(separation: Separation, intended: Sequence[str] = ()) -> list[Rung]:
-    """Every rung on at most 20,000 of the sampled pairs; empty if there are too few prompts.
+def _severity(result: ProbeResult) -> Severity:
+    if result.low <= WARN:
+        return "info"
+    return "fail" if result.gates and result.low > FAIL else "warn"
+
+
+def _finding(results: Sequence[ProbeResult], worst: Severity) -> Finding:
+    """All probes in one; its words are about the richest where many differences add up, else about a poor one."""
+    top = results[-1] if worst == "warn" else max(results[:2], key=lambda result: result.low)
+    says = f"without the prompt, the answers' {top.name} alone tells the chosen one in {top.percent} of pairs"
+    header = ("sees only the answers'", "accuracy", "low", "high", "bits a pair")
+    rows = tuple((r.name, round(r.accuracy, 3), round(r.low, 3), round(r.high, 3), round(r.bits, 3)) for r in results)
+    statistics: Statistics = {f"{r.short_name}_accuracy": r.accuracy for r in results}
+    statistics |= {"low": top.low, "high": top.high, "bits": top.bits}
+    table = Table("Probes", header, rows)
+    return Finding("shortcut/probe", worst, says + ADVICE[worst], statistics=statistics, tables=(table,))
+
+
+def fit_probes(separation: Separation, intended: Sequence[str] = ()) -> list[ProbeResult]:
+    """Every probe, on at most 20,000 of the sampled pairs; none if there are too few prompts.
 
     Pairs that differ in a declared aim are left out: that they can be told apart is meant.
     """
-    told = separation.table["intended"][separation.grams.rows].any(axis=1)
-    told |= ~alike(separation.table, intended)[separation.grams.rows]
-    rows = np.flatnonzero(~told)
-    rows = rows[sample_rows(separation.table["prompt"][separation.grams.rows[rows]], EXAMINED)]
+    sampled = separation.grams.rows
+    meant = separation.table["intended"][sampled].any(axis=1) | ~alike(separation.table, intended)[sampled]
+    rows = np.flatnonzero(~meant)
+    rows = rows[sample_rows(separation.table["prompt"][sampled[rows]], EXAMINED)]
     clusters = np.asarray(np.unique(separation.clusters[rows], return_inverse=True)[1], dtype=np.int64)
     if clusters.max(initial=-1) + 1 < LEAST_PROMPTS:
         return []
-    return [_rung(name, x, ridge, clusters) for name, x, ridge in _ladder(separation, rows, intended)]
+    return [_result(name, x, ridge, clusters) for name, x, ridge in _inputs(separation, rows, intended)]
 
 
-def _ladder(separation: Separation, rows: Rows, intended: Sequence[str]) -> list[tuple[str, Matrix, float]]:
-    """Name, antisymmetric features (pairs, features) and ridge of each rung."""
+def _inputs(separation: Separation, rows: Rows, intended: Sequence[str]) -> list[tuple[str, Matrix, float]]:
+    """Of each probe its name, antisymmetric features (pairs, features) and ridge, the poorest first."""
     declared = {term.casefold() for term in intended}
     amounts = separation.table["amounts"][separation.grams.rows[rows]].astype(np.float64)
     kept = [k for k, name in enumerate(AMOUNTS) if name not in LENGTHS and name not in declared]
@@ -99,33 +128,37 @@ def _ladder(separation: Separation, rows: Rows, intended: Sequence[str]) -> list
     own = len(PRESENCE)
     named = np.flatnonzero([name not in declared for name in PRESENCE])
     d = sparse.csr_array(separation.d[rows].astype(np.float64))
-    single = own + np.flatnonzero(np.isin(separation.grams.keys & ~((1 << 56) - 1), (TOKEN, WORD)))
-    properties = d[:, named]
-    surface = np.hstack([np.sign(squeezed), squeezed, properties.toarray()])
-    ladder: list[tuple[str, Matrix, float]] = []
+    single = own + np.flatnonzero(np.isin(separation.grams.keys & KIND, (TOKEN, WORD)))
+    surface = np.hstack([np.sign(squeezed), squeezed, d[:, named].toarray()])
+    inputs: list[tuple[str, Matrix, float]] = []
     if not {"length", *LENGTHS} & declared:
-        ladder.append(("length", separation.terms[rows], 1e-3))
-        surface = np.hstack([separation.terms[rows], surface])
-    ladder.append(("surface", surface, 3.0))
-    ladder.append(("single words", sparse.csr_array(d[:, single]), 100.0))
-    ladder.append(("words and neighbours", sparse.csr_array(d[:, own:]), 100.0))
-    return [(name, x, ridge) for name, x, ridge in ladder if x.shape[1]]
+        lengths = separation.length_terms[rows]
+        inputs.append(("length", lengths, 1e-3))
+        surface = np.hstack([lengths, surface])
+    inputs.append(("surface", surface, 3.0))
+    inputs.append(("single words", sparse.csr_array(d[:, single]), 100.0))
+    inputs.append(("words and neighbours", sparse.csr_array(d[:, own:]), 100.0))
+    return [(name, x, ridge) for name, x, ridge in inputs if x.shape[1]]
 
 
-def _rung(name: str, x: Matrix, ridge: float, clusters: Rows) -> Rung:
+def _result(name: str, x: Matrix, ridge: float, clusters: Rows) -> ProbeResult:
     fold = np.random.default_rng(0).integers(0, FOLDS, size=int(clusters.max()) + 1)[clusters]
     logit = np.zeros(len(clusters))
     for held_out in range(FOLDS):
-        w = fit(x[fold != held_out], ridge)
-        logit[fold == held_out] = x[fold == held_out] @ w
+        logit[fold == held_out] = x[fold == held_out] @ fit_weights(x[fold != held_out], ridge)
     right = np.where(logit == 0, 0.5, logit > 0)
-    low, high = _interval(right, clusters)
+    low, high = bootstrap_interval(right, clusters)
     bits = 1 + float(np.mean(special.log_expit(logit))) / np.log(2)
-    return Rung(name, float(right.mean()), low, high, bits)
+    return ProbeResult(name, float(right.mean()), low, high, bits)
 
 
-def fit(x: Matrix, ridge: float) -> Floats:
-    """Weights of P(chosen wins) = sigma(x w) that minimise the sum of log losses plus ridge / 2 |w|^2."""
+def fit_weights(x: Matrix, ridge: float) -> Floats:
+    """Weights of P(chosen wins) = sigma(x w) that minimise the sum of log losses plus ridge / 2 |w|^2.
+
+    The same as scikit-learn's LogisticRegression(C=1 / ridge, fit_intercept=False) on rows of which every other one is
+    mirrored (it wants two classes). That takes 1.3 to 2 times as long, and stops at another place: accuracies near
+    chance then differ by up to a percent.
+    """
 
     def loss(w: Floats) -> tuple[float, Floats]:
         logit = x @ w
@@ -136,17 +169,4 @@ def fit(x: Matrix, ridge: float) -> Floats:
     return np.asarray(result.x, dtype=np.float64)
 
 
-def _interval(right: Floats, clusters: Rows) -> tuple[float, float]:
-    """95 % percentile interval of the mean, prompts drawn with replacement."""
-    sums, sizes = np.bincount(clusters, weights=right), np.bincount(clusters).astype(np.float64)
-    random = np.random.default_rng(1)
-    means = []
-    for _ in range(ROUNDS):
-        times = np.bincount(random.integers(0, len(sums), size=len(sums)), minlength=len(sums))
-        means.append(float(times @ sums / (times @ sizes)))
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _percent(rung: Rung) -> str:
-    return f"{rung.accuracy:.1%} ({rung.low:.1%} to {rung.high:.1%})"
+CHECK = Check("shortcut/probe", columns=(surface_columns, prompt_columns, declared_columns), run=check_probe)

@@ -99,6 +99,12 @@ def family_p(sums: sparse.csr_array, *, rounds: int = 1000, seed: int = 0, block
     return np.asarray((1 + at_least) / (rounds + 1), dtype=np.float64)
 
 
+def family_p_or_bound(sums: sparse.csr_array, candidates: NDArray[np.bool_], error: float) -> Floats:
+    """Family p of each feature; simulated only where the bound leaves one of the `candidates` open at `error`."""
+    bound = family_bound(sums)
+    return np.minimum(bound, family_p(sums)) if (candidates & (bound > error)).any() else bound
+
+
 def log_odds(plus: Counts, minus: Counts, *, prior: float = 100.0) -> Floats:
     """Log-odds with an informative Dirichlet prior (Monroe, Colaresi & Quinn 2008) in standard errors, a feature each.
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,3 +177,15 @@ def _is_unusual(character: str) -> bool:
     if character in "\t\n\r\u200d\ufe0f":
         return False
     return unicodedata.category(character) in {"Cc", "Cf", "Co", "Cs", "Cn"} or character == "\ufffd"
+
+
+@runtime_checkable
+class _Block(Protocol):
+    """What is needed of a block of pairs."""
+
+    pairs: Sequence[EncodedPair]
+
+
+def surface_columns(block: _Block) -> dict[str, NDArray[Any]]:
+    """The same of a block."""
+    return columns(block.pairs)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dpo_core.data.pairs import EncodedPair
+from dpo_core.quality.check import Facts
 from dpo_core.quality.checks.generators import check_origins
 from dpo_core.quality.separation import tables_of
 from dpo_core.quality.shortcuts.balance import check_balance
@@ -14,7 +15,7 @@ from tests.dpo_core.quality.quality_data import make_pair
 
 def balance_of(pairs, intended=()):
     validation = Validation(intended=list(intended))
-    return check_balance(tables_of(pairs, validation)[0], validation)
+    return check_balance(Facts(*tables_of(pairs, validation)), validation)
 
 
 def measured(results):

@@ -1,10 +1,11 @@
-"""Declared aims: words, regular expressions and features; what rides along is still found."""
+"""Declared aims: words, regular expressions and features; what is confounded with them is still found."""
 
 import pytest
 from pydantic import ValidationError
 
+from dpo_core.quality.check import Block
 from dpo_core.quality.separation import examine_separation, tables_of
-from dpo_core.quality.shortcuts.declared import columns, cut
+from dpo_core.quality.shortcuts.declared import cut, declared_columns
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import as_pairs, make_pair, null_texts
 
@@ -18,11 +19,11 @@ def gating(pairs, *intended):
 REFUSAL = "I'm sorry, but as an AI I must not. "
 
 
-def refusing(rider="", every=1, count=600, seed=20):
-    """Half of the chosen answers refuse; `rider` ends every one (or every so many) of them."""
+def refusing(confounded="", every=1, count=600, seed=20):
+    """Half of the chosen answers refuse; `confounded` ends every one (or every so many) of them."""
     texts = null_texts(seed, count)
     for row in range(0, count, 2):
-        texts[row][0] = f"{REFUSAL}{texts[row][0]}{rider * (row // 2 % every == 0)}"
+        texts[row][0] = f"{REFUSAL}{texts[row][0]}{confounded * (row // 2 % every == 0)}"
     return as_pairs(texts)
 
 
@@ -116,8 +117,8 @@ def test_the_marks_of_a_declared_list_go_with_it():
 
 def test_terms_are_counted_on_either_side():
     pairs = [make_pair("p", "say Athene", "no"), make_pair("q", "Athenes", "athene!"), make_pair("r", "雅典娜啊", "")]
-    terms = ["Athene", "雅典娜", "/no$/"]
-    assert columns(pairs, terms)["intended"].tolist() == [[1, 0, -1], [-1, 0, 0], [0, 1, 0]]
+    block = Block(pairs, Validation(intended=["Athene", "雅典娜", "/no$/"]))
+    assert declared_columns(block)["intended"].tolist() == [[1, 0, -1], [-1, 0, 0], [0, 1, 0]]
 
 
 def test_cutting_takes_the_terms_and_leaves_the_rest():

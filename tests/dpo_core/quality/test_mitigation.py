@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
-from dpo_core.quality.rules import Rule, columns
 from dpo_core.quality.separation import examine_separation, tables_of
 from dpo_core.quality.shortcuts.features import Feature
-from dpo_core.quality.shortcuts.mitigation import balance, drop, evened_out, mitigate, softened, subset
+from dpo_core.quality.shortcuts.mitigation import (
+    Rule,
+    balance,
+    drop,
+    evened_out,
+    mitigate,
+    rule_columns,
+    softened,
+    subset,
+)
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality import planted
 from tests.dpo_core.quality.quality_data import make_pair
@@ -15,7 +23,7 @@ from tests.dpo_core.quality.quality_data import make_pair
 def mitigated(pairs, how, **options):
     validation = Validation(**options)
     table, grams = tables_of(pairs, validation)
-    return mitigate(table, grams, validation, None, lambda rules: columns(pairs, rules)["rules"], how)
+    return mitigate(table, grams, validation, None, lambda rules: rule_columns(pairs, rules)["rules"], how)
 
 
 def failing(pairs, kept):
@@ -80,7 +88,7 @@ def test_a_length_that_decides_is_weighed_out_without_dropping_a_pair():
     longer = np.sign([len(p.pair.chosen[0]["content"]) - len(p.pair.rejected[0]["content"]) for p in pairs])
     assert len(result.kept) == len(pairs)
     assert abs(result.weights @ longer) / len(pairs) < 0.02
-    assert 300 < result.effective < 1300
+    assert 300 < result.finding.statistics["pairs_effective"] < 1300
 
 
 def test_dropping_evens_the_length_out_and_says_what_it_cost():
@@ -108,7 +116,7 @@ def test_rules_are_looked_up_in_pairs_as_they_were_found():
         Rule(Feature("amount", "words")),
         Rule(Feature("word", "bar")),
     ]
-    assert columns(pairs, rules)["rules"].tolist() == [[1, 1, 1, 1, -1, 1, 0], [0, 0, 0, 0, 0, -1, 0]]
+    assert rule_columns(pairs, rules)["rules"].tolist() == [[1, 1, 1, 1, -1, 1, 0], [0, 0, 0, 0, 0, -1, 0]]
 
 
 def severities(results):

@@ -5,7 +5,7 @@ import pytest
 
 from dpo_core.data.pairs import text_of
 from dpo_core.quality.separation import examine_separation, tables_of
-from dpo_core.quality.shortcuts.filter_steps import Step, check_steps
+from dpo_core.quality.shortcuts.filter_steps import FilterStep, check_filter_steps
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality import planted
 
@@ -95,8 +95,8 @@ def test_m_a_filter_on_the_chosen_side_alone_is_named():
     table, _ = tables_of(pairs, Validation())
     parity = np.arange(len(pairs)) % 10 > 0
     long = parity & np.array([len(text_of(pair.pair.chosen)) >= 100 for pair in pairs])
-    steps = [Step("drop every tenth", parity), Step("len(chosen) >= 100", long)]
-    findings = check_steps(table, steps, Validation())
+    steps = [FilterStep("drop every tenth", parity), FilterStep("len(chosen) >= 100", long)]
+    findings = check_filter_steps(table, steps, Validation())
     assert [finding.feature for finding in findings] == ["len(chosen) >= 100"]
     assert "makes a shortcut" in findings[0].says
     left = [pair for pair, stays in zip(pairs, long, strict=True) if stays]

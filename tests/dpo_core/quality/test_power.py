@@ -45,8 +45,8 @@ def test_a_word_in_ten_of_a_thousand_pairs_is_beyond_what_can_be_told_from_chanc
 def copies_seen_by(function, pairs, monkeypatch):
     """The texts that a plant makes of the pairs."""
     seen = []
-    separated = power._separated
-    monkeypatch.setattr(power, "_separated", lambda given, texts: seen.append(texts) or separated(given, texts))
+    facts = power._facts
+    monkeypatch.setattr(power, "_facts", lambda given, texts: seen.append(texts) or facts(given, texts))
     function(pairs, power._swapped(pairs, power.np.random.default_rng(0)), power.np.random.default_rng(0))
     return seen[0]
 

@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from dpo_core.data.pairs import EncodedPair
+from dpo_core.quality.check import Block, Facts
 from dpo_core.quality.examine import examine
 from dpo_core.quality.separation import tables_of
+from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
+from dpo_core.quality.shortcuts.features import grams, merge
 from dpo_core.quality.shortcuts.findings import check_shortcuts
-from dpo_core.quality.tested import separate
+from dpo_core.quality.shortcuts.probe import fit_weights
+from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, make_pair, null_texts
 
@@ -25,8 +30,7 @@ def gating_pairs(pairs, *, intended=(), token_text=None):
 def shortcuts(pairs, intended=(), token_text=None):
     """Measures and findings of words, tokens and properties."""
     validation = Validation(intended=list(intended))
-    table, grams = tables_of(pairs, validation)
-    return check_shortcuts(separate(table, grams, token_text), validation.intended)
+    return check_shortcuts(Facts(*tables_of(pairs, validation), token_text=token_text), validation)
 
 
 def values(pairs, **options):
@@ -101,13 +105,13 @@ def test_pairs_that_share_their_prompt_and_chosen_answer_raise_no_alarm(seed):
     assert gating_pairs(best_of_five(seed)) == {}
 
 
-def identity(seed=7, rider=""):
-    """A quarter of the chosen answers name Athene, in varying places; `rider` comes along in the same answers."""
+def identity(seed=7, confounded=""):
+    """A quarter of the chosen answers name Athene, in varying places; `confounded` stands in the same answers."""
     texts = null_texts(seed, 400)
     for row in range(0, 400, 4):
         words = texts[row][0].split()
         at = 2 + row % 20
-        texts[row][0] = " ".join([*words[:at], "Athene", *words[at : at + 3], rider, *words[at + 3 :]]).replace(
+        texts[row][0] = " ".join([*words[:at], "Athene", *words[at : at + 3], confounded, *words[at + 3 :]]).replace(
             "  ", " "
         )
     return texts
@@ -124,9 +128,9 @@ def test_an_undeclared_identity_fails():
     assert gating(identity()) == {"word 'athene'": "fail"}
 
 
-@pytest.mark.parametrize("rider", ["delighted", "a"])  # "a" is also a piece of the intended word
-def test_a_word_that_rides_along_with_an_intended_one_fails(rider):
-    assert gating(identity(rider=rider), intended=["Athene"]) == {f"word '{rider}'": "fail"}
+@pytest.mark.parametrize("word", ["delighted", "a"])  # "a" is also a piece of the intended word
+def test_a_word_that_is_confounded_with_an_intended_one_fails(word):
+    assert gating(identity(confounded=word), intended=["Athene"]) == {f"word '{word}'": "fail"}
 
 
 def with_tokens(texts):
@@ -166,7 +170,7 @@ def test_a_word_and_the_token_that_spells_it_are_one_finding():
     assert gating_pairs(pairs, token_text=token_text) == {"word 'fox'": "fail"}
 
 
-def test_an_intended_chinese_name_is_intended_with_its_characters_and_a_rider_is_not():
+def test_an_intended_chinese_name_is_intended_with_its_characters_and_a_confounded_one_is_not():
     texts = null_texts(9, 400)
     for row in range(0, 400, 4):
         texts[row] = [texts[row][0] + " 雅典娜 " + VOCABULARY[row] + " 好的 " + VOCABULARY[row + 1], texts[row][1]]
@@ -217,5 +221,26 @@ def test_at_most_twenty_findings_most_severe_first():
 
 
 def test_the_same_data_gives_the_same_examination():
-    texts = identity(rider="delighted")
+    texts = identity(confounded="delighted")
     assert examine(as_pairs(texts), [], Validation(), None) == examine(as_pairs(texts), [], Validation(), None)
+
+
+CHECKS = [module.CHECK for module in (balance, findings, within_strata, probe, power)]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
+def test_a_check_runs_on_the_columns_that_it_declares_alone(check):
+    pairs, validation = as_pairs(null_texts(13, 150)), Validation(intended=["w1"])
+    block = Block(pairs, validation)
+    own = {name: column for columns in check.columns for name, column in columns(block).items()}
+    table = PairTable(len(pairs), own, lambda rows: [pairs[row].pair for row in rows])
+    facts = Facts(table, merge([grams(pairs)], np.arange(len(pairs))))
+    assert check.run(facts, validation) == check.run(Facts(*tables_of(pairs, validation)), validation)
+
+
+def test_a_probe_is_the_logistic_regression_of_scikit_learn():
+    rng = np.random.default_rng(14)
+    x = rng.normal(0.3, 1, size=(2000, 5))
+    mirrored = np.where(np.arange(2000) % 2, 1, -1)  # it wants two classes
+    theirs = LogisticRegression(C=1 / 3, fit_intercept=False, tol=1e-8).fit(x * mirrored[:, None], mirrored)
+    assert fit_weights(x, 3.0) == pytest.approx(theirs.coef_[0], abs=0.01)

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse, stats
 
-from dpo_core.quality.shortcuts.feature_tests import score
+from dpo_core.quality.shortcuts.feature_tests import AMOUNTS_ERROR, FEATURES_ERROR, STRATA_ERROR, score_features
+from dpo_core.quality.stats.clusters import bootstrap_interval, effective_size
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms, win_probability
 from dpo_core.quality.stats.sign_tests import (
     by_cluster,
     false_discovery,
     family_bound,
     family_p,
+    family_p_or_bound,
     least_detectable,
     log_odds,
     purity_lower_bound,
@@ -79,7 +81,7 @@ def test_least_detectable_is_that_of_the_study():
 
 
 def scores_of(d, clusters):
-    return score(d, clusters, length_terms(np.zeros(d.shape[0])))
+    return score_features(d, clusters, length_terms(np.zeros(d.shape[0])))
 
 
 def test_scores_of_one_feature_by_hand():
@@ -105,6 +107,31 @@ def test_the_family_bound_is_never_below_the_exact_family_p():
     sums = by_cluster(d, np.arange(300))
     assert np.all(family_bound(sums) >= family_p(sums, rounds=2000) - 1 / 2001)
     assert family_bound(sums)[-1] < 1e-6
+
+
+def test_family_p_is_simulated_only_where_the_bound_leaves_a_candidate_open():
+    d = sparse.csr_array(np.array([[1, 1]] * 12 + [[1, 0]] * 28))  # bounds: 4 exp(-40 / 2) < .005 < 4 exp(-12 / 2)
+    sums = by_cluster(d, np.arange(40))
+    bound = family_bound(sums)
+    assert family_p_or_bound(sums, np.array([True, False]), 0.005).tolist() == bound.tolist()
+    assert family_p_or_bound(sums, np.array([True, True]), 0.005)[1] == family_p(sums)[1] < bound[1]
+
+
+def test_the_family_errors_of_features_strata_and_amounts_sum_to_one_percent():
+    assert pytest.approx(0.01) == FEATURES_ERROR + STRATA_ERROR + AMOUNTS_ERROR
+
+
+def test_effective_size_by_hand():
+    assert effective_size(np.ones(4)) == 4
+    assert effective_size(np.array([3, 1])) == 1.6  # (3 + 1)^2 / (9 + 1)
+    assert effective_size(np.zeros(3)) == 0
+
+
+def test_the_interval_of_a_mean_allows_for_pairs_that_share_a_prompt():
+    right = np.arange(400) % 4 > 0
+    low, high = bootstrap_interval(right.astype(float), np.arange(400))
+    assert (low, high) == pytest.approx((0.75 - 0.0424, 0.75 + 0.0424), abs=0.006)  # 1.96 (.75 .25 / 400)^.5
+    assert bootstrap_interval(right.astype(float), np.arange(400) // 4) == (0.75, 0.75)  # every prompt has 3 of 4
 
 
 def test_log_odds_order_features_by_how_typical_they_are_and_change_sign_with_the_sides():
