@@ -10,7 +10,7 @@ from dpo_core.quality.shortcuts.declared import CUT, cut
 from dpo_core.quality.shortcuts.features import Feature, stands
 from dpo_core.quality.stats.sign_tests import sign_test
 from dpo_core.quality.text.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
-from dpo_core.quality.words import count_words
+from dpo_core.quality.text.words import count_words
 
 LEFT_OVER = 0.1  # share of its pairs in which a piece may still separate the sides
 CHANCE = 0.01  # p of what is left, above which it is chance

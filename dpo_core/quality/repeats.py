@@ -6,7 +6,7 @@ import numpy as np
 
 from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.tested import Separation
-from dpo_core.quality.words import words
+from dpo_core.quality.text.words import words
 
 SAME_PAIRS = 0.8  # share of the first one's pairs in which a repeat differs the same way
 KINDS = ("property", "first_word", "last_word", "word", "token", "first_token", "word_pair", "token_pair")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpo_core.quality.evidence import evidence_of
+from dpo_core.quality.results import evidence_of
 from dpo_core.quality.shortcuts.declared_kinds import Kinds
 from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.stats.sign_tests import least_detectable

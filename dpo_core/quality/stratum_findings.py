@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from dpo_core.quality.cells import Cells, heterogeneity
-from dpo_core.quality.evidence import evidence_of
+from dpo_core.quality.results import evidence_of
 from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.shortcuts.strata import Strata
 from dpo_core.quality.tested import Separation

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from dpo_core.data.pairs import EncodedPair, Pair
 from dpo_core.data.readers import Quarantined
 from dpo_core.data.spool import Part
-from dpo_core.quality import separation
-from dpo_core.quality.examine import columns
-from dpo_core.quality.prompts.index import PromptIndex
+from dpo_core.quality.examine import SEPARATION, columns
+from dpo_core.quality.prompts.postings import PromptIndex
 from dpo_core.quality.rules import Rule
 from dpo_core.quality.rules import columns as rule_columns
 from dpo_core.quality.shortcuts.features import Grams, grams
@@ -108,7 +107,7 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
     return DescribedChunk(
         kept,
         found,
-        separation.columns(left_out, wanted.validation),
+        columns(left_out, wanted.validation, checks=SEPARATION),
         sampled,
         grams([pair for pair, taken in zip(encoded, sampled[kept], strict=True) if taken]),
         [Quarantined(pair.where, _line_of(pair.where), reason, str(pair.to_row())) for pair, reason in refused],

@@ -114,7 +114,7 @@ def normalise_chunk(first: Pair | None, chunk: Chunk) -> NormalChunk:
     """Parse and check the rows of a chunk."""
     rows, tally = read_chunk(chunk, first)
     pairs = [row for row in rows if isinstance(row, Pair)]
-    prompts = [prompt_key(pair) for pair in pairs]
+    prompts = [prompt_key(pair.prompt) for pair in pairs]
     return NormalChunk(
         *lines_of(pairs),
         places=np.array([place_of(prompt) for prompt in prompts], dtype=np.float64),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dpo_core.data.chunks import ROWS
 from dpo_core.data.spool import Spool, lines_of
-from dpo_core.quality.checks.profile import Profile
+from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from dpo_core.data.pairs import Pair
-from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.pieces import is_piece
 from dpo_core.quality.prompts.identity import prompt_clusters
+from dpo_core.quality.results import evidence_of
 from dpo_core.quality.shortcuts.declared import alike, names_feature
 from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms

@@ -17,7 +17,7 @@ from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.refusals import Span
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, property_spans
-from dpo_core.quality.words import words
+from dpo_core.quality.text.words import words
 
 CUT = " \x1a "  # stands for what was cut out; no word, and no word reaches across it
 _OWN_OPENING = {"refusal opening": "refusal"}  # a refusal at the beginning is a refusal

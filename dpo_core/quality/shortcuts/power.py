@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
-from dpo_core.quality.prompts import identity as prompts
-from dpo_core.quality.prompts.identity import sample_rows
+from dpo_core.quality.prompts.identity import prompt_columns, prompt_key, sample_rows
 from dpo_core.quality.shortcuts import declared as intended
 from dpo_core.quality.shortcuts.balance import check_balance
 from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE
@@ -20,7 +19,7 @@ from dpo_core.quality.shortcuts.findings import check_shortcuts
 from dpo_core.quality.shortcuts.strata import LEAST_PAIRS
 from dpo_core.quality.shortcuts.within_strata import check_conditional
 from dpo_core.quality.stats.sign_tests import least_detectable
-from dpo_core.quality.table import PairTable
+from dpo_core.quality.table import Block, PairTable
 from dpo_core.quality.tested import Separation, separate
 from dpo_core.quality.text import surface
 from dpo_core.recipe import Validation
@@ -181,7 +180,7 @@ def _swapped(pairs: Sequence[Pair], random: np.random.Generator) -> Texts:
     flips: dict[str, bool] = {}
     texts = []
     for pair in pairs:
-        flip = flips.setdefault(prompts.prompt_key(pair), bool(random.integers(2)))
+        flip = flips.setdefault(prompt_key(pair.prompt), bool(random.integers(2)))
         sides = [text_of(pair.chosen), text_of(pair.rejected)]
         texts.append(sides[::-1] if flip else sides)
     return texts
@@ -201,7 +200,8 @@ def _separated(pairs: Sequence[Pair], texts: Texts) -> Separation:
         for pair, (chosen, rejected) in zip(pairs, texts, strict=True)
     ]
     encoded = [EncodedPair(pair, (), (), ()) for pair in changed]
-    facts = {**surface.columns(encoded), **prompts.columns(encoded), **intended.columns(encoded, [])}
+    block = Block(encoded, Validation())
+    facts = {**surface.surface_columns(block), **prompt_columns(block), **intended.columns(encoded, [])}
     table = PairTable(len(encoded), facts, lambda rows: [changed[row] for row in rows])
     return separate(table, merge([grams(encoded)], np.arange(len(encoded))))
 

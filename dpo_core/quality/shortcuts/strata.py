@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.prompt_topics import topics
 from dpo_core.quality.prompts.identity import origin
+from dpo_core.quality.prompts.topics import named_topics
 from dpo_core.quality.table import PairTable
 
 Labels = NDArray[np.int64]
@@ -49,7 +49,7 @@ def _by_models(table: PairTable, rows: Labels) -> Strata:
 
 
 def _by_topic(table: PairTable, rows: Labels) -> Strata:
-    groups, typical = topics(table.rows(rows.tolist()))
+    groups, typical = named_topics(table.rows(rows.tolist()))
     labels, examples = _largest(groups)
     return Strata("topic of the prompt", labels, [typical[groups[example]] for example in examples])
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from dpo_core.data.pairs import EncodedPair, Pair
 from dpo_core.quality.checks.drift import check_drift, shift_of
-from dpo_core.quality.checks.profile import profile_of
+from dpo_core.quality.profile import profile_of
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import answer, as_pairs, make_pair, null_texts, severities, table_of_pairs
 
