@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_core.quality.checks.near_duplicates import (
+from dpo_core.quality.text.minhash import (
     BANDS,
     BINS,
     SHINGLE,
