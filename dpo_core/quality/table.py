@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Pair, text_of
 from dpo_core.quality.prompts.postings import PromptIndex
-from dpo_core.quality.text.words import SIDES, Texts
+from dpo_core.quality.text.words import SIDES, TextArray
 from dpo_core.recipe import Validation
 
 Columns = dict[str, NDArray[Any]]  # name -> an entry (or row) a pair
@@ -39,9 +39,9 @@ class Block:
         return len(self.pairs)
 
     @cached_property
-    def texts(self) -> Texts:
+    def texts(self) -> TextArray:
         """The strings, laid out."""
-        return Texts.of(self.strings)
+        return TextArray.of(self.strings)
 
 
 @dataclass(frozen=True)

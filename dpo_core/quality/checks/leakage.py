@@ -12,7 +12,7 @@ from dpo_core.quality.prompts.postings import NOBODY, PromptIndex, distinct, has
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.minhash import ALIKE, SHINGLE
-from dpo_core.quality.text.words import Hashes, Ints, Texts
+from dpo_core.quality.text.words import Hashes, Ints, TextArray
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
 
@@ -108,7 +108,7 @@ class _Asked:
 
     def __init__(self, block: Block) -> None:
         self.prompts = [encoded.pair.prompt for encoded in block.pairs]
-        words = Texts.of([asked(prompt) for prompt in self.prompts]).words
+        words = TextArray.of([asked(prompt) for prompt in self.prompts]).words
         self.shingles = distinct(*words.shingles(SHINGLE))
         self.ngrams = words.shingles(NGRAM, short=False)
 

@@ -10,7 +10,7 @@ from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.results import Result, Results, gathered, share_of_rows
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.redaction import KINDS
-from dpo_core.quality.text.words import SIDES, Bools, Texts, table_of
+from dpo_core.quality.text.words import SIDES, Bools, TextArray, table_of
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Table
 
@@ -67,7 +67,7 @@ def _bits(kinds: tuple[str, ...]) -> int:
     return sum(BIT[kind] for kind in kinds)
 
 
-def _worth_trying(texts: Texts) -> NDArray[np.uint8]:
+def _worth_trying(texts: TextArray) -> NDArray[np.uint8]:
     """Bits of the kinds that a text may hold, by what is cheap to see; patterns are run on those alone."""
     characters = _characters()[texts.points]
     special = np.flatnonzero(characters != _OF_KEY)

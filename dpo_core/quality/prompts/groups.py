@@ -17,7 +17,7 @@ from dpo_core.data.pairs import Message
 from dpo_core.quality.prompts.identity import asked
 from dpo_core.quality.table import Columns
 from dpo_core.quality.text.minhash import MINIMA, SHINGLE, meetings, minima
-from dpo_core.quality.text.words import Bools, Ints, Texts
+from dpo_core.quality.text.words import Bools, Ints, TextArray
 
 AGREE = 0.7  # share of minima: two standard deviations below J = .8
 MANY, FEW, SHARE = 100, 10, 0.1  # prompts of the largest group: MANY, or SHARE of all, but FEW; and half of all
@@ -45,7 +45,7 @@ def sketches(prompts: Sequence[Sequence[Message]]) -> Sketches:
 
 
 def _sketches(prompts: Sequence[Sequence[Message]]) -> Sketches:
-    return minima(*Texts.of([asked(prompt) for prompt in prompts]).words.shingles(SHINGLE), len(prompts))
+    return minima(*TextArray.of([asked(prompt) for prompt in prompts]).words.shingles(SHINGLE), len(prompts))
 
 
 def group_prompts(digests: Ints, sketched: Sketches) -> PromptGroups:

@@ -13,7 +13,7 @@ from dpo_core.errors import InputError
 from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
 from dpo_core.quality.prompts.postings import Postings, PromptIndex, distinct, has
 from dpo_core.quality.text.minhash import SHINGLE
-from dpo_core.quality.text.words import Hashes, Ints, Texts
+from dpo_core.quality.text.words import Hashes, Ints, TextArray
 from dpo_core.recipe import Validation
 
 HELD_OUT = "held_out"  # name of the index of held-out prompts
@@ -58,7 +58,7 @@ def _laid_out(texts: Sequence[str]) -> tuple[Ints, tuple[Hashes, Ints], tuple[Ha
     """Words of each text; different shingles and whose; n-grams, whose, and their place."""
     blocks = []
     for start in range(0, max(len(texts), 1), BLOCK):
-        words = Texts.of(texts[start : start + BLOCK]).words
+        words = TextArray.of(texts[start : start + BLOCK]).words
         shingles, owners = distinct(*words.shingles(SHINGLE))
         ngrams, whose = words.shingles(NGRAM, short=False)
         place = np.arange(len(ngrams)) - np.searchsorted(whose, whose)

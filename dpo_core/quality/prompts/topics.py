@@ -14,7 +14,7 @@ from scipy.cluster.vq import kmeans2
 from dpo_core.data.pairs import Pair, text_of
 from dpo_core.quality.table import Block, Columns
 from dpo_core.quality.text.language import is_function_word
-from dpo_core.quality.text.words import Texts
+from dpo_core.quality.text.words import TextArray
 
 BITS = 32  # of a word's hash: its direction, +1 or -1 each
 TOPICS = 8
@@ -61,7 +61,7 @@ def topic_of(sketches: Sketches, topics: Topics, *, block: int = 100_000) -> NDA
     return np.concatenate(found)
 
 
-def _sketches(texts: Texts) -> Sketches:
+def _sketches(texts: TextArray) -> Sketches:
     words = texts.words
     content = np.flatnonzero((words.owners % 3 == 0) & ~is_function_word(words.hashes))
     directions = np.unpackbits(words.hashes[content].view(np.uint8).reshape(-1, 8)[:, : BITS // 8], axis=1)

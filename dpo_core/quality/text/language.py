@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.quality.table import Block, Columns
-from dpo_core.quality.text.words import SIDES, Hashes, Ints, Texts, table_of, word_hashes
+from dpo_core.quality.text.words import SIDES, Hashes, Ints, TextArray, table_of, word_hashes
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)
 UNKNOWN = 0
@@ -80,7 +80,7 @@ def language_columns(block: Block) -> Columns:
     return {f"language_{side}": found[at::3].copy() for at, side in enumerate(SIDES)}
 
 
-def languages(texts: Texts) -> NDArray[np.uint8]:
+def languages(texts: TextArray) -> NDArray[np.uint8]:
     """The language of each text, as an index into LANGUAGES."""
     words, count = texts.words, len(texts)
     width = len(SCRIPTS) + 1
@@ -112,7 +112,7 @@ def _function_words(hashes: Hashes) -> tuple[Ints, Ints]:
     return maybe[same], row[same]
 
 
-def _by_function_words(texts: Texts) -> NDArray[np.uint8]:
+def _by_function_words(texts: TextArray) -> NDArray[np.uint8]:
     words = texts.words
     word, row = _function_words(words.hashes)
     owner = words.owners[word]

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.text.words import Bools, Hashes, Ints, Texts, mix
+from dpo_core.quality.text.words import Bools, Hashes, Ints, TextArray, mix
 
 SHINGLE = 5  # words
 ALIKE = 0.8  # Jaccard index of shingles from which on two texts are nearly the same
@@ -100,7 +100,7 @@ def meetings(key: NDArray[np.unsignedinteger]) -> tuple[Ints, Ints, Ints]:
 
 def shingle_sets(texts: list[str]) -> list[Hashes]:
     """Each text's shingles, sorted, each once."""
-    return sets_of(*Texts.of(texts).words.shingles(SHINGLE), len(texts))
+    return sets_of(*TextArray.of(texts).words.shingles(SHINGLE), len(texts))
 
 
 def sets_of(hashes: Hashes, owners: Ints, count: int) -> list[Hashes]:

@@ -1,6 +1,6 @@
 """What a word is in any script; and the texts of many pairs as one array, so that a word costs nanoseconds.
 
-Strings (`words`) and hashes (`Texts.words`) are cut at the same places.
+Strings (`words`) and hashes (`TextArray.words`) are cut at the same places.
 """
 
 import re
@@ -44,7 +44,7 @@ def count_words(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextArray:
     """N texts end to end. `points`: code points, a line feed after each text; text i is points[starts[i] : ends[i]]."""
 
     points: NDArray[np.uint32]
@@ -52,7 +52,7 @@ class Texts:
     ends: Ints
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Texts":
+    def of(cls, texts: Sequence[str]) -> "TextArray":
         """Lay texts out in their order."""
         joined = "\n".join([*texts, ""]).encode("utf-32-le", "surrogatepass")
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
@@ -117,8 +117,8 @@ def mix(values: Hashes) -> Hashes:
 
 
 def word_hashes(words: Sequence[str]) -> Hashes:
-    """The hashes that `Texts.words` gives these words (one word each)."""
-    found = Texts.of(words).words
+    """The hashes that `TextArray.words` gives these words (one word each)."""
+    found = TextArray.of(words).words
     if len(found.hashes) != len(words):
         raise ValueError("each text must be one word")
     return found.hashes
@@ -167,7 +167,7 @@ def _powers() -> NDArray[np.uint64]:
     return np.cumprod(np.full(LONGEST, 0xD1342543DE82EF95, dtype=np.uint64), dtype=np.uint64)
 
 
-def _words(texts: Texts) -> Words:
+def _words(texts: TextArray) -> Words:
     """Each word's hash is the sum of its characters' numbers, each times a power for its place."""
     kinds = _kinds()[texts.points]
     begins = kinds == _RUN

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_core.quality.text.words import Texts, count_words, split, word_hashes, words
+from dpo_core.quality.text.words import TextArray, count_words, split, word_hashes, words
 
 ALPHABETS = (
     "abz AZ_09 \u00df\u0130\u00e9e\u0301\u01f0\ufb01",  # Latin, with letters that fold to two and combining marks
@@ -23,7 +23,7 @@ MIXED = st.lists(SCRIPTS, max_size=4).map("".join)
 @settings(max_examples=300, deadline=None)
 @given(MIXED)
 def test_strings_and_hashes_are_the_same_words_in_every_script(text):
-    assert Texts.of([text]).words.hashes.tolist() == word_hashes(split(text)).tolist()
+    assert TextArray.of([text]).words.hashes.tolist() == word_hashes(split(text)).tolist()
 
 
 @settings(max_examples=300, deadline=None)
@@ -51,30 +51,26 @@ def test_a_word_is_a_run_of_letters_or_one_character_where_no_spaces_are_written
 def test_words_are_counted_between_spaces_and_by_character_where_there_are_none():
     texts = ("two words.", "\ud55c\uad6d\uc5b4 \ubb38\uc7a5", "\u597d\u5417 ok")
     assert [count_words(text) for text in texts] == [2, 2, 4]
-        2,
-        2,
-        4,
-    ]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_words_of_texts_laid_out_together_are_those_of_each_alone(texts):
-    together = Texts.of(texts).words
-    alone = [Texts.of([text]).words.hashes.tolist() for text in texts]
+    together = TextArray.of(texts).words
+    alone = [TextArray.of([text]).words.hashes.tolist() for text in texts]
     assert [
         together.hashes[a:b].tolist() for a, b in zip(together.bounds[:-1], together.bounds[1:], strict=True)
     ] == alone
 
 
 def test_words_are_case_folded_runs_and_chinese_characters_stand_alone():
-    words = Texts.of(["Don't STOP, 42!", "\u4f60\u597dworld", ""]).words
+    words = TextArray.of(["Don't STOP, 42!", "\u4f60\u597dworld", ""]).words
     expected = word_hashes(["don", "t", "stop", "42", "\u4f60", "\u597d", "World"])
     assert words.hashes.tolist() == expected.tolist()
     assert words.bounds.tolist() == [0, 4, 7, 7]
 
 
 def test_a_text_shorter_than_a_shingle_is_one_shingle_or_none():
-    words = Texts.of(["a b", "a b c d e f", ""]).words
+    words = TextArray.of(["a b", "a b c d e f", ""]).words
     assert words.shingles(5)[1].tolist() == [0, 1, 1]
     assert words.shingles(5, short=False)[1].tolist() == [1, 1]
