@@ -17,12 +17,11 @@ from dpo_core.quality.shortcuts.features import TOKEN, WORD
 from dpo_core.quality.tested import Separation
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding, Measure, Severity, Table
+from dpo_core.report.results import RANK, Finding, Measure, Severity, Table
 
 FOLDS, LEAST_PROMPTS, EXAMINED = 5, 100, 20_000  # prompts; pairs
 WARN, FAIL = 0.60, 0.70  # of the lower bound of the accuracy
 ROUNDS = 500
-SEVERITIES: tuple[Severity, ...] = ("info", "warn", "fail")
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Matrix = Floats | sparse.csr_array
@@ -53,7 +52,7 @@ def check_probe(separation: Separation, validation: Validation) -> tuple[list[Me
     for rung in rungs:
         gates = rung.name in ("length", "surface")
         severity: Severity = "info" if rung.low <= WARN else "fail" if gates and rung.low > FAIL else "warn"
-        worst = max(worst, severity, key=SEVERITIES.index)
+        worst = max(worst, severity, key=RANK.__getitem__)
         says = f"a probe that sees only the answers' {rung.name} tells the chosen one in {_percent(rung)} of pairs"
         measures.append(
             Measure(f"shortcut/probe_{rung.name.split()[-1]}", rung.low, WARN, FAIL if gates else None, says)
