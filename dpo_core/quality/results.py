@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +79,11 @@ def estimated(measure: Measure, findings: list[Finding], share: float, size: int
 
 def evidence_of(pairs: Iterable[Pair], around: str = "") -> tuple[Evidence, ...]:
     """The first few of `pairs`, each side cut to a window round the first place where `around` stands."""
-    shown = [pair for pair, _ in zip(pairs, range(SHOWN), strict=False)]
     return tuple(
         Evidence(
             pair.where or pair.id[:12], excerpt(text_of(pair.chosen), around), excerpt(text_of(pair.rejected), around)
         )
-        for pair in shown
+        for pair in islice(pairs, SHOWN)
     )
 
 

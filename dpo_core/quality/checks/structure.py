@@ -20,7 +20,7 @@ from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding
 
 UNEVEN_FAIL = 0.01  # share of pairs
-TRACE_WARN = 0.001  # share of pairs: below, odd rows are told and no more
+TRACE_WARN = 0.001  # share of pairs: below, odd rows are only reported
 BROKEN_FAIL = 0.05  # share of pairs: the export as a whole is broken, not a few rows
 NEARLY = 0.98  # share of the longer answer that beginning and end have in common
 NEARLY_LEAST = 100  # characters from which on that is looked at

@@ -1,4 +1,8 @@
-"""Which pairs belong together: those with the same prompt, and those of one origin."""
+"""Which pairs belong together: those with the same prompt, and those of one origin.
+
+The same prompt is the same `prompt_key`, everywhere. Two parts of a prompt are compared by themselves: its questions,
+one by one (`question_keys`), and its text without what whole data sets share (`asked`).
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -18,9 +22,10 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {  # column: the keys of a row's `meta`
 
 
 def prompt_key(prompt: Iterable[Message]) -> str:
-    """A prompt as compared: roles and text, case folded, runs of white space as one space.
+    """A prompt as compared: roles and text (tool calls too), case folded, runs of white space as one space.
 
     Prompts of one key are the same: in the split, the sample, the clusters of every test, duplicates and leakage.
+    A change of this function moves pairs between training and held-out data.
     """
     return "\n".join(f"{m['role']}: {' '.join(text_of((m,)).casefold().split())}" for m in prompt)
 
@@ -31,7 +36,7 @@ def question_keys(prompt: Iterable[Message]) -> list[str]:
 
 
 def asked(prompt: Iterable[Message]) -> str:
-    """The text of a prompt without roles and system message, which whole data sets share: for what is nearly equal."""
+    """The text of a prompt without roles and system message: what is compared where prompts are nearly equal."""
     return text_of(message for message in prompt if message["role"] not in ("system", "developer"))
 
 
