@@ -41,7 +41,7 @@ CHECKS = (
     personal_data.CHECK,
     drift.CHECK,
 )
-BLOCK = 250  # pairs whose words are looked at together: what then stays in the processor's cache
+BLOCK_SIZE = 250  # pairs whose words are looked at together: what then stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def columns(
     """Everything that the checks need of some pairs, and their sizes: an entry (or row) a pair. Pure, for processes."""
     functions = dict.fromkeys([size_columns, *(function for check in checks for function in check.columns)])
     parts = []
-    for start in range(0, max(len(pairs), 1), BLOCK):
-        block = Block(pairs[start : start + BLOCK], validation, indexes)
+    for start in range(0, max(len(pairs), 1), BLOCK_SIZE):
+        block = Block(pairs[start : start + BLOCK_SIZE], validation, indexes)
         parts.append({name: column for function in functions for name, column in function(block).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -10,7 +10,7 @@ from dpo_core.data.readers import read_pairs
 from dpo_core.quality.prompts.identity import prompt_key
 from dpo_core.recipe import Validation
 from dpo_core.recipe_file import load_recipe
-from tests.dpo_core.quality.quality_data import examined
+from tests.dpo_core.quality.quality_data import examine_pairs
 
 DEMO = Path(__file__).parents[2] / "examples/identity"
 TRAIN, HELD_OUT = ([*read_pairs(DEMO / f"pairs.{split}.jsonl").pairs] for split in ("train", "eval"))
@@ -30,7 +30,7 @@ def test_a_shortcut_would_stop_the_demo():
 
 def test_only_the_name_tells_the_demos_chosen_answers_from_the_rejected_ones():
     train, held_out = ([EncodedPair(pair, (), (), ()) for pair in pairs] for pairs in (TRAIN, HELD_OUT))
-    findings = examined(train, Validation(intended=["Athene"]), held_out).findings
+    findings = examine_pairs(train, Validation(intended=["Athene"]), held_out).findings
     assert [finding.says for finding in findings if finding.severity != "info"] == []
 
 

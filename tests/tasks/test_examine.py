@@ -54,7 +54,7 @@ def summary(examined):
 def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
     examined = run(split=False)
     pairs = read_pairs(data).pairs
-    expected = examined([EncodedPair(pair, (), (), ()) for pair in pairs])
+    expected = examine_pairs([EncodedPair(pair, (), (), ()) for pair in pairs])
     assert [(m.check, m.value) for m in examined.measures[1:]] == [(m.check, m.value) for m in expected.measures]
     assert [f.check for f in expected.findings if f.severity == "fail"]
     told = {(f.check, f.says) for f in examined.findings}

@@ -80,7 +80,7 @@ def separated(pairs: Sequence[EncodedPair], validation: Validation) -> Results:
     return found.measures, found.findings
 
 
-def examined(
+def examine_pairs(
     train: Sequence[EncodedPair], validation: Validation | None = None, held_out: Sequence[EncodedPair] = ()
 ) -> Examination:
     """All checks; `held_out` is only compared with the pairs."""

@@ -12,11 +12,11 @@ from dpo_core.quality.check import Check
 from dpo_core.quality.examine import CHECKS, columns
 from dpo_core.quality.table import Block, size_columns
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import as_pairs, examined, null_texts, run_check
+from tests.dpo_core.quality.quality_data import as_pairs, examine_pairs, null_texts, run_check
 
 
 def test_no_pairs_at_all_measure_nothing_that_could_pass():
-    values = {measure.check: measure.value for measure in examined([]).measures}
+    values = {measure.check: measure.value for measure in examine_pairs([]).measures}
     nan = {check for check, value in values.items() if math.isnan(value)}
     assert {"structure/identical_or_empty", "consistency/duplicates", "balance/length_words"} <= nan
 

@@ -12,7 +12,7 @@ ASKED = ({"role": "system", "content": "Be  Kind."}, {"role": "user", "content":
 
 
 def test_the_place_of_a_prompt_in_the_split_is_that_of_earlier_versions():
-    # computed with version 0.1's own code; pairs held out then must be held out now
+    # computed before the key was made the one for all; pairs held out then must be held out now
     assert prompt_key(ASKED) == "system: be kind.\nuser: what is 2+2, strasse?"
     assert place_of(prompt_key(ASKED)) == 0.4656796016454461
 

@@ -8,7 +8,7 @@ from dpo_core.quality.examine import tables_of
 from dpo_core.quality.shortcuts.findings import check_shortcuts
 from dpo_core.quality.tested import separate
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, examined, make_pair, null_texts
+from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, examine_pairs, make_pair, null_texts
 
 
 def gating(texts, **options):
@@ -65,7 +65,7 @@ def test_length_alone_fails_the_length_check_and_accuses_no_word():
     pairs = as_pairs(
         [[answer(rng, int(rng.integers(20, 80) * 1.5)), answer(rng, int(rng.integers(20, 80)))] for _ in range(800)]
     )
-    examination = examined(pairs)
+    examination = examine_pairs(pairs)
     severities = {finding.check: finding.severity for finding in examination.findings}
     assert severities["balance/length_words"] == "fail"
     assert {measure.check: measure.value for measure in examination.measures}["shortcut/failing_features"] == 0
@@ -217,4 +217,4 @@ def test_at_most_twenty_findings_most_severe_first():
 
 def test_the_same_data_gives_the_same_examination():
     texts = identity(rider="delighted")
-    assert examined(as_pairs(texts)) == examined(as_pairs(texts))
+    assert examine_pairs(as_pairs(texts)) == examine_pairs(as_pairs(texts))
