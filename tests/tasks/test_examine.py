@@ -14,7 +14,7 @@ from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.request import Request
-from tests.dpo_core.quality.quality_data import answer, null_texts
+from tests.dpo_core.quality.quality_data import answer, examine_pairs, null_texts
 
 
 @pytest.fixture(scope="module")
