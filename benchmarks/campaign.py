@@ -28,8 +28,10 @@ sys.path.insert(0, str(ROOT))
 
 from dpo_core.data.pairs import EncodedPair, Pair  # noqa: E402
 from dpo_core.data.readers import read_pairs  # noqa: E402
+from dpo_core.quality.check import Facts  # noqa: E402
+from dpo_core.quality.examine import SEPARATION, examine, tables_of  # noqa: E402
 from dpo_core.quality.prompts.identity import prompt_clusters  # noqa: E402
-from dpo_core.quality.separation import examine_separation, tables_of  # noqa: E402
+from dpo_core.quality.shortcuts import power  # noqa: E402
 from dpo_core.quality.shortcuts.features import GramTable  # noqa: E402
 from dpo_core.quality.table import PairTable  # noqa: E402
 from dpo_core.recipe import Validation  # noqa: E402
@@ -58,8 +60,7 @@ def nulls(first: str, last: str) -> None:
         kind = list(NULLS)[seed % len(NULLS)]
         if missing("nulls", str(seed)):
             pairs = NULLS[kind](seed)
-            validation = Validation()
-            _, findings = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+            findings = separated(pairs)
             keep("nulls", str(seed), {"kind": kind, "pairs": len(pairs), **alarms(findings)})
 
 
@@ -74,9 +75,13 @@ def recall() -> None:
 
 def found_word(pairs: list[EncodedPair]) -> str:
     """Severity of the planted word."""
+    return next((f.severity for f in separated(pairs) if f.feature == "word 'zebra'"), "missed")
+
+
+def separated(pairs: list[EncodedPair]) -> list[Finding]:
+    """What tells the chosen side from the rejected one."""
     validation = Validation()
-    _, findings = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
-    return next((f.severity for f in findings if f.feature == "word 'zebra'"), "missed")
+    return examine(Facts(*tables_of(pairs, validation, checks=SEPARATION)), validation, SEPARATION).findings
 
 
 def real(folder: str) -> None:
@@ -87,15 +92,15 @@ def real(folder: str) -> None:
         if loaded is not None:
             pairs, token_text = loaded
             validation = Validation(intended=intended)
-            table, grams = tables_of(pairs, validation)
-            measures, findings = examine_separation(table, grams, validation, token_text)
+            table, grams = tables_of(pairs, validation, checks=SEPARATION)
+            found = examine(Facts(table, grams, token_text=token_text), validation, (*SEPARATION, power.CHECK))
             result = {
                 "set": data,
                 "intended": intended,
                 "pairs": len(pairs),
                 "prompts": int(prompt_clusters(table).max() + 1),
-                "findings": [finding.to_document() for finding in findings],
-                "measures": {measure.check: measure.value for measure in measures},
+                "findings": [finding.to_document() for finding in found.findings],
+                "measures": {measure.check: measure.value for measure in found.measures},
             }
             keep("real", name, result)
 
@@ -108,10 +113,11 @@ def swaps(folder: str, seeds: str) -> None:
         loaded = load(folder, data) if left else None
         if loaded is not None:
             validation = Validation(intended=intended)
-            tables = tables_of(loaded[0], validation)
+            tables = tables_of(loaded[0], validation, checks=SEPARATION)
             for seed in left:
-                _, findings = examine_separation(*swapped(*tables, seed), validation, loaded[1], smoke=False)
-                keep("swaps", f"{name}-{seed}", {"set": name, "seed": seed, **alarms(findings)})
+                facts = Facts(*swapped(*tables, seed), token_text=loaded[1])
+                found = examine(facts, validation, SEPARATION)
+                keep("swaps", f"{name}-{seed}", {"set": name, "seed": seed, **alarms(found.findings)})
 
 
 def swapped(table: PairTable, grams: GramTable, seed: int) -> tuple[PairTable, GramTable]:

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.quality.checks.profile import Profile
+from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
 from dpo_core.report.document import quality_document, read_report

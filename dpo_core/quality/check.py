@@ -8,42 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dpo_core.data.pairs import EncodedPair, text_of
-from dpo_core.quality.checks.profile import Profile
-from dpo_core.quality.prompts.index import PromptIndex
+from dpo_core.quality.profile import Profile
+from dpo_core.quality.prompts.postings import PromptIndex
 from dpo_core.quality.results import Results
 from dpo_core.quality.shortcuts.feature_tests import Separation, separate
-from dpo_core.quality.shortcuts.features import GramTable
-from dpo_core.quality.table import Columns, PairTable
-from dpo_core.quality.text.words import Texts
+from dpo_core.quality.shortcuts.features import GramTable, TokenText
+from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.recipe import Validation
 
-TokenText = Callable[[int], str]  # the text of one token id of the training tokenizer
-
-
-class Block:
-    """Some pairs, with their texts laid out: text 3i is the prompt of pair i, 3i + 1 its chosen side, 3i + 2 the other.
-
-    What the columns of all checks are made from, so that words are cut once.
-    """
-
-    def __init__(
-        self, pairs: Sequence[EncodedPair], validation: Validation, indexes: Sequence[PromptIndex] = ()
-    ) -> None:
-        self.pairs, self.validation, self.indexes = pairs, validation, indexes
-        self.strings = [
-            text_of(messages)
-            for encoded in pairs
-            for messages in (encoded.pair.prompt, encoded.pair.chosen, encoded.pair.rejected)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @cached_property
-    def texts(self) -> Texts:
-        """The strings, laid out."""
-        return Texts.of(self.strings)
+__all__ = ["Block", "Check", "Facts", "TokenText"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +46,9 @@ class Facts:
 class Check:
     """One check of a data set.
 
-    `columns`: pure functions of a block of pairs, an entry (or row) a pair; checks may share them. `run`: measures with
-    their limits, and findings, from the columns of all pairs.
+    `name`: what its findings are called, or how these names begin. `columns`: pure functions of a block of pairs, an
+    entry (or row) a pair; checks may share them. `run`: measures with their limits, and findings, from the columns of
+    all pairs.
     """
 
     name: str

@@ -1,29 +1,47 @@
 """All checks of a data set, in one order: the columns they need, and what they make of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from dpo_core.data.pairs import EncodedPair, Message
-from dpo_core.quality import facts, separation, table
-from dpo_core.quality.benchmarks import index_benchmarks
-from dpo_core.quality.checks.consistency import check_consistency
-from dpo_core.quality.checks.drift import check_drift
-from dpo_core.quality.checks.languages import check_language
-from dpo_core.quality.checks.leakage import HELD_OUT, check_leakage
-from dpo_core.quality.checks.personal_data import check_people
-from dpo_core.quality.checks.profile import Profile
-from dpo_core.quality.checks.structure import check_structure
+import numpy as np
+
+from dpo_core.data.pairs import EncodedPair
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.checks import (
+    consistency,
+    drift,
+    duplicates,
+    generators,
+    languages,
+    leakage,
+    personal_data,
+    sources,
+    structure,
+)
 from dpo_core.quality.prompts.groups import group_columns, group_prompts, sketches
 from dpo_core.quality.prompts.identity import sample_rows
-from dpo_core.quality.prompts.index import PromptIndex, index_prompts
-from dpo_core.quality.separation import examine_separation
+from dpo_core.quality.prompts.postings import PromptIndex
+from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
 from dpo_core.quality.shortcuts.features import GramTable, grams, merge
-from dpo_core.quality.sources import check_sources
-from dpo_core.quality.table import Columns, PairTable
+from dpo_core.quality.table import Block, Columns, PairTable, size_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
 
-TokenText = Callable[[int], str]
+# all that tells the chosen side from the rejected one
+SEPARATION = (balance.CHECK, generators.CHECK, findings.CHECK, within_strata.CHECK, probe.CHECK)
+CHECKS = (
+    structure.CHECK,
+    duplicates.CHECK,
+    consistency.CHECK,
+    leakage.CHECK,
+    languages.CHECK,
+    sources.CHECK,
+    *SEPARATION,
+    power.CHECK,
+    personal_data.CHECK,
+    drift.CHECK,
+)
+BLOCK_SIZE = 250  # pairs whose words are looked at together: what then stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -34,70 +52,39 @@ class Examination:
     findings: list[Finding]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known of the pairs trained on.
-
-    `grams`: features of a sample of them. `indexes`: prompts they are compared with (`indexes_of`).
-    `encoding`: what encoding counted. `own_split`: the held-out pairs were taken from the same source. `previous`: the
-    profile of the last accepted data set.
-    """
-
-    table: PairTable
-    grams: GramTable
-    indexes: Sequence[PromptIndex] = ()
-    encoding: Mapping[str, int] = field(default_factory=dict)
-    own_split: bool = False
-    previous: Profile | None = None
+def columns(
+    pairs: Sequence[EncodedPair],
+    validation: Validation,
+    indexes: Sequence[PromptIndex] = (),
+    checks: Sequence[Check] = CHECKS,
+) -> Columns:
+    """Everything that the checks need of some pairs, and their sizes: an entry (or row) a pair. Pure, for processes."""
+    functions = dict.fromkeys([size_columns, *(function for check in checks for function in check.columns)])
+    parts = []
+    for start in range(0, max(len(pairs), 1), BLOCK_SIZE):
+        block = Block(pairs[start : start + BLOCK_SIZE], validation, indexes)
+        parts.append({name: column for function in functions for name, column in function(block).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def indexes_of(held_out: Iterable[Sequence[Message]], validation: Validation) -> list[PromptIndex]:
-    """The prompts that must not be trained on: those held out, and those of the benchmarks."""
-    own = index_prompts(HELD_OUT, held_out)
-    return [*([own] if len(own) else []), *index_benchmarks(validation.benchmarks)]
-
-
-def columns(pairs: Sequence[EncodedPair], validation: Validation, indexes: Sequence[PromptIndex] = ()) -> Columns:
-    """Everything that `examine_facts` needs of a chunk of pairs, an entry a pair. Pure, for worker processes."""
-    return {**table.columns(pairs), **facts.columns(pairs, indexes), **separation.columns(pairs, validation)}
-
-
-def examine_facts(known: Facts, validation: Validation, token_text: TokenText | None) -> Examination:
-    """Run every check.
-
-    `token_text` gives the text of one token id of the training tokenizer; without it words alone are examined.
-    The same input gives the same result, to the last bit.
-    """
-    pairs = known.table
-    results = [
-        check_structure(pairs, validation, known.encoding),
-        check_consistency(pairs, validation),
-        check_leakage(pairs, known.indexes, validation, own_split=known.own_split),
-        check_language(pairs),
-        check_sources(pairs, validation),
-        examine_separation(pairs, known.grams, validation, token_text),
-        check_people(pairs, validation),
-    ]
-    if known.previous is not None:
-        results.append(check_drift(pairs, known.previous, validation))
+def examine(facts: Facts, validation: Validation, checks: Sequence[Check] = CHECKS) -> Examination:
+    """Run the checks. The same input gives the same result, to the last bit."""
+    results = [check.run(facts, validation) for check in checks]
     return Examination(
         [measure for measures, _ in results for measure in measures],
         [finding for _, findings in results for finding in findings],
     )
 
 
-def examine(
-    train: Sequence[EncodedPair],
-    held_out: Sequence[EncodedPair],
+def tables_of(
+    pairs: Sequence[EncodedPair],
     validation: Validation,
-    token_text: TokenText | None,
-) -> Examination:
-    """The same for pairs that are in memory; `held_out` is only compared with them."""
-    indexes = indexes_of((pair.pair.prompt for pair in held_out), validation)
-    found = columns(train, validation, indexes)
-    groups = group_prompts(found["prompt"], sketches([pair.pair.prompt for pair in train]))
-    found |= group_columns(found["prompt"], groups)
-    rows = sample_rows(found["prompt"])
-    everything = PairTable(len(train), found, lambda wanted: [train[row].pair for row in wanted])
-    known = Facts(everything, merge([grams([train[row] for row in rows.tolist()])], rows), indexes)
-    return examine_facts(known, validation, token_text)
+    indexes: Sequence[PromptIndex] = (),
+    checks: Sequence[Check] = CHECKS,
+) -> tuple[PairTable, GramTable]:
+    """What `Facts` needs of pairs that are in memory: all their columns, and the features of a sample."""
+    found = columns(pairs, validation, indexes, checks)
+    found |= group_columns(found["prompt"], group_prompts(found["prompt"], sketches([p.pair.prompt for p in pairs])))
+    sampled = sample_rows(found["prompt"])
+    table = PairTable(len(pairs), found, lambda rows: [pairs[row].pair for row in rows])
+    return table, merge([grams([pairs[row] for row in sampled.tolist()])], sampled)

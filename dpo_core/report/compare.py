@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dpo_core.report.documents import FindingRecord, QualityDocument
+from dpo_core.report.results import RANK
 
 ChangeKind = Literal["new", "gone", "stronger", "weaker"]
 ORDER = ("new", "stronger", "weaker", "gone")
-RANK = {"info": 0, "warn": 1, "fail": 2}
 NOTICED = 0.1  # relative change of a finding's strength from which on it counts as one
 COUNTS = ("rows_in", "rows_kept", "rows_quarantined")
 # Statistics that say how strong a finding is, the first one it has; the number is where nothing would be going on.

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-ORDER = {"fail": 0, "warn": 1, "info": 2}
+from dpo_core.report.results import RANK
+
 SHOWN = 12  # findings
 WORDS = {"pass": "Pass", "warn": "Warn", "fail": "Fail"}
 
@@ -19,7 +20,7 @@ def quality_markdown(name: str, document: Mapping[str, Any], links: Mapping[str,
         "",
     ]
     told = [f for f in document["findings"] if f["severity"] != "info" or f["intended"]]
-    told.sort(key=lambda f: (f["intended"], ORDER[f["severity"]]))
+    told.sort(key=lambda f: (f["intended"], -RANK[f["severity"]]))
     if told:
         lines += ["| | check | finding |", "|---|---|---|"]
         lines += [

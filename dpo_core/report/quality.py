@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from dpo_core.report.compare import Comparison, in_one_line
 from dpo_core.report.figures import Point
 from dpo_core.report.page import render
-from dpo_core.report.results import FAMILIES, Finding, Measure
+from dpo_core.report.results import FAMILIES, RANK, Finding, Measure
 from dpo_core.report.tables import ShownTable, shown
 from dpo_core.report.text import marks_of, title_of
 
@@ -34,7 +34,6 @@ ADVICE = {
     "people": "Remove personal data and secrets before anything is trained on them; change secrets that leaked.",
     "drift": "Find out what changed at the source before this data follows the last.",
 }
-ORDER = {"fail": 0, "warn": 1, "info": 2}
 SHOWN = 3  # findings of the first screen
 OPEN, MOST = 8, 40  # findings of a family that are open, and that the page has at all; the JSON document has every one
 POWER = ("shortcut/detectable",)  # what this data could have shown
@@ -69,7 +68,7 @@ class Family(NamedTuple):
 def matters(findings: Sequence[Finding]) -> list[Finding]:
     """Up to three findings that a person should read first: the worst that are not intended, one a feature."""
     open_ones = [finding for finding in findings if not finding.intended and finding.severity != "info"]
-    open_ones.sort(key=lambda finding: ORDER[finding.severity])
+    open_ones.sort(key=lambda finding: -RANK[finding.severity])
     distinct: dict[str, Finding] = {}
     for number, finding in enumerate(open_ones):
         distinct.setdefault(finding.feature or str(number), finding)
@@ -99,7 +98,7 @@ def quality_page(
     comparison: Comparison | None = None,
 ) -> str:
     """One HTML page: verdict, what matters, what to do; a section a family; power, quarantine, digests."""
-    ranked = sorted(findings, key=lambda f: (f.intended, ORDER[f.severity]))
+    ranked = sorted(findings, key=lambda f: (f.intended, -RANK[f.severity]))
     places = {id(finding): number for number, finding in enumerate(ranked, 1)}
     worst = matters(findings)
     power = [f for f in ranked if f.check in POWER]

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 Severity = Literal["info", "warn", "fail"]
 Verdict = Literal["pass", "warn", "fail"]
+RANK: dict[str, int] = {"info": 0, "warn": 1, "fail": 2}  # of a severity: more is worse
 FAMILIES = ("structure", "consistency", "leakage", "balance", "shortcut", "people", "drift")
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import Pair
 from dpo_core.model.encode import encode_pairs
-from dpo_core.quality.separation import columns
+from dpo_core.quality.examine import SEPARATION, columns
 from dpo_core.quality.shortcuts.features import GramTable, grams, spell, token_ids
 from dpo_core.quality.shortcuts.mitigation import subset
 from dpo_core.quality.shortcuts.strata import divide
@@ -77,7 +77,8 @@ def pick(
 def measure(renderings: Sequence[Pair], starts: Places, name: str, tokenizer: PreTrainedTokenizerBase) -> Measured:
     """Every feature that does not hold the name, and the strata of the prompts."""
     pairs = encode_pairs(renderings, tokenizer, Encoding()).encoded
-    table = PairTable(len(pairs), columns(pairs, Validation()), lambda places: [renderings[place] for place in places])
+    facts = columns(pairs, Validation(), checks=SEPARATION)
+    table = PairTable(len(pairs), facts, lambda places: [renderings[place] for place in places])
     found = grams(pairs)
     d = sparse.csr_array((found.signs, found.columns, np.append(0, np.cumsum(found.counts))))
     listed = GramTable(np.arange(len(pairs)), found.keys, d)

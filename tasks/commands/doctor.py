@@ -21,8 +21,8 @@ MIN_MEMORY, MIN_DISK = 6, 8  # GiB: the demo's 135M model, its optimizer, three 
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The outcome of one check."""
+class Readiness:
+    """Whether one thing that a run needs is there."""
 
     check: str
     status: Status
@@ -30,31 +30,31 @@ class Finding:
     remedy: str = ""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Readiness]:
     """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception."""
     settings = load_settings()
-    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+    checks: list[Callable[[Settings], Iterator[Readiness]]] = [
         _python, _packages, _cores, _memory, _home, _store, _mlflow, _spool, _prefect, _models,
     ]  # fmt: skip
-    findings: list[Finding] = []
+    findings: list[Readiness] = []
     for check in checks:
         try:
             findings += check(settings)
         except InfraError as error:
-            findings.append(Finding(check.__name__.lstrip("_"), "fail", f"{error.says} ({error.where})", error.do))
+            findings.append(Readiness(check.__name__.lstrip("_"), "fail", f"{error.says} ({error.where})", error.do))
         except Exception as error:
             says = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
-            findings.append(Finding(check.__name__.lstrip("_"), "fail", says, "see `dpo doctor --debug`"))
+            findings.append(Readiness(check.__name__.lstrip("_"), "fail", says, "see `dpo doctor --debug`"))
     return findings
 
 
-def _python(settings: Settings) -> Iterator[Finding]:
+def _python(settings: Settings) -> Iterator[Readiness]:
     found = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
-    yield Finding("python", "ok" if good else "fail", found, "" if good else "use Python 3.11 or newer")
+    yield Readiness("python", "ok" if good else "fail", found, "" if good else "use Python 3.11 or newer")
 
 
-def _packages(settings: Settings) -> Iterator[Finding]:
+def _packages(settings: Settings) -> Iterator[Readiness]:
     """Every direct dependency against the range in our own metadata."""
     from packaging.requirements import Requirement
 
@@ -71,27 +71,27 @@ def _packages(settings: Settings) -> Iterator[Finding]:
             wrong.append(f"{requirement.name} {found} is outside {requirement.specifier}")
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "prefect", "mlflow"))
     remedy = "pip install -c constraints.txt -e ."
-    yield Finding("packages", "fail" if wrong else "ok", "; ".join(wrong) or versions, remedy if wrong else "")
+    yield Readiness("packages", "fail" if wrong else "ok", "; ".join(wrong) or versions, remedy if wrong else "")
 
 
-def _cores(settings: Settings) -> Iterator[Finding]:
+def _cores(settings: Settings) -> Iterator[Readiness]:
     cores, threads = usable_cores(), settings.num_threads
     says = f"{cores} usable, {threads} threads a process"
     over = threads > cores
-    yield Finding("cores", "warn" if over else "ok", says, "set DPO_NUM_THREADS to the usable cores" if over else "")
+    yield Readiness("cores", "warn" if over else "ok", says, "set DPO_NUM_THREADS to the usable cores" if over else "")
 
 
-def _memory(settings: Settings) -> Iterator[Finding]:
+def _memory(settings: Settings) -> Iterator[Readiness]:
     import psutil
 
     free = psutil.virtual_memory().available / GIB
     remedy = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, train a LoRA, or free memory"
-    yield Finding(
+    yield Readiness(
         "memory", "warn" if free < MIN_MEMORY else "ok", f"{free:.1f} GiB free", remedy if free < MIN_MEMORY else ""
     )
 
 
-def _home(settings: Settings) -> Iterator[Finding]:
+def _home(settings: Settings) -> Iterator[Readiness]:
     home = settings.home
     try:
         probe = home / f".probe-{uuid.uuid4().hex}"
@@ -99,14 +99,16 @@ def _home(settings: Settings) -> Iterator[Finding]:
         probe.write_bytes(b"probe")
         probe.unlink()
     except OSError as error:
-        yield Finding("home", "fail", f"{home} is not writable: {error.strerror}", "set DPO_HOME to a folder of yours")
+        yield Readiness(
+            "home", "fail", f"{home} is not writable: {error.strerror}", "set DPO_HOME to a folder of yours"
+        )
         return
     free = shutil.disk_usage(home).free / GIB
     remedy = "free space, or set DPO_HOME to a larger disk" if free < MIN_DISK else ""
-    yield Finding("home", "warn" if remedy else "ok", f"{home}, {free:.0f} GiB free", remedy)
+    yield Readiness("home", "warn" if remedy else "ok", f"{home}, {free:.0f} GiB free", remedy)
 
 
-def _store(settings: Settings) -> Iterator[Finding]:
+def _store(settings: Settings) -> Iterator[Readiness]:
     """Write, read and remove a probe object; ask whether create-only really keeps what is there."""
     store, key, data = open_store(settings), f"probe/{uuid.uuid4().hex}", os.urandom(64)
     store.put_bytes(key, data)
@@ -116,50 +118,50 @@ def _store(settings: Settings) -> Iterator[Finding]:
         store.delete(key)
     where = without_secrets(settings.store_url)
     if kept:
-        yield Finding("store", "ok", f"{where}: put, get, create-only, delete")
+        yield Readiness("store", "ok", f"{where}: put, get, create-only, delete")
     else:
         remedy = "use a store that honours If-None-Match"
-        yield Finding("store", "fail", f"{where}: create-only replaced an object that was there", remedy)
+        yield Readiness("store", "fail", f"{where}: create-only replaced an object that was there", remedy)
 
 
-def _mlflow(settings: Settings) -> Iterator[Finding]:
+def _mlflow(settings: Settings) -> Iterator[Readiness]:
     from infra.tracking.client import mlflow_errors
     from infra.tracking.runs import connect
 
     with mlflow_errors("answer"):
         client = connect()
         client.search_experiments(max_results=1)
-    yield Finding("mlflow", "ok", f"{without_secrets(client.tracking_uri)}: answers")
+    yield Readiness("mlflow", "ok", f"{without_secrets(client.tracking_uri)}: answers")
 
 
-def _spool(settings: Settings) -> Iterator[Finding]:
+def _spool(settings: Settings) -> Iterator[Readiness]:
     """What runs have logged and MLflow does not have: nothing is found where it has all."""
     from infra.tracking.runs import waiting
 
     if waits := waiting():
         says = f"{sum(waits.values())} entries of {len(waits)} runs wait for MLflow in {settings.home / 'spool'}"
-        yield Finding("spool", "warn", says, "they are delivered by the next command that reaches it, this one too")
+        yield Readiness("spool", "warn", says, "they are delivered by the next command that reaches it, this one too")
 
 
-def _prefect(settings: Settings) -> Iterator[Finding]:
+def _prefect(settings: Settings) -> Iterator[Readiness]:
     from urllib.request import urlopen
 
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        yield Finding("prefect", "ok", "embedded: a run starts its own server (PREFECT_API_URL is unset)")
+        yield Readiness("prefect", "ok", "embedded: a run starts its own server (PREFECT_API_URL is unset)")
         return
     try:
         with urlopen(f"{url.rstrip('/')}/health", timeout=5):
             pass
-        yield Finding("prefect", "ok", f"{without_secrets(url)}: answers")
+        yield Readiness("prefect", "ok", f"{without_secrets(url)}: answers")
     except (OSError, ValueError) as error:
         says = f"{without_secrets(url)}: {type(error).__name__}"
-        yield Finding("prefect", "fail", says, "start it with `prefect server start`, or unset PREFECT_API_URL")
+        yield Readiness("prefect", "fail", says, "start it with `prefect server start`, or unset PREFECT_API_URL")
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _models(settings: Settings) -> Iterator[Readiness]:
     hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
     cached = sorted(path.name.removeprefix("models--").replace("--", "/") for path in hub.glob("models--*"))
     here = [path for path in (settings.home / "downloads").glob("*") if path.is_dir()]
     says = f"{len(here)} fetched under {settings.home / 'downloads'}, {len(cached)} in the hub cache"
-    yield Finding("models", "ok", says + (f" ({', '.join(cached[:3])})" if cached else ""))
+    yield Readiness("models", "ok", says + (f" ({', '.join(cached[:3])})" if cached else ""))

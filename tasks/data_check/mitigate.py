@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.examine import Examination, Facts, examine_facts
+from dpo_core.quality.check import Facts
+from dpo_core.quality.examine import Examination, examine
 from dpo_core.quality.shortcuts.filter_steps import FilterStep, check_filter_steps
 from dpo_core.quality.shortcuts.mitigation import Rule, evened_out, mitigate, softened, subset
 from dpo_core.quality.table import Columns, PairTable
@@ -38,7 +39,8 @@ def examine_and_mitigate(
     `train`: the spool's indices of the pairs that `facts` are of.
     """
     validation, token_text = wanted.validation, token_text_of(wanted)
-    examination, how = examine_facts(facts, validation, token_text), validation.on_shortcut
+    facts = replace(facts, token_text=token_text)
+    examination, how = examine(facts, validation), validation.on_shortcut
     steps = _steps(facts.table, described.left_out, validation)
     examination = replace(examination, findings=[*examination.findings, *steps])
     if how == "warn":
@@ -53,7 +55,7 @@ def examine_and_mitigate(
     if mitigation is None:
         return Found(examination, facts.table, train, None)
     table, grams = subset(facts.table, facts.grams, mitigation.kept)
-    after = examine_facts(replace(facts, table=table, grams=grams), validation, token_text)
+    after = examine(replace(facts, table=table, grams=grams), validation)
     measures, findings = after.measures, after.findings
     if how == "balance":
         measures, findings = evened_out(measures, findings, mitigation)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import ROWS, Spool, lines_of
-from dpo_core.quality.checks.profile import Profile
+from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
 from tasks.records import CheckResult

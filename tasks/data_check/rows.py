@@ -29,11 +29,10 @@ from dpo_core.data.readers import Quarantined, Tally, chunks_of, read_chunk
 from dpo_core.data.sources import digest_source
 from dpo_core.data.splits import place_of
 from dpo_core.data.text_files import Chunk
-from dpo_core.quality import separation
-from dpo_core.quality.examine import columns
+from dpo_core.quality.examine import SEPARATION, columns
 from dpo_core.quality.prompts.groups import PromptGroups, Sketches, group_prompts, sketches
 from dpo_core.quality.prompts.identity import digest, prompt_key
-from dpo_core.quality.prompts.index import PromptIndex
+from dpo_core.quality.prompts.postings import PromptIndex
 from dpo_core.quality.shortcuts.features import Grams, grams
 from dpo_core.quality.shortcuts.mitigation import Rule, rule_columns
 from dpo_core.quality.table import Columns, joined
@@ -137,7 +136,7 @@ def normalise_chunk(first: Pair | None, chunk: Chunk) -> NormalisedChunk:
     """Parse and check the rows of a chunk."""
     rows, tally = read_chunk(chunk, first)
     pairs = [row for row in rows if isinstance(row, Pair)]
-    prompts = [prompt_key(pair) for pair in pairs]
+    prompts = [prompt_key(pair.prompt) for pair in pairs]
     return NormalisedChunk(
         *lines_of(pairs),
         places=np.array([place_of(prompt) for prompt in prompts], dtype=np.float64),
@@ -242,7 +241,7 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
     return DescribedPart(
         kept,
         found,
-        separation.columns(left_out, wanted.validation),
+        columns(left_out, wanted.validation, checks=SEPARATION),
         sampled,
         grams([pair for pair, taken in zip(encoded, sampled[kept], strict=True) if taken]),
         [Quarantined(pair.where, _line_of(pair.where), reason, str(pair.to_row())) for pair, reason in refused],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.digests import digest_rows
-from dpo_core.quality.checks.profile import profile_of
+from dpo_core.quality.profile import profile_of
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 from dpo_core.report.lengths import length_bins

@@ -8,13 +8,12 @@ import pytest
 from dpo_core.data.pairs import EncodedPair, digest_pairs
 from dpo_core.data.readers import read_pairs
 from dpo_core.data.splits import held_out_places, place_of
-from dpo_core.quality.examine import columns, examine
 from dpo_core.quality.prompts.identity import prompt_key
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.request import Request
-from tests.dpo_core.quality.quality_data import answer, null_texts
+from tests.dpo_core.quality.quality_data import answer, examine_pairs, null_texts
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def summary(examined):
 def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
     examined = run(split=False)
     pairs = read_pairs(data).pairs
-    expected = examine([EncodedPair(pair, (), (), ()) for pair in pairs], [], Validation(), None)
+    expected = examine_pairs([EncodedPair(pair, (), (), ()) for pair in pairs])
     assert [(m.check, m.value) for m in examined.measures[1:]] == [(m.check, m.value) for m in expected.measures]
     assert [f.check for f in expected.findings if f.severity == "fail"]
     told = {(f.check, f.says) for f in examined.findings}
@@ -72,7 +71,7 @@ def test_chunks_and_processes_change_nothing(run, tiny_model):
 def test_a_tenth_is_held_out_by_prompt_and_rows_are_written_as_they_were_read(run, data, tmp_path):
     examined = run()
     pairs = read_pairs(data).pairs
-    sides = held_out_places(np.array([place_of(prompt_key(pair)) for pair in pairs]))
+    sides = held_out_places(np.array([place_of(prompt_key(pair.prompt)) for pair in pairs]))
     train, held_out = ([pair for pair, out in zip(pairs, sides, strict=True) if out == side] for side in (False, True))
     assert examined.spool.pairs(examined.train.tolist()) == train
     assert examined.spool.pairs(examined.held_out.tolist()) == held_out
@@ -148,14 +147,3 @@ def test_a_held_out_file_is_compared_and_not_examined(run, data, tmp_path):
     overlap = next(f for f in examined.findings if f.check == "leakage/prompt_overlap")
     assert overlap.severity == "fail"
     assert examined.facts["eval_rows"] == 1
-
-
-def test_no_two_modules_give_a_column_the_same_name():
-    from dpo_core.quality import facts, separation, table
-    from tests.dpo_core.quality.quality_data import as_pairs
-
-    pairs = as_pairs(null_texts(0, 3))
-    parts = [table.columns(pairs), facts.columns(pairs), separation.columns(pairs, Validation())]
-    assert len(columns(pairs, Validation())) == sum(len(part) for part in parts)
-    assert all(len(column) == 3 for part in parts for column in part.values())
-    assert all(isinstance(column, np.ndarray) for part in parts for column in part.values())

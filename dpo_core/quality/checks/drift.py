@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from dpo_core.quality.checks.profile import SCHEMA, Counts, Profile, distributions
-from dpo_core.quality.prompts.topics import Topics, topic_of
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.profile import SCHEMA, Counts, distributions, profile_columns
+from dpo_core.quality.prompts.comparisons import comparison_columns
+from dpo_core.quality.prompts.identity import prompt_columns
+from dpo_core.quality.prompts.topics import Topics, topic_columns, topic_of
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.text.language import language_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Evidence, Finding, Measure, Table
 
@@ -33,14 +37,17 @@ class Shift(NamedTuple):
     p: float
 
 
-def check_drift(table: PairTable, previous: Profile, validation: Validation) -> Results:
+def check_drift(facts: Facts, validation: Validation) -> Results:
     """Compare with the profile of the last accepted set. A measure a distribution; findings for those that moved."""
+    table, previous = facts.table, facts.previous
+    if previous is None:
+        return [], []
     if previous.get("schema") != SCHEMA:
         says = "the profile of the last accepted data set is of another version: nothing was compared"
         return [], [Finding("drift/profile", "info", says)]
     topics = Topics(np.array(previous["topics"], dtype=np.float32), previous["topics_least"])
     now = distributions(table, topics)
-    prompts = len(np.unique(table["comparison_prompt"]))
+    prompts = len(np.unique(table["prompt"]))
     independent = min(prompts / max(len(table), 1), previous["prompts"] / max(previous["pairs"], 1))
     shifts = {
         name: shift_of(counts, now[name], independent)
@@ -130,3 +137,10 @@ def _finding(
     return Finding(
         measure.check, severity, measure.says + advice, name, statistics=numbers, evidence=evidence, tables=(table,)
     )
+
+
+CHECK = Check(
+    "drift",
+    columns=(prompt_columns, comparison_columns, profile_columns, language_columns, topic_columns),
+    run=check_drift,
+)

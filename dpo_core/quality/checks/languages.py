@@ -4,11 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.prompts.identity import prompt_columns
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
 from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, sign_test, signs
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.text.language import LANGUAGES, UNKNOWN
+from dpo_core.quality.text.language import LANGUAGES, UNKNOWN, language_columns
 from dpo_core.quality.text.words import SIDES, Bools
+from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Table
 
 SIGNIFICANT = 0.01
@@ -21,8 +24,9 @@ SIDES_DIFFER = (
 )
 
 
-def check_language(table: PairTable) -> Results:
+def check_languages(facts: Facts, _: Validation) -> Results:
     """Languages of prompts and answers, pairs whose sides differ, and whether the prompt's language wins."""
+    table = facts.table
     prompt, chosen, rejected = (table[f"language_{side}"] for side in SIDES)
     known = (chosen != UNKNOWN) & (rejected != UNKNOWN)
     sides, found = share_of_rows(
@@ -36,7 +40,7 @@ def _rule(table: PairTable, known: Bools) -> tuple[Measure, list[Finding]]:
     """Sign test over the pairs in which one side alone answers in the prompt's language, prompts as clusters."""
     prompt, chosen, rejected = (table[f"language_{side}"] for side in SIDES)
     towards = np.where(known, (chosen == prompt).astype(np.int64) - (rejected == prompt), 0)
-    _, clusters = np.unique(table["comparison_prompt"], return_inverse=True)
+    _, clusters = np.unique(table["prompt"], return_inverse=True)
     d = sparse.csr_array(towards[:, None])
     plus, minus = signs(d)
     independent = as_independent(plus, minus, by_cluster(d, clusters.astype(np.int64)))
@@ -82,3 +86,6 @@ def _overview(table: PairTable, known: Bools) -> Finding:
 def _in_another_language(table: PairTable) -> NDArray[np.bool_]:
     prompt, chosen, rejected = (table[f"language_{side}"] for side in SIDES)
     return np.asarray((chosen != prompt) & (rejected != prompt))
+
+
+CHECK = Check("balance/language", columns=(prompt_columns, language_columns), run=check_languages)

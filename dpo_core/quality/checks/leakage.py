@@ -1,22 +1,21 @@
 """Prompts that are trained on must not be held out, nor belong to a benchmark: equal, nearly equal, or in part."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality.checks.near_duplicates import ALIKE, SHINGLE
-from dpo_core.quality.prompts.comparisons import digests
-from dpo_core.quality.prompts.index import NGRAM, NOBODY, PromptIndex, asked, distinct, has, keys_of
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
+from dpo_core.quality.prompts.index import HELD_OUT, NGRAM
+from dpo_core.quality.prompts.postings import NOBODY, PromptIndex, distinct, has
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
-from dpo_core.quality.table import PairTable
-from dpo_core.quality.text.words import Hashes, Ints, Texts
+from dpo_core.quality.table import Block, Columns, PairTable
+from dpo_core.quality.text.minhash import ALIKE, SHINGLE
+from dpo_core.quality.text.words import Hashes, Ints, TextArray
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
 
-HELD_OUT = "held_out"  # name of the index of held-out prompts
 COVERED = 0.8  # share of a prompt's words in one unbroken match from which on it counts as seen, ...
 LONG = 13  # ... if the match has as many words (Brown et al. 2020, app. C) or is the whole prompt: phrases are shared
 EXACT, NEAR, PART = 1, 2, 3
@@ -27,29 +26,30 @@ KINDS = (
 )
 
 
-def columns(pairs: Sequence[EncodedPair], indexes: Sequence[PromptIndex]) -> dict[str, NDArray[np.generic]]:
+def leakage_columns(block: Block) -> Columns:
     """`leakage_NAME` (uint8: 0, EXACT, NEAR or PART) and `leakage_NAME_match` (int32: which prompt) of each index."""
-    if not indexes:
+    if not block.indexes:
         return {}
-    asked = _Asked(pairs)
-    return {name: column for index in indexes for name, column in _overlaps(asked, index).items()}
+    asked = _Asked(block)
+    return {name: column for index in block.indexes for name, column in _overlaps(asked, index).items()}
 
 
-def check_leakage(
-    table: PairTable, indexes: Sequence[PromptIndex], validation: Validation, *, own_split: bool = False
-) -> Results:
-    """Overlap of the pairs trained on (with `columns` against `indexes`) with held-out prompts and with benchmarks.
+def check_leakage(facts: Facts, validation: Validation) -> Results:
+    """Overlap of the pairs trained on with held-out prompts and with benchmarks.
 
     Any overlap with held-out prompts fails. Where the pipeline held them out itself (`own_split`: by groups of nearly
     equal prompts), what those groups missed only warns: nobody can mend it but by giving `data.eval`.
     """
     measures: list[Measure] = []
     findings: list[Finding] = []
-    for index in indexes:
-        found = _held_out(table, index, own_split) if index.name == HELD_OUT else _benchmark(table, index, validation)
+    for index in facts.indexes:
+        if index.name == HELD_OUT:
+            found = _held_out(facts.table, index, facts.own_split)
+        else:
+            found = _benchmark(facts.table, index, validation)
         measures += found[0]
         findings += found[1]
-    if all(index.name != HELD_OUT for index in indexes):
+    if all(index.name != HELD_OUT for index in facts.indexes):
         says = "there are no held-out pairs, so overlap with them was not looked for"
         findings.append(Finding(KINDS[0][1], "info", says))
     return measures, findings
@@ -106,9 +106,9 @@ def _benchmark(table: PairTable, index: PromptIndex, validation: Validation) -> 
 class _Asked:
     """What is compared of the prompts of some pairs; the same for every index."""
 
-    def __init__(self, pairs: Sequence[EncodedPair]) -> None:
-        self.prompts = [encoded.pair.prompt for encoded in pairs]
-        words = Texts.of([asked(prompt) for prompt in self.prompts]).words
+    def __init__(self, block: Block) -> None:
+        self.prompts = [encoded.pair.prompt for encoded in block.pairs]
+        words = TextArray.of([asked(prompt) for prompt in self.prompts]).words
         self.shingles = distinct(*words.shingles(SHINGLE))
         self.ngrams = words.shingles(NGRAM, short=False)
 
@@ -118,20 +118,17 @@ class _Asked:
     @cached_property
     def conversations(self) -> tuple[Hashes, Ints]:
         """Digests of the prompts, and whose they are."""
-        return self._keys(turns=False)
+        return digests(map(prompt_key, self.prompts)).view(np.uint64), np.arange(len(self))
 
     @cached_property
     def questions(self) -> tuple[Hashes, Ints]:
         """Digests of each turn of a user, and whose they are."""
-        return self._keys(turns=True)
-
-    def _keys(self, *, turns: bool) -> tuple[Hashes, Ints]:
-        keys = [keys_of(prompt, turns=turns) for prompt in self.prompts]
+        keys = [question_keys(prompt) for prompt in self.prompts]
         owners = np.repeat(np.arange(len(self)), [len(some) for some in keys])
-        return digests(key for some in keys for key in some), owners
+        return digests(key for some in keys for key in some).view(np.uint64), owners
 
 
-def _overlaps(asked: _Asked, index: PromptIndex) -> dict[str, NDArray[np.generic]]:
+def _overlaps(asked: _Asked, index: PromptIndex) -> Columns:
     kind = np.zeros(len(asked), dtype=np.uint8)
     match = np.full(len(asked), NOBODY, dtype=np.int32)
     for number, found in ((PART, _in_part(asked, index)), (NEAR, _near(asked, index)), (EXACT, _equal(asked, index))):
@@ -182,3 +179,6 @@ def _best(count: int, row: Ints, prompt: Ints, score: NDArray[np.generic], enoug
     ascending = np.flatnonzero(enough)[np.argsort(score[enough], kind="stable")]  # the best is written last
     found[row[ascending]] = prompt[ascending]
     return found
+
+
+CHECK = Check("leakage", columns=(leakage_columns,), run=check_leakage)

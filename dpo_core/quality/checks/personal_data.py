@@ -6,12 +6,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.results import Results, share_of_rows
-from dpo_core.quality.table import PairTable
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.results import Result, Results, gathered, share_of_rows
+from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.redaction import KINDS
-from dpo_core.quality.text.words import SIDES, Bools, Chunk, Texts, table_of
+from dpo_core.quality.text.words import SIDES, Bools, TextArray, table_of
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding, Measure, Table
+from dpo_core.report.results import Table
 
 BIT = {kind.name: 1 << number for number, kind in enumerate(KINDS)}
 SECRETS = ("private key", "key", "IBAN", "card")
@@ -29,30 +30,30 @@ PERSON = (
 )
 
 
-def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
+def personal_data_bits(block: Block) -> Columns:
     """Bits of the kinds found (`BIT`) in each text: `people_prompt`, `people_chosen`, `people_rejected`; uint8."""
-    tried = _worth_trying(chunk.texts)
+    tried = _worth_trying(block.texts)
     bits = np.zeros(len(tried), dtype=np.uint8)
     for number in np.flatnonzero(tried).tolist():
-        text, kinds = chunk.strings[number], int(tried[number])
+        text, kinds = block.strings[number], int(tried[number])
         bits[number] = sum(BIT[kind.name] for kind in KINDS if kinds & BIT[kind.name] and kind.stands_in(text))
     return {f"people_{side}": bits[start::3].copy() for start, side in enumerate(SIDES)}
 
 
-def check_people(table: PairTable, validation: Validation) -> Results:
+def check_personal_data(facts: Facts, validation: Validation) -> Results:
     """Pairs with secrets (any warns) and pairs with personal data (`validation.max_personal`)."""
+    table = facts.table
     secrets, personal = _bits(SECRETS), _bits(PERSONAL)
     every = np.bitwise_or.reduce([table[f"people_{side}"] for side in SIDES])
-    results = [
-        _result("people/secrets", table, every & secrets != 0, SECRET, SECRETS, 0.0),
-        _result("people/personal_data", table, every & personal != 0, PERSON, PERSONAL, validation.max_personal),
-    ]
-    return [measure for measure, _ in results], [finding for _, found in results for finding in found]
+    return gathered(
+        [
+            _result("people/secrets", table, every & secrets != 0, SECRET, SECRETS, 0.0),
+            _result("people/personal_data", table, every & personal != 0, PERSON, PERSONAL, validation.max_personal),
+        ]
+    )
 
 
-def _result(
-    check: str, table: PairTable, bad: Bools, says: str, kinds: tuple[str, ...], limit: float
-) -> tuple[Measure, list[Finding]]:
+def _result(check: str, table: PairTable, bad: Bools, says: str, kinds: tuple[str, ...], limit: float) -> Result:
     measure, findings = share_of_rows(check, table, bad, says, warn_above=limit, around="[")
     counts = Table("texts that hold it, by kind and side", ("kind", *SIDES), tuple(_counts(table, k) for k in kinds))
     return measure, [replace(finding, tables=(counts,)) for finding in findings]
@@ -66,7 +67,7 @@ def _bits(kinds: tuple[str, ...]) -> int:
     return sum(BIT[kind] for kind in kinds)
 
 
-def _worth_trying(texts: Texts) -> NDArray[np.uint8]:
+def _worth_trying(texts: TextArray) -> NDArray[np.uint8]:
     """Bits of the kinds that a text may hold, by what is cheap to see; patterns are run on those alone."""
     characters = _characters()[texts.points]
     special = np.flatnonzero(characters != _OF_KEY)
@@ -86,3 +87,6 @@ def _worth_trying(texts: Texts) -> NDArray[np.uint8]:
 @lru_cache(maxsize=1)
 def _characters() -> NDArray[np.uint8]:
     return table_of(("[0-9]", _DIGIT), ("[A-Za-z0-9_.-]", _OF_KEY), ("@", _AT), ("-", _DASH))
+
+
+CHECK = Check("people", columns=(personal_data_bits,), run=check_personal_data)

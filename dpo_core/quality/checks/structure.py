@@ -1,24 +1,50 @@
-"""Is each row a comparison at all, between two whole answers without traces of some template or broken export."""
+"""Is each row a comparison between two whole answers, without traces of some template or broken export.
 
+What cannot be a comparison at all (no text, equal texts, turns in disorder) never gets here: the reader quarantines it.
+"""
+
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality import traces
-from dpo_core.quality.results import Results, gathered, share_of_rows
-from dpo_core.quality.table import PairTable
+from dpo_core.data.pairs import EncodedPair
+from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.results import Results, Statistics, gathered, share_of_rows
+from dpo_core.quality.table import Block, Columns, PairTable
+from dpo_core.quality.text.characters import unreadable
 from dpo_core.quality.text.words import Bools
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding
 
 UNEVEN_FAIL = 0.01  # share of pairs
-TRACE_WARN = 0.001  # share of pairs: below, odd rows are told and no more
+TRACE_WARN = 0.001  # share of pairs: below, odd rows are only reported
 BROKEN_FAIL = 0.05  # share of pairs: the export as a whole is broken, not a few rows
-HIDDEN = traces.CONTROL | traces.ZERO_WIDTH | traces.BIDI
+NEARLY = 0.98  # share of the longer answer that beginning and end have in common
+NEARLY_LEAST = 100  # characters from which on that is looked at
+END_MARKS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>", "</s>", "<eos>")
+TEMPLATE = re.compile(
+    r"<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|</?s>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
+    r"|\[/?INST\]|<</?SYS>>|</?tool_(?:call|response)>|(?m:^###? ?(?:Human|Assistant|Instruction|Response):)"
+)
+THINK = re.compile(r"</?think(?:ing)?>")
+SPEAKER = re.compile(r"(?m)^[ \t]*(?:Human|Assistant) ?:")
+# bits of one text
+MARKER, THOUGHT, SPOKEN, CONTROL, ZERO_WIDTH, BIDI, REPLACEMENT, MOJIBAKE = (1 << bit for bit in range(8))
+UNREADABLE = {
+    "control": CONTROL,
+    "zero_width": ZERO_WIDTH,
+    "bidi": BIDI,
+    "replacement": REPLACEMENT,
+    "mojibake": MOJIBAKE,
+}
+HIDDEN = CONTROL | ZERO_WIDTH | BIDI
+# bits of a pair
+SAME_TOKENS, NO_TOKENS, UNEVEN_TOKEN, UNEVEN_MARK, NEARLY_SAME = (1 << bit for bit in range(5))
 ENCODING = {
-    "over_length": "pairs were set aside because they are longer than encoding.max_length; raise it, or set "
+    "over_length": "pairs were quarantined because they are longer than encoding.max_length; raise it, or set "
     "encoding.overlong to cut_prompt",
     "prompts_cut": "pairs had the oldest part of their prompt cut to fit encoding.max_length; raise it if that part "
     "matters",
@@ -27,13 +53,74 @@ ENCODING = {
 }
 
 
-def check_structure(table: PairTable, validation: Validation, encoding: Mapping[str, int] | None = None) -> Results:
-    """Useless, one-sided and broken rows. `encoding`: what dpo_core.model.encode counted, if anything."""
+def structure_bits(block: Block) -> Columns:
+    """Bits of each text (`structure_prompt`, `_chosen`, `_rejected`) and of the pair (`structure_pair`), uint16."""
+    flags = np.array([_text_bits(text) for text in block.strings], dtype=np.uint16)
+    for name, found in unreadable(block.texts).items():
+        flags |= found * np.uint16(UNREADABLE[name])
+    prompt, chosen, rejected = flags.reshape(-1, 3).T
+    rows = zip(block.pairs, block.strings[1::3], block.strings[2::3], strict=True)
+    return {
+        "structure_prompt": prompt.copy(),
+        "structure_chosen": chosen.copy(),
+        "structure_rejected": rejected.copy(),
+        "structure_pair": np.array([_pair_bits(*row) for row in rows], dtype=np.uint16),
+    }
+
+
+def check_structure(facts: Facts, validation: Validation) -> Results:
+    """Useless, one-sided and broken rows, and what encoding counted."""
+    table = facts.table
     measures, findings = gathered(
         share_of_rows(row.check, table, row.bad, row.says, warn_above=row.warn, fail_above=row.fail)
         for row in _rows(table, validation.max_identical)
     )
-    return measures, [*findings, *_of_encoding(encoding or {})]
+    return measures, [*findings, *_of_encoding(facts.encoding)]
+
+
+def _text_bits(text: str) -> int:
+    bits = 0
+    tag = "<" in text
+    if (tag or "INST]" in text or "##" in text) and TEMPLATE.search(text):
+        bits |= MARKER
+    if tag and THINK.search(text):
+        bits |= THOUGHT
+    if ("Human" in text or "Assistant" in text) and SPEAKER.search(text):
+        bits |= SPOKEN
+    return bits
+
+
+def _pair_bits(encoded: EncodedPair, chosen: str, rejected: str) -> int:
+    bits = NEARLY_SAME if shared_share(chosen, rejected) > NEARLY else 0
+    ids, others = encoded.chosen_ids, encoded.rejected_ids
+    if ids and ids == others:
+        bits |= SAME_TOKENS
+    if ids and min(len(ids), len(others)) < 2:  # one token is the end of the turn alone
+        bits |= NO_TOKENS
+    if ids[-1:] != others[-1:]:
+        bits |= UNEVEN_TOKEN
+    if ("<" in chosen or "<" in rejected) and any((mark in chosen) != (mark in rejected) for mark in END_MARKS):
+        bits |= UNEVEN_MARK
+    return bits
+
+
+def shared_share(one: str, other: str) -> float:
+    """Share of the longer text that common beginning and end cover; 0 for short texts."""
+    short, long = sorted((len(one), len(other)))
+    if long < NEARLY_LEAST or short < NEARLY * long:
+        return 0.0
+    start = _common(one, other, short)
+    end = _common(one[start:][::-1], other[start:][::-1], short - start)
+    return (start + end) / long
+
+
+def _common(one: str, other: str, longest: int) -> int:
+    """Length of the common beginning, by bisection: slices compare at the speed of memory."""
+    low, high = 0, longest
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
 
 
 class _Row(NamedTuple):
@@ -47,26 +134,25 @@ class _Row(NamedTuple):
 def _rows(table: PairTable, max_identical: float) -> Iterator[_Row]:
     pair, prompt, chosen, rejected = (table[f"structure_{name}"] for name in ("pair", "prompt", "chosen", "rejected"))
     answer, every = chosen | rejected, prompt | chosen | rejected
-    same = traces.SAME_TEXT | traces.SAME_TOKENS | traces.NO_TOKENS
-    useless = (pair & same != 0) | (answer & traces.EMPTY != 0)
+    useless = pair & (SAME_TOKENS | NO_TOKENS) != 0
     yield _Row(
         "structure/identical_or_empty",
         useless,
-        "have two equal answers, or an empty one (as text, or as the tokens trained on): nothing can be learnt from "
-        "them. Remove them.",
+        "have two equal answers, or an empty one, as the tokens trained on: nothing can be learnt from them. "
+        "Remove them.",
         warn=0.0,
         fail=max_identical,
     )
     yield _Row(
         "structure/nearly_identical",
-        (pair & traces.NEARLY_SAME != 0) & ~useless,
-        f"have answers that are the same but for {1 - traces.NEARLY:.0%} in one place. Fine if that place is what "
+        (pair & NEARLY_SAME != 0) & ~useless,
+        f"have answers that are the same but for {1 - NEARLY:.0%} in one place. Fine if that place is what "
         "people judged; else drop them.",
         warn=None,
     )
     yield _Row(
         "structure/end_of_turn",
-        pair & (traces.UNEVEN_TOKEN | traces.UNEVEN_MARK) != 0,
+        pair & (UNEVEN_TOKEN | UNEVEN_MARK) != 0,
         "end the turn on one side only, so the model learns to stop (or not to) instead of what to say: "
         "an answer was cut, or an end-of-turn string stands in its text. Mend or remove them.",
         warn=0.0,
@@ -74,26 +160,26 @@ def _rows(table: PairTable, max_identical: float) -> Iterator[_Row]:
     )
     yield _Row(
         "structure/template_in_text",
-        every & traces.MARKER != 0,
+        every & MARKER != 0,
         "have template strings in their text (<|im_start|>, [INST], ### Human: and the like), which are trained on as "
-        f"plain text ({_sides(chosen, rejected, traces.MARKER)}). Parse the export into messages.",
+        f"plain text ({_sides(chosen, rejected, MARKER)}). Parse the export into messages.",
     )
     yield _Row(
         "structure/thought_on_one_side",
-        (chosen ^ rejected) & traces.THOUGHT != 0,
-        f"have <think> tags in one answer only ({_sides(chosen, rejected, traces.THOUGHT)}): whether to think aloud is "
+        (chosen ^ rejected) & THOUGHT != 0,
+        f"have <think> tags in one answer only ({_sides(chosen, rejected, THOUGHT)}): whether to think aloud is "
         "learnt from them. Strip the tags, or keep them on both sides.",
     )
     yield _Row(
         "structure/speaker_in_answer",
-        answer & traces.SPOKEN != 0,
+        answer & SPOKEN != 0,
         "have a line that begins with Human: or Assistant: in an answer "
-        f"({_sides(chosen, rejected, traces.SPOKEN)}), and a model learns to go on talking for both. Cut the answer "
+        f"({_sides(chosen, rejected, SPOKEN)}), and a model learns to go on talking for both. Cut the answer "
         "there, or split it into turns.",
     )
     yield _Row(
         "structure/broken_encoding",
-        every & (traces.REPLACEMENT | traces.MOJIBAKE) != 0,
+        every & (REPLACEMENT | MOJIBAKE) != 0,
         "hold U+FFFD, or UTF-8 that was read as Latin-1 (\u00c3\u00a9 for \u00e9): the text was damaged on its way. "
         "Export it again as UTF-8.",
         fail=BROKEN_FAIL,
@@ -103,12 +189,6 @@ def _rows(table: PairTable, max_identical: float) -> Iterator[_Row]:
         every & HIDDEN != 0,
         "hold control, zero-width or direction-changing characters, which nobody sees and a model learns "
         f"({_sides(chosen, rejected, HIDDEN)}). Strip them.",
-    )
-    yield _Row(
-        "structure/turns",
-        pair & (traces.SYSTEMS | traces.TURNS) != 0,
-        "have several system messages, or turns that do not alternate between user and assistant: some chat templates "
-        "refuse them, some merge them. Check how the transcripts were cut.",
     )
 
 
@@ -120,5 +200,8 @@ def _sides(chosen: NDArray[np.uint16], rejected: NDArray[np.uint16], bits: int) 
 def _of_encoding(counts: Mapping[str, int]) -> Iterator[Finding]:
     for name, says in ENCODING.items():
         if counts.get(name):
-            numbers: dict[str, float | int | str] = {"pairs": counts[name]}
+            numbers: Statistics = {"pairs": counts[name]}
             yield Finding(f"structure/{name}", "info", f"{counts[name]} {says}", statistics=numbers)
+
+
+CHECK = Check("structure", columns=(structure_bits,), run=check_structure)

@@ -4,47 +4,42 @@ import math
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
 from dpo_core.data.pairs import Message, Pair, text_of
-from dpo_core.quality.table import PairTable
-from dpo_core.quality.text.words import Bools, Chunk, Hashes, mix
+from dpo_core.quality.prompts.identity import digests
+from dpo_core.quality.table import Block, Columns, PairTable
+from dpo_core.quality.text.words import SIDES, Bools, Hashes, mix
 
 SCORE_NAMES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 
 
-def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
-    """Digests of prompt and sides (uint64), of file and row id (0: none), and the score margin (NaN: no scores).
+def comparison_columns(block: Block) -> Columns:
+    """Digests of the sides (uint64), of file and row id (0: none), and the score margin (NaN: no scores).
 
-    Equal digests: equal after NFKC, white space aside; of prompts the case does not count.
+    Sides of equal digests are equal after NFKC, white space aside; the prompt's digest is in `prompt_columns`.
     """
-    pairs = [encoded.pair for encoded in chunk.pairs]
+    pairs = [encoded.pair for encoded in block.pairs]
     return {
-        "comparison_prompt": digests(normal(pair.prompt, fold=True) for pair in pairs),
-        "comparison_chosen": digests(normal(pair.chosen) for pair in pairs),
-        "comparison_rejected": digests(normal(pair.rejected) for pair in pairs),
-        "comparison_id": np.where([pair.row_id != "" for pair in pairs], digests(map(_id, pairs)), 0).astype(np.uint64),
+        "comparison_chosen": digests(_as_compared(pair.chosen) for pair in pairs).view(np.uint64),
+        "comparison_rejected": digests(_as_compared(pair.rejected) for pair in pairs).view(np.uint64),
+        "comparison_id": digests(_id(pair) for pair in pairs).view(np.uint64),
         "comparison_margin": np.array([score_margin(pair.meta) for pair in pairs], dtype=np.float32),
     }
 
 
-def normal(messages: Iterable[Message], *, fold: bool = False) -> bytes:
-    """Messages as they are compared: without white space, `fold`: without case."""
-    return b"\0".join(part for m in messages for part in (m["role"].encode(), _normal(text_of((m,)), fold)))
+def _as_compared(answer: Iterable[Message]) -> bytes:
+    """An answer without white space, and without differences of Unicode that cannot be seen."""
+    return b"\0".join(part for m in answer for part in (m["role"].encode(), _without_space(text_of((m,)))))
 
 
-def _normal(text: str, fold: bool) -> bytes:
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-        text = text.casefold() if fold else text
-    data = text.encode("utf-8", "surrogatepass").translate(None, string.whitespace.encode())
-    return data.lower() if fold else data
+def _without_space(text: str) -> bytes:
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return text.encode("utf-8", "surrogatepass").translate(None, string.whitespace.encode())
 
 
 def score_margin(meta: Mapping[str, Any]) -> float:
@@ -59,31 +54,36 @@ def score_margin(meta: Mapping[str, Any]) -> float:
 
 def repeated(table: PairTable) -> Bools:
     """Rows that equal an earlier row: same prompt, same sides."""
-    _, first, row = np.unique(_rows(table, "chosen", "rejected"), return_index=True, return_inverse=True)
+    _, first, row = np.unique(row_digests(table), return_index=True, return_inverse=True)
     return np.asarray(first[row] < np.arange(len(table)))
 
 
-def contradictions(table: PairTable) -> tuple[Bools, Bools]:
-    """Rows whose comparison also occurs the other way round, and further rows on a cycle of their prompt's answers.
+def both_directions(table: PairTable) -> Bools:
+    """Rows whose comparison also occurs the other way round: A over B, and B over A."""
+    differ = table["comparison_chosen"] != table["comparison_rejected"]
+    swapped = row_digests(table, "rejected", "chosen")[differ]
+    return np.asarray(differ & np.isin(row_digests(table), swapped), dtype=np.bool_)
+
+
+def on_cycles(table: PairTable) -> Bools:
+    """Rows on a cycle of their prompt's answers, those of both directions among them.
 
     A cycle is a strongly connected component of the graph rejected -> chosen.
     """
-    prompt, winner, loser = (table[f"comparison_{side}"] for side in ("prompt", "chosen", "rejected"))
-    differ = winner != loser
-    both = differ & np.isin(_rows(table, "chosen", "rejected"), _rows(table, "rejected", "chosen")[differ])
+    if not len(table):
+        return np.zeros(0, dtype=np.bool_)
+    prompt, winner, loser = (_side(table, side) for side in SIDES)
     answers, node = np.unique(np.concatenate([_joined(prompt, loser), _joined(prompt, winner)]), return_inverse=True)
     start, end = node[: len(table)], node[len(table) :]
     graph = sparse.csr_array((np.ones(len(table)), (start, end)), shape=(len(answers), len(answers)))
-    if not len(table):
-        return both, both
     _, component = csgraph.connected_components(graph, directed=True, connection="strong")
-    return both, differ & (component[start] == component[end]) & ~both
+    return np.asarray((winner != loser) & (component[start] == component[end]), dtype=np.bool_)
 
 
 def reused_ids(table: PairTable) -> Bools:
     """Rows whose id also stands on a row with another prompt (with the same prompt it is the prompt's id)."""
     known = np.flatnonzero(table["comparison_id"])
-    ids, prompts = table["comparison_id"][known], table["comparison_prompt"][known]
+    ids, prompts = table["comparison_id"][known], _side(table, "prompt")[known]
     _, name = np.unique(ids, return_inverse=True)
     _, distinct = np.unique(_joined(ids, prompts), return_index=True)
     bad = np.zeros(len(table), dtype=np.bool_)
@@ -91,20 +91,19 @@ def reused_ids(table: PairTable) -> Bools:
     return bad
 
 
-def _rows(table: PairTable, better: str, worse: str) -> Hashes:
+def row_digests(table: PairTable, better: str = "chosen", worse: str = "rejected") -> Hashes:
     """One digest a row, of prompt, one side, other side, in this order."""
-    return _joined(_joined(table["comparison_prompt"], table[f"comparison_{better}"]), table[f"comparison_{worse}"])
+    return _joined(_joined(_side(table, "prompt"), _side(table, better)), _side(table, worse))
+
+
+def _side(table: PairTable, name: str) -> Hashes:
+    return np.asarray(table["prompt"].view(np.uint64) if name == "prompt" else table[f"comparison_{name}"])
 
 
 def _joined(one: Hashes, other: Hashes) -> Hashes:
     return mix(mix(one) + other)
 
 
-def digests(contents: Iterable[bytes]) -> Hashes:
-    """64 bits of BLAKE2b of each: among a million, two different ones are equal with chance 3e-8."""
-    return np.frombuffer(b"".join(blake2b(content, digest_size=8).digest() for content in contents), dtype=np.uint64)
-
-
 def _id(pair: Pair) -> bytes:
-    """A row's id within its file: another file may count from the beginning again."""
-    return f"{pair.where.rpartition(':')[0]}\n{pair.row_id}".encode("utf-8", "surrogatepass")
+    """A row's id within its file: another file may count from the beginning again. Empty without an id."""
+    return f"{pair.where.rpartition(':')[0]}\n{pair.row_id}".encode("utf-8", "surrogatepass") if pair.row_id else b""

@@ -1,7 +1,6 @@
 """Which prompts ask nearly the same: they stay together in the split, in the tests' clusters and in the probe's folds.
 
-MinHash (Broder 1997) over shingles of five words (characters in Chinese, Japanese and Thai), 16 bits of each minimum
-(Li & König 2010, arXiv:0910.3349), in 16 bands of four. Two prompts of Jaccard index J meet in a band with probability
+By the `minima` of their shingles, in 16 bands of four. Two prompts of Jaccard index J meet in a band with probability
 1 - (1 - J^4)^16 and are grouped if 70 % of their minima agree: .97 at J = .8, .50 at .7, .05 at .6. A group is what
 such links connect; a prompt's texts need not be read again. System messages, which whole data sets share, are left out.
 """
@@ -15,17 +14,15 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from dpo_core.data.pairs import Message
-from dpo_core.quality.checks.near_duplicates import SHINGLE, meetings
-from dpo_core.quality.prompts.index import asked
+from dpo_core.quality.prompts.identity import asked
 from dpo_core.quality.table import Columns
-from dpo_core.quality.text.words import Bools, Ints, Texts, mix
+from dpo_core.quality.text.minhash import MINIMA, SHINGLE, meetings, minima
+from dpo_core.quality.text.words import Bools, Ints, TextArray
 
-MINIMA, BANDS = 64, 16
 AGREE = 0.7  # share of minima: two standard deviations below J = .8
 MANY, FEW, SHARE = 100, 10, 0.1  # prompts of the largest group: MANY, or SHARE of all, but FEW; and half of all
 BLOCK = 250  # prompts laid out at once: what stays in the processor's cache
 LINKS = 100_000  # compared at once (memory)
-_ODD = np.random.default_rng(0).integers(0, 1 << 63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 Sketches = NDArray[np.uint16]
 
 
@@ -48,13 +45,7 @@ def sketches(prompts: Sequence[Sequence[Message]]) -> Sketches:
 
 
 def _sketches(prompts: Sequence[Sequence[Message]]) -> Sketches:
-    shingles, owners = Texts.of([asked(messages) for messages in prompts]).words.shingles(SHINGLE)
-    found = np.zeros((len(prompts), MINIMA), dtype=np.uint16)
-    filled, starts = np.unique(owners, return_index=True)
-    if len(filled):
-        minima = np.stack([np.minimum.reduceat(shingles * odd, starts) for odd in _ODD], axis=1)
-        found[filled] = mix(minima) >> np.uint64(48)
-    return found
+    return minima(*TextArray.of([asked(prompt) for prompt in prompts]).words.shingles(SHINGLE), len(prompts))
 
 
 def group_prompts(digests: Ints, sketched: Sketches) -> PromptGroups:

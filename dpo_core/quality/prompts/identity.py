@@ -1,14 +1,17 @@
-"""Which pairs belong together: those with the same prompt, and those of one origin."""
+"""Which pairs belong together: those with the same prompt, and those of one origin.
+
+The same prompt is the same `prompt_key`, everywhere. Two parts of a prompt are compared by themselves: its questions,
+one by one (`question_keys`), and its text without what whole data sets share (`asked`).
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import EncodedPair, Pair, text_of
-from dpo_core.quality.table import PairTable
+from dpo_core.data.pairs import Message, Pair, text_of
+from dpo_core.quality.table import Block, Columns, PairTable
 
 SAMPLE = 100_000  # pairs
 ORIGINS: Mapping[str, tuple[str, ...]] = {  # column: the keys of a row's `meta` that may hold it
@@ -18,23 +21,36 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {  # column: the keys of a row's `meta`
 }
 
 
-def prompt_key(pair: Pair) -> str:
-    """The prompt as compared: roles and text, case folded, runs of whitespace as one space."""
-    return "\n".join(f"{m['role']}: {' '.join(m['content'].casefold().split())}" for m in pair.prompt)
+def prompt_key(prompt: Iterable[Message]) -> str:
+    """A prompt as compared: roles and text (tool calls too), case folded, runs of white space as one space.
 
-
-def columns(pairs: Sequence[EncodedPair]) -> dict[str, NDArray[Any]]:
-    """Facts of a chunk of pairs.
-
-    `prompt`, `source`, `annotator`, `chosen_model`, `rejected_model`: digests (int64, 0: not given) whose names are
-    read from one of their rows (`origin`). `prompt_length`: characters (int32).
+    Prompts of one key are the same: in the split, the sample, the clusters of every test, duplicates and leakage.
+    A change of this function moves pairs between training and held-out data.
     """
-    rows = [pair.pair for pair in pairs]
-    digests = {name: np.array([digest(origin(row, name)) for row in rows], np.int64) for name in ("source", *ORIGINS)}
+    return "\n".join(f"{m['role']}: {' '.join(text_of((m,)).casefold().split())}" for m in prompt)
+
+
+def question_keys(prompt: Iterable[Message]) -> list[str]:
+    """The key of each question in a conversation: a benchmark asks one, wherever in a conversation it comes."""
+    return [prompt_key((message,)) for message in prompt if message["role"] == "user"]
+
+
+def asked(prompt: Iterable[Message]) -> str:
+    """The text of a prompt without roles and system message: what is compared where prompts are nearly equal."""
+    return text_of(message for message in prompt if message["role"] not in ("system", "developer"))
+
+
+def prompt_columns(block: Block) -> Columns:
+    """Which pairs belong together.
+
+    `prompt` (of its key), `source`, `annotator`, `chosen_model`, `rejected_model`: digests (int64, 0: not given) whose
+    names are read from one of their rows (`origin`). `prompt_length`: characters (int32).
+    """
+    rows = [pair.pair for pair in block.pairs]
     return {
-        "prompt": np.array([digest(prompt_key(row)) for row in rows], np.int64),
-        "prompt_length": np.array([len(text_of(row.prompt)) for row in rows], np.int32),
-        **digests,
+        "prompt": digests(prompt_key(row.prompt) for row in rows),
+        "prompt_length": np.array([len(text) for text in block.strings[::3]], np.int32),
+        **{name: digests(origin(row, name) for row in rows) for name in ("source", *ORIGINS)},
     }
 
 
@@ -46,18 +62,23 @@ def origin(pair: Pair, column: str) -> str:
     return str(value)
 
 
-def digest(text: str) -> int:
-    """The first 63 bits of a BLAKE2b digest; 0 for the empty text."""
-    if not text:
+def digest(content: str | bytes) -> int:
+    """The first 63 bits of a BLAKE2b digest, 0 for nothing: among a million, two are equal by chance 5e-8."""
+    if not content:
         return 0
-    data = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(data, "big") >> 1
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
+
+
+def digests(contents: Iterable[str | bytes]) -> NDArray[np.int64]:
+    """The `digest` of each."""
+    return np.array([digest(content) for content in contents], dtype=np.int64)
 
 
 def prompt_clusters(table: PairTable, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """A cluster number for each pair (of `rows`): equal for equal prompts.
 
-    Where the table has a column `prompt_group` (prompt_groups.py), nearly equal prompts are one cluster too.
+    Where the table has a column `prompt_group` (groups.py), nearly equal prompts are one cluster too.
     """
     column = table["prompt_group" if "prompt_group" in table.columns else "prompt"]
     numbers = np.unique(column if rows is None else column[rows], return_inverse=True)[1]
@@ -73,15 +94,3 @@ def sample_rows(prompts: NDArray[np.int64], limit: int = SAMPLE) -> NDArray[np.i
         return np.arange(len(prompts))
     bound = np.partition(prompts, limit - 1)[limit - 1]
     return np.flatnonzero(prompts <= bound)
-
-
-@runtime_checkable
-class _Block(Protocol):
-    """What is needed of a block of pairs."""
-
-    pairs: Sequence[EncodedPair]
-
-
-def prompt_columns(block: _Block) -> dict[str, NDArray[Any]]:
-    """The same of a block."""
-    return columns(block.pairs)

@@ -1,83 +1,40 @@
-"""Prompts that must not be trained on, laid out so that a million others can be compared with them."""
+"""Prompts that must not be trained on, held out or of a benchmark: read, and indexed for comparison."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dpo_core.data.pairs import Message, text_of
-from dpo_core.quality.checks.near_duplicates import SHINGLE
-from dpo_core.quality.prompts.comparisons import digests, normal
-from dpo_core.quality.text.words import Bools, Hashes, Ints, Texts
+from dpo_core.data.pairs import Message
+from dpo_core.errors import InputError
+from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
+from dpo_core.quality.prompts.postings import Postings, PromptIndex, distinct, has
+from dpo_core.quality.text.minhash import SHINGLE
+from dpo_core.quality.text.words import Hashes, Ints, TextArray
+from dpo_core.recipe import Validation
 
+HELD_OUT = "held_out"  # name of the index of held-out prompts
 NGRAM = 8  # words
 COMMON, COMMON_SHARE, COMMON_MOST = 10, 0.01, 100  # a shingle in more prompts (of this share: at most) is boilerplate
-LARGEST_FILTER = 1 << 26
 BLOCK = 1000  # prompts laid out at once (memory)
-NOBODY = -1
-Places = NDArray[np.int32]
-_NONE = np.zeros(0, dtype=np.int64)
+DO = 'write one {"prompt": ...} a line, or plain text with one prompt a line'
 
 
-@dataclass(frozen=True)
-class Postings:
-    """Hashes, ascending, each with its text and its place there. `maybe` answers most no's at once."""
-
-    hashes: Hashes
-    whose: Places
-    place: Places
-    maybe: Bools
-
-    @classmethod
-    def of(cls, hashes: Hashes, whose: Ints, place: Ints | None = None) -> "Postings":
-        """Sort them; equal hashes stay in order."""
-        order = np.argsort(hashes, kind="stable")
-        size = min(LARGEST_FILTER, 1 << max(10, (8 * len(hashes)).bit_length()))
-        maybe = np.zeros(size, dtype=np.bool_)
-        maybe[hashes & np.uint64(size - 1)] = True
-        places = np.zeros(0, dtype=np.int32) if place is None else place[order].astype(np.int32)
-        return cls(hashes[order], whose[order].astype(np.int32), places, maybe)
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    def meet(self, wanted: Hashes) -> tuple[Ints, Ints]:
-        """Every meeting: index into `wanted`, ascending, and index into the postings."""
-        asked = np.flatnonzero(self.maybe[wanted & np.uint64(len(self.maybe) - 1)]) if len(self) else _NONE
-        start = np.searchsorted(self.hashes, wanted[asked])
-        there = self.hashes[np.minimum(start, len(self) - 1)] == wanted[asked]
-        asked, start = asked[there], start[there]
-        counts = np.searchsorted(self.hashes, wanted[asked], side="right") - start
-        inner = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(asked, counts), np.repeat(start, counts) + inner
-
-
-@dataclass(frozen=True)
-class PromptIndex:
-    """N different prompts of one collection."""
-
-    name: str
-    turns: bool  # each is a single question, and equal to any turn of a user that asks the same
-    rows: Ints  # how many rows of the collection have this prompt
-    words: Ints
-    sizes: Ints  # different shingles, boilerplate aside
-    equal: Postings
-    shingles: Postings
-    ngrams: Postings
-    boilerplate: Postings
-
-    def __len__(self) -> int:
-        return len(self.rows)
+def indexes_of(held_out: Iterable[Sequence[Message]], validation: Validation) -> list[PromptIndex]:
+    """The prompts that must not be trained on: those held out, and those of the benchmarks. Raises InputError."""
+    own = index_prompts(HELD_OUT, held_out)
+    return [*([own] if len(own) else []), *index_benchmarks(validation.benchmarks)]
 
 
 def index_prompts(name: str, prompts: Iterable[Sequence[Message]], *, turns: bool = False) -> PromptIndex:
-    """Index a collection of prompts."""
-    kept: dict[bytes, Sequence[Message]] = {}
-    counts = Counter[bytes]()
+    """Index a collection of prompts; of conversations with `turns` their last question."""
+    kept: dict[str, Sequence[Message]] = {}
+    counts = Counter[str]()
     for messages in prompts:
-        key = keys_of(messages, turns=turns)[-1]
+        key = question_keys(messages)[-1] if turns else prompt_key(messages)
         counts[key] += 1
         kept.setdefault(key, messages)
     sizes, (shingles, owners), (ngrams, whose, place) = _laid_out([asked(messages) for messages in kept.values()])
@@ -90,7 +47,7 @@ def index_prompts(name: str, prompts: Iterable[Sequence[Message]], *, turns: boo
         np.array(list(counts.values()), dtype=np.int64),
         sizes,
         np.bincount(owners[own], minlength=len(kept)),
-        Postings.of(digests(counts), np.arange(len(kept))),
+        Postings.of(digests(counts).view(np.uint64), np.arange(len(kept))),
         Postings.of(shingles[own], owners[own]),
         Postings.of(ngrams[rare], whose[rare], place[rare]),
         boilerplate,
@@ -101,7 +58,7 @@ def _laid_out(texts: Sequence[str]) -> tuple[Ints, tuple[Hashes, Ints], tuple[Ha
     """Words of each text; different shingles and whose; n-grams, whose, and their place."""
     blocks = []
     for start in range(0, max(len(texts), 1), BLOCK):
-        words = Texts.of(texts[start : start + BLOCK]).words
+        words = TextArray.of(texts[start : start + BLOCK]).words
         shingles, owners = distinct(*words.shingles(SHINGLE))
         ngrams, whose = words.shingles(NGRAM, short=False)
         place = np.arange(len(ngrams)) - np.searchsorted(whose, whose)
@@ -110,35 +67,41 @@ def _laid_out(texts: Sequence[str]) -> tuple[Ints, tuple[Hashes, Ints], tuple[Ha
     return sizes, (shingles, owners), (ngrams, whose, place)
 
 
-def distinct(hashes: Hashes, owners: Ints) -> tuple[Hashes, Ints]:
-    """The different hashes of each owner, by owner. `owners` ascends."""
-    order = np.lexsort((hashes, owners))
-    hashes, owners = hashes[order], owners[order]
-    again = (np.diff(hashes) == 0) & (np.diff(owners) == 0)
-    new = np.concatenate([[True], ~again])[: len(hashes)]
-    return hashes[new], owners[new]
-
-
-def has(postings: Postings, hashes: Hashes) -> Bools:
-    """Which of `hashes` occur in the postings."""
-    found = np.zeros(len(hashes), dtype=np.bool_)
-    found[postings.meet(hashes)[0]] = True
-    return found
-
-
 def _common(hashes: Hashes, count: int) -> Hashes:
     """Hashes that stand in so many of the `count` texts that they say nothing."""
     values, texts = np.unique(hashes, return_counts=True)
     return values[texts > min(max(COMMON, COMMON_SHARE * count), COMMON_MOST)]
 
 
-def asked(messages: Iterable[Message]) -> str:
-    """The words of a prompt without its system message, which whole data sets share."""
-    return text_of(message for message in messages if message["role"] not in ("system", "developer"))
+def index_benchmarks(files: Mapping[str, str]) -> list[PromptIndex]:
+    """The prompts of `validation.benchmarks`, an index each. Raises InputError."""
+    return [index_prompts(f"benchmark_{name}", read_prompts(path), turns=True) for name, path in files.items()]
 
 
-def keys_of(messages: Sequence[Message], *, turns: bool) -> list[bytes]:
-    """What is compared for equality: the conversation, or each question in it."""
-    if not turns:
-        return [normal(messages, fold=True)]
-    return [normal((message,), fold=True) for message in messages if message["role"] == "user"]
+def read_prompts(path: str) -> list[tuple[Message, ...]]:
+    """Prompts of a file: JSON lines with `prompt` (text or messages), or one prompt a line. Raises InputError."""
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the prompts cannot be read: {type(error).__name__}", where=path, do=DO) from None
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise InputError("the file has no prompts", where=path, do=DO)
+    if not lines[0][1].lstrip().startswith("{"):
+        return [_user(line.strip()) for _, line in lines]
+    return [_prompt_of(line, f"{path}:{number}") for number, line in lines]
+
+
+def _prompt_of(line: str, where: str) -> tuple[Message, ...]:
+    try:
+        prompt: Any = json.loads(line)["prompt"]
+        messages: tuple[Any, ...] = _user(prompt) if isinstance(prompt, str) else tuple(prompt)
+        if any(message["role"] == "user" and message["content"].strip() for message in messages):
+            return messages
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise InputError("this line has no prompt", where=where, do=DO)
+
+
+def _user(text: str) -> tuple[Message, ...]:
+    return ({"role": "user", "content": text},)

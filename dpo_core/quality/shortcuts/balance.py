@@ -9,9 +9,8 @@ from scipy import sparse, special
 
 from dpo_core.data.pairs import Pair
 from dpo_core.quality.check import Check, Facts
-from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.prompts.identity import prompt_clusters, prompt_columns
-from dpo_core.quality.results import Results, Statistics
+from dpo_core.quality.results import Results, Statistics, evidence_of
 from dpo_core.quality.shortcuts.declared import is_piece, names_feature
 from dpo_core.quality.shortcuts.declared_kinds import alike
 from dpo_core.quality.shortcuts.feature_tests import AMOUNTS_ERROR, ERROR

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.words import CJK, words
+from dpo_core.quality.text.words import SINGLE, words
 
 Keys = NDArray[np.int64]
 TokenText = Callable[[int], str]  # the text of one token id
@@ -239,6 +239,6 @@ def _word_feature(key: int, pair: Pair, sign: int) -> Feature:
     if at == len(spelt):
         return Feature("last_word", spelt[-1])
     left, right = spelt[at - 1], spelt[at]
-    if CJK.match(left) and CJK.match(right):
+    if SINGLE.match(left) and SINGLE.match(right):
         return Feature("word", left + right)
     return Feature("word_pair", f"{left} {right}")

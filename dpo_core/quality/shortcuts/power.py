@@ -186,7 +186,7 @@ def _swapped(pairs: Sequence[Pair], random: np.random.Generator) -> Answers:
     flips: dict[str, bool] = {}
     texts = []
     for pair in pairs:
-        flip = flips.setdefault(prompt_key(pair), bool(random.integers(2)))
+        flip = flips.setdefault(prompt_key(pair.prompt), bool(random.integers(2)))
         sides = [text_of(pair.chosen), text_of(pair.rejected)]
         texts.append(sides[::-1] if flip else sides)
     return texts

@@ -21,11 +21,10 @@ from dpo_core.quality.shortcuts.features import KIND, TOKEN, WORD
 from dpo_core.quality.stats.clusters import bootstrap_interval
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, surface_columns
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding, Measure, Severity, Table
+from dpo_core.report.results import RANK, Finding, Measure, Severity, Table
 
 FOLDS, LEAST_PROMPTS, EXAMINED = 5, 100, 20_000  # prompts; pairs
 WARN, FAIL = 0.60, 0.70  # of the lower bound of the accuracy
-SEVERITIES: tuple[Severity, ...] = ("info", "warn", "fail")
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Matrix = Floats | sparse.csr_array
@@ -83,7 +82,7 @@ def check_probe(facts: Facts, validation: Validation) -> Results:
         )
         for result in results
     ]
-    return measures, [_finding(results, max(severities, key=SEVERITIES.index))]
+    return measures, [_finding(results, max(severities, key=RANK.__getitem__))]
 
 
 def _severity(result: ProbeResult) -> Severity:

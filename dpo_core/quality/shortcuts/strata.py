@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dpo_core.quality.prompt_topics import topics
 from dpo_core.quality.prompts.identity import origin
+from dpo_core.quality.prompts.topics import named_topics
 from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE, Bools, Counts, Floats, Separation
 from dpo_core.quality.shortcuts.features import LEAST
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
@@ -104,7 +104,7 @@ def _by_models(table: PairTable, rows: Labels) -> Strata:
 
 
 def _by_topic(table: PairTable, rows: Labels) -> Strata:
-    groups, typical = topics(table.rows(rows.tolist()))
+    groups, typical = named_topics(table.rows(rows.tolist()))
     labels, examples = _largest(groups)
     return Strata("topic of the prompt", labels, [typical[groups[example]] for example in examples])
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse, special, stats
 
 from dpo_core.quality.check import Check, Facts
-from dpo_core.quality.evidence import evidence_of
 from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
-from dpo_core.quality.results import Results, Statistics
+from dpo_core.quality.results import Results, Statistics, evidence_of
 from dpo_core.quality.shortcuts.balance import balances
 from dpo_core.quality.shortcuts.declared import declared_features, names_feature
 from dpo_core.quality.shortcuts.declared_kinds import alike, separating_within

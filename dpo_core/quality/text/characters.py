@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.text.words import Bools, Ints, Texts, table_of
+from dpo_core.quality.text.words import Bools, Ints, TextArray, table_of
 
 CONTROL, ZERO_WIDTH, BIDI, REPLACEMENT = 1, 2, 4, 8
 JOINER, LEAD, CONTINUATION = 16, 32, 64
@@ -30,7 +30,7 @@ CLASSES = (
 )
 
 
-def unreadable(texts: Texts) -> dict[str, Bools]:
+def unreadable(texts: TextArray) -> dict[str, Bools]:
     """Per text and kind of character: is one in it (`control`, `zero_width`, `bidi`, `replacement`, `mojibake`)."""
     bits = _bits()[texts.points]
     odd = np.flatnonzero(bits & (CONTROL | ZERO_WIDTH | BIDI | REPLACEMENT | JOINER))
@@ -46,7 +46,7 @@ def unreadable(texts: Texts) -> dict[str, Bools]:
     }
 
 
-def _mojibake(texts: Texts, bits: NDArray[np.uint8]) -> Bools:
+def _mojibake(texts: TextArray, bits: NDArray[np.uint8]) -> Bools:
     """UTF-8 read as Latin-1 or Windows-1252: one sure sequence, or several that are likely."""
     leads = np.flatnonzero(bits & LEAD)
     leads = leads[bits[leads + 1] & CONTINUATION != 0]  # a line feed follows every text, so there is a next
@@ -59,7 +59,7 @@ def _mojibake(texts: Texts, bits: NDArray[np.uint8]) -> Bools:
     return np.asarray(texts.any_of(leads[sure]) | many)
 
 
-def _latin(texts: Texts, places: Ints) -> Bools:
+def _latin(texts: TextArray, places: Ints) -> Bools:
     """Whether an ASCII letter stands there."""
     points = texts.points[np.clip(places, 0, max(len(texts.points) - 1, 0))] | 32
     return np.asarray((points >= ord("a")) & (points <= ord("z")))

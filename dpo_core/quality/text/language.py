@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.text.words import Chunk, Hashes, Ints, Texts, table_of, word_hashes
+from dpo_core.quality.table import Block, Columns
+from dpo_core.quality.text.words import SIDES, Hashes, Ints, TextArray, table_of, word_hashes
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)
 UNKNOWN = 0
@@ -73,17 +74,13 @@ class Lexicon(NamedTuple):
     maybe: NDArray[np.bool_]
 
 
-def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
+def language_columns(block: Block) -> Columns:
     """`language_prompt`, `language_chosen`, `language_rejected`: indices into LANGUAGES (uint8)."""
-    prompt, chosen, rejected = languages(chunk.texts).reshape(-1, 3).T
-    return {
-        "language_prompt": prompt.copy(),
-        "language_chosen": chosen.copy(),
-        "language_rejected": rejected.copy(),
-    }
+    found = languages(block.texts)
+    return {f"language_{side}": found[at::3].copy() for at, side in enumerate(SIDES)}
 
 
-def languages(texts: Texts) -> NDArray[np.uint8]:
+def languages(texts: TextArray) -> NDArray[np.uint8]:
     """The language of each text, as an index into LANGUAGES."""
     words, count = texts.words, len(texts)
     width = len(SCRIPTS) + 1
@@ -115,7 +112,7 @@ def _function_words(hashes: Hashes) -> tuple[Ints, Ints]:
     return maybe[same], row[same]
 
 
-def _by_function_words(texts: Texts) -> NDArray[np.uint8]:
+def _by_function_words(texts: TextArray) -> NDArray[np.uint8]:
     words = texts.words
     word, row = _function_words(words.hashes)
     owner = words.owners[word]

@@ -141,11 +141,6 @@ KINDS = (
 MASKED = (*KINDS, Kind("key", _matches(KEY_LIKE), bool))
 
 
-def kinds_in(text: str) -> frozenset[str]:
-    """Names of the kinds of which `text` holds at least one."""
-    return frozenset(kind.name for kind in KINDS if kind.stands_in(text))
-
-
 def redact(text: str) -> str:
     """`text` with every find replaced by its kind in brackets, and with strings that only look like keys.
 

@@ -7,15 +7,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dpo_core.data.pairs import EncodedPair, text_of
-from dpo_core.quality.text import refusals as refusal
-from dpo_core.quality.text.refusals import Span
-from dpo_core.quality.words import count_words
+from dpo_core.quality.table import Block, Columns
+from dpo_core.quality.text.refusals import Span, opening_sentence, opens, refuses, refusing_sentences, sentence
+from dpo_core.quality.text.words import count_words
 
 AFFIRMATIVE = re.compile(r"(?i)\A\W*(?:sure|certainly|of course|absolutely|definitely|great question|\u5f53\u7136)\b")
 ENDS = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]['\"\u201d\u2019)\]*_`]*\Z")
@@ -53,22 +50,21 @@ PRESENCE = (
 )
 
 
-def columns(pairs: Sequence[EncodedPair]) -> dict[str, NDArray[Any]]:
-    """Facts of a chunk of N pairs, each the chosen side's minus the rejected side's.
+def surface_columns(block: Block) -> Columns:
+    """Facts of N pairs, each the chosen side's minus the rejected side's.
 
     `presence`: (N, len(PRESENCE)) int8 in {-1, 0, 1}; `amounts`: (N, len(AMOUNTS)) int32; and
     `log_length`: (N,) float32, the log of the ratio of lengths in tokens (words without a tokenizer).
     """
-    amounts = np.empty((len(pairs), 2, len(AMOUNTS)), dtype=np.int32)
-    presence = np.empty((len(pairs), 2, len(PRESENCE)), dtype=np.int8)
-    for row, pair in enumerate(pairs):
-        sides = ((pair.pair.chosen, pair.chosen_ids), (pair.pair.rejected, pair.rejected_ids))
-        for side, (messages, ids) in enumerate(sides):
-            text = text_of(messages)
+    amounts = np.empty((len(block), 2, len(AMOUNTS)), dtype=np.int32)
+    presence = np.empty((len(block), 2, len(PRESENCE)), dtype=np.int8)
+    for row, pair in enumerate(block.pairs):
+        for side, ids in enumerate((pair.chosen_ids, pair.rejected_ids)):
+            text = block.strings[3 * row + 1 + side]
             counted = amounts_of(text, len(ids))
             amounts[row, side] = counted
             presence[row, side] = presence_of(text, counted)
-    tokens = bool(pairs) and bool(pairs[0].chosen_ids)
+    tokens = len(block) > 0 and bool(block.pairs[0].chosen_ids)
     length = np.log1p(amounts[:, :, AMOUNTS.index("tokens" if tokens else "words")])
     return {
         "presence": presence[:, 0] - presence[:, 1],
@@ -112,8 +108,8 @@ def presence_of(text: str, amounts: Sequence[int]) -> list[bool]:
         _unusual(text),
         not text.isascii(),
         ("<" in text or "[" in text or "\n\n" in text) and MARKER.search(text) is not None,
-        refusal.refuses(text),
-        refusal.opens(text),
+        refuses(text),
+        opens(text),
         AFFIRMATIVE.match(text) is not None,
         text.lstrip()[:1].isupper(),
         text.lstrip()[:2] in ("I ", "I'", "I\u2019"),
@@ -130,12 +126,12 @@ def property_spans(name: str) -> Callable[[str], list[Span]] | None:
 
 
 def _affirmative_sentence(text: str) -> list[Span]:
-    return [refusal.sentence(text, 0)] if AFFIRMATIVE.match(text) else []
+    return [sentence(text, 0)] if AFFIRMATIVE.match(text) else []
 
 
 OWN_TEXT: Mapping[str, Callable[[str], list[Span]]] = {
-    "refusal": refusal.refusing_sentences,
-    "refusal opening": refusal.opening_sentence,
+    "refusal": refusing_sentences,
+    "refusal opening": opening_sentence,
     "affirmative opening": _affirmative_sentence,
 }
 OWN_MARKS = {
@@ -177,15 +173,3 @@ def _is_unusual(character: str) -> bool:
     if character in "\t\n\r\u200d\ufe0f":
         return False
     return unicodedata.category(character) in {"Cc", "Cf", "Co", "Cs", "Cn"} or character == "\ufffd"
-
-
-@runtime_checkable
-class _Block(Protocol):
-    """What is needed of a block of pairs."""
-
-    pairs: Sequence[EncodedPair]
-
-
-def surface_columns(block: _Block) -> dict[str, NDArray[Any]]:
-    """The same of a block."""
-    return columns(block.pairs)

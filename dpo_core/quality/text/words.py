@@ -1,4 +1,7 @@
-"""The texts of many pairs as one array of code points, so that a question costs nanoseconds a character."""
+"""What a word is in any script; and the texts of many pairs as one array, so that a word costs nanoseconds.
+
+Strings (`words`) and hashes (`TextArray.words`) are cut at the same places.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,22 +11,40 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import EncodedPair, text_of
-
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 SIDES = ("prompt", "chosen", "rejected")
-SINGLE = (
-    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\U00020000-\U0003ffff"
-)
+# Words by themselves: characters of Chinese, Japanese and Thai, which are written without spaces (Korean has them).
+# U+3005 to U+3007, which stand for a character, are not listed: between such characters they are words anyway.
+_ALONE = "\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\U00020000-\U0003ffff"
+_IN_RUN = rf"[^\W{_ALONE}]"  # all other words are runs of letters, digits and `_`
+SINGLE = re.compile(f"[{_ALONE}]")
+_WORD = re.compile(f"[{_ALONE}]|{_IN_RUN}+")
+_ASCII_WORD = re.compile(r"\w+", re.ASCII)
 POINTS = 0x110000
 LONGEST = 1024  # characters of a word; the rest of a longer one is hashed as if it began anew
-_OTHER, _WORD, _SINGLE = 0, 1, 2
+_RUN, _SINGLE = 1, 2
+
+
+def split(text: str) -> list[str]:
+    """The words of a text in order, as written."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, case folded."""
+    found = split(text)
+    return "\n".join(found).casefold().split("\n") if found else []  # folding first would cut some letters in two
+
+
+def count_words(text: str) -> int:
+    """Words between spaces; each character of Chinese, Japanese or Thai counts as one more."""
+    return len(text.split()) + (0 if text.isascii() else len(SINGLE.findall(text)))
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextArray:
     """N texts end to end. `points`: code points, a line feed after each text; text i is points[starts[i] : ends[i]]."""
 
     points: NDArray[np.uint32]
@@ -31,7 +52,7 @@ class Texts:
     ends: Ints
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Texts":
+    def of(cls, texts: Sequence[str]) -> "TextArray":
         """Lay texts out in their order."""
         joined = "\n".join([*texts, ""]).encode("utf-32-le", "surrogatepass")
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
@@ -51,15 +72,9 @@ class Texts:
         found[self.owner(places)] = True
         return found
 
-    def sums(self, per_point: NDArray[np.generic]) -> Ints:
-        """Per text: the sum of an array over `points` (whose line feeds after the texts must hold zero)."""
-        if not len(self):
-            return np.zeros(0, dtype=np.int64)
-        return np.add.reduceat(per_point, self.starts, dtype=np.int64)
-
     @cached_property
     def words(self) -> "Words":
-        """Words in order, case folded: runs of letters and digits; a character each in Chinese, Japanese, Thai."""
+        """The words of each text in order, case folded letter by letter: what folds to two letters stays as it is."""
         return _words(self)
 
 
@@ -94,29 +109,6 @@ class Words:
         return mix(rolled[whole]), self.owners[whole]
 
 
-class Chunk:
-    """Some pairs, with their texts laid out: text 3i is the prompt of pair i, 3i + 1 its chosen side, 3i + 2 the other.
-
-    What the `columns` functions of the checks share, so that words are cut once.
-    """
-
-    def __init__(self, pairs: Sequence[EncodedPair]) -> None:
-        self.pairs = pairs
-        self.strings = [
-            text_of(messages)
-            for encoded in pairs
-            for messages in (encoded.pair.prompt, encoded.pair.chosen, encoded.pair.rejected)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @cached_property
-    def texts(self) -> Texts:
-        """The strings, laid out."""
-        return Texts.of(self.strings)
-
-
 def mix(values: Hashes) -> Hashes:
     """Bits stirred so that each of them depends on all (the finaliser of splitmix64, Steele et al. 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -125,8 +117,8 @@ def mix(values: Hashes) -> Hashes:
 
 
 def word_hashes(words: Sequence[str]) -> Hashes:
-    """The hashes that `Texts.words` gives these words (one word each)."""
-    found = Texts.of(words).words
+    """The hashes that `TextArray.words` gives these words (one word each)."""
+    found = TextArray.of(words).words
     if len(found.hashes) != len(words):
         raise ValueError("each text must be one word")
     return found.hashes
@@ -156,9 +148,7 @@ def _every_character() -> str:
 @lru_cache(maxsize=1)
 def _kinds() -> NDArray[np.uint8]:
     """Whether a character is part of a word, a word by itself, or neither."""
-    kinds = table_of((r"\w", _WORD))
-    kinds[spans(f"[{SINGLE}]")] = _SINGLE
-    return kinds
+    return table_of((_IN_RUN, _RUN), (SINGLE.pattern, _SINGLE))
 
 
 @lru_cache(maxsize=1)
@@ -177,11 +167,11 @@ def _powers() -> NDArray[np.uint64]:
     return np.cumprod(np.full(LONGEST, 0xD1342543DE82EF95, dtype=np.uint64), dtype=np.uint64)
 
 
-def _words(texts: Texts) -> Words:
+def _words(texts: TextArray) -> Words:
     """Each word's hash is the sum of its characters' numbers, each times a power for its place."""
     kinds = _kinds()[texts.points]
-    begins = kinds == _WORD
-    begins[1:] &= kinds[:-1] != _WORD
+    begins = kinds == _RUN
+    begins[1:] &= kinds[:-1] != _RUN
     begins |= kinds == _SINGLE
     at = np.flatnonzero(begins)
     if not len(at):

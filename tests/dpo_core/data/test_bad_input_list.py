@@ -15,8 +15,8 @@ from dpo_core.data.pairs import EncodedPair
 from dpo_core.data.readers import read_pairs
 from dpo_core.data.shapes import to_pair
 from dpo_core.errors import InputError
-from dpo_core.quality.examine import examine
 from dpo_core.recipe import Validation
+from tests.dpo_core.quality.quality_data import examine_pairs
 
 ROW = {"prompt": "Where is the sea?", "chosen": "Down the hill.", "rejected": "Up in the air."}
 GOOD = json.dumps(ROW).encode()
@@ -258,7 +258,7 @@ def test_rows_at_odds_with_each_other_are_counted_and_shown(tmp_path, rows, coun
     path = tmp_path / "p.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     pairs = [EncodedPair(pair, (), (), ()) for pair in read_pairs(path).pairs]
-    findings = [f for f in examine(pairs, [], Validation(), None).findings if f.check in ROWS_AT_ODDS]
+    findings = [f for f in examine_pairs(pairs).findings if f.check in ROWS_AT_ODDS]
     assert {finding.check: finding.statistics["pairs"] for finding in findings} == counted
     assert f"{path}:{len(rows)}" in [row.where for finding in findings for row in finding.evidence]
 
@@ -270,7 +270,7 @@ def test_equal_ids_of_two_files_are_no_mix_up(tmp_path):
         path = tmp_path / f"{name}.jsonl"
         path.write_text(json.dumps(row))
         pairs += [EncodedPair(pair, (), (), ()) for pair in read_pairs(path).pairs]
-    assert "consistency/same_id" not in [finding.check for finding in examine(pairs, [], Validation(), None).findings]
+    assert "consistency/same_id" not in [finding.check for finding in examine_pairs(pairs).findings]
 
 
 def sums(tmp_path, text):
@@ -306,7 +306,7 @@ def test_a_source_that_outweighs_the_others_fails_where_a_limit_is_set(limit, fa
     """60, beside `validation.min_pairs`: 75 of 100 pairs come from one source."""
     rows = [{**OTHERS[n % 49], "prompt": f"Number {n}?", "source": "a" if n % 4 else "b"} for n in range(100)]
     pairs = [EncodedPair(to_pair(row, ""), (), (), ()) for row in rows]
-    findings = examine(pairs, [], Validation(max_source=limit), None).findings
+    findings = examine_pairs(pairs, Validation(max_source=limit)).findings
     found = [finding for finding in findings if finding.check == "balance/source"]
     assert [finding.severity for finding in found] == ["fail"] * fails
     assert all(finding.says.startswith("75 of 100 pairs come from the source 'a'") for finding in found)

@@ -6,11 +6,11 @@ import pytest
 
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.quality.check import Facts
-from dpo_core.quality.checks.generators import check_origins
-from dpo_core.quality.separation import tables_of
+from dpo_core.quality.checks import generators
+from dpo_core.quality.examine import tables_of
 from dpo_core.quality.shortcuts.balance import check_balance
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import make_pair
+from tests.dpo_core.quality.quality_data import make_pair, run_check
 
 
 def balance_of(pairs, intended=()):
@@ -94,8 +94,7 @@ def with_models(chosen, rejected, count, start=0):
 
 
 def origins_of(pairs, intended=()):
-    validation = Validation(intended=list(intended))
-    return check_origins(tables_of(pairs, validation)[0], validation)
+    return run_check(generators.CHECK, pairs, Validation(intended=list(intended)))
 
 
 def test_a_model_that_is_always_chosen_is_named():

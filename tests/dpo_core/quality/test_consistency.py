@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dpo_core.data.pairs import EncodedPair, Pair
-from dpo_core.quality.checks import near_duplicates
-from dpo_core.quality.checks.consistency import check_consistency
+from dpo_core.quality.checks import consistency, duplicates
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import (
     answer,
@@ -15,13 +14,16 @@ from tests.dpo_core.quality.quality_data import (
     make_pair,
     measured,
     null_texts,
+    run_check,
     severities,
-    table_of_pairs,
+    through_a_file,
 )
 
 
 def checked(pairs, **limits):
-    return check_consistency(table_of_pairs(pairs), Validation(**limits))
+    """Measures and findings of duplicates, then of contradictions."""
+    results = [run_check(check, pairs, Validation(**limits)) for check in (duplicates.CHECK, consistency.CHECK)]
+    return [m for measures, _ in results for m in measures], [f for _, findings in results for f in findings]
 
 
 def distinct(count):
@@ -102,6 +104,14 @@ def test_scores_that_say_otherwise_are_flips_and_equal_ones_ties():
     assert next(f for f in results[1] if f.check == "consistency/flipped").statistics["scored"] == 3
 
 
+def test_a_row_whose_scores_say_otherwise_is_suspicious_and_not_unusable(tmp_path):
+    rows = [
+        {"prompt": f"p{n}", "chosen": "x", "rejected": "y", "meta": {"score_chosen": n, "score_rejected": 1}}
+        for n in range(4)
+    ]
+    assert measured(checked(through_a_file(tmp_path, rows)))["consistency/flipped"] == 0.25
+
+
 def test_flips_within_the_limit_are_only_told():
     flipped = with_meta(make_pair("p", "x", "y"), chosen_score=1, rejected_score=2)
     assert severities(checked([*distinct(99), flipped])) == {"consistency/flipped": "info"}
@@ -149,7 +159,7 @@ def test_answers_half_alike_or_to_another_prompt_are_no_near_copies():
 
 
 def test_of_many_candidates_a_sample_is_compared_and_the_share_is_an_estimate(monkeypatch):
-    monkeypatch.setattr(near_duplicates, "CHECKED", 50)
+    monkeypatch.setattr(duplicates, "CHECKED", 50)
     copies = [near_copies(seed, 1) for seed in range(100)]
     results = checked([make_pair(f"prompt {row}", *sides) for row, both in enumerate(copies) for sides in both])
     measure = next(m for m in results[0] if m.check == "consistency/near_duplicates")

@@ -4,15 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from dpo_core.quality.check import Block
-from dpo_core.quality.separation import examine_separation, tables_of
 from dpo_core.quality.shortcuts.declared import cut, declared_columns
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import as_pairs, make_pair, null_texts
+from tests.dpo_core.quality.quality_data import as_pairs, make_pair, null_texts, separated
 
 
 def gating(pairs, *intended):
     validation = Validation(intended=list(intended))
-    _, findings = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    _, findings = separated(pairs, validation)
     return {f.feature or f.check: f.severity for f in findings if f.severity != "info"}
 
 
@@ -66,7 +65,7 @@ def test_a_word_of_some_refusals_is_a_sign_of_them_and_is_listed_without_gating(
     pairs = refusing(" counsellor w1", every=3)  # 100 : 0, no part of the sentence
     assert gating(pairs)["word 'counsellor'"] == "fail"
     validation = Validation(intended=["refusal"])
-    _, findings = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    _, findings = separated(pairs, validation)
     assert {f.severity for f in findings} == {"info"}
     signs = next(f for f in findings if f.check == "shortcut/signs_of_intended")
     assert ("word 'counsellor'", 100, 0) in {row[:3] for row in signs.tables[0].rows}

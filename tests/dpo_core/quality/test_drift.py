@@ -7,21 +7,29 @@ import pytest
 from scipy import stats
 
 from dpo_core.data.pairs import EncodedPair, Pair
-from dpo_core.quality.checks.drift import check_drift, shift_of
-from dpo_core.quality.checks.profile import profile_of
+from dpo_core.quality.checks.drift import CHECK, shift_of
+from dpo_core.quality.profile import profile_of
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import answer, as_pairs, make_pair, null_texts, severities, table_of_pairs
+from tests.dpo_core.quality.quality_data import (
+    answer,
+    as_pairs,
+    make_pair,
+    null_texts,
+    run_check,
+    severities,
+    table_of_pairs,
+)
 
 GARDEN = ["roses", "tulips", "soil", "prune", "compost", "seeds", "water", "shade", "hedge", "lawn"]
 KITCHEN = ["oven", "flour", "butter", "simmer", "garlic", "onion", "roast", "whisk", "dough", "spice"]
 
 
 def profile(pairs):
-    return json.loads(json.dumps(profile_of(table_of_pairs(pairs))))
+    return json.loads(json.dumps(profile_of(table_of_pairs(pairs, [CHECK]))))
 
 
 def drift(pairs, previous, **limits):
-    return check_drift(table_of_pairs(pairs), previous, Validation(**limits))
+    return run_check(CHECK, pairs, Validation(**limits), previous=previous)
 
 
 def from_source(pairs, source):

@@ -5,10 +5,10 @@ import pytest
 from scipy import sparse
 
 from dpo_core.data.pairs import EncodedPair
-from dpo_core.quality.prompts.identity import columns as prompt_columns
-from dpo_core.quality.prompts.identity import sample_rows
-from dpo_core.quality.separation import tables_of
+from dpo_core.quality.examine import tables_of
+from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
 from dpo_core.quality.shortcuts.features import Feature, GramTable, grams, merge, spell, token_ids, word_key
+from dpo_core.quality.table import Block
 from dpo_core.quality.text import surface
 from dpo_core.quality.text.surface import AMOUNTS, PRESENCE
 from dpo_core.recipe import Validation
@@ -85,11 +85,12 @@ def test_the_key_of_a_planted_word_is_the_extracted_one():
 
 def test_a_sample_holds_whole_prompts_and_stays_when_rows_are_added():
     pairs = [make_pair(f"prompt {row // 3}", "a", "b") for row in range(900)]
-    prompts = prompt_columns(pairs)["prompt"]
+    prompts = prompt_columns(Block(pairs, Validation()))["prompt"]
     sampled = sample_rows(prompts, 300)
     assert 295 <= len(sampled) <= 305
     assert set(np.bincount(sampled // 3, minlength=300)) == {0, 3}
-    more = np.concatenate([prompts, prompt_columns([make_pair(f"new {row}", "a", "b") for row in range(90)])["prompt"]])
+    added = [make_pair(f"new {row}", "a", "b") for row in range(90)]
+    more = np.concatenate([prompts, prompt_columns(Block(added, Validation()))["prompt"]])
     assert set(sample_rows(more, 300)) & set(range(900)) <= set(sampled)
 
 
@@ -131,7 +132,8 @@ def test_amounts_are_counted():
 
 
 def test_columns_are_differences_of_the_two_sides():
-    facts = surface.columns([make_pair("p", "two words", "one"), make_pair("q", "a", "a!!")])
+    pairs = [make_pair("p", "two words", "one"), make_pair("q", "a", "a!!")]
+    facts = surface.surface_columns(Block(pairs, Validation()))
     assert facts["amounts"][:, AMOUNTS.index("words")].tolist() == [1, 0]
     assert facts["amounts"][:, AMOUNTS.index("exclamation marks")].tolist() == [0, -2]
     assert facts["presence"][:, PRESENCE.index("exclamation mark")].tolist() == [0, -1]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dpo_core.quality.checks.languages import check_language
+from dpo_core.quality.checks.languages import CHECK
 from dpo_core.quality.text.language import LANGUAGES, languages
-from dpo_core.quality.text.words import Texts
-from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, severities, table_of_pairs
+from dpo_core.quality.text.words import TextArray
+from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, run_check, severities
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)
 # one sentence each, written for this test
@@ -37,11 +37,11 @@ SENTENCES = {
 
 
 def found(*texts):
-    return [LANGUAGES[number] for number in languages(Texts.of(texts))]
+    return [LANGUAGES[number] for number in languages(TextArray.of(texts))]
 
 
 def checked(pairs):
-    return check_language(table_of_pairs(pairs))
+    return run_check(CHECK, pairs)
 
 
 def test_every_language_of_the_list_is_recognised():

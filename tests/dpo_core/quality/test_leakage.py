@@ -4,20 +4,17 @@ import numpy as np
 import pytest
 
 from dpo_core.errors import InputError
-from dpo_core.quality.benchmarks import index_benchmarks, read_prompts
-from dpo_core.quality.checks.leakage import HELD_OUT, check_leakage, columns
-from dpo_core.quality.prompts.index import index_prompts
+from dpo_core.quality.checks import leakage
+from dpo_core.quality.prompts.index import HELD_OUT, index_benchmarks, index_prompts, read_prompts
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import answer, make_pair, measured, severities, table_of_pairs
+from tests.dpo_core.quality.quality_data import answer, make_pair, measured, run_check, severities
 
 WORDS = [f"word{number}" for number in range(60)]
 
 
 def checked(train, held_out, *, own_split=False, benchmarks=(), **limits):
     index = [index_prompts(HELD_OUT, [pair.pair.prompt for pair in held_out])] if held_out else []
-    indexes = [*index, *benchmarks]
-    table = table_of_pairs(train, **columns(train, indexes))
-    return check_leakage(table, indexes, Validation(**limits), own_split=own_split)
+    return run_check(leakage.CHECK, train, Validation(**limits), [*index, *benchmarks], own_split=own_split)
 
 
 def distinct(count):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dpo_core.quality.separation import examine_separation, tables_of
+from dpo_core.quality.check import Facts
+from dpo_core.quality.examine import SEPARATION, examine, tables_of
 from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.shortcuts.mitigation import (
     Rule,
@@ -17,7 +18,7 @@ from dpo_core.quality.shortcuts.mitigation import (
 )
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality import planted
-from tests.dpo_core.quality.quality_data import make_pair
+from tests.dpo_core.quality.quality_data import make_pair, separated
 
 
 def mitigated(pairs, how, **options):
@@ -29,7 +30,7 @@ def mitigated(pairs, how, **options):
 def failing(pairs, kept):
     validation = Validation()
     table, grams = subset(*tables_of(pairs, validation), kept)
-    _, findings = examine_separation(table, grams, validation, None, smoke=False)
+    findings = examine(Facts(table, grams), validation, SEPARATION).findings
     return {finding.feature or finding.check for finding in findings if finding.severity == "fail"}
 
 
@@ -126,8 +127,8 @@ def severities(results):
 
 
 def test_rules_that_weights_even_out_are_shown_and_no_longer_gate():
-    pairs, validation = planted.length(0), Validation()
-    before = examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    pairs = planted.length(0)
+    before = separated(pairs, Validation())
     assert "balance/length_words" in severities(before)[0]
     failed, limits = severities(evened_out(*before, mitigated(pairs, "balance")))
     assert failed == set()
@@ -135,8 +136,8 @@ def test_rules_that_weights_even_out_are_shown_and_no_longer_gate():
 
 
 def test_what_would_fail_warns_where_shortcuts_are_let_pass():
-    pairs, validation = planted.word(0, 0.05), Validation()
-    measures, findings = softened(*examine_separation(*tables_of(pairs, validation), validation, None, smoke=False))
+    pairs = planted.word(0, 0.05)
+    measures, findings = softened(*separated(pairs, Validation()))
     assert {m.check: m.warn_above for m in measures}["shortcut/failing_features"] == 0
     assert {f.severity for f in findings if f.feature == "word 'zebra'"} == {"warn"}
     assert severities((measures, findings)) == (set(), {})

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_core.quality.checks.personal_data import check_people
-from dpo_core.quality.evidence import excerpt
-from dpo_core.quality.text.redaction import iban_end, is_public_address, kinds_in, luhn, redact
+from dpo_core.quality.checks.personal_data import CHECK
+from dpo_core.quality.results import excerpt
+from dpo_core.quality.text.redaction import KINDS, iban_end, is_public_address, luhn, redact
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, severities, table_of_pairs
+from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, run_check, severities
 
 EXAMPLES = {
     "e-mail": ["eve.x+1@mail.example.org", "j\u00fcrgen@firma.example"],
@@ -33,7 +33,12 @@ ALL = [(kind, text) for kind, texts in EXAMPLES.items() for text in texts]
 
 
 def checked(pairs, **limits):
-    return check_people(table_of_pairs(pairs), Validation(**limits))
+    return run_check(CHECK, pairs, Validation(**limits))
+
+
+def kinds_in(text):
+    """Names of the kinds of which a text holds at least one."""
+    return frozenset(kind.name for kind in KINDS if kind.stands_in(text))
 
 
 def with_check_digit(body):

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from dpo_core.data.pairs import text_of
-from dpo_core.quality.separation import examine_separation, tables_of
+from dpo_core.quality.examine import tables_of
 from dpo_core.quality.shortcuts.filter_steps import FilterStep, check_filter_steps
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality import planted
+from tests.dpo_core.quality.quality_data import separated
 
 
 def examined(pairs, **options):
-    validation = Validation(**options)
-    return examine_separation(*tables_of(pairs, validation), validation, None, smoke=False)
+    return separated(pairs, Validation(**options))
 
 
 def gating(pairs, **options):

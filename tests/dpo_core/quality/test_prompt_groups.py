@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dpo_core.quality.checks.consistency import check_consistency
+from dpo_core.quality.checks import duplicates
 from dpo_core.quality.prompts.groups import group_columns, group_prompts, sketches
-from dpo_core.quality.prompts.identity import columns, digest
-from dpo_core.quality.separation import examine_separation, tables_of
+from dpo_core.quality.prompts.identity import digest, prompt_columns
+from dpo_core.quality.table import Block
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import answer, make_pair, measured, table_of_pairs
+from tests.dpo_core.quality.quality_data import answer, make_pair, measured, run_check
+from tests.dpo_core.quality.quality_data import separated as separation_of
 
 LONG = " ".join(f"word{number}" for number in range(30))  # 26 shingles of five words
 
@@ -26,10 +27,11 @@ def grouped(*prompts):
     return groups.first.tolist(), groups.template.tolist()
 
 
-def with_groups(pairs):
-    prompts = columns(pairs)["prompt"]
+def checked(pairs):
+    """The check of duplicates, groups of nearly equal prompts included."""
+    prompts = prompt_columns(Block(pairs, Validation()))["prompt"]
     groups = group_columns(prompts, group_prompts(prompts, sketches([pair.pair.prompt for pair in pairs])))
-    return table_of_pairs(pairs, prompt=prompts, **groups)
+    return run_check(duplicates.CHECK, pairs, more=groups)
 
 
 def others(count):
@@ -113,8 +115,7 @@ def reworded(*, alike=True):
 @pytest.fixture(scope="module")
 def separated():
     """What tells the sides apart, when the wordings of a question are nearly equal and when they are not."""
-    tables = [tables_of(list(reworded(alike=alike)), Validation()) for alike in (True, False)]
-    return [examine_separation(*table, Validation(), None, smoke=False) for table in tables]
+    return [separation_of(list(reworded(alike=alike)), Validation()) for alike in (True, False)]
 
 
 def test_what_goes_with_the_question_and_not_with_the_label_is_no_shortcut(separated):
@@ -130,7 +131,7 @@ def test_what_goes_with_the_question_cannot_be_learnt_across_folds(separated):
 
 def test_near_prompts_are_told_with_their_number():
     pairs = [make_pair(text, "yes", "no") for text in (LONG, LONG + " a", *others(8))]
-    results = check_consistency(with_groups(pairs), Validation())
+    results = checked(pairs)
     found = next(f for f in results[1] if f.check == "consistency/near_prompts")
     assert (found.severity, found.statistics["pairs"], found.statistics["groups"]) == ("info", 2, 1)
     assert measured(results)["consistency/template_prompts"] == 0

@@ -6,15 +6,14 @@ from sklearn.linear_model import LogisticRegression
 
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.quality.check import Block, Facts
-from dpo_core.quality.examine import examine
-from dpo_core.quality.separation import tables_of
+from dpo_core.quality.examine import tables_of
 from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
 from dpo_core.quality.shortcuts.features import grams, merge
 from dpo_core.quality.shortcuts.findings import check_shortcuts
 from dpo_core.quality.shortcuts.probe import fit_weights
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, make_pair, null_texts
+from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, examine_pairs, make_pair, null_texts
 
 
 def gating(texts, **options):
@@ -70,7 +69,7 @@ def test_length_alone_fails_the_length_check_and_accuses_no_word():
     pairs = as_pairs(
         [[answer(rng, int(rng.integers(20, 80) * 1.5)), answer(rng, int(rng.integers(20, 80)))] for _ in range(800)]
     )
-    examination = examine(pairs, [], Validation(), None)
+    examination = examine_pairs(pairs)
     severities = {finding.check: finding.severity for finding in examination.findings}
     assert severities["balance/length_words"] == "fail"
     assert {measure.check: measure.value for measure in examination.measures}["shortcut/failing_features"] == 0
@@ -222,7 +221,7 @@ def test_at_most_twenty_findings_most_severe_first():
 
 def test_the_same_data_gives_the_same_examination():
     texts = identity(confounded="delighted")
-    assert examine(as_pairs(texts), [], Validation(), None) == examine(as_pairs(texts), [], Validation(), None)
+    assert examine_pairs(as_pairs(texts)) == examine_pairs(as_pairs(texts))
 
 
 CHECKS = [module.CHECK for module in (balance, findings, within_strata, probe, power)]

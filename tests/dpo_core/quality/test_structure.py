@@ -1,21 +1,27 @@
 """Rows that compare nothing, and traces of templates and broken exports, on pairs small enough to count by eye."""
 
+import json
 import math
 
 import pytest
 
-from dpo_core.data.pairs import EncodedPair, Pair
-from dpo_core.quality.checks.consistency import check_consistency
-from dpo_core.quality.checks.languages import check_language
-from dpo_core.quality.checks.personal_data import check_people
-from dpo_core.quality.checks.structure import check_structure
-from dpo_core.quality.traces import shared_share
-from dpo_core.recipe import Validation
-from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, severities, table_of_pairs
+from dpo_core.data.pairs import EncodedPair
+from dpo_core.data.readers import read_pairs
+from dpo_core.quality.checks import consistency, duplicates, languages, personal_data, structure
+from dpo_core.quality.checks.structure import shared_share
+from tests.dpo_core.quality.quality_data import (
+    as_pairs,
+    make_pair,
+    measured,
+    null_texts,
+    run_check,
+    severities,
+    through_a_file,
+)
 
 
 def checked(pairs, encoding=None):
-    return check_structure(table_of_pairs(pairs), Validation(), encoding)
+    return run_check(structure.CHECK, pairs, encoding=encoding or {})
 
 
 def distinct(count):
@@ -27,9 +33,9 @@ def with_ids(pair, chosen, rejected):
 
 
 def conversation(*roles):
-    prompt = tuple({"role": role, "content": f"turn {number}"} for number, role in enumerate(roles))
-    answers = [({"role": "assistant", "content": text},) for text in ("one", "two")]
-    return EncodedPair(Pair(prompt, *answers), (), (), ())
+    prompt = [{"role": role, "content": f"turn {number}"} for number, role in enumerate(roles)]
+    answers = [[{"role": "assistant", "content": text}] for text in ("one", "two")]
+    return {"prompt": prompt, "chosen": answers[0], "rejected": answers[1]}
 
 
 def test_sound_pairs_have_no_structure_findings():
@@ -39,24 +45,21 @@ def test_sound_pairs_have_no_structure_findings():
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [
-        make_pair("p", "same", "same"),
-        make_pair("p", "same", " same\n"),
-        make_pair("p", "\uff33ame", "Same"),  # full-width S
-        make_pair("p", "fine", " \n"),
-    ],
+    "answers",
+    [("same", "same"), ("same", " same\n"), ("\uff33ame", "Same"), ("fine", " \n")],  # the third: full-width S
 )
-def test_identical_and_empty_answers_are_counted(bad):
-    results = checked([*distinct(9), bad])
-    assert measured(results)["structure/identical_or_empty"] == 0.1
-    assert severities(results)["structure/identical_or_empty"] == "fail"
+def test_answers_identical_or_empty_as_text_are_the_readers_to_quarantine(tmp_path, answers):
+    rows = [{"prompt": f"p{n}", "chosen": c, "rejected": r} for n, (c, r) in enumerate([("good", "poor"), answers])]
+    pairs = through_a_file(tmp_path, rows)
+    assert len(pairs) == 1
+    assert measured(checked(pairs))["structure/identical_or_empty"] == 0
 
 
 @pytest.mark.parametrize(("others", "expected"), [(998, "fail"), (999, "warn")])  # 1 of 999 is above .001, of 1000 not
 def test_one_useless_pair_in_a_thousand_only_warns(others, expected):
-    results = checked([*distinct(others), make_pair("p", "same", "same")])
-    assert severities(results) == {"structure/identical_or_empty": expected}
+    results = checked([*distinct(others), with_ids(make_pair("p", "a", "b"), (5, 2), (5, 2))])
+    found = {check: severity for check, severity in severities(results).items() if check != "structure/end_of_turn"}
+    assert found == {"structure/identical_or_empty": expected}
 
 
 @pytest.mark.parametrize("ids", [((5, 2), (5, 2)), ((5, 2), (2,))], ids=["same tokens", "end of turn alone"])
@@ -87,9 +90,6 @@ def test_one_sided_ends_of_turn_are_counted_by_token_and_by_text():
         ("invisible_characters", make_pair("p", "\u202eabc", "b")),
         ("invisible_characters", make_pair("p", "a\x07", "b")),
         ("invisible_characters", make_pair("p", "a", "b\U000e0041")),  # a letter of the invisible tag block
-        ("turns", conversation("system", "system", "user")),
-        ("turns", conversation("user", "user")),
-        ("turns", conversation("user", "assistant", "system", "user")),
         ("nearly_identical", make_pair("p", "word " * 100 + "yes", "word " * 100 + "no")),
     ],
 )
@@ -124,8 +124,21 @@ def test_what_belongs_in_a_text_is_no_trace(text):
     assert checked([make_pair("p", text, "b")])[1] == []
 
 
-def test_tool_turns_alternate_too():
-    assert checked([conversation("system", "user", "assistant", "tool", "assistant", "user")])[1] == []
+@pytest.mark.parametrize(
+    "roles", [("system", "system", "user"), ("user", "user"), ("user", "assistant", "system", "user")]
+)
+def test_turns_in_disorder_are_the_readers_to_quarantine(tmp_path, roles):
+    path = tmp_path / "turns.jsonl"
+    path.write_text(json.dumps(conversation(*roles)) + "\n" + json.dumps(conversation("user")))
+    read = read_pairs(path)
+    assert (len(read.pairs), len(read.quarantined)) == (1, 1)
+    assert "turn" in read.quarantined[0].reason
+
+
+def test_tool_turns_alternate_too(tmp_path):
+    pairs = through_a_file(tmp_path, [conversation("system", "user", "assistant", "tool", "assistant", "user")])
+    assert len(pairs) == 1
+    assert checked(pairs)[1] == []
 
 
 def test_both_sides_thinking_is_no_asymmetry():
@@ -148,13 +161,8 @@ def test_shared_share_counts_beginning_and_end_once():
 
 
 def test_an_empty_table_measures_nothing_that_could_pass():
-    table = table_of_pairs([])
-    results = [
-        check_structure(table, Validation()),
-        check_consistency(table, Validation()),
-        check_language(table),
-        check_people(table, Validation()),
-    ]
+    checks = (structure, duplicates, consistency, languages, personal_data)
+    results = [run_check(module.CHECK, []) for module in checks]
     values = [measure.value for measures, _ in results for measure in measures]
     assert len(values) > 15
     assert all(math.isnan(value) for value in values)

@@ -6,12 +6,12 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.prompts.comparisons import digests
+from dpo_core.quality.prompts.comparisons import row_digests
 from dpo_core.quality.prompts.topics import Topics, find_topics, topic_of
-from dpo_core.quality.table import PairTable
+from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.language import LANGUAGES
 from dpo_core.quality.text.redaction import redact
-from dpo_core.quality.text.words import SIDES, Chunk, Hashes, mix
+from dpo_core.quality.text.words import SIDES
 
 SCHEMA = 1
 SOURCES = 50  # named in a profile; the rest are one
@@ -32,29 +32,27 @@ class Profile(TypedDict):
     topics_least: float
 
 
-def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
-    """Words of each text (`profile_words_*`, int32), formats of the answers (bits), a digest of the source."""
-    words = np.diff(chunk.texts.words.bounds).astype(np.int32).reshape(-1, 3)
+def profile_columns(block: Block) -> Columns:
+    """Words of each text (`profile_words_*`, int32) and formats of the answers (bits, `profile_formats_*`, uint8)."""
+    words = np.diff(block.texts.words.bounds).astype(np.int32).reshape(-1, 3)
     chosen, rejected = (
-        np.array([_formats(text) for text in chunk.strings[side::3]], dtype=np.uint8) for side in (1, 2)
+        np.array([_formats(text) for text in block.strings[side::3]], dtype=np.uint8) for side in (1, 2)
     )
     return {
         **{f"profile_words_{side}": words[:, number].copy() for number, side in enumerate(SIDES)},
         "profile_formats_chosen": chosen,
         "profile_formats_rejected": rejected,
-        "profile_source": _source_digests([pair.pair.source for pair in chunk.pairs]),
     }
 
 
 def profile_of(table: PairTable) -> Profile:
     """The profile of a data set, to be stored once the set is accepted; the same pairs in any order give the same."""
     topics = find_topics(table["topic_sketch"])
-    rows = mix(mix(table["comparison_prompt"]) + mix(table["comparison_chosen"]) * np.uint64(3))
     return {
         "schema": SCHEMA,
-        "digest": f"{int(mix(rows + table['comparison_rejected']).sum(dtype=np.uint64)):016x}",
+        "digest": f"{int(row_digests(table).sum(dtype=np.uint64)):016x}",
         "pairs": len(table),
-        "prompts": len(np.unique(table["comparison_prompt"])),
+        "prompts": len(np.unique(table["prompt"])),
         "distributions": distributions(table, topics),
         "topics": topics.centres.astype(np.float64).round(4).tolist(),
         "topics_least": round(topics.least, 4),
@@ -76,12 +74,6 @@ def distributions(table: PairTable, topics: Topics) -> dict[str, Counts]:
     return found
 
 
-def _source_digests(sources: list[str]) -> Hashes:
-    names = list(dict.fromkeys(sources))
-    digest = dict(zip(names, digests(name.encode("utf-8", "surrogatepass") for name in names), strict=True))
-    return np.array([digest[source] for source in sources], dtype=np.uint64)
-
-
 def _formats(text: str) -> int:
     return sum(1 << number for number, mark in enumerate(FORMATS.values()) if mark in text)
 
@@ -99,7 +91,7 @@ def _named(values: NDArray[np.generic], names: "list[str] | tuple[str, ...]") ->
 
 
 def _sources(table: PairTable) -> Counts:
-    _, first, counts = np.unique(table["profile_source"], return_index=True, return_counts=True)
+    _, first, counts = np.unique(table["source"], return_index=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     found = Counter[str]()
     for number, pair in zip(order.tolist(), table.rows(first[order[:SOURCES]].tolist()), strict=False):

@@ -1,50 +1,27 @@
-"""Rows that say nearly the same as another row: MinHash to find candidates, Jaccard to confirm them.
+"""Which of many texts share most of their shingles, without comparing all with all: MinHash (Broder 1997), two ways.
 
-One-permutation MinHash (Li et al. 2012, arXiv:1208.1259) over shingles of five words (characters in Chinese, Japanese
-and Thai), empty bins filled by rotation (Shrivastava & Li 2014, arXiv:1406.4784), in 16 bands of five bins. A band also
-holds one bin of the prompt: two rows meet only if prompts and answers are both alike. Rows with Jaccard index J of the
-answers, and of the prompts, meet with probability 1 - (1 - J^6)^16: .99 at J = .8, .53 at .6, .06 at .4.
+`signatures` for long texts: one permutation (Li et al. 2012, arXiv:1208.1259), so one pass over the shingles, empty
+bins filled by rotation (Shrivastava & Li 2014, arXiv:1406.4784), compared by `bands` of five bins. What meets in a band
+is a candidate, to be confirmed by its text.
+`minima` for prompts, which are short: a permutation for each of 64 minima, of which 16 bits are kept (Li & König 2010,
+arXiv:0910.3349); exact enough to do without the text.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import Pair, text_of
-from dpo_core.quality.table import PairTable
-from dpo_core.quality.text.words import Bools, Chunk, Hashes, Ints, Texts, mix
+from dpo_core.quality.text.words import Bools, Hashes, Ints, TextArray, mix
 
 SHINGLE = 5  # words
+ALIKE = 0.8  # Jaccard index of shingles from which on two texts are nearly the same
 BANDS, BAND = 16, 5
 BINS = BANDS * BAND
 EMPTY = np.uint32(0xFFFFFFFF)
-ALIKE = 0.8  # Jaccard index of shingles from which on two texts are nearly the same
-CHECKED = 4000  # candidate rows whose texts are read back and compared; of more, a random sample
-BATCH = 250
+MINIMA = 64
+_ODD = np.random.default_rng(0).integers(0, 1 << 63, MINIMA, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 Signatures = NDArray[np.uint32]
-
-
-@dataclass(frozen=True)
-class NearDuplicates:
-    """Rows confirmed by their texts. `share` is an estimate where only `checked` of `candidates` rows were compared."""
-
-    same: Ints  # rows that nearly repeat an earlier row
-    flipped: Ints  # rows whose answers nearly occur the other way round in an earlier row
-    same_share: float
-    flipped_share: float
-    candidates: int
-    checked: int
-
-
-def columns(chunk: Chunk) -> dict[str, NDArray[np.generic]]:
-    """`near_bands` (uint32, 16 a pair): equal in a band = candidates; 0 where an answer or prompt has no word."""
-    shingles, owners = chunk.texts.words.shingles(SHINGLE)
-    pairs, side = owners // 3, owners % 3
-    answers = signatures(shingles[side > 0], pairs[side > 0], len(chunk), BINS)
-    prompts = signatures(shingles[side == 0], pairs[side == 0], len(chunk), BANDS)
-    return {"near_bands": bands(answers, prompts)}
 
 
 def signatures(shingles: Hashes, owners: Ints, count: int, bins: int) -> Signatures:
@@ -79,21 +56,17 @@ def bands(answers: Signatures, prompts: Signatures | None = None) -> Signatures:
     return np.where(known[:, None], (key >> np.uint64(32)).astype(np.uint32) | np.uint32(1), np.uint32(0))
 
 
-def find_near_duplicates(table: PairTable, fresh: Bools, contradicted: Bools, *, seed: int = 0) -> NearDuplicates:
-    """Near duplicates among the rows where `fresh` (no exact repeats); flipped ones unless `contradicted` exactly."""
-    later, earlier = links(table["near_bands"], fresh)
-    candidates = np.unique(later)
-    checked = candidates
-    if len(candidates) > CHECKED:
-        checked = np.sort(np.random.default_rng(seed).choice(candidates, CHECKED, replace=False))
-    looked_at = np.isin(later, checked)
-    later, earlier = later[looked_at], earlier[looked_at]
-    alike = _compare(table, later, earlier)
-    same = np.unique(later[alike == 1])
-    flipped = np.setdiff1d(later[alike == -1], same)
-    flipped = flipped[~contradicted[flipped]]
-    scale = len(candidates) / max(len(checked), 1) / max(len(table), 1)
-    return NearDuplicates(same, flipped, len(same) * scale, len(flipped) * scale, len(candidates), len(checked))
+def minima(shingles: Hashes, owners: Ints, count: int) -> NDArray[np.uint16]:
+    """16 bits of the 64 least hashes of `count` sets, a permutation each: (count, 64); zeros where a set is empty.
+
+    `owners` ascends. Two sets' share of equal ones estimates their Jaccard index.
+    """
+    found = np.zeros((count, MINIMA), dtype=np.uint16)
+    filled, starts = np.unique(owners, return_index=True)
+    if len(filled):
+        least = np.stack([np.minimum.reduceat(shingles * odd, starts) for odd in _ODD], axis=1)
+        found[filled] = mix(least) >> np.uint64(48)
+    return found
 
 
 def links(keys: Signatures, fresh: Bools, most: int = 2) -> tuple[Ints, Ints]:
@@ -125,26 +98,9 @@ def meetings(key: NDArray[np.unsignedinteger]) -> tuple[Ints, Ints, Ints]:
     return order[inner], order[inner - 1], order[first[inner]]
 
 
-def _compare(table: PairTable, later: Ints, earlier: Ints) -> Ints:
-    """Per link: 1 if both sides are alike, -1 if they are the other way round, 0 if neither."""
-    verdicts = [np.zeros(0, dtype=np.int64)]
-    for start in range(0, len(later), BATCH):
-        part = slice(start, start + BATCH)
-        texts = [_texts(pair) for rows in (later[part], earlier[part]) for pair in table.rows(rows.tolist())]
-        sets = shingle_sets([text for pair in texts for text in pair])
-        size = len(later[part])
-        ones, others = ([sets[3 * i : 3 * i + 3] for i in where] for where in (range(size), range(size, 2 * size)))
-        verdicts.append(np.array([_alike(one, other) for one, other in zip(ones, others, strict=True)]))
-    return np.concatenate(verdicts).astype(np.int64)
-
-
-def _texts(pair: Pair) -> tuple[str, str, str]:
-    return text_of(pair.prompt), text_of(pair.chosen), text_of(pair.rejected)
-
-
 def shingle_sets(texts: list[str]) -> list[Hashes]:
     """Each text's shingles, sorted, each once."""
-    return sets_of(*Texts.of(texts).words.shingles(SHINGLE), len(texts))
+    return sets_of(*TextArray.of(texts).words.shingles(SHINGLE), len(texts))
 
 
 def sets_of(hashes: Hashes, owners: Ints, count: int) -> list[Hashes]:
@@ -157,13 +113,3 @@ def jaccard(one: Hashes, other: Hashes) -> float:
     """Size of the intersection over that of the union, of two sorted sets; 0 if both are empty."""
     common = len(np.intersect1d(one, other, assume_unique=True))
     return common / max(len(one) + len(other) - common, 1)
-
-
-def _alike(one: list[Hashes], other: list[Hashes]) -> int:
-    if jaccard(one[0], other[0]) < ALIKE:
-        return 0
-    straight = min(jaccard(one[1], other[1]), jaccard(one[2], other[2]))
-    crossed = min(jaccard(one[1], other[2]), jaccard(one[2], other[1]))
-    if max(straight, crossed) < ALIKE:
-        return 0
-    return 1 if straight >= crossed else -1

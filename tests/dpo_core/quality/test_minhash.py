@@ -1,11 +1,11 @@
-"""Words, shingles and MinHash against plain sets of strings."""
+"""Shingles and MinHash against plain sets of strings."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_core.quality.checks.near_duplicates import (
+from dpo_core.quality.text.minhash import (
     BANDS,
     BINS,
     SHINGLE,
@@ -15,7 +15,7 @@ from dpo_core.quality.checks.near_duplicates import (
     shingle_sets,
     signatures,
 )
-from dpo_core.quality.text.words import Texts, word_hashes
+from dpo_core.quality.text.words import word_hashes
 
 WORDS = st.lists(st.sampled_from([f"w{n}" for n in range(40)]), max_size=30)
 
@@ -30,29 +30,6 @@ def test_jaccard_of_hashed_shingles_is_that_of_plain_sets(one, other):
     left, right = plain_shingles(one), plain_shingles(other)
     expected = len(left & right) / max(len(left | right), 1)
     assert jaccard(*shingle_sets([" ".join(one), " ".join(other)])) == pytest.approx(expected)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.text(max_size=12), max_size=6))
-def test_words_of_texts_laid_out_together_are_those_of_each_alone(texts):
-    together = Texts.of(texts).words
-    alone = [Texts.of([text]).words.hashes.tolist() for text in texts]
-    assert [
-        together.hashes[a:b].tolist() for a, b in zip(together.bounds[:-1], together.bounds[1:], strict=True)
-    ] == alone
-
-
-def test_words_are_case_folded_runs_and_chinese_characters_stand_alone():
-    words = Texts.of(["Don't STOP, 42!", "\u4f60\u597dworld", ""]).words
-    expected = word_hashes(["don", "t", "stop", "42", "\u4f60", "\u597d", "World"])
-    assert words.hashes.tolist() == expected.tolist()
-    assert words.bounds.tolist() == [0, 4, 7, 7]
-
-
-def test_a_text_shorter_than_a_shingle_is_one_shingle_or_none():
-    words = Texts.of(["a b", "a b c d e f", ""]).words
-    assert words.shingles(5)[1].tolist() == [0, 1, 1]
-    assert words.shingles(5, short=False)[1].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("overlap", [0.3, 0.6, 0.8, 0.95])
