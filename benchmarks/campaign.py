@@ -30,9 +30,9 @@ from dpo_core.data.pairs import EncodedPair, Pair  # noqa: E402
 from dpo_core.data.readers import read_pairs  # noqa: E402
 from dpo_core.quality.check import Facts  # noqa: E402
 from dpo_core.quality.examine import SEPARATION, examine, tables_of  # noqa: E402
+from dpo_core.quality.features.ngrams import GramTable  # noqa: E402
 from dpo_core.quality.prompts.identity import prompt_clusters  # noqa: E402
 from dpo_core.quality.shortcuts import power  # noqa: E402
-from dpo_core.quality.shortcuts.features import GramTable  # noqa: E402
 from dpo_core.quality.table import PairTable  # noqa: E402
 from dpo_core.recipe import Validation  # noqa: E402
 from dpo_core.report.results import Finding  # noqa: E402

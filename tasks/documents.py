@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dpo_core.evaluate.gate import Verdict
+from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.records import Document, Record
 from dpo_core.report.documents import Estimate, FindingRecord
 from tasks.records import Environment, Stage
@@ -73,7 +73,7 @@ class TrainingFigures(Record):
 class RetrainDocument(Document):
     """`dpo retrain`: what became of a run."""
 
-    verdict: Verdict = Field(description="the gate's")
+    verdict: GateVerdict = Field(description="the gate's")
     changed: bool = Field(description="false where every stage was a look-up")
     model: str = Field(description="the registered model")
     version: int
@@ -117,7 +117,7 @@ class Drift(Record):
 class GateLine(Record):
     """The gate's verdict, its reasons, and what was compared with."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     reasons: list[str]
     baseline: Literal["reference", "champion"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dpo_core.evaluate.gate import Condition, Verdict
+from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.recipe import Recipe, Training
 from dpo_core.records import Record
 from dpo_core.report.documents import Estimate, FindingRecord
@@ -136,7 +136,7 @@ class Registered(Record):
 class GateOutput(Record):
     """The gate's decision on one challenger."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     reasons: list[str]
     conditions: list[Condition]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from dpo_core.quality.features.feature_tests import Separation, separate
+from dpo_core.quality.features.ngrams import GramTable, TokenText
+from dpo_core.quality.postings import PromptIndex
 from dpo_core.quality.profile import Profile
-from dpo_core.quality.prompts.postings import PromptIndex
 from dpo_core.quality.results import Results
-from dpo_core.quality.shortcuts.feature_tests import Separation, separate
-from dpo_core.quality.shortcuts.features import GramTable, TokenText
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.recipe import Validation
 

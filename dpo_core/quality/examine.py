@@ -18,11 +18,11 @@ from dpo_core.quality.checks import (
     sources,
     structure,
 )
+from dpo_core.quality.features.ngrams import GramTable, grams, merge
+from dpo_core.quality.postings import PromptIndex
 from dpo_core.quality.prompts.groups import group_columns, group_prompts, sketches
 from dpo_core.quality.prompts.identity import sample_rows
-from dpo_core.quality.prompts.postings import PromptIndex
 from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
-from dpo_core.quality.shortcuts.features import GramTable, grams, merge
 from dpo_core.quality.table import Block, Columns, PairTable, size_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure

@@ -11,7 +11,7 @@ from dpo_core.quality.prompts.topics import Topics, find_topics, topic_of
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.language import LANGUAGES
 from dpo_core.quality.text.redaction import redact
-from dpo_core.quality.text.words import SIDES
+from dpo_core.quality.words import SIDES
 
 SCHEMA = 1
 SOURCES = 50  # named in a profile; the rest are one

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Pair, text_of
-from dpo_core.quality.prompts.postings import PromptIndex
-from dpo_core.quality.text.words import SIDES, TextArray
+from dpo_core.quality.postings import PromptIndex
+from dpo_core.quality.words import SIDES, TextArray
 from dpo_core.recipe import Validation
 
 Columns = dict[str, NDArray[Any]]  # name -> an entry (or row) a pair

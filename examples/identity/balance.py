@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from dpo_core.data.pairs import Pair
 from dpo_core.model.encode import encode_pairs
 from dpo_core.quality.examine import SEPARATION, columns
-from dpo_core.quality.shortcuts.features import GramTable, grams, spell, token_ids
+from dpo_core.quality.features.ngrams import GramTable, grams, spell, token_ids
 from dpo_core.quality.shortcuts.mitigation import subset
 from dpo_core.quality.shortcuts.strata import divide
 from dpo_core.quality.table import PairTable

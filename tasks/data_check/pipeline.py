@@ -13,10 +13,10 @@ from dpo_core.data.pairs import Message, Pair, Spool
 from dpo_core.data.splits import held_out_places
 from dpo_core.errors import InputError
 from dpo_core.quality.check import Facts
+from dpo_core.quality.features.ngrams import merge
 from dpo_core.quality.prompts.groups import group_columns
 from dpo_core.quality.prompts.identity import sample_rows
 from dpo_core.quality.prompts.index import indexes_of
-from dpo_core.quality.shortcuts.features import merge
 from dpo_core.quality.table import PairTable
 from infra.settings import Settings
 from tasks.data_check.mitigate import examine_and_mitigate

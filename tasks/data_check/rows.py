@@ -30,10 +30,10 @@ from dpo_core.data.sources import digest_source
 from dpo_core.data.splits import place_of
 from dpo_core.data.text_files import Chunk
 from dpo_core.quality.examine import SEPARATION, columns
+from dpo_core.quality.features.ngrams import Grams, grams
+from dpo_core.quality.postings import PromptIndex
 from dpo_core.quality.prompts.groups import PromptGroups, Sketches, group_prompts, sketches
 from dpo_core.quality.prompts.identity import digest, prompt_key
-from dpo_core.quality.prompts.postings import PromptIndex
-from dpo_core.quality.shortcuts.features import Grams, grams
 from dpo_core.quality.shortcuts.mitigation import Rule, rule_columns
 from dpo_core.quality.table import Columns, joined
 from dpo_core.quality.text.redaction import redact

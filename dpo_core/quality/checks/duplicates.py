@@ -26,7 +26,7 @@ from dpo_core.quality.text.minhash import (
     shingle_sets,
     signatures,
 )
-from dpo_core.quality.text.words import Bools, Hashes, Ints
+from dpo_core.quality.words import Bools, Hashes, Ints
 from dpo_core.recipe import Validation
 
 CHECKED = 4000  # candidate rows whose texts are read back and compared; of more, a random sample

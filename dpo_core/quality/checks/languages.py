@@ -10,7 +10,7 @@ from dpo_core.quality.results import Results, Statistics, evidence_at, severity_
 from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, sign_test, signs
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.language import LANGUAGES, UNKNOWN, language_columns
-from dpo_core.quality.text.words import SIDES, Bools
+from dpo_core.quality.words import SIDES, Bools
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Table
 

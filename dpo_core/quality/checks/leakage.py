@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.postings import NOBODY, PromptIndex, distinct, has
 from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
 from dpo_core.quality.prompts.index import HELD_OUT, NGRAM
-from dpo_core.quality.prompts.postings import NOBODY, PromptIndex, distinct, has
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.minhash import ALIKE, SHINGLE
-from dpo_core.quality.text.words import Hashes, Ints, TextArray
+from dpo_core.quality.words import Hashes, Ints, TextArray
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure
 

@@ -10,7 +10,7 @@ from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.results import Result, Results, gathered, share_of_rows
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.redaction import KINDS
-from dpo_core.quality.text.words import SIDES, Bools, TextArray, table_of
+from dpo_core.quality.words import SIDES, Bools, TextArray, table_of
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Table
 

@@ -15,7 +15,7 @@ from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.results import Results, Statistics, gathered, share_of_rows
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.characters import unreadable
-from dpo_core.quality.text.words import Bools
+from dpo_core.quality.words import Bools
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding
 

@@ -13,7 +13,7 @@ from scipy.sparse import csgraph
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.quality.prompts.identity import digests
 from dpo_core.quality.table import Block, Columns, PairTable
-from dpo_core.quality.text.words import SIDES, Bools, Hashes, mix
+from dpo_core.quality.words import SIDES, Bools, Hashes, mix
 
 SCORE_NAMES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 

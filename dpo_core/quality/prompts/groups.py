@@ -17,7 +17,7 @@ from dpo_core.data.pairs import Message
 from dpo_core.quality.prompts.identity import asked
 from dpo_core.quality.table import Columns
 from dpo_core.quality.text.minhash import MINIMA, SHINGLE, meetings, minima
-from dpo_core.quality.text.words import Bools, Ints, TextArray
+from dpo_core.quality.words import Bools, Ints, TextArray
 
 AGREE = 0.7  # share of minima: two standard deviations below J = .8
 MANY, FEW, SHARE = 100, 10, 0.1  # prompts of the largest group: MANY, or SHARE of all, but FEW; and half of all

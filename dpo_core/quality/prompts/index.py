@@ -10,10 +10,10 @@ import numpy as np
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
+from dpo_core.quality.postings import Postings, PromptIndex, distinct, has
 from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
-from dpo_core.quality.prompts.postings import Postings, PromptIndex, distinct, has
 from dpo_core.quality.text.minhash import SHINGLE
-from dpo_core.quality.text.words import Hashes, Ints, TextArray
+from dpo_core.quality.words import Hashes, Ints, TextArray
 from dpo_core.recipe import Validation
 
 HELD_OUT = "held_out"  # name of the index of held-out prompts

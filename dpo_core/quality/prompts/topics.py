@@ -14,7 +14,7 @@ from scipy.cluster.vq import kmeans2
 from dpo_core.data.pairs import Pair, text_of
 from dpo_core.quality.table import Block, Columns
 from dpo_core.quality.text.language import is_function_word
-from dpo_core.quality.text.words import TextArray
+from dpo_core.quality.words import TextArray
 
 BITS = 32  # of a word's hash: its direction, +1 or -1 each
 TOPICS = 8

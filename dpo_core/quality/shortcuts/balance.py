@@ -9,12 +9,12 @@ from scipy import sparse, special
 
 from dpo_core.data.pairs import Pair
 from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.features.feature_tests import AMOUNTS_ERROR, ERROR
+from dpo_core.quality.features.ngrams import Feature
 from dpo_core.quality.prompts.identity import prompt_clusters, prompt_columns
 from dpo_core.quality.results import Results, Statistics, evidence_of
 from dpo_core.quality.shortcuts.declared import is_piece, names_feature
 from dpo_core.quality.shortcuts.declared_kinds import alike
-from dpo_core.quality.shortcuts.feature_tests import AMOUNTS_ERROR, ERROR
-from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
 from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, sign_test, signs, squares
 from dpo_core.quality.table import PairTable

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from dpo_core.data.pairs import Pair, text_of
 from dpo_core.quality.check import Block
-from dpo_core.quality.shortcuts.feature_tests import Separation
-from dpo_core.quality.shortcuts.features import Feature, stands
+from dpo_core.quality.features.feature_tests import Separation
+from dpo_core.quality.features.ngrams import Feature, stands
 from dpo_core.quality.stats.sign_tests import sign_test
 from dpo_core.quality.table import Columns
 from dpo_core.quality.text.refusals import Span
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of, presence_of, property_spans
-from dpo_core.quality.text.words import count_words, words
+from dpo_core.quality.words import count_words, words
 
 CUT = " \x1a "  # stands for what was cut out; no word, and no word reaches across it
 LEFT_OVER = 0.1  # share of its pairs in which a piece may still separate the sides

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
+from dpo_core.quality.features.feature_tests import ERROR, Bools, Counts, Separation
+from dpo_core.quality.features.ngrams import Feature
 from dpo_core.quality.shortcuts.declared import left_over
-from dpo_core.quality.shortcuts.feature_tests import ERROR, Bools, Counts, Separation
-from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.stats.given_length import adjusted_z
 from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, false_discovery, sign_test, signs
 from dpo_core.quality.table import PairTable

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from dpo_core.quality.features.feature_tests import score_features
 from dpo_core.quality.prompts.identity import prompt_clusters
 from dpo_core.quality.results import Statistics
 from dpo_core.quality.shortcuts.balance import balances
-from dpo_core.quality.shortcuts.feature_tests import score_features
 from dpo_core.quality.stats.given_length import length_terms
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.surface import PRESENCE

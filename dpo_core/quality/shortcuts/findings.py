@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.features.feature_tests import Separation
+from dpo_core.quality.features.ngrams import Feature
 from dpo_core.quality.prompts.identity import prompt_columns
 from dpo_core.quality.results import Results, evidence_of
 from dpo_core.quality.shortcuts.declared import declared_features
 from dpo_core.quality.shortcuts.declared_kinds import DeclaredKinds
-from dpo_core.quality.shortcuts.feature_tests import Separation
-from dpo_core.quality.shortcuts.features import Feature
 from dpo_core.quality.stats.sign_tests import least_detectable
 from dpo_core.quality.text.surface import surface_columns
-from dpo_core.quality.text.words import words
+from dpo_core.quality.words import words
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity, Table
 

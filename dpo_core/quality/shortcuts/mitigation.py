@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse
 
 from dpo_core.data.pairs import EncodedPair, Message, text_of
+from dpo_core.quality.features.feature_tests import PURE, Separation, separate
+from dpo_core.quality.features.ngrams import Feature, GramTable, TokenText, stands, token_ids
 from dpo_core.quality.prompts.identity import prompt_clusters
 from dpo_core.quality.results import Statistics
 from dpo_core.quality.shortcuts.balance import separating_amounts
-from dpo_core.quality.shortcuts.feature_tests import PURE, Separation, separate
-from dpo_core.quality.shortcuts.features import Feature, GramTable, TokenText, stands, token_ids
 from dpo_core.quality.shortcuts.findings import gating_features
 from dpo_core.quality.stats.clusters import effective_size
 from dpo_core.quality.table import Columns, PairTable

@@ -11,11 +11,11 @@ import numpy as np
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
 from dpo_core.quality.check import Block, Check, Facts
+from dpo_core.quality.features.feature_tests import LIKELY_COVERAGE, Separation
+from dpo_core.quality.features.ngrams import LEAST, Feature, grams, merge, word_key
 from dpo_core.quality.prompts.identity import prompt_columns, prompt_key, sample_rows
 from dpo_core.quality.results import Results, Statistics
 from dpo_core.quality.shortcuts.balance import check_balance
-from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE, Separation
-from dpo_core.quality.shortcuts.features import LEAST, Feature, grams, merge, word_key
 from dpo_core.quality.shortcuts.findings import check_shortcuts
 from dpo_core.quality.shortcuts.strata import LEAST_PAIRS
 from dpo_core.quality.shortcuts.within_strata import check_within_strata

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scipy import optimize, sparse, special
 
 from dpo_core.quality.check import Check, Facts
+from dpo_core.quality.features.feature_tests import Separation
+from dpo_core.quality.features.ngrams import KIND, TOKEN, WORD
 from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
 from dpo_core.quality.results import Results, Statistics
 from dpo_core.quality.shortcuts.declared import declared_columns
 from dpo_core.quality.shortcuts.declared_kinds import alike
-from dpo_core.quality.shortcuts.feature_tests import Separation
-from dpo_core.quality.shortcuts.features import KIND, TOKEN, WORD
 from dpo_core.quality.stats.clusters import bootstrap_interval
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, surface_columns
 from dpo_core.recipe import Validation

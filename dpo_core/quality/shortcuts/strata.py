@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from dpo_core.quality.features.feature_tests import LIKELY_COVERAGE, Bools, Counts, Floats, Separation
+from dpo_core.quality.features.ngrams import LEAST
 from dpo_core.quality.prompts.identity import origin
 from dpo_core.quality.prompts.topics import named_topics
-from dpo_core.quality.shortcuts.feature_tests import LIKELY_COVERAGE, Bools, Counts, Floats, Separation
-from dpo_core.quality.shortcuts.features import LEAST
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
 from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, sign_test, signs, squares
 from dpo_core.quality.table import PairTable

@@ -12,12 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse, special, stats
 
 from dpo_core.quality.check import Check, Facts
-from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
-from dpo_core.quality.results import Results, Statistics, evidence_of
-from dpo_core.quality.shortcuts.balance import balances
-from dpo_core.quality.shortcuts.declared import declared_features, names_feature
-from dpo_core.quality.shortcuts.declared_kinds import alike, separating_within
-from dpo_core.quality.shortcuts.feature_tests import (
+from dpo_core.quality.features.feature_tests import (
     ERROR,
     LIKELY,
     LIKELY_COVERAGE,
@@ -28,7 +23,12 @@ from dpo_core.quality.shortcuts.feature_tests import (
     Bools,
     Separation,
 )
-from dpo_core.quality.shortcuts.features import Feature, GramTable
+from dpo_core.quality.features.ngrams import Feature, GramTable
+from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
+from dpo_core.quality.results import Results, Statistics, evidence_of
+from dpo_core.quality.shortcuts.balance import balances
+from dpo_core.quality.shortcuts.declared import declared_features, names_feature
+from dpo_core.quality.shortcuts.declared_kinds import alike, separating_within
 from dpo_core.quality.shortcuts.findings import without_repeats
 from dpo_core.quality.shortcuts.strata import Cells, Strata, count_cells, divide, heterogeneity
 from dpo_core.quality.stats.sign_tests import false_discovery, family_p_or_bound

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.text.words import Bools, Ints, TextArray, table_of
+from dpo_core.quality.words import Bools, Ints, TextArray, table_of
 
 CONTROL, ZERO_WIDTH, BIDI, REPLACEMENT = 1, 2, 4, 8
 JOINER, LEAD, CONTINUATION = 16, 32, 64

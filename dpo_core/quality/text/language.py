@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.quality.table import Block, Columns
-from dpo_core.quality.text.words import SIDES, Hashes, Ints, TextArray, table_of, word_hashes
+from dpo_core.quality.words import SIDES, Hashes, Ints, TextArray, table_of, word_hashes
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)
 UNKNOWN = 0

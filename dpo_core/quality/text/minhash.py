@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.text.words import Bools, Hashes, Ints, TextArray, mix
+from dpo_core.quality.words import Bools, Hashes, Ints, TextArray, mix
 
 SHINGLE = 5  # words
 ALIKE = 0.8  # Jaccard index of shingles from which on two texts are nearly the same

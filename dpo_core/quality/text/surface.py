@@ -12,7 +12,7 @@ import numpy as np
 
 from dpo_core.quality.table import Block, Columns
 from dpo_core.quality.text.refusals import Span, opening_sentence, opens, refuses, refusing_sentences, sentence
-from dpo_core.quality.text.words import count_words
+from dpo_core.quality.words import count_words
 
 AFFIRMATIVE = re.compile(r"(?i)\A\W*(?:sure|certainly|of course|absolutely|definitely|great question|\u5f53\u7136)\b")
 ENDS = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]['\"\u201d\u2019)\]*_`]*\Z")

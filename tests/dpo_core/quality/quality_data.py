@@ -11,9 +11,9 @@ from dpo_core.data.pairs import EncodedPair, Pair
 from dpo_core.data.readers import read_pairs
 from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.examine import SEPARATION, Examination, columns, examine, tables_of
+from dpo_core.quality.features.ngrams import GramTable
 from dpo_core.quality.prompts.index import PromptIndex, indexes_of
 from dpo_core.quality.results import Results
-from dpo_core.quality.shortcuts.features import GramTable
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 

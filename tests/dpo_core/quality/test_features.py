@@ -6,8 +6,8 @@ from scipy import sparse
 
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.quality.examine import tables_of
+from dpo_core.quality.features.ngrams import Feature, GramTable, grams, merge, spell, token_ids, word_key
 from dpo_core.quality.prompts.identity import prompt_columns, sample_rows
-from dpo_core.quality.shortcuts.features import Feature, GramTable, grams, merge, spell, token_ids, word_key
 from dpo_core.quality.table import Block
 from dpo_core.quality.text import surface
 from dpo_core.quality.text.surface import AMOUNTS, PRESENCE

@@ -4,7 +4,7 @@ import pytest
 
 from dpo_core.quality.checks.languages import CHECK
 from dpo_core.quality.text.language import LANGUAGES, languages
-from dpo_core.quality.text.words import TextArray
+from dpo_core.quality.words import TextArray
 from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, run_check, severities
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)

@@ -15,7 +15,7 @@ from dpo_core.quality.text.minhash import (
     shingle_sets,
     signatures,
 )
-from dpo_core.quality.text.words import word_hashes
+from dpo_core.quality.words import word_hashes
 
 WORDS = st.lists(st.sampled_from([f"w{n}" for n in range(40)]), max_size=30)
 

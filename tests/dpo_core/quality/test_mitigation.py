@@ -5,7 +5,7 @@ import pytest
 
 from dpo_core.quality.check import Facts
 from dpo_core.quality.examine import SEPARATION, examine, tables_of
-from dpo_core.quality.shortcuts.features import Feature
+from dpo_core.quality.features.ngrams import Feature
 from dpo_core.quality.shortcuts.mitigation import (
     Rule,
     balance,

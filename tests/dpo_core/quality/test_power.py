@@ -4,7 +4,7 @@ import pytest
 
 from dpo_core.quality.shortcuts import power
 from dpo_core.quality.shortcuts.power import plant
-from dpo_core.quality.text.words import words
+from dpo_core.quality.words import words
 from tests.dpo_core.quality import planted
 from tests.dpo_core.quality.quality_data import make_pair
 

@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from dpo_core.data.pairs import EncodedPair
 from dpo_core.quality.check import Block, Facts
 from dpo_core.quality.examine import tables_of
+from dpo_core.quality.features.ngrams import grams, merge
 from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
-from dpo_core.quality.shortcuts.features import grams, merge
 from dpo_core.quality.shortcuts.findings import check_shortcuts
 from dpo_core.quality.shortcuts.probe import fit_weights
 from dpo_core.quality.table import PairTable

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse, stats
 
-from dpo_core.quality.shortcuts.feature_tests import AMOUNTS_ERROR, FEATURES_ERROR, STRATA_ERROR, score_features
+from dpo_core.quality.features.feature_tests import AMOUNTS_ERROR, FEATURES_ERROR, STRATA_ERROR, score_features
 from dpo_core.quality.stats.clusters import bootstrap_interval, effective_size
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms, win_probability
 from dpo_core.quality.stats.sign_tests import (

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_core.quality.text.words import TextArray, count_words, split, word_hashes, words
+from dpo_core.quality.words import TextArray, count_words, split, word_hashes, words
 
 ALPHABETS = (
     "abz AZ_09 \u00df\u0130\u00e9e\u0301\u01f0\ufb01",  # Latin, with letters that fold to two and combining marks

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.quality.text.words import Bools, Hashes, Ints
+from dpo_core.quality.words import Bools, Hashes, Ints
 
 LARGEST_FILTER = 1 << 26
 NOBODY = -1  # no prompt of an index

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from dpo_core.data.pairs import Pair
+from dpo_core.quality.features.ngrams import LEAST, Feature, GramTable, TokenText, spell
 from dpo_core.quality.prompts.identity import prompt_clusters
-from dpo_core.quality.shortcuts.features import LEAST, Feature, GramTable, TokenText, spell
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
 from dpo_core.quality.stats.sign_tests import (
     as_independent,

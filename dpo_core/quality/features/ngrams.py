@@ -16,7 +16,7 @@ from scipy import sparse
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair, text_of
 from dpo_core.quality.table import PairTable
-from dpo_core.quality.text.words import SINGLE, words
+from dpo_core.quality.words import SINGLE, words
 
 Keys = NDArray[np.int64]
 TokenText = Callable[[int], str]  # the text of one token id
