@@ -1,7 +1,7 @@
 """The object store: one interface (`base`), two homes (`folder`, `s3`).
 
-`s3_client` and `s3_upload` are parts of the S3 store, `retry` waits for a store that is away, `downloads` fetches objects
-of any bucket.
+`s3_client` and `s3_upload` are parts of the S3 store, `retry` waits for a store that is away, `downloads` fetches
+objects of any bucket.
 """
 
 from pathlib import Path
