@@ -1,11 +1,17 @@
-"""Every test runs offline, without telemetry, in a home of its own."""
+"""Every test runs offline, without telemetry, on one thread; every process of tests has a home of its own."""
 
 import os
+import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.forkserver import Forkserver
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
 for name in list(os.environ):  # what the developer's shell points to is not for tests
@@ -14,6 +20,8 @@ for name in list(os.environ):  # what the developer's shell points to is not for
 os.environ.update(
     {
         "DPO_HOME": HOME,
+        "DPO_NUM_THREADS": "1",  # tiny tensors: a second thread waits for the first, ten times the processor time
+        "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HOME": f"{HOME}/huggingface",
@@ -37,12 +45,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_server():
+def forkserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Forkserver"]:
+    """Where programs start in milliseconds: `python -m MODULE` by its `python` instead of this interpreter."""
+    from tests.forkserver import Forkserver
+
+    with Forkserver.running(tmp_path_factory.mktemp("forks"), dict(os.environ)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_server(forkserver: "Forkserver") -> Iterator[None]:
     """One temporary Prefect server for all tests that run a flow."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(forkserver.python))
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, forkserver):
     folder = tmp_path_factory.mktemp("ranks")
+    (folder / "python").symlink_to(forkserver.python)
     build_tiny_model(folder / "model")
     write_examples(scored_examples(folder / "model", 12), folder / "examples.jsonl")
     return folder
@@ -32,7 +32,7 @@ def launch(place, name, ranks, kind, *stop_after):
     for part in ("model", "examples.jsonl"):
         if not (folder / part).exists():
             (folder / part).symlink_to(place / part)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    command = [str(place / "python"), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     command += ["-m", "tests.dpo_core.train.ranks_worker", str(folder), kind, *stop_after]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
