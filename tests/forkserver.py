@@ -6,6 +6,7 @@ files that it would have; only its imports are done. `Forkserver.python` takes t
 `python -m MODULE ...` is forked, everything else goes to the real one.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -17,10 +18,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -72,7 +76,7 @@ class Forkserver:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: Path, environment: dict[str, str], patience_s: float = 120) -> Iterator["Forkserver"]:
+    def running(cls, folder: Path, environment: dict[str, str], patience_s: float = 400) -> Iterator["Forkserver"]:
         """With the working tree's modules, in this session (a process may only join a group of its own session).
 
         It takes its address and its interpreter's name in `folder`, and patience for as long as its imports need.
@@ -249,7 +253,38 @@ def main() -> None:
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
-    runpy.run_module(order["argv"][0], run_name="__main__", alter_sys=True)
+    end(run(order["argv"][0]))
+
+
+def run(module: str) -> int:
+    """The program; its exit code, negative for the signal that it ends by."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as left:
+        if left.code is None or isinstance(left.code, int):
+            return left.code or 0
+        print(left.code, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        return -signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code: int) -> NoReturn:
+    """As an interpreter ends, but for taking its modules apart, which would copy all that is shared."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            file.flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 if __name__ == "__main__":
