@@ -263,7 +263,7 @@ def run(module: str) -> int:
     except SystemExit as left:
         if left.code is None or isinstance(left.code, int):
             return left.code or 0
-        print(left.code, file=sys.stderr)
+        sys.stderr.write(f"{left.code}\n")
         return 1
     except KeyboardInterrupt:
         traceback.print_exc()

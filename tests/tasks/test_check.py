@@ -8,7 +8,6 @@ import pytest
 from dpo_core.data.digests import digest_file
 from dpo_core.recipe import Recipe, Validation
 from tasks.check import DataCheckFailed, check, check_only
-from tasks.plan import Plan
 
 
 def write(path, rows):
@@ -31,7 +30,7 @@ def neutral(count, **extra):
 
 
 @pytest.fixture
-def judged(tmp_path, tiny_model, monkeypatch):
+def judged(tmp_path, tiny_model, monkeypatch, make_plan):
     """Run the task on one file with the given validation settings; get back what its report says, and if cached."""
     data = write(tmp_path / "p.jsonl", [*neutral(60), *neutral(3)])  # 3 of 63 rows are copies
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
@@ -39,9 +38,8 @@ def judged(tmp_path, tiny_model, monkeypatch):
 
     def run(**validation):
         recipe = Recipe(name="n", model="m", data={"train": data}, validation=validation)
-        plan = Plan(
-            recipe, str(tiny_model), "", "", "", {data: digest_file(tmp_path / "p.jsonl")}, None, "", "", 1, False
-        )
+        files = {data: digest_file(tmp_path / "p.jsonl")}
+        plan = make_plan(recipe=recipe, model_folder=str(tiny_model), files=files)
         try:
             checked = check.fn(plan)
         except DataCheckFailed as failed:

@@ -35,10 +35,11 @@ def data(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, data, monkeypatch):
     """Examine the data; `rows` to a chunk."""
+    whole = Spool.parts
 
     def examine_it(name="scratch", *, rows=1024, workers=1, **changes):
         monkeypatch.setattr("dpo_core.data.chunks.ROWS", rows)
-        monkeypatch.setattr(Spool.parts, "__defaults__", (rows,))
+        monkeypatch.setattr(Spool, "parts", lambda spool: whole(spool, rows))
         folder = tmp_path / name
         folder.mkdir()
         settings = load_settings().model_copy(update={"num_threads": workers, "home": tmp_path})
