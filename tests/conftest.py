@@ -30,6 +30,7 @@ os.environ.update(
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes of its own, for jobs that nobody here gives it
         "DO_NOT_TRACK": "true",
         "TOKENIZERS_PARALLELISM": "false",
         "COLUMNS": "80",
