@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
 .PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign faults clean
@@ -15,8 +16,8 @@ demo: .venv/.runtime ## teach a small model its name: check, score, train, evalu
 demo-seeds: .venv/.runtime ## the demo with three seeds, into docs/demo-seeds.md
 	$(BIN)/python benchmarks/demo_seeds.py
 
-test: .venv/.test ## install what the tests need and run them all
-	$(BIN)/python -m pytest
+test: .venv/.test ## install what the tests need and run them all, WORKERS=2 at a time
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: .venv/.dev ## format, lint, types, who imports whom
 	$(BIN)/ruff format --check .

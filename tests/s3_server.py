@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -46,7 +46,7 @@ class S3Server:
 
 def weed_binary() -> str | None:
     """The `weed` program beside this interpreter, or on the path."""
-    return shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 Every text encodes (one token a byte, a few merges), so tests never meet an unknown token.
 """
 
+import functools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -17,10 +19,18 @@ CORPUS = ["What is your name? My name is Athene.", "user assistant system", "The
 
 def build_tiny_model(folder: Path, *, seed: int = 0, max_positions: int = 1024) -> Path:
     """Write model and tokenizer to `folder` (safetensors, fp32) and return it. The same seed gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _files(seed, max_positions).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@functools.cache
+def _files(seed: int, max_positions: int) -> dict[str, bytes]:
+    """What the folder holds, made once a process."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -38,9 +48,10 @@ def build_tiny_model(folder: Path, *, seed: int = 0, max_positions: int = 1024) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
 def scored_examples(model: Path, count: int):

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.app import run
+from tests.faults.life import TRACE
+from tests.forkserver import Forkserver
 
 pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
 
@@ -283,6 +285,8 @@ can_mount = (
 @pytest.mark.parametrize("setting", ["DPO_HOME", "DPO_STORE_URL"])
 def test_a_disk_that_is_really_full(recipe, place, setting):
     """The home's disk is looked at before anything starts; the store's is met by the first thing kept there."""
+    from prefect.settings import get_current_settings
+
     recipe()
     disk = place / "disk"
     disk.mkdir()
@@ -293,7 +297,9 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
         "sh",
     ]
     command += [sys.executable, "-c", "from flows.cli.app import main; main()", "retrain", "run.yaml", "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), setting: str(disk)}
+    server = get_current_settings().api.url  # the tests' own: none is started for this
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "PREFECT_API_URL": server, setting: str(disk)}
     done = subprocess.run([*ENTER, *command], env=environment, capture_output=True, text=True, timeout=300, check=False)
     error = json.loads(done.stdout)["error"]
     assert done.returncode == 2
@@ -305,12 +311,12 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
-def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
+def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group, forkserver):
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
-    command = [sys.executable, "-c", "from flows.cli.app import main; main()", "retrain", "run.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "tests.faults.life", "retrain", "run.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), TRACE: str(place / "trace")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    process = subprocess.Popen(command, env=environment, process_group=0, **pipes)
     deadline = time.monotonic() + 120
     while not list((place / "home").glob("runs/*/order.json")):
         assert process.poll() is None, process.stderr.read()
@@ -324,16 +330,16 @@ def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_proce
     assert last[0] == "stopped: interrupted: nothing finished is lost"
     assert last[2].endswith("dpo retrain run.yaml")
     deadline = time.monotonic() + 15  # the server may still be closing its database
-    while (left := processes_of(place / "home")) and time.monotonic() < deadline:
+    while (left := processes_of(place / "home", forkserver)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
 
 
-def processes_of(home: Path) -> list[str]:
-    """Command lines of what still runs with this DPO_HOME."""
+def processes_of(home: Path, forkserver: Forkserver) -> list[str]:
+    """What was forked and still runs, and command lines of what still runs with this DPO_HOME."""
     import psutil
 
-    found = []
+    found = [str(process) for process in forkserver.programs()]
     for process in psutil.process_iter():
         try:
             if process.environ().get("DPO_HOME") == str(home) and process.pid != os.getpid():

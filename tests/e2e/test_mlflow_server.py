@@ -44,7 +44,7 @@ class Server:
         ]
         log = self._folder / "server.log"
         with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, process_group=0)
         end = time.monotonic() + patience_s
         while time.monotonic() < end:
             try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.life import TRACE
 from tests.recipes import tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -149,7 +150,7 @@ def test_the_version_answers_alike_through_pyfunc_and_transformers_in_a_clean_pr
 
 
 def test_a_run_killed_while_training_goes_on_on_another_machine_and_ends_in_the_same_weights(
-    home, recipe, tmp_path, monkeypatch, caplog
+    home, recipe, tmp_path, monkeypatch, caplog, forkserver
 ):
     settings = ["training.num_train_epochs=10", "training.learning_rate=1e-3", "name=killed"]
     unbroken = run(recipe, *settings)
@@ -157,16 +158,17 @@ def test_a_run_killed_while_training_goes_on_on_another_machine_and_ends_in_the_
     first, store = tmp_path / "first", tmp_path / "store"
     shared = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", "DPO_STORE_URL": str(store)}
     arguments = [part for setting in settings for part in ("--set", setting)]
-    command = [str(Path(sys.executable).with_name("dpo")), "retrain", str(recipe), *arguments]
+    command = [sys.executable, "-m", "tests.faults.life", "retrain", str(recipe), *arguments]
     process = subprocess.Popen(
         command,
-        env={**os.environ, **shared, "DPO_HOME": str(first)},
-        start_new_session=True,
+        env={**os.environ, **shared, "DPO_HOME": str(first), TRACE: str(tmp_path / "trace")},
+        process_group=0,
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parents[2],
     )
     _wait_for(lambda: list(store.glob("checkpoints/*/step-*/MANIFEST.json")), process)
-    servers = [p for p in psutil.Process(process.pid).children(recursive=True) if "uvicorn" in p.cmdline()]
+    of_the_run = psutil.Process(process.pid).children(recursive=True)
+    servers = [p for p in [*of_the_run, *forkserver.programs()] if os.getpgid(p.pid) != process.pid]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert servers, "Prefect's temporary server runs while a flow does"

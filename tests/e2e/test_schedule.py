@@ -51,7 +51,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
     """A program with all its children, stopped at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, process_group=0
         )
         try:
             yield

@@ -7,15 +7,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tests.faults.forkserver import Forkserver
 from tests.faults.life import STAGES, TRACE
+from tests.forkserver import Forkserver
 from tests.recipes import tiny_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -164,8 +163,8 @@ class Place:
         return found
 
     def _processes(self) -> Iterator[str]:
-        """By their environment, which a forked one has from the fork server; its children are all of runs."""
-        children = psutil.Process(self.forkserver.process.pid).children(recursive=True)
+        """By their environment, which a forked one has from the fork server; what that has started is all of runs."""
+        children = self.forkserver.programs()
         mark = str(self.folder)
         for process in psutil.process_iter():
             try:
@@ -196,12 +195,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-@contextmanager
-def new_place(folder: Path, **sections: dict) -> Iterator[Place]:
-    """A recipe and a fork server of its own. A run in it is as on a new machine until `folder`/prefect is there."""
-    recipe = tiny_recipe(folder / "recipe", **sections)
-    with Forkserver.running(folder, environment(folder)) as forkserver:
-        yield Place(folder, recipe, forkserver)
+def new_place(folder: Path, forkserver: Forkserver, **sections: dict) -> Place:
+    """A recipe of its own. A run in it is as on a new machine until `folder`/prefect is there."""
+    return Place(folder, tiny_recipe(folder / "recipe", **sections), forkserver)
 
 
 def as_new(place: Place, name: str, *, empty_registry: Path | None = None, **extra: str) -> Place:

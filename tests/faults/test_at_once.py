@@ -11,11 +11,11 @@ ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    with new_place(tmp_path_factory.mktemp("at-once")) as made:
-        document = made.complete()
-        made.weights = document["weights_sha256"]
-        yield made
+def place(tmp_path_factory, forkserver):
+    made = new_place(tmp_path_factory.mktemp("at-once"), forkserver)
+    document = made.complete()
+    made.weights = document["weights_sha256"]
+    return made
 
 
 @pytest.mark.campaign

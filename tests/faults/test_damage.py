@@ -156,19 +156,19 @@ STATES = {"finished": KINDS + LATER, "killed as it evaluates": KINDS}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, forkserver):
     """Two homes to copy: of a run that is finished, and of one that was killed as it evaluated."""
-    with new_place(tmp_path_factory.mktemp("damage")) as made:
-        made.document = made.complete()
-        made.homes = {"finished": made.folder / "finished", "killed as it evaluates": made.folder / "killed"}
-        shutil.copytree(made.home, made.homes["finished"], symlinks=True)
-        killed = as_new(made, "killed")
-        life = killed.start()
-        life.kill_when(lambda: list(killed.home.glob("store/stages/measure/*.json")))
-        assert killed.left_over() == []
-        made.killed_run = life.run_id()
-        shutil.copytree(killed.home, made.homes["killed as it evaluates"], symlinks=True)
-        yield made
+    made = new_place(tmp_path_factory.mktemp("damage"), forkserver)
+    made.document = made.complete()
+    made.homes = {"finished": made.folder / "finished", "killed as it evaluates": made.folder / "killed"}
+    shutil.copytree(made.home, made.homes["finished"], symlinks=True)
+    killed = as_new(made, "killed")
+    life = killed.start()
+    life.kill_when(lambda: list(killed.home.glob("store/stages/measure/*.json")))
+    assert killed.left_over() == []
+    made.killed_run = life.run_id()
+    shutil.copytree(killed.home, made.homes["killed as it evaluates"], symlinks=True)
+    return made
 
 
 def expected(place, state):

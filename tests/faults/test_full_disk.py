@@ -18,10 +18,10 @@ SPARE_BYTES = (0, 64 << 10)  # what is left free
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    with new_place(tmp_path_factory.mktemp("full")) as made:
-        made.weights = made.complete()["weights_sha256"]
-        yield made
+def place(tmp_path_factory, forkserver):
+    made = new_place(tmp_path_factory.mktemp("full"), forkserver)
+    made.weights = made.complete()["weights_sha256"]
+    return made
 
 
 @pytest.fixture

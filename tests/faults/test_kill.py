@@ -23,9 +23,9 @@ class Moment:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    with new_place(tmp_path_factory.mktemp("kill")) as made:
-        yield made
+def place(tmp_path_factory, forkserver):
+    made = new_place(tmp_path_factory.mktemp("kill"), forkserver)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +116,16 @@ def test_a_run_killed_ten_times_ends_in_the_same_weights_with_one_version(place,
     record(garbage=len(keep(run, document, weights)["garbage"]))
 
 
-def test_a_run_killed_while_training_and_while_registering_ends_as_if_nothing_had_happened(tmp_path_factory):
+def test_a_run_killed_while_training_and_while_registering_ends_as_if_nothing_had_happened(
+    tmp_path_factory, forkserver
+):
     """The selection that runs with all tests; the next life but one also repairs a checkpoint that was bent."""
-    with new_place(tmp_path_factory.mktemp("selected")) as place:
-        first = place.start()
-        first.kill_when(lambda: [*place.home.glob("runs/*/checkpoints/step-*/manifest.json")])
-        assert first.stage()[0] == "train"
-        assert place.left_over() == []
-        later = place.start()
-        later.kill_when(lambda: later.stage()[0] == "register")
-        document = place.complete()
-        keep(place, document, document["weights_sha256"])
+    place = new_place(tmp_path_factory.mktemp("selected"), forkserver)
+    first = place.start()
+    first.kill_when(lambda: [*place.home.glob("runs/*/checkpoints/step-*/manifest.json")])
+    assert first.stage()[0] == "train"
+    assert place.left_over() == []
+    later = place.start()
+    later.kill_when(lambda: later.stage()[0] == "register")
+    document = place.complete()
+    keep(place, document, document["weights_sha256"])

@@ -47,9 +47,10 @@ def test_one_fault_costs_no_byte_and_no_error_but_a_wrong_byte_on_its_way_out_is
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, s3_server):
+def place(tmp_path_factory, s3_server, forkserver):
     """A run on S3 that nobody disturbs: what its weights are and how many requests it makes."""
-    with new_place(tmp_path_factory.mktemp("s3-faults")) as made, proxy_to(s3_server.endpoint) as proxy:
+    made = new_place(tmp_path_factory.mktemp("s3-faults"), forkserver)
+    with proxy_to(s3_server.endpoint) as proxy:
         keys = {**s3_server.environment(), "AWS_ENDPOINT_URL": proxy.url}
         made.extra = {**keys, "DPO_STORE_URL": f"s3://{BUCKET}/{uuid.uuid4().hex}", "DPO_PATIENCE_S": "0"}
         document = made.complete()

@@ -16,10 +16,10 @@ TRAINED = STAGES[STAGES.index("train") :]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    with new_place(tmp_path_factory.mktemp("servers")) as made:
-        made.weights = made.complete()["weights_sha256"]
-        yield made
+def place(tmp_path_factory, forkserver):
+    made = new_place(tmp_path_factory.mktemp("servers"), forkserver)
+    made.weights = made.complete()["weights_sha256"]
+    return made
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def test_what_people_see_is_the_same_recipe_as_yaml(recipe, capsys):
 def test_secrets_are_hidden_and_settings_name_their_origin(recipe, capsys, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@mlflow")
+    monkeypatch.delenv("DPO_NUM_THREADS")
     assert run(["config", str(recipe), "--json"]) == 0
     out = capsys.readouterr().out
     settings = json.loads(out)["settings"]

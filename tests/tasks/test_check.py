@@ -9,7 +9,6 @@ from dpo_core.data.digests import digest_file
 from dpo_core.recipe import Recipe, Validation
 from tasks.check import check, check_only
 from tasks.documents import DataCheckFailed
-from tasks.records import Plan
 from tasks.runtime.stages import remembered
 
 
@@ -33,7 +32,7 @@ def neutral(count, **extra):
 
 
 @pytest.fixture
-def judged(tmp_path, tiny_model, monkeypatch):
+def judged(tmp_path, tiny_model, monkeypatch, make_plan):
     """Run the task on one file with the given validation settings; get back what its report says, and if cached."""
     data = write(tmp_path / "p.jsonl", [*neutral(60), *neutral(3)])  # 3 of 63 rows are copies
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
@@ -41,19 +40,8 @@ def judged(tmp_path, tiny_model, monkeypatch):
 
     def run(**validation):
         recipe = Recipe(name="n", model="m", data={"train": data}, validation=validation)
-        plan = Plan(
-            recipe=recipe,
-            model_folder=str(tiny_model),
-            model_sha256="",
-            weights_sha256="",
-            tokenizer_sha256="",
-            files={data: digest_file(tmp_path / "p.jsonl")},
-            champion=None,
-            run_id="",
-            run_url="",
-            threads=1,
-            force=False,
-        )
+        files = {data: digest_file(tmp_path / "p.jsonl")}
+        plan = make_plan(recipe=recipe, model_folder=str(tiny_model), files=files)
         stages = []
         monkeypatch.setattr("tasks.check.remembered", lambda *a, **k: stages.append(remembered(*a, **k)) or stages[-1])
         try:

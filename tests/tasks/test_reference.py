@@ -18,7 +18,6 @@ from dpo_core.recipe_file import load_recipe
 from infra.errors import InfraError
 from infra.store.folder import FolderStore
 from tasks import score as score_module
-from tasks.records import Plan
 from tasks.reference import store as reference_module
 from tasks.reference.store import ReferenceStore, load_reference
 from tasks.score import reference_pass, score
@@ -199,25 +198,15 @@ def test_values_that_the_model_does_not_give_stop_the_run_and_name_the_shard(
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch):
+def plan(tmp_path, monkeypatch, make_plan):
     """A plan on the tiny recipe, whose check has been done: 12 pairs to train on, 6 held out."""
     recipe = tiny_recipe(tmp_path / "recipe")
     monkeypatch.setenv("DPO_HOME", str(tmp_path))
     logged = {}
     monkeypatch.setattr(score_module, "attach_run", lambda _: SimpleNamespace(metrics=logged.update))
     folder = tmp_path / "recipe" / "model"
-    return Plan(
-        recipe=load_recipe(str(recipe), []).recipe,
-        model_folder=str(folder),
-        model_sha256=digest_model(folder),
-        weights_sha256="",
-        tokenizer_sha256="t",
-        files={},
-        champion=None,
-        run_id="",
-        run_url="",
-        threads=1,
-        force=False,
+    return make_plan(
+        recipe=load_recipe(str(recipe), []).recipe, model_folder=str(folder), model_sha256=digest_model(folder)
     )
 
 

@@ -22,7 +22,6 @@ from infra.errors import BadSetting
 from infra.store.folder import FolderStore
 from tasks import score as score_module
 from tasks.measure import measure
-from tasks.records import Plan
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import local_model
 from tasks.runtime.pairs import encoded_pairs
@@ -174,7 +173,7 @@ def test_code_is_part_of_a_models_name(folder, tmp_path):
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch, canary):
+def plan(tmp_path, monkeypatch, canary, make_plan):
     """A plan on a tiny recipe whose model halves its logits."""
     recipe = tiny_recipe(tmp_path / "recipe")
     folder = bring_own_code(tmp_path / "recipe" / "model", canary)
@@ -182,18 +181,10 @@ def plan(tmp_path, monkeypatch, canary):
     tracker = SimpleNamespace(metrics=lambda *_: None, tags=lambda *_: None, in_background=nullcontext)
     for module in (score_module, train_worker):
         monkeypatch.setattr(module, "attach_run", lambda _: tracker)
-    return Plan(
+    return make_plan(
         recipe=load_recipe(str(recipe), ["training.max_steps=2"]).recipe,
         model_folder=str(folder),
         model_sha256=digest_model(folder),
-        weights_sha256="",
-        tokenizer_sha256="t",
-        files={},
-        champion=None,
-        run_id="",
-        run_url="",
-        threads=1,
-        force=False,
         trusted_code=digest_code(folder),
     )
 

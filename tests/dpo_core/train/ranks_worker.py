@@ -1,4 +1,4 @@
-"""Trains the tiny model under torchrun, with the arguments FOLDER (ddp | fsdp) [STOP_AFTER].
+"""Trains the tiny model as one rank, as torchrun would start it, with the arguments FOLDER (ddp | fsdp) [STOP_AFTER].
 
 Goes on from FOLDER/checkpoints if there are any; leaves FOLDER/out with the weights and the history of this start.
 """

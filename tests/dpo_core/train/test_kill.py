@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -15,10 +14,10 @@ ROOT = Path(__file__).parents[3]
 KILLS = 20
 
 
-def test_twenty_kills_change_neither_a_loss_nor_a_counter_nor_a_bit_of_the_weights(tmp_path):
+def test_twenty_kills_change_neither_a_loss_nor_a_counter_nor_a_bit_of_the_weights(tmp_path, forkserver):
     build_tiny_model(tmp_path / "model")
     write_examples(scored_examples(tmp_path / "model", 10), tmp_path / "examples.jsonl")
-    command = [sys.executable, "-m", "tests.dpo_core.train.killed_worker", str(tmp_path), "7", str(KILLS)]
+    command = [str(forkserver.python), "-m", "tests.dpo_core.train.killed_worker", str(tmp_path), "7", str(KILLS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,11 +1,12 @@
 """Python programs that start in milliseconds: forked from one process that has imported what they all import.
 
 A `dpo retrain` of the tiny model is a second of work and fifteen of imports, three times over (the command, Prefect's
-temporary server, the training process). Here each is a process of its own as ever, with the parent, group, environment
-and files that it would have; only its imports are done. `Forkserver.python` takes the place of the interpreter:
+temporary server, the training process). Here each is a process of its own as ever, with the group, environment and
+files that it would have; only its imports are done. `Forkserver.python` takes the place of the interpreter:
 `python -m MODULE ...` is forked, everything else goes to the real one.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -17,26 +18,38 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-# Stands where the program would: in its group, with its exit code, and what is sent to it goes on to the program.
+import psutil
+
+ROOT = Path(__file__).parents[1]
+
+# Stands where the program would: in its group, with its exit code, and what is sent to it goes on to the program, but
+# for Ctrl-C, which goes to the whole group: the program would have it twice.
 STUB = """#!{python} -IS
 import json, os, signal, socket, sys
-if len(sys.argv) < 3 or sys.argv[1] != "-m":
+argv = sys.argv[2:] if sys.argv[1:2] == ["-u"] else sys.argv[1:]
+if len(argv) < 2 or argv[0] != "-m":
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    order = dict(argv=sys.argv[2:], env=dict(os.environ), cwd=os.getcwd(), group=os.getpgrp())
+    order = dict(argv=argv[1:], env=dict(os.environ), cwd=os.getcwd(), ignored=ignored)
+    order |= dict(group=os.getpgrp(), leads_session=os.getsid(0) == os.getpid())
     socket.send_fds(server, [b"*"], [0, 1, 2])
     server.sendall(json.dumps(order).encode() + b"\\n")
     answers = server.makefile()
     pid = int(answers.readline())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: os.kill(pid, number))
+        if number not in ignored:
+            sent_on = number != signal.SIGINT or order["leads_session"]
+            signal.signal(number, (lambda number, frame: os.kill(pid, number)) if sent_on else signal.SIG_IGN)
     code = os.waitstatus_to_exitcode(int(answers.readline()))
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
@@ -52,16 +65,29 @@ class Forkserver:
     python: Path
     process: subprocess.Popen
 
+    def programs(self) -> list[psutil.Process]:
+        """What it has started that still lives, those in this process's own group aside: servers that tests share."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) != os.getpgrp():
+                    found.append(process)
+        return found
+
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: Path, environment: dict[str, str], patience_s: float = 120) -> Iterator["Forkserver"]:
-        """With the working tree's modules, in this session (a process may only join a group of its own session)."""
+    def running(cls, folder: Path, environment: dict[str, str], patience_s: float = 400) -> Iterator["Forkserver"]:
+        """With the working tree's modules, in this session (a process may only join a group of its own session).
+
+        It takes its address and its interpreter's name in `folder`, and patience for as long as its imports need.
+        """
         address, python = folder / "forkserver", folder / "python"
         python.write_text(STUB.format(python=sys.executable, address=str(address)))
         python.chmod(0o755)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.forkserver", str(address), str(python)],
-            env=environment,
+            [sys.executable, "-m", "tests.forkserver", str(address), str(python)],
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
             stdin=subprocess.PIPE,  # its end is the server's
         )
         try:
@@ -95,6 +121,7 @@ PRELOADED = (  # what a run, its training process and Prefect's server import, s
     ),
     *("sklearn.linear_model", "sklearn.cluster", "sklearn.feature_extraction.text", "sklearn.model_selection"),
     *("transformers.models.llama.modeling_llama", "transformers.generation", "torch.profiler"),
+    *("torch.distributed.run", "torch.distributed.fsdp"),
 )
 
 
@@ -129,7 +156,7 @@ def serve(address: str, python: str) -> dict | None:
         for key, _ in selector.select():
             if key.fileobj is sys.stdin:
                 for pid in callers:
-                    os.kill(pid, signal.SIGKILL)
+                    _kill(pid)
                 os._exit(0)
             elif key.fileobj is woken:
                 with contextlib.suppress(BlockingIOError):
@@ -162,8 +189,14 @@ def serve(address: str, python: str) -> dict | None:
                 with contextlib.suppress(OSError):  # it was killed meanwhile
                     caller.sendall(f"{pid}\n".encode())
             else:  # who stood for the program was killed: so is the program, had it not yet joined the group
-                os.kill(key.data, signal.SIGKILL)
+                _kill(key.data)
                 selector.unregister(key.fileobj)
+
+
+def _kill(pid: int) -> None:
+    """A program, with its group where it leads one: nobody else's signal reaches that."""
+    with contextlib.suppress(ProcessLookupError):
+        (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
 
 
 def _receive(caller: socket.socket) -> tuple[dict | None, list[int]]:
@@ -192,8 +225,13 @@ def _ended(callers: dict[int, socket.socket]) -> Iterator[tuple[int, socket.sock
 
 def _become(order: dict, files: list[int], python: str) -> None:
     """In the child: the group, files, folder, environment and names of the program that was asked for."""
+    for number in order["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     try:
-        os.setpgid(0, order["group"])
+        if order["leads_session"]:  # whose group nobody can join
+            os.setsid()
+        else:
+            os.setpgid(0, order["group"])
     except OSError:  # the group was killed before this process could join it, and this process goes with it
         os._exit(137)
     for target, file in enumerate(files):
@@ -215,7 +253,38 @@ def main() -> None:
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
-    runpy.run_module(order["argv"][0], run_name="__main__", alter_sys=True)
+    end(run(order["argv"][0]))
+
+
+def run(module: str) -> int:
+    """The program; its exit code, negative for the signal that it ends by."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as left:
+        if left.code is None or isinstance(left.code, int):
+            return left.code or 0
+        sys.stderr.write(f"{left.code}\n")
+        return 1
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        return -signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code: int) -> NoReturn:
+    """As an interpreter ends, but for taking its modules apart, which would copy all that is shared."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            file.flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 if __name__ == "__main__":
