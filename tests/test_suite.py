@@ -9,8 +9,8 @@ import sys
 import psutil
 import pytest
 import torch
-from dpo_core.model.logprobs import sequence_sums
 
+from dpo_core.model.logprobs import sequence_sums
 from infra.settings import load_settings
 from tests.forkserver import ROOT
 

@@ -113,10 +113,10 @@ def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(serve
     assert entries > 5  # the server has missed a good deal of 24 steps
 
     server.start()
-    done = retrain(str(recipe))
-    cached = {stage["name"]: stage["cached"] for stage in done["stages"]}
+    done = retrain(str(recipe)).document
+    cached = {stage.name: stage.cached for stage in done.stages}
     assert [name for name, was in cached.items() if not was] == ["register", "gate", "promote"]
-    seen = connect().get_run(done["mlflow_run_id"])
+    seen = connect().get_run(done.mlflow_run_id)
     assert seen.info.status == "FINISHED"
     artifacts = {item.path for item in connect().list_artifacts(seen.info.run_id)}
     assert {"recipe.json", "evaluation.json", "gate.json", "reports"} <= artifacts
@@ -126,7 +126,7 @@ def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(serve
     order = json.loads((calm / "order.json").read_text())
     (calm / "order.json").write_text(json.dumps({**order, "run_id": undisturbed.id}))
     train_here(calm)
-    assert digest_weights(calm / "model") == done["weights_sha256"]
+    assert digest_weights(calm / "model") == done.weights_sha256
     logged = connect().get_run(undisturbed.id).data.metrics
     assert {"losses/dpo", "grad_norm"} <= logged.keys() <= seen.data.metrics.keys()
     for name in logged.keys() - {"pairs_per_second"}:

@@ -33,7 +33,7 @@ def some(source: Path, target: Path, rows: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def document(home, tmp_path_factory):
+def done(home, tmp_path_factory):
     from flows.retrain import retrain
 
     folder, demo = tmp_path_factory.mktemp("recipe"), ROOT / "examples/identity"
@@ -58,15 +58,15 @@ def document(home, tmp_path_factory):
     return retrain(str(path))
 
 
-def test_the_first_dpo_term_is_ln_2_on_the_real_model(document):
-    assert document["training"]["first_dpo_loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert document["training"]["steps"] == 3
+def test_the_first_dpo_term_is_ln_2_on_the_real_model(done):
+    assert done.document.training.first_dpo_loss == pytest.approx(math.log(2), abs=1e-5)
+    assert done.document.training.steps == 3
 
 
-def test_three_steps_already_widen_the_held_out_margin(document):
-    rows = {row["metric"]: row for row in document["_display"]["before_after"]}
-    assert rows["rewards/margins"]["challenger"] > rows["rewards/margins"]["reference"] == 0.0
-    assert document["version"] == 1
+def test_three_steps_already_widen_the_held_out_margin(done):
+    rows = {row.metric: row for row in done.display.before_after}
+    assert rows["rewards/margins"].challenger > rows["rewards/margins"].reference == 0.0
+    assert done.document.version == 1
 
 
 @pytest.fixture(scope="module", params=["shipped", "hh-rlhf"])
@@ -88,10 +88,10 @@ def test_evaluate_agrees_with_plain_transformers_one_sequence_at_a_time(home, pa
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from flows.evaluate import evaluate_model
+    from flows.evaluate import evaluate
     from tasks.runtime.models import local_model
 
-    found = evaluate_model(MODEL, str(pairs_file))
+    found = evaluate(MODEL, str(pairs_file))
     folder = local_model(MODEL, home)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
@@ -107,6 +107,6 @@ def test_evaluate_agrees_with_plain_transformers_one_sequence_at_a_time(home, pa
 
     for side in ("chosen", "rejected"):
         expected = sum(logp(row["prompt"], row[side]) for row in rows) / len(rows)
-        assert found["metrics"][f"logps/{side}"]["value"] == pytest.approx(expected, rel=1e-3)
+        assert found.metrics[f"logps/{side}"].value == pytest.approx(expected, rel=1e-3)
     assert found["pairs"] == len(rows)
     assert os.environ["HF_HUB_OFFLINE"] == "1"  # nothing came from a hub

@@ -44,40 +44,40 @@ def first(home, recipe):
     return run(recipe)
 
 
-def stages(document):
-    return {stage["name"]: stage["cached"] for stage in document["stages"]}
+def stages(done):
+    return {stage.name: stage.cached for stage in done.document.stages}
 
 
 def test_the_first_version_is_gated_against_the_reference_model_and_becomes_champion(first):
-    assert first["verdict"] == "promote"
-    assert first["_display"]["gate"]["baseline"] == "reference"
-    assert (first["version"], first["champion_version"]) == (1, 1)
+    assert first.document.verdict == "promote"
+    assert first.display.gate.baseline == "reference"
+    assert (first.document.version, first.document.champion_version) == (1, 1)
     assert list(stages(first)) == ["check", "score", "train", "evaluate", "register", "gate", "promote"]
-    assert first["changed"] is True
+    assert first.document.changed is True
     # 96 + 36 pairs of two distinct answers each
-    assert first["reference"] == {"rows": 264, "hits": 0, "forwards": 264}
-    assert first["training"]["steps"] == 24
-    assert first["training"]["first_dpo_loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert first.document.reference.model_dump() == {"rows": 264, "hits": 0, "forwards": 264}
+    assert first.document.training.steps == 24
+    assert first.document.training.first_dpo_loss == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_the_same_again_changes_nothing_and_forwards_nothing(first, home, recipe):
     from infra.registry.versions import by_alias
 
     again = run(recipe)
-    assert again["changed"] is False
+    assert again.document.changed is False
     assert all(stages(again).values())
-    assert again["reference"] == {"rows": 264, "hits": 264, "forwards": 0}
-    same = ("verdict", "version", "champion_version", "mlflow_run_id", "weights_sha256", "data_sha256", "report")
-    assert {key: again[key] for key in same} == {key: first[key] for key in same}
+    assert again.document.reference.model_dump() == {"rows": 264, "hits": 264, "forwards": 0}
+    same = {"verdict", "version", "champion_version", "mlflow_run_id", "weights_sha256", "data_sha256", "report"}
+    assert again.document.model_dump(include=same) == first.document.model_dump(include=same)
     assert by_alias("tiny", "champion").number == 1
 
 
 def test_another_learning_rate_needs_no_reference_pass_and_must_beat_the_champion(first, recipe):
     other = run(recipe, "training.learning_rate=2e-3")
-    assert other["reference"]["forwards"] == 0
-    assert other["_display"]["gate"]["baseline"] == "champion"
-    assert other["verdict"] == "hold_no_gain"  # accuracy is 1.0 already
-    assert (other["version"], other["champion_version"]) == (2, 1)
+    assert other.document.reference.forwards == 0
+    assert other.display.gate.baseline == "champion"
+    assert other.document.verdict == "hold_no_gain"  # accuracy is 1.0 already
+    assert (other.document.version, other.document.champion_version) == (2, 1)
     assert not stages(other)["train"]
 
 
@@ -85,7 +85,7 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
     import mlflow
 
     client = mlflow.MlflowClient()
-    run = client.get_run(first["mlflow_run_id"])
+    run = client.get_run(first.document.mlflow_run_id)
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "losses/dpo")
     assert [point.step for point in history] == list(range(1, 25))
@@ -96,8 +96,8 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
     assert {"recipe.json", "evaluation.json", "gate.json", "reports"} <= names
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"tiny-training", "tiny-evaluation"}
     version = client.get_model_version("tiny", "1")
-    assert version.tags["weights_sha256"] == first["weights_sha256"]
-    assert version.tags["data.sha256"] == first["data_sha256"]
+    assert version.tags["weights_sha256"] == first.document.weights_sha256
+    assert version.tags["data.sha256"] == first.document.data_sha256
     assert version.tags["gate.verdict"] == "promote"
 
 
@@ -110,10 +110,10 @@ def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothin
 
     store = open_store(load_settings())
     found = trace(store, "tiny", 1)
-    assert found["verdict"] == "pass"
-    assert found["mlflow_run_id"] == first["mlflow_run_id"]
-    links = {link["what"]: link["sha256"] for link in found["links"]}
-    assert (links["weights"], links["data"]) == (first["weights_sha256"], first["data_sha256"])
+    assert found.verdict == "pass"
+    assert found.mlflow_run_id == first.document.mlflow_run_id
+    links = {link.what: link.sha256 for link in found.links}
+    assert (links["weights"], links["data"]) == (first.document.weights_sha256, first.document.data_sha256)
     assert verify(store).damaged == []
     assert [unit.name for unit in find_garbage(store, older_than_s=-60).units if "measure" not in unit.name] == []
 

@@ -19,8 +19,8 @@ def test_a_run_keeps_everything_in_s3_and_another_machine_looks_it_up(s3_server,
         monkeypatch.setenv("DPO_STORE_URL", s3_url)
 
     machine("one")
-    first = retrain(str(recipe))
-    assert first["verdict"] == "promote"
+    first = retrain(str(recipe)).document
+    assert first.verdict == "promote"
     bucket, _, prefix = s3_url.removeprefix("s3://").partition("/")
     pages = s3_server.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     keys = [item["Key"].removeprefix(f"{prefix}/") for page in pages for item in page.get("Contents", [])]
@@ -31,7 +31,7 @@ def test_a_run_keeps_everything_in_s3_and_another_machine_looks_it_up(s3_server,
     assert not (tmp_path / "one" / "mlartifacts").exists()
 
     machine("two")
-    second = retrain(str(recipe))
-    assert second["changed"] is False
-    assert second["weights_sha256"] == first["weights_sha256"]
-    assert second["reference"]["forwards"] == 0
+    second = retrain(str(recipe)).document
+    assert second.changed is False
+    assert second.weights_sha256 == first.weights_sha256
+    assert second.reference.forwards == 0

@@ -82,7 +82,7 @@ def _lineage(store, number: int) -> str:
     from tasks.commands.lineage import trace
 
     found = trace(store, MODEL, number)
-    return found["verdict"] if found["verdict"] == "pass" else str(found["links"])
+    return found.verdict if found.verdict == "pass" else str(found.links)
 
 
 if __name__ == "__main__":
