@@ -13,7 +13,7 @@ from tasks.records import Environment, Stage
 class CheckDocument(Document):
     """`dpo check`: the verdict on a data set, and what was found."""
 
-    verdict: Literal["pass", "warn", "fail"]
+    verdict: Literal["pass", "warn", "fail"] = Field(description="fail: exit code 3")
     rows_in: int = Field(description="rows read, of all sources")
     rows_kept: int = Field(description="rows to train on and rows held out")
     rows_quarantined: int = Field(description="rows that cannot be used: quarantine.jsonl has them and why")
@@ -44,9 +44,9 @@ class DataCheckFailed(RuntimeError):
 class StageLine(Record):
     """One stage of a run."""
 
-    name: str
+    name: str = Field(description="check, score, train, evaluate, register, gate or promote")
     cached: bool = Field(description="a look-up: nothing was computed")
-    seconds: float
+    seconds: float = Field(description="of wall time")
 
     @classmethod
     def of(cls, stage: Stage) -> "StageLine":
@@ -57,17 +57,17 @@ class StageLine(Record):
 class ReferenceCounts(Record):
     """The reference pass: answers, those that were known, those that the model was asked for."""
 
-    rows: int
-    hits: int
-    forwards: int
+    rows: int = Field(description="different answers of the pairs")
+    hits: int = Field(description="answers whose log-probs were stored")
+    forwards: int = Field(description="answers that the model was asked for")
 
 
 class TrainingFigures(Record):
     """The training."""
 
-    steps: int
+    steps: int = Field(description="optimizer steps")
     first_dpo_loss: float = Field(description="nats; ln 2 where policy and reference are the same model")
-    pairs_per_second: float
+    pairs_per_second: float = Field(description="at the end of the training")
 
 
 class RetrainDocument(Document):
@@ -76,14 +76,14 @@ class RetrainDocument(Document):
     verdict: GateVerdict = Field(description="the gate's")
     changed: bool = Field(description="false where every stage was a look-up")
     model: str = Field(description="the registered model")
-    version: int
+    version: int = Field(description="of the registered model, made or found")
     champion_version: int | None = Field(description="after the run")
-    mlflow_run_id: str
-    weights_sha256: str
-    data_sha256: str
-    stages: list[StageLine]
-    reference: ReferenceCounts
-    training: TrainingFigures
+    mlflow_run_id: str = Field(description="the MLflow run")
+    weights_sha256: str = Field(description="of the new weights")
+    data_sha256: str = Field(description="of every column of every kept row, weights and the split")
+    stages: list[StageLine] = Field(description="in order")
+    reference: ReferenceCounts = Field(description="the reference pass")
+    training: TrainingFigures = Field(description="the training, also where it was looked up")
     report: str = Field(description="the page, on this machine")
 
 
@@ -143,12 +143,12 @@ class Retrained(Record):
 class EvaluateDocument(Document):
     """`dpo evaluate`: metrics of a model on pairs, against a reference if there is one."""
 
-    pairs: int
-    rows_in: int
-    rows_quarantined: int
-    model: str
+    pairs: int = Field(description="pairs that the figures are of")
+    rows_in: int = Field(description="rows read")
+    rows_quarantined: int = Field(description="rows that cannot be used")
+    model: str = Field(description="as it was named")
     reference: str | None = Field(description="null: log ref is 0 (reference-free rewards, beta * log pi)")
-    beta: float
+    beta: float = Field(description="reward per nat of log-ratio")
     metrics: dict[str, Estimate] = Field(description="TRL's names; means over pairs with 95 % intervals")
     slices: dict[str, dict[str, Estimate]] = Field(description="the same by source of the pairs")
 
@@ -156,23 +156,25 @@ class EvaluateDocument(Document):
 class Link(Record):
     """One thing that a version came from; `recorded`: its digest is known, and there is nothing here to check it on."""
 
-    what: str
-    says: str
-    sha256: str
-    status: Literal["verified", "recorded", "damaged", "missing"]
+    what: str = Field(description="record, weights, data, reference, evaluation, report, base model or code")
+    says: str = Field(description="in words")
+    sha256: str = Field(description="its digest")
+    status: Literal["verified", "recorded", "damaged", "missing"] = Field(
+        description="recorded: nothing here to compare it with"
+    )
 
 
 class Lineage(Record):
     """`dpo lineage`: a version, everything that it came from, and its parent's lineage."""
 
-    name: str
-    version: int
-    mlflow_run_id: str
+    name: str = Field(description="registered model")
+    version: int = Field(description="of it")
+    mlflow_run_id: str = Field(description="the MLflow run that made it")
     verdict: Literal["pass", "fail"] = Field(description="fail where a digest is wrong or an object is gone")
-    links: list[Link]
-    recipe: dict[str, Any]
-    environment: Environment
-    parent: "Lineage | None"
+    links: list[Link] = Field(description="what it came from")
+    recipe: dict[str, Any] = Field(description="the effective recipe")
+    environment: Environment = Field(description="where the run ran")
+    parent: "Lineage | None" = Field(description="of the version that the run started from, if it was one")
 
     @property
     def passes(self) -> bool:

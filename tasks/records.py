@@ -169,6 +169,6 @@ class WorkOrder(Record):
 class Environment(Record):
     """Where a run ran."""
 
-    python: str
-    platform: str
-    packages: dict[str, str]
+    python: str = Field(description="version")
+    platform: str = Field(description="operating system and processor")
+    packages: dict[str, str] = Field(description="name: version")

@@ -22,21 +22,21 @@ class ReportRecord(Record):
 class TableRecord(ReportRecord):
     """A finding's table; see report.results.Table."""
 
-    title: str
-    header: list[str]
-    rows: list[list[Scalar]]
+    title: str = Field(description="of the table")
+    header: list[str] = Field(description="of its columns")
+    rows: list[list[Scalar]] = Field(description="shares are fractions of 1")
 
 
 class FindingRecord(ReportRecord):
     """A finding without rows of the data; see report.results.Finding."""
 
-    check: str
-    severity: str
-    intended: bool = False
-    feature: str = ""
-    statistics: dict[str, Scalar] = Field({})
-    says: str = ""
-    tables: list[TableRecord] = Field([])
+    check: str = Field(description="family/name")
+    severity: str = Field(description="info, warn or fail")
+    intended: bool = Field(False, description="declared as the aim of the run: shown, not gating")
+    feature: str = Field("", description="the word, token or property, where there is one")
+    statistics: dict[str, Scalar] = Field({}, description="its numbers by name")
+    says: str = Field("", description="what it means and what to do")
+    tables: list[TableRecord] = Field([], description="numbers that belong to it")
 
 
 class MeasureRecord(ReportRecord):
@@ -70,9 +70,9 @@ class QualityDocument(ReportRecord):
 class Estimate(ReportRecord):
     """A mean with its 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: float = Field(description="the mean")
+    low: float = Field(description="of the 95 % interval")
+    high: float = Field(description="of the 95 % interval")
 
 
 class ItemScores(ReportRecord):

@@ -5,6 +5,8 @@ Sizes are bytes, times ISO 8601 in UTC. Importing this module loads pydantic: co
 
 from typing import Literal
 
+from pydantic import Field
+
 from dpo_core.recipe import Recipe
 from dpo_core.records import Document, Record
 
@@ -12,94 +14,108 @@ from dpo_core.records import Document, Record
 class ListedObject(Record):
     """An object of the store."""
 
-    key: str
-    size: int
-    modified: str
+    key: str = Field(description="relative path in the store")
+    size: int = Field(description="bytes")
+    modified: str = Field(description="last write, ISO 8601")
 
 
 class StoreListing(Document):
     """`dpo store ls`."""
 
-    store: str
-    objects: list[ListedObject]
+    store: str = Field(description="folder or s3://bucket/prefix")
+    objects: list[ListedObject] = Field(description="sorted by key")
 
 
 class KindUsage(Record):
     """Objects whose keys begin with the same folder."""
 
-    kind: str
-    objects: int
-    size: int
+    kind: str = Field(description="first folder of the keys")
+    objects: int = Field(description="how many")
+    size: int = Field(description="bytes")
 
 
 class StoreUsage(Document):
     """`dpo store du`: the largest kind first."""
 
-    store: str
-    size: int
-    kinds: list[KindUsage]
+    store: str = Field(description="folder or s3://bucket/prefix")
+    size: int = Field(description="bytes of all")
+    kinds: list[KindUsage] = Field(description="the largest first")
 
 
 class DamagedObject(Record):
     """An object whose bytes are not those that were written, or that cannot be read."""
 
-    key: str
-    says: str
+    key: str = Field(description="in the store")
+    says: str = Field(description="what is wrong with it")
 
 
 class StoreVerification(Document):
     """`dpo store verify`: how many objects were read, how many of them carry no digest, and which are damaged."""
 
-    store: str
-    objects: int
-    size: int
-    unknown: int
-    damaged: list[DamagedObject]
+    store: str = Field(description="folder or s3://bucket/prefix")
+    objects: int = Field(description="read")
+    size: int = Field(description="bytes read")
+    unknown: int = Field(description="objects that carry no digest: other programs wrote them")
+    damaged: list[DamagedObject] = Field(description="exit code 1 where there are some")
 
 
 class GarbageItem(Record):
     """What nothing leads to: a folder, an object, or (`unfinished ...`) an upload that nobody came back for."""
 
-    size: int
-    modified: str
-    name: str
+    size: int = Field(description="bytes")
+    modified: str = Field(description="last write, ISO 8601")
+    name: str = Field(description="folder, object, or unfinished upload")
 
 
 class GarbageReport(Document):
     """`dpo store gc`: what is garbage, and whether it was `deleted`."""
 
-    store: str
-    size: int
-    garbage: list[GarbageItem]
-    deleted: bool
+    store: str = Field(description="folder or s3://bucket/prefix")
+    size: int = Field(description="bytes of all")
+    garbage: list[GarbageItem] = Field(description="what nothing leads to")
+    deleted: bool = Field(description="whether it was removed")
 
 
 class DoctorFinding(Record):
     """One check of this machine; the remedy is empty where none is needed."""
 
-    check: str
-    status: Literal["ok", "warn", "fail"]
-    says: str
-    remedy: str
+    check: str = Field(description="what was looked at")
+    status: Literal["ok", "warn", "fail"] = Field(description="fail: exit code 2")
+    says: str = Field(description="what was seen")
+    remedy: str = Field(description="empty where none is needed")
 
 
 class DoctorReport(Document):
     """`dpo doctor`: fails where one finding does."""
 
-    verdict: Literal["pass", "fail"]
-    findings: list[DoctorFinding]
+    verdict: Literal["pass", "fail"] = Field(description="fail where one finding does")
+    findings: list[DoctorFinding] = Field(description="in the order a run would meet them")
 
 
 class EffectiveSetting(Record):
     """A setting's value as text, secrets hidden, and where it comes from."""
 
-    value: str
-    origin: Literal["environment", ".env", "default"]
+    value: str = Field(description="as text, secrets hidden")
+    origin: Literal["environment", ".env", "default"] = Field(description="where it comes from")
 
 
 class EffectiveConfig(Document):
     """`dpo config RUN.yaml`: the recipe with all defaults, the origin of each dotted key, the settings by name."""
 
-    recipe: Recipe
-    origins: dict[str, str]
-    settings: dict[str, EffectiveSetting]
+    recipe: Recipe = Field(description="with all defaults")
+    origins: dict[str, str] = Field(description="dotted key: file and line, override or default")
+    settings: dict[str, EffectiveSetting] = Field(description="environment variable: its value")
+
+
+class ErrorLines(Record):
+    """What went wrong, for a person."""
+
+    says: str = Field(description="what is wrong")
+    where: str = Field(description="file, row, field, or address")
+    do: str = Field(description="what to do about it")
+
+
+class ErrorDocument(Document):
+    """What every command prints where it cannot go on."""
+
+    error: ErrorLines = Field(description="for a person")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.check import DataCheckFailed
+from tasks.documents import DataCheckFailed
 from tests.recipes import tiny_recipe
 
 
@@ -26,7 +26,7 @@ def test_a_check_leaves_its_report_with_mlflow_the_store_and_prefect(prefect_ser
         "# Fail: data quality of watched"
     ]
     assert len(artifacts) == 2
-    assert any(f"`{document['report']}`" in str(a.data) for a in artifacts)
+    assert any(f"`{document.report}`" in str(a.data) for a in artifacts)
 
     runs = MlflowClient()
     [experiment] = [e.experiment_id for e in runs.search_experiments() if e.name == "watched"]
@@ -34,5 +34,5 @@ def test_a_check_leaves_its_report_with_mlflow_the_store_and_prefect(prefect_ser
         files = {file.path for file in runs.list_artifacts(run.info.run_id, "reports")}
         assert {"reports/quality.html", "reports/quality.json"} <= files
     store = open_store(load_settings())
-    key = document["report"].partition("/home/")[2]
+    key = document.report.partition("/home/")[2]
     assert store.get_bytes(key).startswith(b"<!doctype html>")

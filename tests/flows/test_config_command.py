@@ -87,3 +87,9 @@ def test_no_row_is_left_of_a_key_that_is_gone():
     keys = {key.name for key in recipe_keys()}
     rows = [line.split("`")[1] for line in (DOCS / "recipe.md").read_text().splitlines() if line.startswith("| `")]
     assert set(rows) == keys
+
+
+def test_the_page_on_json_documents_is_what_their_types_say():
+    from flows.cli.json_docs import markdown
+
+    assert (DOCS / "json.md").read_text() == markdown(), "run: python -m flows.cli.json_docs > docs/json.md"

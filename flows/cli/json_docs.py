@@ -1,0 +1,95 @@
+"""docs/json.md, made from the types of the documents: `python -m flows.cli.json_docs > docs/json.md`."""
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from dpo_core.recipe import Recipe
+from dpo_core.records import Document
+from flows.cli import documents as own
+from tasks import documents as of_runs
+
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "dpo retrain RUN.yaml": of_runs.RetrainDocument,
+    "dpo check DATA": of_runs.CheckDocument,
+    "dpo evaluate MODEL DATA": of_runs.EvaluateDocument,
+    "dpo lineage NAME VERSION": of_runs.Lineage,
+    "dpo config RUN.yaml": own.EffectiveConfig,
+    "dpo doctor": own.DoctorReport,
+    "dpo store ls": own.StoreListing,
+    "dpo store du": own.StoreUsage,
+    "dpo store verify": own.StoreVerification,
+    "dpo store gc": own.GarbageReport,
+    "an error, exit code 2": own.ErrorDocument,
+}
+HEAD = """# The documents of `--json`
+
+Made from their types (`tasks/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails
+where this page is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`:
+later versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the
+object `a`.
+"""
+TABLE = ["| key | type | meaning |", "|---|---|---|"]
+
+
+def markdown() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *(_section(command, model) for command, model in DOCUMENTS.items())])
+
+
+def _section(command: str, model: type[BaseModel]) -> str:
+    title = command if command.startswith("an ") else f"`{command} --json`"
+    says = (model.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
+    schema = [] if issubclass(model, Document) else [("schema", "`1`", "version of the document")]
+    rows = [f"| `{key}` | {kind} | {about} |" for key, kind, about in [*schema, *_rows(model, "", ())]]
+    return "\n".join(
+        [f"## {title[:1].upper()}{title[1:]}", "", says, "", "| key | type | meaning |", "|---|---|---|", *rows, ""]
+    )
+
+
+def _rows(model: type[BaseModel], prefix: str, above: Sequence[type[BaseModel]]) -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        inner, path = _inside(field.annotation)
+        yield key, _name(field.annotation), (field.description or "").replace("|", "\\|")
+        if inner is not None and inner is not Recipe and inner not in (*above, model):
+            yield from _rows(inner, f"{key}{path}.", (*above, model))
+
+
+def _inside(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """The model within an annotation, and how a path goes on from its key."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, ""
+    if origin in (list, tuple, Sequence):
+        inner, path = _inside(args[0])
+        return inner, f"[]{path}"
+    if origin in (dict, Mapping):
+        inner, path = _inside(args[1])
+        return inner, f".*{path}"
+    if origin in (types.UnionType, typing.Union):
+        return next((found for arg in args if (found := _inside(arg))[0]), (None, ""))
+    return None, ""
+
+
+def _name(annotation: Any) -> str:
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " \\| ".join(f"`{arg}`" for arg in args)
+    if origin in (types.UnionType, typing.Union):
+        return " \\| ".join(dict.fromkeys(_name(arg) for arg in args))
+    if origin in (list, tuple, Sequence):
+        return f"list of {_name(args[0])}"
+    if origin in (dict, Mapping):
+        return f"object of {_name(args[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "object" if annotation is not Recipe else "object: [recipe.md](recipe.md)"
+    plain = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "any"}
+    return plain.get(annotation, str(annotation))
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201
