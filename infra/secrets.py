@@ -7,11 +7,13 @@ SHORTEST = 8  # characters of a secret variable's value: a shorter one would str
 SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY_ID", re.IGNORECASE)
 # What follows `token=`. A backslash before a quote is no part of it: in JSON it escapes the quote that ends the text.
 VALUE = r"""(?:[^&\s'"\\]|\\(?!['"])[^&\s]?)+"""
+# What follows `Bearer` or `Basic`: with a digit, `=` or a capital within, so that "basic understanding" stays.
+CREDENTIAL = r"(?=[A-Za-z._~+/-]*(?:[0-9=]|[a-z][A-Z]))[A-Za-z0-9._~+/=-]{8,}"
 SECRETS = (
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), "***"),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
     (re.compile(r"\b(?:hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{16,}"), "***"),
-    (re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\1***"),
+    (re.compile(r"(\b(?:[Bb]earer|[Bb]asic|BEARER|BASIC)\s+)" + CREDENTIAL), r"\1***"),
     (re.compile(rf"(?i)((?:signature|secret[a-z_]*|security-token|password|token)=){VALUE}"), r"\1***"),
 )
 

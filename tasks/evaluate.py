@@ -13,7 +13,7 @@ from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.report.documents import EvaluationEvidence
-from infra.registry.versions import download
+from infra.registry.versions import download_weights
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -157,7 +157,7 @@ def _folder(store: Store, plan: Plan, weights: str) -> Path:
         return Path(plan.model_folder)
     if store.exists(f"models/{weights}/MANIFEST.json"):
         return stored_model(store, f"models/{weights}", home)
-    return download(plan.recipe.name, "champion", home / "downloads" / weights)
+    return download_weights(plan.recipe.name, weights, home / "downloads" / weights)
 
 
 def _pair_values(

@@ -48,7 +48,7 @@ def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
     """Look at the whole store and the whole registry; remove nothing. Refuses the registry of another store."""
     units, oldest = _units(store.entries("")), time.time() - older_than_s
     registered = versions.all_versions()
-    _same_house(units, {version.weights_sha256 for version in registered})
+    _require_matching_registry(units, {version.weights_sha256 for version in registered})
     alive = {unit.name for unit in units.values() if unit.modified > oldest}
     named = {digest for v in registered for value in v.tags.values() for digest in DIGEST.findall(value)}
     named |= {digest for name in alive for digest in DIGEST.findall(name)}
@@ -105,7 +105,7 @@ def _digests_in(store: Store, record: Unit) -> set[str]:
     return found
 
 
-def _same_house(units: Mapping[str, Unit], weights: set[str]) -> None:
+def _require_matching_registry(units: Mapping[str, Unit], weights: set[str]) -> None:
     """A registry that knows none of the models would have all of them removed: it is the wrong one."""
     stored = {PurePosixPath(name).name for name in units if name.startswith("models/")}
     if stored and stored.isdisjoint(weights):

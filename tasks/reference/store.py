@@ -58,7 +58,7 @@ class ReferenceStore:
     def read(
         self, located: Mapping[str, str], unpack: Callable[[bytes], Mapping[str, Value]]
     ) -> Iterator[dict[str, Value]]:
-        """What is stored of located responses, shard by shard; a damaged shard is removed, aloud, and gives nothing.
+        """What is stored of located responses, shard by shard; a damaged shard is removed with a warning, and gives nothing.
 
         `unpack` makes values (`unpack_shard`) or sums (`shard_sums`) of a shard's bytes.
         """
@@ -127,7 +127,7 @@ class ReferenceStore:
             return None
         except Damaged:
             pass
-        log.warning("reference_damaged key=%s action=removed, what it held is scored again", key)
+        log.warning("reference_damaged key=%s action='removed: what it held is scored again'", key)
         self.store.delete(key)
         return None
 

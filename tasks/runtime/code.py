@@ -22,6 +22,7 @@ RUN = (  # what computes a run
     "tasks.evaluate",
     "tasks.release",
 )
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 TEXT = "templates/*.j2"  # what modules read beside them
 
 
@@ -76,7 +77,6 @@ def meaning(file: Path) -> str:
         return text
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)

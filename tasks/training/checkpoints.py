@@ -47,7 +47,7 @@ class CheckpointUploads:
             for older in _complete(self._store, self._prefix)[:-KEEP]:
                 _delete(self._store, f"{self._prefix}/{older}")
         except InfraError as error:
-            log.warning("checkpoint_not_uploaded name=%s reason=%s", name, error.says)
+            log.warning("checkpoint_not_uploaded name=%s reason=%r", name, error.says)
         finally:
             shutil.rmtree(links, ignore_errors=True)
 

@@ -19,6 +19,8 @@ def test_secrets_in_urls_are_struck_out():
         ("key AKIAIOSFODNN7EXAMPLE.", "key ***."),
         ("hf_abcdefghijklmnopqrstuvwx", "***"),
         ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer ***"),
+        ("authorization: basic bWU6Y2FuYXJ5", "authorization: basic ***"),
+        ("a basic understanding of bearer instruments", "a basic understanding of bearer instruments"),
         ("https://h/x?X-Amz-Signature=0123abcd&Expires=9", "https://h/x?X-Amz-Signature=***&Expires=9"),
         ("password='a b'", "password='a b'"),  # a value in quotes is not read: whoever writes one quotes it himself
         (r"token=ab\cd\ ef", "token=*** ef"),
