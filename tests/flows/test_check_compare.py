@@ -6,6 +6,7 @@ import pytest
 
 from flows.cli.app import run
 from flows.cli.screens import show_check
+from tasks.documents import CheckDocument
 from tests.flows.test_screens import screen
 
 
@@ -60,8 +61,10 @@ def test_the_screen_names_each_change_with_its_strength_before_and_now():
     gone = {"change": "gone", "check": "leakage/prompt", "feature": "", "before": state, "after": None}
     compared = {"report": "old", "verdict_before": "warn", "verdict_after": "fail", "same_data": False}
     compared |= {"findings": [stronger, gone], "unchanged": 3}
-    document = {"verdict": "fail", "rows_in": 1, "rows_kept": 1, "rows_quarantined": 0, "findings": [], "report": "r"}
-    lines = [line.strip() for line in screen(show_check, {**document, "compare": compared}).splitlines()]
+    counts = {"rows_in": 1, "rows_kept": 1, "rows_quarantined": 0, "rows_dropped": 0}
+    named = {"verdict": "fail", "report": "r", "data_sha256": "d", "format": "TRL"}
+    document = CheckDocument(**counts, **named, findings=[], compare=compared)
+    lines = [line.strip() for line in screen(show_check, document).splitlines()]
     assert "Against old" in lines
     assert "warn before, fail now; findings: 1 stronger, 1 gone, 3 unchanged" in lines
     assert "stronger  word 'x'        warn (accuracy 0.55)  ->  fail (accuracy 0.7)" in lines

@@ -87,7 +87,7 @@ def test_a_store_that_is_away_costs_a_warning_and_not_the_run(store, tmp_path, m
     monkeypatch.setattr(store, "put_folder", away)
     with CheckpointUploads(store, PREFIX) as uploads:
         uploads.add(saved(tmp_path / "one", 1, 1.0))
-    assert "checkpoint_not_uploaded name=step-00000001 reason=the store does not answer" in caplog.text
+    assert "checkpoint_not_uploaded name=step-00000001 reason='the store does not answer'" in caplog.text
     assert newest_valid(tmp_path / "one").name == "step-00000001"
     assert not list((tmp_path / "one").glob("uploading*"))
 
