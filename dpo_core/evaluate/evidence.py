@@ -105,7 +105,8 @@ def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[Behavi
 
 def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> Flips:
     """Questions that went from right to wrong and from wrong to right."""
-    lost, won = [], []
+    lost: list[Flip] = []
+    won: list[Flip] = []
     answers = (models["reference"].answers[name], models["challenger"].answers[name])
     for check, before, after in zip(checks, *answers, strict=True):
         if check.passes(before) != check.passes(after):

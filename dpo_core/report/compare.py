@@ -104,7 +104,7 @@ def _changes(
 ) -> Iterator[Change]:
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
-        was, now = old and _state(old), new and _state(new)
+        was, now = _state(old) if old else None, _state(new) if new else None
         kind: ChangeKind | None = "new" if was is None else "gone" if now is None else _moved(was, now)
         told = new or old
         if kind and told:

@@ -148,3 +148,8 @@ def test_the_page_has_the_comparison_as_a_section():
     assert [c.change for c in compare(earlier_document(), new, "old").findings] == [
         "new", "new", "new", "stronger", "gone"
     ]  # fmt: skip
+
+
+def test_a_report_of_a_later_release_keeps_the_keys_that_this_one_does_not_know():
+    written = {"schema": 1, "verdict": "pass", "rows_in": 1, "findings": [], "newer": [1.5, None]}
+    assert QualityDocument.model_validate(written).to_document() == written

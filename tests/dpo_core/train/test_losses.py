@@ -37,6 +37,28 @@ def test_gradient_pushes_chosen_up_and_rejected_down_by_equal_amounts():
     assert rejected.grad.item() == pytest.approx(0.05)
 
 
+def test_every_metric_has_trls_name_and_a_tie_counts_half():
+    # log-ratios: chosen 2 and 1, rejected -2 and 1; beta 0.5 makes margins 0.5 * 4 = 2 and 0
+    logps = column(-8.0, -5.0), column(-12.0, -7.0)
+    metrics = dpo_loss(*logps, column(-10.0, -6.0), column(-10.0, -8.0), beta=0.5).named()
+    assert {name: values.tolist() for name, values in metrics.items() if name != "loss"} == {
+        "rewards/chosen": [1.0, 0.5],
+        "rewards/rejected": [-1.0, 0.5],
+        "rewards/accuracies": [1.0, 0.5],
+        "rewards/margins": [2.0, 0.0],
+        "logps/chosen": [-8.0, -5.0],
+        "logps/rejected": [-12.0, -7.0],
+        "logratios/chosen": [2.0, 1.0],
+        "logratios/rejected": [-2.0, 1.0],
+    }
+
+
+def test_only_the_loss_carries_a_gradient():
+    policy = column(-3.0).requires_grad_()
+    metrics = dpo_loss(policy, column(-4.0), column(-3.0), column(-4.0), beta=0.1)
+    assert [name for name, values in metrics.named().items() if values.requires_grad] == ["loss"]
+
+
 def test_sft_term_is_nats_per_token():
     assert sft_loss(column(-6.0), column(4.0)).item() == 1.5
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dpo_core.data.pairs import Pair, SpoolWriter, lines_of
+from dpo_core.data.pairs import Pair, SpoolWriter, common_prefix, lines_of, prompt_digest
 
 
 def pair(number):
@@ -39,3 +39,17 @@ def test_an_empty_spool_has_no_parts(tmp_path):
         spool = writer.spool()
     assert len(spool) == 0
     assert list(spool.parts()) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "length"),
+    [((), (1,), 0), ((1, 2, 3), (1, 2, 4), 2), ((1, 2), (1, 2, 4), 2), ("abc", "abc", 3), ([{"a": 1}], [{"a": 2}], 0)],
+)
+def test_a_common_prefix_is_counted_in_items_of_any_kind(left, right, length):
+    assert common_prefix(left, right) == common_prefix(right, left) == length
+
+
+def test_the_digest_of_a_prompt_knows_roles_and_not_the_order_of_keys():
+    digest = prompt_digest([{"role": "user", "content": "a"}])
+    assert digest == prompt_digest(({"content": "a", "role": "user"},))
+    assert digest != prompt_digest([{"role": "system", "content": "a"}])
