@@ -67,7 +67,7 @@ def prefect_server(forkserver: "Forkserver") -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", str(forkserver.python))
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=300):
             yield
 
 
