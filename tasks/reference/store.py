@@ -58,7 +58,7 @@ class ReferenceStore:
     def read(
         self, located: Mapping[str, str], unpack: Callable[[bytes], Mapping[str, Value]]
     ) -> Iterator[dict[str, Value]]:
-        """What is stored of located responses, shard by shard; of a damaged one, which is removed, nothing but a warning.
+        """What is stored of located responses, shard by shard; a damaged one is removed, with a warning.
 
         `unpack` makes values (`unpack_shard`) or sums (`shard_sums`) of a shard's bytes.
         """
