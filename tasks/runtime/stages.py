@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpo_core.data.digests import digest_json
+from dpo_core.records import Record
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
-from tasks.records import Record, Stage
+from tasks.records import Stage
 from tasks.runtime.code import ROOT, files_of, meaning
 from tasks.runtime.scratch import scratch_folder
 

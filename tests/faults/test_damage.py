@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from dpo_core.records import Record
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from infra.errors import Damaged, InfraError
 from infra.store.folder import FolderStore
-from tasks.records import Record
 from tasks.reference.store import ReferenceStore, load_reference
 from tasks.runtime.stages import remembered
 from tests.faults.promises import keep

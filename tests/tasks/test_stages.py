@@ -2,10 +2,10 @@
 
 import pytest
 
+from dpo_core.records import Record
 from infra.errors import Damaged, Unavailable
 from infra.settings import load_settings
 from infra.store import open_store
-from tasks.records import Record
 from tasks.runtime import code, stages
 from tasks.runtime.stages import code_digest, remembered
 

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from dpo_core.records import Record
 from flows.cli.app import run
 from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.gc import DAY_S, find_garbage, remove
 from tasks.commands.verify_store import verify
-from tasks.records import Record
 from tasks.runtime.stages import remembered
 
 WEIGHTS, DATA, REFERENCE, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)

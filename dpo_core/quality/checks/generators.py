@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.prompts.identity import origin, prompt_clusters, prompt_columns
 from dpo_core.quality.results import Results, Statistics
+from dpo_core.quality.stats.clusters import effective_size
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity, Table
@@ -40,7 +40,11 @@ def generators(table: PairTable) -> list[Generator]:
     for digest in np.unique(np.concatenate([chosen[differ], rejected[differ]])).tolist():
         if digest:
             wins, losses = differ & (chosen == digest), differ & (rejected == digest)
-            found.append(Generator(digest, int(wins.sum()), int(losses.sum()), _independent(wins | losses, clusters)))
+            found.append(
+                Generator(
+                    digest, int(wins.sum()), int(losses.sum()), effective_size(np.bincount(clusters[wins | losses]))
+                )
+            )
     return sorted(found, key=lambda generator: (-generator.chosen - generator.rejected, generator.digest))
 
 
@@ -87,11 +91,6 @@ def _finding(table: PairTable, found: Sequence[Generator], leaks: Sequence[Gener
     }
     severity: Severity = "info" if intended else "fail"
     return Finding(NAME, severity, says, "generator", intended, numbers, tables=(answers,))
-
-
-def _independent(rows: NDArray[np.bool_], clusters: NDArray[np.int64]) -> float:
-    sizes = np.bincount(clusters[rows])
-    return float(np.square(sizes.sum()) / max(np.square(sizes).sum(), 1))
 
 
 def _names(table: PairTable, found: Sequence[Generator]) -> dict[int, str]:
