@@ -47,7 +47,7 @@ def run(tmp_path, data, monkeypatch):
 
 
 def summary(examined):
-    return examined.counts, [(m.check, m.value) for m in examined.measures], [f.evidence for f in examined.findings]
+    return examined.result, [(m.check, m.value) for m in examined.measures], [f.evidence for f in examined.findings]
 
 
 def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
@@ -58,7 +58,7 @@ def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
     assert [f.check for f in expected.findings if f.severity == "fail"]
     told = {(f.check, f.says) for f in examined.findings}
     assert {(f.check, f.says) for f in expected.findings} <= told
-    assert examined.counts["data_sha256"] == digest_pairs(pairs)
+    assert examined.result.data_sha256 == digest_pairs(pairs)
 
 
 def test_chunks_and_processes_change_nothing(run, tiny_model):
@@ -75,7 +75,8 @@ def test_a_tenth_is_held_out_by_prompt_and_rows_are_written_as_they_were_read(ru
     train, held_out = ([pair for pair, out in zip(pairs, sides, strict=True) if out == side] for side in (False, True))
     assert examined.spool.pairs(examined.train.tolist()) == train
     assert examined.spool.pairs(examined.held_out.tolist()) == held_out
-    lines = examined.write_held_out(tmp_path / "eval.jsonl").read_text().splitlines()
+    examined.spool.copy(examined.held_out, tmp_path / "eval.jsonl")
+    lines = (tmp_path / "eval.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [pair.id for pair in held_out]
 
 
@@ -115,7 +116,7 @@ def test_rows_added_at_the_end_move_no_group_to_the_other_side(run, tmp_path):
 
 def test_every_row_is_counted_and_what_is_set_aside_is_masked(run):
     examined = run()
-    counts = examined.counts
+    counts = examined.result.model_dump()
     assert counts["rows_in"] == 301 == counts["rows_kept"] + counts["rows_quarantined"]
     entries = [json.loads(line) for line in examined.quarantine.read_text().splitlines()]
     assert [(entry["line"], entry["reason"].partition(";")[0]) for entry in entries] == [
@@ -136,7 +137,7 @@ def test_rows_that_do_not_fit_the_model_are_set_aside_by_their_line(run, tiny_mo
     assert long
     assert all(entry["where"].endswith(f":{entry['line']}") for entry in long)
     assert examined.facts["encoding"]["over_length"] == len(long)
-    assert examined.counts["rows_in"] == examined.counts["rows_kept"] + len(entries)
+    assert examined.result.rows_in == examined.result.rows_kept + len(entries)
 
 
 def test_a_held_out_file_is_compared_and_not_examined(run, data, tmp_path):

@@ -35,22 +35,22 @@ def severities(examined):
 
 def test_without_a_word_the_run_stops(run):
     examined, rows = run(planted.word(0, 0.05))
-    assert examined.counts["verdict"] == "fail"
-    assert (examined.counts["rows_dropped"], len(rows)) == (0, 1000)
+    assert examined.result.verdict == "fail"
+    assert (examined.result.rows_dropped, len(rows)) == (0, 1000)
 
 
 def test_warn_lets_it_through_and_still_tells(run):
     examined, rows = run(planted.word(0, 0.05), on_shortcut="warn")
-    assert examined.counts["verdict"] == "warn"
+    assert examined.result.verdict == "warn"
     assert severities(examined)["word 'zebra'"] == "warn"
     assert len(rows) == 1000
 
 
 def test_drop_takes_the_pairs_out_and_counts_them(run):
     examined, rows = run(planted.word(0, 0.05), on_shortcut="drop")
-    assert examined.counts["verdict"] != "fail"
+    assert examined.result.verdict != "fail"
     # a word in 5 % of 1,000 pairs, always on the chosen side: all 50 go
-    assert (examined.counts["rows_dropped"], examined.counts["rows_kept"], len(rows)) == (50, 950, 950)
+    assert (examined.result.rows_dropped, examined.result.rows_kept, len(rows)) == (50, 950, 950)
     assert "zebra" not in json.dumps(rows)
     assert {row["weight"] for row in rows} == {1.0}
     finding = next(f for f in examined.findings if f.check == "shortcut/mitigation")
@@ -60,13 +60,13 @@ def test_drop_takes_the_pairs_out_and_counts_them(run):
 def test_balance_gives_weights_that_even_the_lengths_out_and_name_the_data_anew(run):
     stopped, _ = run(planted.length(0))
     examined, rows = run(planted.length(0), on_shortcut="balance")
-    assert (stopped.counts["verdict"], examined.counts["verdict"]) == ("fail", "pass")
-    assert (examined.counts["rows_dropped"], len(rows)) == (0, stopped.counts["rows_kept"])
+    assert (stopped.result.verdict, examined.result.verdict) == ("fail", "pass")
+    assert (examined.result.rows_dropped, len(rows)) == (0, stopped.result.rows_kept)
     assert sum(row["weight"] for row in rows) / len(rows) == pytest.approx(1)
     longer = [len(row["chosen"][0]["content"]) - len(row["rejected"][0]["content"]) for row in rows]
     won = sum(row["weight"] * ((d > 0) + 0.5 * (d == 0)) for row, d in zip(rows, longer, strict=True)) / len(rows)
     assert won == pytest.approx(0.5, abs=0.02)
-    assert examined.counts["data_sha256"] != stopped.counts["data_sha256"]
+    assert examined.result.data_sha256 != stopped.result.data_sha256
 
 
 def test_a_length_limit_that_falls_on_one_side_is_named(tmp_path, tiny_model):
@@ -92,6 +92,6 @@ def test_a_length_limit_that_falls_on_one_side_is_named(tmp_path, tiny_model):
 def test_nothing_happens_to_data_without_a_shortcut(run):
     plain, rows = run(planted.null(0))
     balanced, same = run(planted.null(0), on_shortcut="balance")
-    assert plain.counts["verdict"] != "fail"
-    assert balanced.counts == plain.counts
+    assert plain.result.verdict != "fail"
+    assert balanced.result == plain.result
     assert rows == same
