@@ -161,14 +161,11 @@ def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratc
         train_ids_key=f"{ids}/train.ids.jsonl",
         eval_ids_key=f"{ids}/eval.ids.jsonl",
     )
-    store.put_file(output.train_key, examined.write_train(scratch / "train.jsonl"))
-    for key, lines, rows in (
-        (output.eval_key, examined.spool, examined.held_out),
-        (output.train_ids_key, examined.ids, examined.train),
-        (output.eval_ids_key, examined.ids, examined.held_out),
-    ):
-        lines.copy(rows, scratch / "lines.jsonl")
-        store.put_file(key, scratch / "lines.jsonl")
+    kept, train, held_out = scratch / "kept.jsonl", examined.train, examined.held_out
+    store.put_file(output.train_key, examined.spool.copy(train, kept, examined.weights))
+    store.put_file(output.eval_key, examined.spool.copy(held_out, kept))
+    store.put_file(output.train_ids_key, examined.ids.copy(train, kept))
+    store.put_file(output.eval_ids_key, examined.ids.copy(held_out, kept))
     for file, content in _files(examined, name).items():
         store.put_bytes(f"{reports_key}/{file}", content)
     store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)

@@ -6,7 +6,7 @@ log-probs, without text. A `Spool` holds a data set's pairs on disk.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -205,15 +205,21 @@ class Spool:
                 found[row] = Pair.from_row(json.loads(file.read(int(self.offsets[row + 1] - self.offsets[row]))))
         return [found[row] for row in rows]
 
-    def copy(self, rows: NDArray[np.int64], path: Path) -> None:
-        """Write the lines of these (sorted) indices to another file."""
+    def copy(self, rows: NDArray[np.int64], path: Path, weights: NDArray[np.float64] | None = None) -> Path:
+        """Write the lines of these (sorted) indices to another file; with `weights`, pairs that have them."""
         with self.path.open("rb") as file, path.open("wb") as out:
+            if weights is not None:
+                for part in np.array_split(np.arange(len(rows)), len(rows) // ROWS + 1):
+                    pairs = zip(self.pairs(rows[part].tolist()), weights[part].tolist(), strict=True)
+                    out.write(lines_of([replace(pair, weight=weight) for pair, weight in pairs])[0])
+                return path
             runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
             for run in runs:  # rows next to each other at once, a few MiB at a time
                 for part in np.array_split(run, len(run) // ROWS + 1):
                     if len(part):
                         file.seek(self.offsets[part[0]])
                         out.write(file.read(int(self.offsets[part[-1] + 1] - self.offsets[part[0]])))
+        return path
 
 
 class SpoolWriter:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpo_core.data.arrow_files import arrow_chunks, parquet_chunks
+from dpo_core.data.checksums import require_promised
 from dpo_core.data.hub import hub_chunks, is_hub_name
 from dpo_core.data.messages import BadRow
 from dpo_core.data.pairs import Pair
 from dpo_core.data.shapes import MissingColumn, dropped_columns, format_of, to_pair
 from dpo_core.data.sources import digest_source, files_of
-from dpo_core.data.sums import require_promised
 from dpo_core.data.text_files import Chunk, RawRow, text_chunks
 from dpo_core.errors import InputError
 

@@ -25,7 +25,7 @@ from dpo_core.data.messages import (
     tools_of,
 )
 from dpo_core.data.pairs import Message, Pair
-from dpo_core.data.scored import gemini_sides, number_of, ultrafeedback_sides
+from dpo_core.data.rated_answers import gemini_sides, number_of, ultrafeedback_sides
 from dpo_core.data.transcripts import dialogue_sides, is_transcript, turns_of
 
 ANSWER_ROLES = ("assistant", "tool")

@@ -109,7 +109,7 @@ def retrain(
 @app.command()
 @prints_result
 def check(
-    data: Annotated[str, typer.Argument(help="pairs: .jsonl, .jsonl.gz or .parquet")],
+    data: Annotated[str, typer.Argument(help="pairs: file, folder, pattern, s3:// or HF data set")],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
     model: Annotated[str | None, typer.Option("--model", help="its tokenizer: also count training tokens")] = None,
     earlier: Annotated[

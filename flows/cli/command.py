@@ -1,4 +1,4 @@
-"""What every command needs: an CommandResult becomes output and exit code, and the environment is made ready."""
+"""What every command needs: a CommandResult becomes output and exit code, and the environment is made ready."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdou
 
 
 def prints_result(command: Callable[..., CommandResult | None]) -> Callable[..., None]:
-    """A command that returns an CommandResult becomes one that prints it and exits with its code."""
+    """A command that returns a CommandResult becomes one that prints it and exits with its code."""
 
     @wraps(command)
     def exits(**options: Any) -> None:

@@ -23,14 +23,14 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo store du": own.StoreUsage,
     "dpo store verify": own.StoreVerification,
     "dpo store gc": own.GarbageReport,
-    "an error, exit code 2": own.ErrorDocument,
+    "an error, exit code 1, 2 or 130": own.ErrorDocument,
 }
 HEAD = """# The documents of `--json`
 
 Made from their types (`tasks/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails
 where this page is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`:
 later versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the
-object `a`.
+object `a`. Where the data check fails, `dpo retrain` prints the document of `dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]
 

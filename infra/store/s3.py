@@ -16,7 +16,7 @@ from typing import Any, Never
 
 from infra.errors import BadSetting, Damaged, InfraError
 from infra.store.base import LARGE, Digests, Store, StoredObject, check_key, digest, missing
-from infra.store.s3_client import DAMAGED, MISSING, again, code_of, connect, encryption, explain, s3_errors
+from infra.store.s3_client import DAMAGED, MISSING, code_of, connect, encryption, explain, retry_read, s3_errors
 from infra.store.s3_upload import upload
 
 CHUNK = 1 << 20  # bytes
@@ -73,7 +73,7 @@ class S3Store(Store):
             return data
 
         with self._guard(key):
-            return again(read)
+            return retry_read(read)
 
     def put_file(self, key: str, path: Path) -> str:
         """See Store. A large file goes in parts, and goes on where an earlier try broke off."""
@@ -111,7 +111,7 @@ class S3Store(Store):
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._guard(key):
             try:
-                again(read)
+                retry_read(read)
                 scratch.replace(path)
             finally:
                 scratch.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ class S3Store(Store):
             return Digests(sha256.hexdigest(), answer["Metadata"].get("sha256"))
 
         with self._guard(key):
-            return again(read)
+            return retry_read(read)
 
     def delete(self, key: str) -> None:
         """See Store."""

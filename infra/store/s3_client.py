@@ -93,7 +93,7 @@ def is_final(error: BaseException) -> bool:
     return bool(code) and 400 <= status < 500 and not come_again
 
 
-def again(read: Callable[[], Read]) -> Read:
+def retry_read(read: Callable[[], Read]) -> Read:
     """Read once more if the body came cut or wrong; an answer that says no is final."""
     for tries in range(READS - 1):
         try:

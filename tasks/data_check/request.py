@@ -1,13 +1,13 @@
 """What one data check is asked, and what came of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import ROWS, Spool, lines_of
+from dpo_core.data.pairs import Spool
 from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
@@ -53,15 +53,3 @@ class Examined:
     expectations: dict[str, Any]
     result: CheckResult
     facts: dict[str, Any]
-
-    def write_train(self, path: Path) -> Path:
-        """The normalised rows to train on, as JSON lines, with their weights."""
-        if self.weights is None:
-            self.spool.copy(self.train, path)
-            return path
-        with path.open("wb") as out:
-            for first in range(0, len(self.train), ROWS):
-                pairs = self.spool.pairs(self.train[first : first + ROWS].tolist())
-                weights = self.weights[first : first + ROWS].tolist()
-                out.write(lines_of([replace(p, weight=w) for p, w in zip(pairs, weights, strict=True)])[0])
-        return path

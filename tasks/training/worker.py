@@ -1,4 +1,4 @@
-"""The training process, started by `accelerate launch -m tasks.train_worker FOLDER`.
+"""The training process, started by `accelerate launch -m tasks.training.worker FOLDER`.
 
 Reads FOLDER/order.json and examples.jsonl; streams metrics to MLflow, shows a progress bar, saves checkpoints,
 goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json.

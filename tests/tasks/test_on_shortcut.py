@@ -23,7 +23,8 @@ def run(tmp_path):
         settings = load_settings().model_copy(update={"num_threads": 1, "home": tmp_path})
         request = Request(str(path), None, Validation(**validation), Encoding(), None, split=False)
         examined = examine_request(request, folder, settings)
-        rows = [json.loads(line) for line in examined.write_train(folder / "train.jsonl").read_text().splitlines()]
+        kept = examined.spool.copy(examined.train, folder / "train.jsonl", examined.weights)
+        rows = [json.loads(line) for line in kept.read_text().splitlines()]
         return examined, rows
 
     return examine_it
