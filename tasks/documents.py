@@ -22,9 +22,7 @@ class CheckDocument(Document):
     findings: list[FindingRecord] = Field(description="what a person should know, in the order of the checks")
     data_sha256: str = Field(description="of every column of every kept row, weights and the split")
     format: str = Field(description="the shapes that the rows had")
-    compare: dict[str, Any] | None = Field(
-        None, description="what changed since the report named by --compare; left out without it"
-    )
+    compare: dict[str, Any] | None = Field(None, description="what changed since --compare REPORT; only with it")
 
     def to_json(self) -> dict[str, Any]:
         """The document as plain data, without `compare` where nothing was compared."""
