@@ -47,7 +47,7 @@ class Validation(Section):
         "fail", description="where features give the chosen side away: stop, go on, drop pairs, or weigh them"
     )
     min_pairs: int = Field(16, ge=1, description="fewest pairs after quarantine, in rows")
-    max_quarantined: Fraction = Field(0.01, description="largest share of rows set aside as unreadable")
+    max_quarantined: Fraction = Field(0.01, description="largest share of rows quarantined as unreadable")
     max_duplicates: Fraction = Field(0.05, description="largest share of rows that repeat an earlier row")
     length_warn: Fraction = Field(0.60, description="share of pairs the longer (or shorter) side wins: warn")
     length_fail: Fraction = Field(0.70, description="the same: fail")

@@ -9,8 +9,9 @@ SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCES
 VALUE = r"""(?:[^&\s'"\\]|\\(?!['"])[^&\s]?)+"""
 # What follows `Bearer` or `Basic`: with a digit, `=` or a capital within, so that "basic understanding" stays.
 CREDENTIAL = r"(?=[A-Za-z._~+/-]*(?:[0-9=]|[a-z][A-Z]))[A-Za-z0-9._~+/=-]{8,}"
+USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 SECRETS = (
-    (re.compile(r"(?<=://)[^/@\s]+(?=@)"), "***"),
+    (USER, "***"),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "***"),
     (re.compile(r"\b(?:hf_|sk-|gh[pousr]_)[A-Za-z0-9_-]{16,}"), "***"),
     (re.compile(r"(\b(?:[Bb]earer|[Bb]asic|BEARER|BASIC)\s+)" + CREDENTIAL), r"\1***"),
@@ -26,3 +27,8 @@ def without_secrets(text: str) -> str:
     for pattern, stars in SECRETS:
         text = pattern.sub(stars, text)
     return text
+
+
+def without_user(url: str) -> str:
+    """`url` without user and password: the same in every environment, so that it can be compared."""
+    return USER.sub("***", url)

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import digest_json
+from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.compare import Comparison, compare
@@ -152,20 +152,24 @@ def _files(examined: Examined, name: str, comparison: Comparison | None = None) 
 def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratch: Path) -> CheckOutput:
     """Store rows, their ids and the report; what the stage remembers."""
     result, name = examined.result, plan.recipe.name
+    train = examined.spool.copy(examined.train, scratch / "train.jsonl", examined.weights)
+    held_out = examined.spool.copy(examined.held_out, scratch / "eval.jsonl")
+    train_ids = examined.ids.copy(examined.train, scratch / "train.ids.jsonl")
+    held_out_ids = examined.ids.copy(examined.held_out, scratch / "eval.ids.jsonl")
+    ids_sha256 = digest_json([digest_file(train_ids), digest_file(held_out_ids)])
     folder = f"data/{result.data_sha256}"
-    ids = f"{folder}/{digest_json([plan.tokenizer_sha256, plan.recipe.encoding.model_dump()])[:16]}"
     output = CheckOutput(
         **dict(result),
         train_key=f"{folder}/train.jsonl",
         eval_key=f"{folder}/eval.jsonl",
-        train_ids_key=f"{ids}/train.ids.jsonl",
-        eval_ids_key=f"{ids}/eval.ids.jsonl",
+        train_ids_key=f"{folder}/{ids_sha256[:16]}/train.ids.jsonl",
+        eval_ids_key=f"{folder}/{ids_sha256[:16]}/eval.ids.jsonl",
+        ids_sha256=ids_sha256,
     )
-    kept, train, held_out = scratch / "kept.jsonl", examined.train, examined.held_out
-    store.put_file(output.train_key, examined.spool.copy(train, kept, examined.weights))
-    store.put_file(output.eval_key, examined.spool.copy(held_out, kept))
-    store.put_file(output.train_ids_key, examined.ids.copy(train, kept))
-    store.put_file(output.eval_ids_key, examined.ids.copy(held_out, kept))
+    store.put_file(output.train_key, train)
+    store.put_file(output.eval_key, held_out)
+    store.put_file(output.train_ids_key, train_ids)
+    store.put_file(output.eval_ids_key, held_out_ids)
     for file, content in _files(examined, name).items():
         store.put_bytes(f"{reports_key}/{file}", content)
     store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)

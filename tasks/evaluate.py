@@ -41,9 +41,9 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "baseline": baseline,
         "questions": _questions_digest(plan),
         "data": checked.data_sha256,
+        "ids": checked.ids_sha256,
         "path": scored.path,
         "beta": plan.recipe.training.beta,
-        "encoding": plan.recipe.encoding.model_dump(),
         "tokenizer": plan.tokenizer_sha256,
     }
     key = f"evaluations/{digest_json(inputs)}.json"
@@ -137,8 +137,8 @@ def _answers(
         "own_code": plan.trusted_code,
         "questions": _questions_digest(plan),
         "data": checked.data_sha256,
+        "ids": checked.ids_sha256,
         "path": {key: value for key, value in scored.path.items() if key != "model"},
-        "encoding": plan.recipe.encoding.model_dump(),
         "tokenizer": plan.tokenizer_sha256,
         "logps": not is_reference,
     }

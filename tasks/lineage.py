@@ -21,7 +21,13 @@ from tasks.runtime.stages import code_digest
 KEY, DIGEST = "dpo.lineage", "dpo.lineage_sha256"  # tags of a version
 
 
-class LineageData(Record):
+class Recorded(Record):
+    """A part of the record. Keys of later versions are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class LineageData(Recorded):
     """The rows: their digest, keys in the store, and the SHA-256 of each file that the recipe named."""
 
     sha256: str
@@ -30,24 +36,24 @@ class LineageData(Record):
     files: dict[str, str]
 
 
-class LineageCode(Record):
+class LineageCode(Recorded):
     """The code that made it."""
 
     sha256: str
     version: str
 
 
-class LineageBase(Record):
+class LineageBase(Recorded):
     """The model that the run started from, which is its reference."""
 
     model: str
     model_sha256: str
-    own_code_sha256: str | None
+    own_code_sha256: str | None = None
     weights_sha256: str
     tokenizer_sha256: str
 
 
-class LineageParent(Record):
+class LineageParent(Recorded):
     """The registered version that the run started from."""
 
     name: str
@@ -55,7 +61,7 @@ class LineageParent(Record):
     weights_sha256: str
 
 
-class LineageReference(Record):
+class LineageReference(Recorded):
     """The reference log-probs: their numeric path, and the shards that hold them."""
 
     path: dict[str, str | int]
@@ -63,10 +69,8 @@ class LineageReference(Record):
     shards: list[str]
 
 
-class LineageRecord(Record):
-    """Everything that one version came from. Keys of later versions are kept."""
-
-    model_config = ConfigDict(extra="allow")
+class LineageRecord(Recorded):
+    """Everything that one version came from."""
 
     schema_version: int = Field(1, alias="schema")
     name: str

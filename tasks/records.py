@@ -6,7 +6,7 @@ Of each stage its output, which is remembered (`runtime/stages.py`), and the sam
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.recipe import Recipe, Training
@@ -61,6 +61,7 @@ class CheckOutput(CheckResult):
     eval_key: str
     train_ids_key: str = Field(description="the same rows as token ids of the training tokenizer")
     eval_ids_key: str
+    ids_sha256: str = Field(description="of the ids of both: what score and train are given")
 
 
 class Checked(CheckOutput):
@@ -167,7 +168,9 @@ class WorkOrder(Record):
 
 
 class Environment(Record):
-    """Where a run ran."""
+    """Where a run ran. Keys of later versions are kept."""
+
+    model_config = ConfigDict(extra="allow")
 
     python: str = Field(description="version")
     platform: str = Field(description="operating system and processor")

@@ -61,8 +61,7 @@ def score(plan: Plan, checked: Checked) -> Scored:
         attach_run(plan.run_id).metrics({f"reference/{name}": float(value) for name, value in counts.items()})
         return ScoreOutput(**counts, shards=sorted(set(reference.locate(reference.keys(responses)).values())))
 
-    inputs = {"path": path, "data": checked.data_sha256, "tokenizer": plan.tokenizer_sha256}
-    inputs["encoding"] = plan.recipe.encoding.model_dump()
+    inputs = {"path": path, "data": checked.data_sha256, "ids": checked.ids_sha256}
     output, stage = remembered(
         store,
         "score",

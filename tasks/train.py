@@ -42,9 +42,9 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     store = open_store(settings, patient=True)
     inputs = {
         "data": checked.data_sha256,
+        "ids": checked.ids_sha256,
         "path": scored.path,
         "tokenizer": plan.tokenizer_sha256,
-        "encoding": plan.recipe.encoding.model_dump(),
         "training": plan.recipe.training.model_dump(exclude={"save_steps"}),
         "seed": plan.recipe.seed,
     }

@@ -1,4 +1,4 @@
-"""Rows of any source as pairs. A bad row is set aside with its reason, a bad file is refused.
+"""Rows of any source as pairs. A bad row is quarantined with its reason, a bad file is refused.
 
 Whatever happens, rows = pairs + quarantined.
 """

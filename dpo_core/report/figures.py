@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 __all__ = ["curves", "histogram", "scatter"]
 
-# The rule that fails and the one that warns (Scores in quality/shortcuts/feature_tests.py): least purity bound and least coverage.
+# The rule that fails and the one that warns (Scores in quality/features/feature_tests.py): least purity bound and least coverage.
 FAILS, WARNS, RULE = (0.90, 0.02), (0.75, 0.005), 0.60
 HEIGHT = 300  # of the scatter
 

@@ -222,17 +222,12 @@ def _pair_metrics(
     lengths = column([len(e.chosen_ids) for e in row])
     dpo, sft = dpo_loss(chosen, rejected, *reference, beta=training.beta), sft_loss(chosen, lengths)
     loss = dpo.loss + training.sft_weight * column([e.sft_weight for e in row]) * sft
-    # from the rewards, not the function's own margins and log-ratios: a history keeps its last bit
-    ratios = (dpo.chosen_rewards / training.beta, dpo.rejected_rewards / training.beta)
     return {
         **dpo.named(),
         "loss": column([e.weight for e in row]) * loss,
         "losses/dpo": dpo.loss,
         "losses/sft": sft,
-        "rewards/margins": dpo.chosen_rewards - dpo.rejected_rewards,
-        "logratios/chosen": ratios[0],
-        "logratios/rejected": ratios[1],
-        "displacement": -ratios[0] / lengths,
+        "displacement": -dpo.chosen_logratios / lengths,
     }
 
 

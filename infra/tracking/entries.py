@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 EndStatus: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -93,5 +93,5 @@ def parse(line: bytes) -> JournalEntry | None:
     """The entry of a line; None where the line is no entry."""
     try:
         return _ENTRY.validate_python(json.loads(line))
-    except (ValueError, ValidationError):
+    except ValueError:
         return None

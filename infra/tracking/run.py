@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from infra.errors import InfraError, Unavailable
-from infra.secrets import without_secrets
+from infra.secrets import without_secrets, without_user
 from infra.store.base import digest
 from infra.store.retry import retry_unavailable
 from infra.tracking.client import client_of, mlflow_errors, tracking_uri
@@ -52,7 +52,7 @@ class Run:
 
     def open(self, *, steps: Mapping[str, int], tags: Mapping[str, str], go_on: bool) -> None:
         """Record what MLflow knows: the last step of each metric, the tags; with `go_on` the run is running again."""
-        server = without_secrets(tracking_uri())
+        server = without_user(tracking_uri())
         self.journal.append(OpenedEntry(time=_now_ms(), server=server, steps=dict(steps), tags=dict(tags)))
         if go_on:
             self._log(StatusEntry(time=_now_ms(), status="RUNNING"))
@@ -186,7 +186,7 @@ class Run:
         try:
             try_to_deliver(self.journal, tracking_uri())
         except Exception as error:  # whatever MLflow's client throws: training goes on
-            log.warning("mlflow_not_told run=%s reason=%r", self.id, getattr(error, "says", type(error).__name__))
+            log.warning("mlflow_not_logged run=%s reason=%r", self.id, getattr(error, "says", type(error).__name__))
 
 
 def _now_ms() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import InfraError
-from infra.secrets import without_secrets
+from infra.secrets import without_secrets, without_user
 from infra.settings import load_settings
 from infra.tracking.client import client_of, mlflow_errors, tracking_uri
 from infra.tracking.delivery import deliver_all
@@ -60,7 +60,7 @@ def connect() -> "MlflowClient":
 
 @cache
 def _deliver_once(spool: Path, uri: str) -> None:
-    deliver_all(spool, uri, without_secrets(uri))
+    deliver_all(spool, uri, without_user(uri))
 
 
 def waiting() -> dict[Path, int]:

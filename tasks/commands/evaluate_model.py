@@ -32,7 +32,7 @@ log = logging.getLogger("dpo.evaluate")
 START_MODEL = "dpo.start_model"
 
 
-@task(name="evaluate", cache_policy=NO_CACHE)
+@task(name="evaluate_model", cache_policy=NO_CACHE)
 def evaluate_model(model: str, data: str, reference: str | None, beta: float) -> EvaluateDocument:
     """TRL's metrics with 95 % intervals, in fp32; per-pair values, so nothing depends on a batch.
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Literal
 
+from pydantic import ValidationError
+
 from dpo_core.data.pairs import digest_pairs
 from dpo_core.model.identity import digest_of_files
 from infra.errors import InfraError, ObjectMissing
@@ -31,7 +33,11 @@ def trace(store: Store, name: str, number: int) -> Lineage:
     data = store.get_bytes(key)
     digest = sha256(data).hexdigest()
     links = [_link("record", key, digest, "verified" if digest == found.tags.get(DIGEST) else "damaged")]
-    record = LineageRecord.model_validate_json(data)
+    try:
+        record = LineageRecord.model_validate_json(data)
+    except ValidationError:
+        do = "run its recipe again: a run that finds the version there writes the record"
+        raise InfraError("the record of this version cannot be read", where=f"{store.url}/{key}", do=do) from None
     links += _links(store, record, found.weights_sha256)
     parent = record.parent
     return Lineage(

@@ -23,7 +23,7 @@ RUN = (  # what computes a run
     "tasks.release",
 )
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-TEXT = "templates/*.j2"  # what modules read beside them
+TEXT = "templates/*.j2"  # what a module reads that loads templates
 
 
 def files_of(modules: Iterable[str]) -> list[Path]:
@@ -37,7 +37,8 @@ def files_of(modules: Iterable[str]) -> list[Path]:
         if file not in found:
             found.add(file)
             todo += [other for module in _imports(file) for other in _files(module)]
-    texts = {text for folder in {file.parent for file in found} for text in folder.glob(TEXT)}
+    loading = (file for file in found if "PackageLoader" in file.read_text(encoding="utf-8"))
+    texts = {text for file in loading for text in file.parent.glob(TEXT)}
     return sorted(found | texts)
 
 

@@ -10,6 +10,7 @@ from dpo_core.data.pairs import Pair, digest_pairs
 from dpo_core.model.identity import digest_weights
 from dpo_core.recipe_file import load_recipe
 from flows.cli.app import run
+from infra.errors import InfraError
 from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.lineage import trace
@@ -138,3 +139,16 @@ def test_a_version_without_a_record_says_how_to_get_one(store, monkeypatch, caps
     monkeypatch.setattr(versions, "by_number", lambda *_: versions.Version(1, "run", "a" * 64, {}))
     assert run(["lineage", "tiny", "1", "--json"]) == 2
     assert "run its recipe again" in json.loads(capsys.readouterr().out)["error"]["do"]
+
+
+def test_records_of_earlier_and_later_versions_are_read_and_one_that_is_none_says_so(store, version):
+    key = version.tags[KEY]
+    record = json.loads(store.get_bytes(key))
+    del record["base"]["own_code_sha256"]  # as before it was known
+    record["environment"]["gpu"], record["later"] = "H200", {"x": 1}
+    store.put_bytes(key, json.dumps(record).encode())
+    assert trace(store, "tiny", 2).environment.python == record["environment"]["python"]
+    store.put_bytes(key, b'{"name": "tiny"}')
+    with pytest.raises(InfraError, match="the record of this version cannot be read") as caught:
+        trace(store, "tiny", 2)
+    assert caught.value.where.endswith(key)

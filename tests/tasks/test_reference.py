@@ -210,13 +210,13 @@ def plan(tmp_path, monkeypatch, make_plan):
     )
 
 
-def checked(store, count, tokenizer):
+def checked(store, count, tokenizer, ids_sha256="i"):
     rows = [pair(NOUNS[i % 12], i, "say") for i in range(count)]
     pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
     keys = {}
     for part, some in (("train", pairs[6:]), ("eval", pairs[:6])):
         keys |= keep_rows(store, f"data/{count}", part, some, tokenizer)
-    return SimpleNamespace(**keys, data_sha256=str(count))
+    return SimpleNamespace(**keys, data_sha256=str(count), ids_sha256=ids_sha256)
 
 
 @pytest.fixture
@@ -241,6 +241,13 @@ def test_what_changes_no_log_prob_costs_no_forward(plan, store, forwards, tokeni
         assert (again.rows, again.hits, again.forwards, len(forwards)) == (200, 200, 0, 0)
     grown = score.fn(plan, checked(store, 101, tokenizer))
     assert (grown.rows, grown.hits, grown.forwards, len(forwards)) == (202, 200, 2, 2)
+
+
+def test_other_token_ids_of_the_same_text_are_no_look_up(plan, store, forwards, tokenizer):
+    """A mended encoding gives other ids of the same rows: their log-probs are others."""
+    assert not score.fn(plan, checked(store, 20, tokenizer)).stage.cached
+    assert score.fn(plan, checked(store, 20, tokenizer)).stage.cached
+    assert not score.fn(plan, checked(store, 20, tokenizer, ids_sha256="j")).stage.cached
 
 
 def test_a_finished_stage_whose_shard_is_gone_scores_it_again(plan, store, forwards, tokenizer):

@@ -44,6 +44,9 @@ def test_a_record_that_the_store_did_not_take_is_kept_and_stored_by_the_next_run
     assert run()[1].cached
 
 
+LOADS = "from jinja2 import PackageLoader\n"
+
+
 @pytest.fixture
 def digest_of(tmp_path, monkeypatch):
     """The digest of a stage whose module imports another one, which has a template beside it."""
@@ -52,7 +55,9 @@ def digest_of(tmp_path, monkeypatch):
         for remembering in (stages.code_digest, code.meaning, code._imports):
             remembering.cache_clear()
 
-    def digest(stage="def run():\n    from dpo_core.other import x\n", other="x = 1\n", page="<p>{{ x }}</p>", **files):
+    def digest(
+        stage="def run():\n    from dpo_core.other import x\n", other=LOADS + "x = 1\n", page="<p>{{ x }}</p>", **files
+    ):
         texts = {"tasks/stage.py": stage, "dpo_core/other.py": other, "dpo_core/templates/page.html.j2": page}
         for name, text in {**texts, **{f"{name}.py": text for name, text in files.items()}}.items():
             path = tmp_path / name
@@ -69,10 +74,12 @@ def digest_of(tmp_path, monkeypatch):
 
 def test_comments_docstrings_and_layout_leave_a_stages_name_alone(digest_of):
     assert digest_of(other='"""What it is."""\n\nx = 1  # one\n') == digest_of(other="x = 1\n")
+    assert digest_of(other="x = 1\n", page="<b>") == digest_of(other="x = 1\n")  # a template that it does not load
 
 
 @pytest.mark.parametrize(
-    "changed", [{"stage": "from dpo_core.other import x\nx += 1\n"}, {"other": "x = 2\n"}, {"page": "<b>{{ x }}</b>"}]
+    "changed",
+    [{"stage": "from dpo_core.other import x\nx += 1\n"}, {"other": LOADS + "x = 2\n"}, {"page": "<b>{{ x }}</b>"}],
 )
 def test_code_and_templates_that_give_something_else_change_a_stages_name(digest_of, changed):
     assert digest_of(**changed) != digest_of()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.postings import NOBODY, PromptIndex, distinct, has
-from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
+from dpo_core.quality.prompts.identity import asked, compared_key, digests, question_keys
 from dpo_core.quality.prompts.index import HELD_OUT, NGRAM
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
 from dpo_core.quality.table import Block, Columns, PairTable
@@ -118,7 +118,7 @@ class _Asked:
     @cached_property
     def conversations(self) -> tuple[Hashes, Ints]:
         """Digests of the prompts, and whose they are."""
-        return digests(map(prompt_key, self.prompts)).view(np.uint64), np.arange(len(self))
+        return digests(map(compared_key, self.prompts)).view(np.uint64), np.arange(len(self))
 
     @cached_property
     def questions(self) -> tuple[Hashes, Ints]:

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from dpo_core.data.pairs import Message, Pair, text_of
-from dpo_core.quality.prompts.identity import digests
+from dpo_core.quality.prompts.identity import compared_key, digests
 from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.words import SIDES, Bools, Hashes, mix
 
@@ -19,12 +19,13 @@ SCORE_NAMES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejec
 
 
 def comparison_columns(block: Block) -> Columns:
-    """Digests of the sides (uint64), of file and row id (0: none), and the score margin (NaN: no scores).
+    """Digests of prompt and sides (uint64), of file and row id (0: none), and the score margin (NaN: no scores).
 
-    Sides of equal digests are equal after NFKC, white space aside; the prompt's digest is in `prompt_columns`.
+    Texts of equal digests are equal after NFKC; sides also white space aside.
     """
     pairs = [encoded.pair for encoded in block.pairs]
     return {
+        "comparison_prompt": digests(compared_key(pair.prompt) for pair in pairs).view(np.uint64),
         "comparison_chosen": digests(_as_compared(pair.chosen) for pair in pairs).view(np.uint64),
         "comparison_rejected": digests(_as_compared(pair.rejected) for pair in pairs).view(np.uint64),
         "comparison_id": digests(_id(pair) for pair in pairs).view(np.uint64),
@@ -72,7 +73,7 @@ def on_cycles(table: PairTable) -> Bools:
     """
     if not len(table):
         return np.zeros(0, dtype=np.bool_)
-    prompt, winner, loser = (_side(table, side) for side in SIDES)
+    prompt, winner, loser = (table[f"comparison_{side}"] for side in SIDES)
     answers, node = np.unique(np.concatenate([_joined(prompt, loser), _joined(prompt, winner)]), return_inverse=True)
     start, end = node[: len(table)], node[len(table) :]
     graph = sparse.csr_array((np.ones(len(table)), (start, end)), shape=(len(answers), len(answers)))
@@ -83,7 +84,7 @@ def on_cycles(table: PairTable) -> Bools:
 def reused_ids(table: PairTable) -> Bools:
     """Rows whose id also stands on a row with another prompt (with the same prompt it is the prompt's id)."""
     known = np.flatnonzero(table["comparison_id"])
-    ids, prompts = table["comparison_id"][known], _side(table, "prompt")[known]
+    ids, prompts = table["comparison_id"][known], table["comparison_prompt"][known]
     _, name = np.unique(ids, return_inverse=True)
     _, distinct = np.unique(_joined(ids, prompts), return_index=True)
     bad = np.zeros(len(table), dtype=np.bool_)
@@ -93,11 +94,7 @@ def reused_ids(table: PairTable) -> Bools:
 
 def row_digests(table: PairTable, better: str = "chosen", worse: str = "rejected") -> Hashes:
     """One digest a row, of prompt, one side, other side, in this order."""
-    return _joined(_joined(_side(table, "prompt"), _side(table, better)), _side(table, worse))
-
-
-def _side(table: PairTable, name: str) -> Hashes:
-    return np.asarray(table["prompt"].view(np.uint64) if name == "prompt" else table[f"comparison_{name}"])
+    return _joined(_joined(table["comparison_prompt"], table[f"comparison_{better}"]), table[f"comparison_{worse}"])
 
 
 def _joined(one: Hashes, other: Hashes) -> Hashes:

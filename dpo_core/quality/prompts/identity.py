@@ -1,10 +1,12 @@
 """Which pairs belong together: those with the same prompt, and those of one origin.
 
-The same prompt is the same `prompt_key`, everywhere. Two parts of a prompt are compared by themselves: its questions,
-one by one (`question_keys`), and its text without what whole data sets share (`asked`).
+The same prompt is the same `prompt_key`. Copies and leaks are looked for by `compared_key`, in which Unicode's ways to
+write one text are one. Two parts of a prompt are compared by themselves: its questions, one by one (`question_keys`),
+and its text without what whole data sets share (`asked`).
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -24,15 +26,21 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {  # column: the keys of a row's `meta`
 def prompt_key(prompt: Iterable[Message]) -> str:
     """A prompt as compared: roles and text (tool calls too), case folded, runs of white space as one space.
 
-    Prompts of one key are the same: in the split, the sample, the clusters of every test, duplicates and leakage.
-    A change of this function moves pairs between training and held-out data.
+    Prompts of one key are the same: in the split, the sample and the clusters of every test. A change of this function
+    moves pairs between training and held-out data.
     """
     return "\n".join(f"{m['role']}: {' '.join(text_of((m,)).casefold().split())}" for m in prompt)
 
 
+def compared_key(prompt: Iterable[Message]) -> str:
+    """The key in Unicode's compatibility form: texts that cannot be told apart are one, however they were typed."""
+    key = prompt_key(prompt)
+    return key if key.isascii() else unicodedata.normalize("NFKC", key)
+
+
 def question_keys(prompt: Iterable[Message]) -> list[str]:
-    """The key of each question in a conversation: a benchmark asks one, wherever in a conversation it comes."""
-    return [prompt_key((message,)) for message in prompt if message["role"] == "user"]
+    """The compared key of each question in a conversation: a benchmark asks one, wherever it comes."""
+    return [compared_key((message,)) for message in prompt if message["role"] == "user"]
 
 
 def asked(prompt: Iterable[Message]) -> str:

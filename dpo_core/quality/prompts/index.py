@@ -11,7 +11,7 @@ import numpy as np
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.quality.postings import Postings, PromptIndex, distinct, has
-from dpo_core.quality.prompts.identity import asked, digests, prompt_key, question_keys
+from dpo_core.quality.prompts.identity import asked, compared_key, digests, question_keys
 from dpo_core.quality.text.minhash import SHINGLE
 from dpo_core.quality.words import Hashes, Ints, TextArray
 from dpo_core.recipe import Validation
@@ -34,7 +34,7 @@ def index_prompts(name: str, prompts: Iterable[Sequence[Message]], *, turns: boo
     kept: dict[str, Sequence[Message]] = {}
     counts = Counter[str]()
     for messages in prompts:
-        key = question_keys(messages)[-1] if turns else prompt_key(messages)
+        key = question_keys(messages)[-1] if turns else compared_key(messages)
         counts[key] += 1
         kept.setdefault(key, messages)
     sizes, (shingles, owners), (ngrams, whose, place) = _laid_out([asked(messages) for messages in kept.values()])

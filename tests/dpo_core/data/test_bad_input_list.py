@@ -1,7 +1,7 @@
 """What people and machines put into files of pairs: each gives its named error, its reason, or is taken.
 
 Beside a bad row stand good ones, which must be kept. What needs a tokenizer (over-length, boundaries) is in
-test_encode.py; what compares rows (duplicates, contradictions, leakage) in test_quality_checks.py.
+test_encode.py; what compares rows (duplicates, contradictions, leakage) in test_examine.py.
 """
 
 import gzip

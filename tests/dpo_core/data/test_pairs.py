@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dpo_core.data.pairs import Pair, SpoolWriter, common_prefix, lines_of, prompt_digest
+from dpo_core.data.digests import prompt_digest
+from dpo_core.data.pairs import Pair, SpoolWriter, common_prefix, lines_of
 
 
 def pair(number):

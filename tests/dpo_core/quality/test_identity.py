@@ -36,6 +36,18 @@ def test_split_duplicates_and_leakage_agree_on_which_prompts_are_the_same(one, o
     assert (measured(results)["leakage/prompt_overlap"] == 1) == same
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("caf\u00e9 or tea?", "cafe\u0301 or tea?"), ("\uff21\uff22 or C?", "AB or C?")],
+    ids=["NFD", "wide"],
+)
+def test_one_text_typed_in_two_ways_is_a_copy_and_a_leak(one, other):
+    pairs = [make_pair(prompt, "x", "y") for prompt in (one, other)]
+    held_out = index_prompts(HELD_OUT, [pairs[1].pair.prompt])
+    assert measured(run_check(duplicates.CHECK, pairs))["consistency/duplicates"] == 0.5
+    assert measured(run_check(leakage.CHECK, pairs[:1], indexes=[held_out]))["leakage/prompt_overlap"] == 1
+
+
 def test_another_role_or_another_call_of_a_tool_is_another_prompt():
     call = {"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
     calls = ({**ASKED[1]}, {"role": "assistant", "content": "", "tool_calls": [call]})

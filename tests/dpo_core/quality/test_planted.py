@@ -1,4 +1,4 @@
-"""The planted cases of the reference study, each with the verdict that it must get (N and O: test_quality_checks)."""
+"""The planted cases of the reference study, each with the verdict that it must get (N and O: test_examine)."""
 
 import numpy as np
 import pytest
