@@ -2,8 +2,8 @@
 
 A `dpo retrain` of the tiny model is a second of work and fifteen of imports, three times over (the command, Prefect's
 temporary server, the training process). Here each is a process of its own as ever, with the group, environment and
-files that it would have; only its imports are done. `Forkserver.python` takes the place of the interpreter:
-`python -m MODULE ...` is forked, everything else goes to the real one.
+files that it would have; only its imports are done, and it is no child of who started it. `Forkserver.python` takes the
+place of the interpreter: `python -m MODULE ...` is forked, everything else goes to the real one.
 """
 
 import atexit
@@ -41,14 +41,14 @@ ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsign
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     order = dict(argv=argv[1:], env=dict(os.environ), cwd=os.getcwd(), ignored=ignored)
-    order |= dict(group=os.getpgrp(), leads_session=os.getsid(0) == os.getpid())
+    order |= dict(group=os.getpgrp(), apart=os.getsid(0) != {session})
     socket.send_fds(server, [b"*"], [0, 1, 2])
     server.sendall(json.dumps(order).encode() + b"\\n")
     answers = server.makefile()
     pid = int(answers.readline())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number not in ignored:
-            sent_on = number != signal.SIGINT or order["leads_session"]
+            sent_on = number != signal.SIGINT or order["apart"]
             signal.signal(number, (lambda number, frame: os.kill(pid, number)) if sent_on else signal.SIG_IGN)
     code = os.waitstatus_to_exitcode(int(answers.readline()))
 if code < 0:
@@ -82,7 +82,7 @@ class Forkserver:
         It takes its address and its interpreter's name in `folder`, and patience for as long as its imports need.
         """
         address, python = folder / "forkserver", folder / "python"
-        python.write_text(STUB.format(python=sys.executable, address=str(address)))
+        python.write_text(STUB.format(python=sys.executable, address=str(address), session=os.getsid(0)))
         python.chmod(0o755)
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.forkserver", str(address), str(python)],
@@ -228,7 +228,7 @@ def _become(order: dict, files: list[int], python: str) -> None:
     for number in order["ignored"]:
         signal.signal(number, signal.SIG_IGN)
     try:
-        if order["leads_session"]:  # whose group nobody can join
+        if order["apart"]:  # in another session, whose groups this process cannot join
             os.setsid()
         else:
             os.setpgid(0, order["group"])

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from flows.cli.app import run
-from tests.faults.life import TRACE
-from tests.forkserver import Forkserver
 
 pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
 
@@ -311,12 +309,13 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
-def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group, forkserver):
+def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
+    """Real processes: a forked one is no child of the one that started it, and children are what is to be ended."""
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
-    command = [sys.executable, "-m", "tests.faults.life", "retrain", "run.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), TRACE: str(place / "trace")}
+    command = [sys.executable, "-c", "from flows.cli.app import main; main()", "retrain", "run.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=environment, process_group=0, **pipes)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     deadline = time.monotonic() + 120
     while not list((place / "home").glob("runs/*/order.json")):
         assert process.poll() is None, process.stderr.read()
@@ -330,16 +329,16 @@ def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_proce
     assert last[0] == "stopped: interrupted: nothing finished is lost"
     assert last[2].endswith("dpo retrain run.yaml")
     deadline = time.monotonic() + 15  # the server may still be closing its database
-    while (left := processes_of(place / "home", forkserver)) and time.monotonic() < deadline:
+    while (left := processes_of(place / "home")) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
 
 
-def processes_of(home: Path, forkserver: Forkserver) -> list[str]:
-    """What was forked and still runs, and command lines of what still runs with this DPO_HOME."""
+def processes_of(home: Path) -> list[str]:
+    """Command lines of what still runs with this DPO_HOME."""
     import psutil
 
-    found = [str(process) for process in forkserver.programs()]
+    found = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("DPO_HOME") == str(home) and process.pid != os.getpid():
