@@ -180,10 +180,10 @@ def test_a_run_killed_while_training_goes_on_on_another_machine_and_ends_in_the_
     caplog.clear()
     resumed = run(recipe, *settings)
     assert "checkpoint_fetched" in caplog.text
-    assert resumed["weights_sha256"] == unbroken["weights_sha256"]
-    assert resumed["reference"]["forwards"] == 0  # scored before the kill
-    assert resumed["training"]["steps"] == 120
-    assert resumed["version"] == 1
+    assert resumed.document.weights_sha256 == unbroken.document.weights_sha256
+    assert resumed.document.reference.forwards == 0  # scored before the kill
+    assert resumed.document.training.steps == 120
+    assert resumed.document.version == 1
     assert not list(store.glob("checkpoints/**/*.safetensors"))  # a finished run needs none
 
 
