@@ -93,6 +93,9 @@ def refused(path):
     return caught.value.says, caught.value.where
 
 
+TWICE = gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
@@ -107,11 +110,7 @@ def refused(path):
         ("p.json", b'[{"a": 1}] []', "something follows the array"),
         ("p.json", b"[]", "the file has no rows"),
         ("p.jsonl.zst", b"no zstd at all", "not a zstd file"),
-        (
-            "p.jsonl.gz",
-            gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0),
-            "the file is compressed twice: inside is gzip data",
-        ),
+        ("p.jsonl.gz", TWICE, "the file is compressed twice: inside is gzip data"),
         ("p.jsonl.gz", gzip.compress(b"PK\3\4../x", mtime=0), "the file is compressed twice: inside is a ZIP archive"),
         ("p.jsonl", gzip.compress(b"{}", mtime=0), "the file is not JSON but gzip data"),
         ("p.jsonl", b"PAR1", "the file is not JSON but a Parquet file"),
