@@ -108,5 +108,5 @@ def test_evaluate_agrees_with_plain_transformers_one_sequence_at_a_time(home, pa
     for side in ("chosen", "rejected"):
         expected = sum(logp(row["prompt"], row[side]) for row in rows) / len(rows)
         assert found.metrics[f"logps/{side}"].value == pytest.approx(expected, rel=1e-3)
-    assert found["pairs"] == len(rows)
+    assert found.pairs == len(rows)
     assert os.environ["HF_HUB_OFFLINE"] == "1"  # nothing came from a hub

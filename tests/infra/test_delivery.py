@@ -235,7 +235,7 @@ def test_whatever_the_client_throws_training_goes_on(run, caplog):
         patch.setattr(MlflowClient, "log_batch", lambda *args, **kwargs: 1 / 0)
         with run.in_background():
             run.metrics({"loss": 1.0}, step=1)
-    assert "mlflow_not_told" in caplog.text
+    assert "mlflow_not_logged" in caplog.text
     run.settle(0)
     assert history(run) == [(1, 1.0)]
 
