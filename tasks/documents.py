@@ -153,15 +153,16 @@ class EvaluateDocument(Document):
     slices: dict[str, dict[str, Estimate]] = Field(description="the same by source of the pairs")
 
 
+LinkStatus = Literal["verified", "recorded", "damaged", "missing"]
+
+
 class Link(Record):
     """One thing that a version came from; `recorded`: its digest is known, and there is nothing here to check it on."""
 
     what: str = Field(description="record, weights, data, reference, evaluation, report, base model or code")
     says: str = Field(description="in words")
     sha256: str = Field(description="its digest")
-    status: Literal["verified", "recorded", "damaged", "missing"] = Field(
-        description="recorded: nothing here to compare it with"
-    )
+    status: LinkStatus = Field(description="recorded: nothing here to compare it with")
 
 
 class Lineage(Record):

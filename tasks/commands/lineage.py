@@ -11,13 +11,13 @@ from dpo_core.model.identity import digest_of_files
 from infra.errors import InfraError, ObjectMissing
 from infra.registry import versions
 from infra.store.base import Store
-from tasks.documents import Lineage, Link
+from tasks.documents import Lineage, Link, LinkStatus
 from tasks.lineage import DIGEST, KEY, LineageRecord
 from tasks.runtime.code import RUN
 from tasks.runtime.pairs import stored_pairs
 from tasks.runtime.stages import code_digest
 
-Status = Literal["verified", "recorded", "damaged", "missing"]
+DO = "run its recipe again: a run that finds the version there writes the record"
 
 
 def trace(store: Store, name: str, number: int) -> Lineage:
@@ -28,7 +28,7 @@ def trace(store: Store, name: str, number: int) -> Lineage:
         raise InfraError(
             "this version has no record of what it came from",
             where=f"models:/{name}/{number}",
-            do="run its recipe again: a run that finds the version there writes the record",
+            do=DO,
         )
     data = store.get_bytes(key)
     digest = sha256(data).hexdigest()
@@ -36,8 +36,7 @@ def trace(store: Store, name: str, number: int) -> Lineage:
     try:
         record = LineageRecord.model_validate_json(data)
     except ValidationError:
-        do = "run its recipe again: a run that finds the version there writes the record"
-        raise InfraError("the record of this version cannot be read", where=f"{store.url}/{key}", do=do) from None
+        raise InfraError("the record of this version cannot be read", where=f"{store.url}/{key}", do=DO) from None
     links += _links(store, record, found.weights_sha256)
     parent = record.parent
     return Lineage(
@@ -56,7 +55,7 @@ def _links(store: Store, record: LineageRecord, weights: str) -> Iterator[Link]:
     objects = record.objects
     faults = {key: fault for key, sha in objects.items() if (fault := _fault(store, key, sha))}
 
-    def status(*prefixes: str) -> Status:
+    def status(*prefixes: str) -> LinkStatus:
         found = [fault for key, fault in faults.items() if key.startswith(prefixes)]
         return "missing" if "missing" in found else "damaged" if found else "verified"
 
@@ -88,5 +87,5 @@ def _fault(store: Store, key: str, promised: str) -> Literal["", "missing", "dam
         return "missing"
 
 
-def _link(what: str, says: str, digest: str, status: Status) -> Link:
+def _link(what: str, says: str, digest: str, status: LinkStatus) -> Link:
     return Link(what=what, says=says, sha256=digest, status=status)

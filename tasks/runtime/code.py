@@ -7,7 +7,7 @@ inside functions count, those for type checkers alone do not.
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,12 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 TEXT = "templates/*.j2"  # what a module reads that loads templates
 
 
-def files_of(modules: Iterable[str]) -> list[Path]:
+def files_of(modules: Sequence[str]) -> list[Path]:
     """The files of these modules, of every one that they import directly or not, and templates beside them; sorted."""
     found: set[Path] = set()
     todo = [file for module in modules for file in _files(module)]
-    if not todo:
-        raise ValueError(f"no module of ours: {', '.join(modules)}")
+    if missing := [module for module in modules if not _files(module)]:
+        raise ValueError(f"no module of ours: {', '.join(missing)}")
     while todo:
         file = todo.pop()
         if file not in found:
