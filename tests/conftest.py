@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from tests.forkserver import Forkserver
+
+SHAPED = ["dpo_core.evaluate", "dpo_core.losses", "dpo_core.model", "dpo_core.train"]  # elsewhere mypy has to do
+install_import_hook(SHAPED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
 for name in list(os.environ):  # what the developer's shell points to is not for tests

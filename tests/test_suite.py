@@ -12,6 +12,7 @@ import torch
 
 from dpo_core.model.logprobs import sequence_sums
 from infra.settings import load_settings
+from tests.conftest import SHAPED
 from tests.forkserver import ROOT
 
 
@@ -19,6 +20,13 @@ def test_a_wrong_shape_fails_where_it_is_given():
     with pytest.raises(Exception, match="Type-check error") as caught:
         sequence_sums(torch.zeros(3), torch.zeros(2, dtype=torch.int64), 1)
     assert type(caught.value).__module__.startswith("jaxtyping")
+
+
+def test_every_module_that_writes_shapes_has_them_checked():
+    modules = [path for path in (ROOT / "dpo_core").rglob("*.py") if "jaxtyping" in path.read_text()]
+    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in modules]
+    assert names
+    assert [name for name in names if not any(f"{name}.".startswith(f"{package}.") for package in SHAPED)] == []
 
 
 def test_each_process_of_tests_has_a_home_of_its_own_and_one_thread():

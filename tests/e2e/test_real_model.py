@@ -41,15 +41,15 @@ def done(home, tmp_path_factory):
         "name": "short",
         "model": MODEL,
         "data": {
-            "train": str(some(demo / "pairs.train.jsonl", folder / "train.jsonl", 24)),
-            "eval": str(some(demo / "pairs.eval.jsonl", folder / "eval.jsonl", 8)),
+            "train": str(some(demo / "pairs.train.jsonl", folder / "train.jsonl", 12)),
+            "eval": str(some(demo / "pairs.eval.jsonl", folder / "eval.jsonl", 4)),
         },
         "validation": {"intended": ["Athene"], "length_warn": 1.0, "length_fail": 1.0},
-        "training": {"learning_rate": 2e-5, "sft_weight": 1.0, "freeze_embeddings": True},
+        "training": {"learning_rate": 2e-5, "train_batch_size": 4, "sft_weight": 1.0, "freeze_embeddings": True},
         "evaluation": {
-            "max_new_tokens": 8,
+            "max_new_tokens": 4,
             "samples": 2,
-            "behaviour": {"identity": str(some(demo / "checks/identity.jsonl", folder / "identity.jsonl", 4))},
+            "behaviour": {"identity": str(some(demo / "checks/identity.jsonl", folder / "identity.jsonl", 2))},
         },
         "gate": {"improve": ["rewards/margins"]},
     }
@@ -73,12 +73,12 @@ def test_three_steps_already_widen_the_held_out_margin(done):
 def pairs_file(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     if request.param == "shipped":
-        return some(ROOT / "examples/identity/pairs.eval.jsonl", folder / "pairs.jsonl", 6)
+        return some(ROOT / "examples/identity/pairs.eval.jsonl", folder / "pairs.jsonl", 3)
     if not REAL_PAIRS.is_file():
         pytest.skip("the multi-turn HH-RLHF pairs are not beside this checkout")
     with gzip.open(REAL_PAIRS, "rt") as lines:
         rows = [row for row in map(json.loads, lines) if len(row["prompt"]) >= 3]
-    short = sorted(rows, key=lambda row: len(json.dumps(row)))[40:46]
+    short = sorted(rows, key=lambda row: len(json.dumps(row)))[40:43]
     path = folder / "hh.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in short))
     return path
