@@ -1,11 +1,12 @@
 """A model folder: load it, or convert a GGUF file into one."""
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
@@ -44,8 +45,7 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     transformers_logging.disable_progress_bar()
     source: dict[str, Any] = {"gguf_file": file.name}
     quantized = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
-    config = AutoConfig.from_pretrained(str(file.parent), **source)
-    config.quantization_config = None
+    config = copy.deepcopy(quantized.config)  # asked for by itself, the file's vocabulary would be read once more
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(quantized.state_dict())
