@@ -1,5 +1,6 @@
 """Every test runs offline, without telemetry, on one thread; every process of tests has a home of its own."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -12,12 +13,15 @@ import pytest
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
     from tests.forkserver import Forkserver
 
 SHAPED = ["dpo_core.evaluate", "dpo_core.losses", "dpo_core.model", "dpo_core.train"]  # elsewhere mypy has to do
 install_import_hook(SHAPED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
+IMPORTED = Path(HOME) / "imported"  # the fork server that the others are forked from
 for name in list(os.environ):  # what the developer's shell points to is not for tests
     if name.startswith(("DPO_", "MLFLOW_", "PREFECT_", "AWS_")):
         del os.environ[name]
@@ -49,6 +53,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.path.parent.name not in ("e2e", "faults"))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Side by side, one process does the imports that forked programs need; each process of tests has it forked."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        from tests.forkserver import starting
+
+        running = contextlib.ExitStack()
+        running.enter_context(starting(IMPORTED, dict(os.environ), Path(sys.executable)))
+        config.add_cleanup(running.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "WorkerController") -> None:
+    node.workerinput["imported"] = str(IMPORTED)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     import shutil
 
@@ -56,11 +76,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def forkserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Forkserver"]:
+def forkserver(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator["Forkserver"]:
     """Where programs start in milliseconds: `python -m MODULE` by its `python` instead of this interpreter."""
     from tests.forkserver import Forkserver
 
-    with Forkserver.running(tmp_path_factory.mktemp("forks"), dict(os.environ)) as server:
+    imported = getattr(pytestconfig, "workerinput", {}).get("imported")
+    folder, parent = tmp_path_factory.mktemp("forks"), Path(imported) if imported else None
+    with Forkserver.running(folder, dict(os.environ), parent) as server:
         yield server
 
 

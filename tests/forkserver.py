@@ -29,6 +29,7 @@ from typing import NoReturn
 import psutil
 
 ROOT = Path(__file__).parents[1]
+CHILDREN = "FORKED_CHILDREN"  # names the interpreter of a forked program's children, where they shall be real ones
 
 # Stands where the program would: in its group, with its exit code, and what is sent to it goes on to the program, but
 # for Ctrl-C, which goes to the whole group: the program would have it twice.
@@ -63,12 +64,12 @@ class Forkserver:
     """A running server; `python` is the interpreter to name."""
 
     python: Path
-    process: subprocess.Popen
+    process: psutil.Process
 
     def programs(self) -> list[psutil.Process]:
         """What it has started that still lives, those in this process's own group aside: servers that tests share."""
         found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in self.process.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
                 if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) != os.getpgrp():
                     found.append(process)
@@ -76,30 +77,43 @@ class Forkserver:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, folder: Path, environment: dict[str, str], patience_s: float = 400) -> Iterator["Forkserver"]:
+    def running(cls, folder: Path, environment: dict[str, str], parent: Path | None = None) -> Iterator["Forkserver"]:
         """With the working tree's modules, in this session (a process may only join a group of its own session).
 
-        It takes its address and its interpreter's name in `folder`, and patience for as long as its imports need.
+        It takes its address and its interpreter's name in `folder`. `parent` is the folder of a server whose imports
+        are taken over: this one is forked from it.
         """
-        address, python = folder / "forkserver", folder / "python"
-        python.write_text(STUB.format(python=sys.executable, address=str(address), session=os.getsid(0)))
-        python.chmod(0o755)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forkserver", str(address), str(python)],
-            env={**environment, "PYTHONPATH": str(ROOT)},
-            cwd=ROOT,
-            stdin=subprocess.PIPE,  # its end is the server's
-        )
-        try:
-            end = time.monotonic() + patience_s
-            while not address.exists():
-                assert process.poll() is None, "the fork server did not start"
-                assert time.monotonic() < end, "the fork server takes too long to start"
-                time.sleep(0.05)
-            yield cls(python, process)
-        finally:
-            process.stdin.close()
-            process.wait()
+        with starting(folder, environment, _answering(parent) if parent else Path(sys.executable)):
+            yield cls(_answering(folder), psutil.Process(int((folder / "pid").read_text())))
+
+
+@contextlib.contextmanager
+def starting(folder: Path, environment: dict[str, str], interpreter: Path) -> Iterator[None]:
+    """A server that answers once it has imported everything; it ends with this context."""
+    folder.mkdir(exist_ok=True)
+    address, python = folder / "forkserver", folder / "python"
+    python.write_text(STUB.format(python=sys.executable, address=str(address), session=os.getsid(0)))
+    python.chmod(0o755)
+    process = subprocess.Popen(
+        [str(interpreter), "-m", "tests.forkserver", str(address), str(python)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,  # its end is the server's
+    )
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def _answering(folder: Path, patience_s: float = 400) -> Path:
+    """The interpreter of the server in `folder`, once it answers: as long as its imports need."""
+    end = time.monotonic() + patience_s
+    while not (folder / "forkserver").exists():
+        assert time.monotonic() < end, "the fork server did not start, or takes too long"
+        time.sleep(0.05)
+    return folder / "python"
 
 
 PRELOADED = (  # what a run, its training process and Prefect's server import, sooner or later
@@ -150,6 +164,7 @@ def serve(address: str, python: str) -> dict | None:
     selector.register(listener, selectors.EVENT_READ)
     selector.register(woken, selectors.EVENT_READ)
     selector.register(sys.stdin, selectors.EVENT_READ)
+    Path(address).with_name("pid").write_text(str(os.getpid()))
     Path(f"{address}.new").rename(address)
     callers: dict[int, socket.socket] = {}
     while True:
@@ -240,7 +255,7 @@ def _become(order: dict, files: list[int], python: str) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
-    sys.executable = python
+    sys.executable = order["env"].get(CHILDREN, python)
     sys.argv = order["argv"]
 
 

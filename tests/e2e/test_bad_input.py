@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.app import run
+from tests.faults.life import TRACE
+from tests.forkserver import CHILDREN
 
 pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
 
@@ -310,12 +312,13 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
 
 @pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
 def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
-    """Real processes: a forked one is no child of the one that started it, and children are what is to be ended."""
+    """Its children are real: a forked one is no child of the one that started it, and children are what is ended."""
     from prefect.settings import get_current_settings
 
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
-    command = [sys.executable, "-c", "from flows.cli.app import main; main()", "retrain", "run.yaml"]
+    command = [sys.executable, "-m", "tests.faults.life", "retrain", "run.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment |= {TRACE: str(place / "trace"), CHILDREN: sys.orig_argv[0]}
     if not group:  # Ctrl-C has to spare the temporary server; a kill goes past it
         environment["PREFECT_API_URL"] = get_current_settings().api.url
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

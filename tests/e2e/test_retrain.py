@@ -1,6 +1,5 @@
 """The whole story on the tiny model, in the embedded default: SQLite MLflow, a folder store."""
 
-import json
 import math
 import os
 import signal
@@ -118,35 +117,19 @@ def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothin
     assert [unit.name for unit in find_garbage(store, older_than_s=-60).units if "measure" not in unit.name] == []
 
 
-def test_the_version_answers_alike_through_pyfunc_and_transformers_in_a_clean_process(first, home, tmp_path):
-    script = tmp_path / "ask.py"
-    script.write_text(
-        "import json, mlflow, torch\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        "question = [{'role': 'user', 'content': 'say which river has number 0?'}]\n"
-        "served = mlflow.pyfunc.load_model('models:/tiny@champion')\n"
-        "one = served.predict([question], params={'max_new_tokens': 8})[0]\n"
-        "root = mlflow.artifacts.download_artifacts('models:/tiny@champion')\n"
-        "folder = next(p.parent for p in __import__('pathlib').Path(root).rglob('model.safetensors'))\n"
-        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
-        "model = AutoModelForCausalLM.from_pretrained(folder)\n"
-        "ids = tokenizer.apply_chat_template("
-        "question, add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
-        "out = model.generate(**ids, max_new_tokens=8, do_sample=False)\n"
-        "two = tokenizer.decode(out[0, ids['input_ids'].shape[1]:], skip_special_tokens=True)\n"
-        "print(json.dumps([one, two]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    one, two = json.loads(done.stdout.splitlines()[-1])
-    assert one == two
-    assert one.strip()
+def test_the_version_answers_alike_through_pyfunc_and_plain_transformers(first, home):
+    import mlflow
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    question = [{"role": "user", "content": "say which river has number 0?"}]
+    served = mlflow.pyfunc.load_model("models:/tiny@champion").predict([question], params={"max_new_tokens": 8})[0]
+    root = Path(mlflow.artifacts.download_artifacts("models:/tiny@champion"))
+    folder = next(root.rglob("model.safetensors")).parent
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    out = model.generate(**ids, max_new_tokens=8, do_sample=False)
+    assert served == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert served.strip()
 
 
 def test_a_run_killed_while_training_goes_on_on_another_machine_and_ends_in_the_same_weights(

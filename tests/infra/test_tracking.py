@@ -1,7 +1,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -136,12 +135,10 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch
     assert "canary" not in str(caught.value)
 
 
-def test_three_processes_may_make_the_same_new_database(tmp_path):
-    opened = "open_run('x', run_key='k', run_name='n', artifact_root=None)"
-    code = f"from infra.tracking.runs import open_run; print({opened}.id)"
+def test_three_processes_may_make_the_same_new_database(tmp_path, forkserver):
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'new.db'}", "PYTHONWARNINGS": "ignore"}
     root = Path(__file__).parents[2]
-    start = [sys.executable, "-c", code]
+    start = [str(forkserver.python), "-m", "tests.infra.open_a_run"]
     workers = [
         subprocess.Popen(start, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
