@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dpo_core.errors import InputError
-from infra.errors import InfraError
+from infra.errors import InfraError, ProcessFailed
 from infra.secrets import without_secrets
 
 DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -64,7 +64,8 @@ def explain(error: BaseException) -> CommandResult:
     if full := _cause(error, errno.ENOSPC, "no space left on device", "disk is full"):
         return trouble("the disk is full", *_disk(full), BAD_INPUT)
     if isinstance(error, InputError | InfraError):
-        return trouble(error.says, error.where, error.do, BAD_INPUT)
+        code = FAILED if isinstance(error, ProcessFailed) else BAD_INPUT
+        return trouble(error.says, error.where, error.do, code)
     if busy := _cause(error, errno.EADDRINUSE, "address already in use"):
         do = "stop the program that listens there, or choose another port"
         return trouble("the port is in use by another program", str(busy), do, BAD_INPUT)
