@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -98,18 +99,16 @@ def printable(text: str) -> str:
 
 def typed() -> str:
     """The command as it was typed, for `type it again`."""
-    import shlex
-
-    return without_secrets(shlex.join([program("dpo"), *sys.argv[1:]]))
+    return without_secrets(" ".join([program("dpo"), *map(shlex.quote, sys.argv[1:])]))
 
 
 def program(name: str) -> str:
-    """How to call one of this environment's programs from the shell the person is in."""
+    """How to call one of this environment's programs from the shell the person is in; quoted for it."""
     here = Path(sys.executable).parent / name
     found = shutil.which(name)
     if (found and Path(found).resolve() == here.resolve()) or not here.exists():
         return name
-    return os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)
+    return shlex.quote(os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here))
 
 
 def _cause(error: BaseException, number: int, *words: str) -> BaseException | None:

@@ -61,15 +61,14 @@ def shards_on_ranks(
         while True:
             while len(waiting) < AHEAD * len(devices) and (chunk := next(todo, None)):
                 waiting.add(pool.submit(_score, {i: responses[i] for i in chunk}))
+                processes |= processes_of(pool)
             if not waiting:
                 return
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 yield {i: torch.from_numpy(row) for i, row in future.result().items()}
     except BrokenProcessPool:
-        says = (
-            f"a process that scores on one of the devices ended without an answer: it {how_ended(processes.values())}"
-        )
+        says = f"a process that scores on one of the devices ended without an answer: it {how_ended(processes)}"
         raise InfraError(says, where=", ".join(devices), do=DO) from None
     finally:
         stop.value = 1

@@ -36,16 +36,18 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, worke
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     pool = ProcessPoolExecutor(workers, context, _start, (function,))
     waiting: deque[Future[Result]] = deque()
-    kills, processes = oom_kills(), processes_of(pool)
+    kills, processes = oom_kills(), set[BaseProcess]()
     try:
         for item in chain(first, rest):
             waiting.append(pool.submit(_run, item))
+            processes |= processes_of(pool)
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
-        says = f"a process that examines the pairs ended without an answer: it {how_ended(processes.values())}"
+        pool.shutdown(wait=True, cancel_futures=True)  # until then nobody knows how they ended
+        says = f"a process that examines the pairs ended without an answer: it {how_ended(processes)}"
         do = "the same command begins again; DPO_NUM_THREADS=1 needs the least memory"
         raise ProcessFailed(says, where=memory_facts(oom_kills() - kills), do=do) from None
     finally:
@@ -79,10 +81,9 @@ def _run(item: Any) -> Any:
     return _function(item)
 
 
-def processes_of(pool: ProcessPoolExecutor) -> dict[int, BaseProcess]:
-    """Its processes; they stay in this dict when it is broken."""
-    found: dict[int, BaseProcess] = vars(pool)["_processes"]
-    return found
+def processes_of(pool: ProcessPoolExecutor) -> set[BaseProcess]:
+    """Those that it has started so far; a broken pool knows none any more."""
+    return set((vars(pool)["_processes"] or {}).values())
 
 
 def how_ended(processes: Collection[BaseProcess]) -> str:

@@ -94,10 +94,12 @@ class Listener(threading.Thread):
             if whole and whole[-1].endswith("\r"):  # a progress bar ends without a line end
                 self._take(text)
                 text = ""
-        self._take(text)
+        self._take(text + decoder.decode(b"", final=True))
 
     def _take(self, piece: str) -> None:
         line = RANK.sub("", piece.rstrip("\r\n"))
+        if not piece:
+            return
         if piece.endswith("\n") or "\r" not in piece:
             self.last.append(without_secrets(line))
         if line.startswith("Traceback (most recent call last)"):
