@@ -35,8 +35,9 @@ class _MaskedRecords:
         record: logging.LogRecord = self._make(*arguments, **options)
         try:
             said = record.getMessage()
-        except Exception:  # arguments that do not fit the message: its handler says so
-            said = str(record.msg)
+        except Exception:  # arguments that do not fit the message: a handler would print both
+            said, record.args = f"{record.msg} {record.args}", ()
+            record.msg = said
         if (masked := without_secrets(said)) != said:
             record.msg, record.args = masked, ()
         if record.exc_info and record.exc_info[0] is not None:

@@ -10,10 +10,11 @@ from urllib.parse import quote, unquote
 SHORTEST = 8  # characters of a secret variable's value: a shorter one would strike out ordinary words
 PIECE = 5  # characters of a URL's password or token, or of a part of it where a program has taken it apart
 SECRET_NAME = re.compile(
-    r"SECRET|TOKEN(?!IZ)|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY_ID|AUTH_STRING|AUTHORIZATION", re.IGNORECASE
+    r"SECRET|TOKEN(?!IZ)|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH_STRING|AUTHORIZATION", re.IGNORECASE
 )
 PLACE = re.compile(r"_(?:FILE|PATH|DIR|URI|URL)$", re.IGNORECASE)  # where a secret is, not what it is
 SECRET_KEY = re.compile(r"(?i)token|key|secret|pass|pwd|auth|sig|code|credential|session|jwt")  # of a URL's query
+SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*")
 NO_USER = ("s3", "file")  # schemes of addresses in which an `@` is part of a name
 # What follows `token=`. A backslash before a quote is no part of it: in JSON it escapes the quote that ends the text.
 VALUE = r"""(?:[^&\s'"\\]|\\(?!['"])[^&\s]?)+"""
@@ -98,4 +99,5 @@ def _parts(url: str) -> tuple[str, str, str]:
     """Scheme, what stands first after it, and all after it, of an address that may name a user; else empty."""
     scheme, separator, rest = url.partition("://")
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    return (scheme, authority, rest) if separator and scheme.lower() not in NO_USER else ("", "", "")
+    named = SCHEME.fullmatch(scheme) and scheme.lower() not in NO_USER
+    return (scheme, authority, rest) if separator and named else ("", "", "")

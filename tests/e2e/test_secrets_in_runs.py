@@ -27,16 +27,16 @@ EVERYWHERE = {  # settings that a run takes and does not need
     **{"AWS_ENDPOINT_URL": f"http://me:{CANARY}@127.0.0.1:1/", "HF_ENDPOINT": f"http://me:{CANARY}@127.0.0.1:1"},
     **{"HTTP_PROXY": f"http://me:{CANARY}@127.0.0.1:9", "HTTPS_PROXY": f"http://me:{CANARY}@127.0.0.1:9"},
     **{"PREFECT_API_AUTH_STRING": f"admin:{CANARY}", "PREFECT_CLIENT_CUSTOM_HEADERS": f'{{"X-A": "{CANARY}"}}'},
-    **{"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_HOME": ""},
+    "PREFECT_LOGGING_LEVEL": "DEBUG",
 }
 
 
 def left_by(folder: Path, arguments: list[str], extra: dict[str, str]) -> tuple[int, list[str]]:
     """Exit code, and where the canary is found after a run in a home of its own."""
     home, said = folder / "home", folder / "said"
-    kept = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "PREFECT_HOME")}
-    environment = {**kept, **EVERYWHERE, **extra, "DPO_HOME": str(home), TRACE: str(folder / "trace")}
-    environment = {name: value for name, value in environment.items() if value}
+    places = {"DPO_HOME": str(home), "PREFECT_HOME": str(home / "prefect"), TRACE: str(folder / "trace")}
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment = {**kept, **EVERYWHERE, **places, **extra}
     command = [sys.executable, "-m", "tests.faults.life", "retrain", *arguments]
     lines: set[str] = set()
     with said.open("wb") as output:
@@ -59,11 +59,9 @@ def test_a_run_that_goes_well_leaves_no_secret_behind(tmp_path):
     "setting",
     [
         {"MLFLOW_TRACKING_URI": f"http://me:{CANARY}/x@y@127.0.0.1:1/?token={CANARY}"},
-        {"MLFLOW_TRACKING_URI": f"http://me:{CANARY}@127.0.0.1:1"},
-        {"MLFLOW_TRACKING_URI": f"postgresql://me:{CANARY}@127.0.0.1:1/mlflow"},
         {"DPO_STORE_URL": "s3://bucket/x", "DPO_PATIENCE_S": "0"},
     ],
-    ids=["odd", "http", "postgres", "s3"],
+    ids=["mlflow", "s3"],
 )
 def test_a_run_whose_server_is_down_leaves_no_secret_behind(tmp_path, setting):
     quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "AWS_MAX_ATTEMPTS": "1", "AWS_REGION": "eu-west-1"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from infra.environment import (
+    DOTENV,
     FORGOTTEN,
+    NETWORK,
     OURS,
     PASSED,
     ROOT,
@@ -57,8 +60,6 @@ def test_a_launch_of_several_processes_also_gets_what_names_its_network_and_no_r
 
 def test_every_variable_that_accelerate_reads_is_forgotten_or_not_passed_on():
     """Found in its source, so that a new one of another name fails here."""
-    import re
-
     import accelerate
 
     read = set()
@@ -155,3 +156,9 @@ def test_the_clients_that_we_use_go_to_loopback_directly(monkeypatch):
             url = httpx.URL(f"http://{host}:4200/api")
             assert client._transport_for_url(url) is client._transport, host
             assert requests.utils.get_environ_proxies(str(url)) == {}, host
+
+
+def test_the_settings_page_lists_what_is_passed_and_what_is_forgotten():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    listed = set(re.findall(r"`([A-Za-z][A-Za-z0-9_]*)\*?`", page))
+    assert {*PASSED, *NETWORK, *FORGOTTEN, *DOTENV} - listed == set()
