@@ -1,10 +1,13 @@
 """What goes wrong at the edges: every such error says what is wrong, where, and what to do."""
 
+from infra.secrets import without_secrets
+
 
 class InfraError(RuntimeError):
-    """A store, tracking server, download or setting that does not do what is needed."""
+    """A store, tracking server, download, process or setting that does not do what is needed. It holds no secret."""
 
     def __init__(self, says: str, *, where: str, do: str) -> None:
+        says, where, do = without_secrets(says), without_secrets(where), without_secrets(do)
         super().__init__(f"{says}\n  where: {where}\n  do:    {do}")
         self.says, self.where, self.do = says, where, do
 
@@ -30,6 +33,10 @@ class Unavailable(InfraError):
 
 class Rejected(InfraError):
     """An answer that says no to what was asked, and would every time."""
+
+
+class ProcessFailed(InfraError):
+    """A process of ours ended without doing its work, and what was given is not known to be at fault."""
 
 
 def _rebuild(kind: type[InfraError], says: str, where: str, do: str) -> InfraError:

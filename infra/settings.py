@@ -2,21 +2,28 @@
 
 The standard variables are honoured as they are (MLFLOW_TRACKING_URI, PREFECT_API_URL, HF_HOME, HF_TOKEN, AWS_*);
 a DPO_ setting exists only where no standard one does. `.env` in the working folder fills what the environment
-leaves unset, for both kinds.
+leaves unset, for both kinds and no other (`infra/environment.py`).
 """
 
 import difflib
+import logging
 import os
 import shutil
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, FilePath, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.environment import DOTENV, PROXIES, forget_foreign, is_listed, spare_loopback
 from infra.errors import BadSetting
+from infra.masking import mask_everything
 
+log = logging.getLogger("dpo.settings")
 PREFIX = "DPO_"
+PREFECT_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+URL_SIGNS = {"%": "%25", "?": "%3F", "#": "%23"}  # what ends a path in a URL, or is read as another sign
 LEAST_FREE = 32 * 1024**2  # bytes: the two databases alone start at a few MiB, and fail in ways hard to read
 
 
@@ -38,8 +45,11 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".dpo"), description="folder that holds everything a run keeps on this machine")
     store_url: str = Field("", description="stage outputs, checkpoints, ledger: s3://bucket/prefix or a folder")
     train_timeout_s: int = Field(6 * 3600, gt=0, description="hard stop of one training task, in seconds")
-    accelerate_config: Path | None = Field(
+    accelerate_config: FilePath | None = Field(
         None, description="accelerate config of the training launch; default: one process"
+    )
+    rendezvous_timeout_s: int = Field(
+        600, gt=0, description="how long the machines of a training launch wait for each other, in seconds"
     )
     num_threads: int = Field(default_factory=usable_cores, gt=0, description="CPU threads; default: usable cores")
     patience_s: int = Field(120, ge=0, description="how long a run waits for a store or MLflow that is away, seconds")
@@ -51,6 +61,8 @@ class Settings(BaseSettings):
         home = Path(str(values.get("home", ".dpo"))).expanduser().absolute()
         store = str(values.get("store_url") or home / "store").removeprefix("file://")
         scheme, separator, _ = store.partition("://")
+        if scheme == "s3" and "@" in store.partition("://")[2].partition("/")[0]:
+            raise ValueError("a store's address holds no keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY do")
         if separator and scheme != "s3":
             raise ValueError(f"a store is s3://bucket/prefix or a folder, not {scheme}://")
         return {**values, "home": home, "store_url": store if separator else str(Path(store).expanduser().absolute())}
@@ -62,7 +74,7 @@ class Settings(BaseSettings):
 
     @property
     def artifact_root(self) -> str | None:
-        """Where MLflow keeps what runs log; None leaves it to a tracking server that has its own place for that."""
+        """Where MLflow keeps what runs log, unless a tracking server has its own place for that; None: it must have."""
         if self.store_url.startswith("s3://"):
             return f"{self.store_url.rstrip('/')}/mlartifacts"
         embedded = not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
@@ -101,10 +113,29 @@ def _settings(folder: Path, variables: tuple[tuple[str, str], ...]) -> Settings:
 
 @cache
 def _dotenv(path: Path) -> dict[str, str]:
+    """What `.env` may set. It comes with the folder, so a name that programs run or load by is left alone, and told."""
     from dotenv import dotenv_values
 
     given = dotenv_values(path) if path.is_file() else {}
-    return {name: value for name, value in given.items() if value is not None}
+    kept = {name: value for name, value in given.items() if value is not None and is_listed(name, DOTENV)}
+    if others := sorted(name for name in given if not is_listed(name, DOTENV)):
+        allowed = ", ".join(f"{prefix}*" for prefix in DOTENV)
+        says = "dotenv_ignored names=%s file=%s action='set them in the shell; .env sets %s'"
+        log.warning(says, ",".join(others), path, allowed)
+    return kept
+
+
+def sqlite_url(path: Path) -> str:
+    """The database that SQLAlchemy finds in this file, whatever its folders are called (`My%20Project`, `a?b`)."""
+    return f"sqlite:///{''.join(URL_SIGNS.get(sign, sign) for sign in str(path))}"
+
+
+def _require_socks() -> None:
+    """Prefect's client does not start with a SOCKS proxy that it cannot use, even where it would not need it."""
+    for name in PROXIES:
+        if os.environ.get(name, "").startswith("socks") and find_spec("socksio") is None:
+            do = f"pip install socksio, or unset {name}"
+            raise BadSetting(f"{name} names a SOCKS proxy; the package for it is missing", where="environment", do=do)
 
 
 def prepare_environment(settings: Settings) -> None:
@@ -112,11 +143,18 @@ def prepare_environment(settings: Settings) -> None:
 
     Call before Prefect or MLflow is imported. Raises BadSetting where the home cannot be a folder.
     """
+    mask_everything()
+    forget_foreign()
+    spare_loopback()
+    _require_socks()
+    prefect = settings.home / "prefect"
+    if any(sign in str(prefect) for sign in URL_SIGNS) and "PREFECT_HOME" not in os.environ:
+        os.environ.setdefault(PREFECT_DATABASE, sqlite_url(prefect / "prefect.db").replace("://", "+aiosqlite://", 1))
     for name, value in {
-        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_HOME": str(prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default is pickle: a cache hit would run code
-        "MLFLOW_TRACKING_URI": f"sqlite:///{settings.home / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": sqlite_url(settings.home / "mlflow.db"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is the document of --json
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",

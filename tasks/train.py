@@ -1,26 +1,19 @@
-"""Training in a process of its own: write the work order, run `accelerate launch`, take in the weights."""
+"""Training in a process of its own: write the work order, have it done, take in the weights."""
 
 import contextlib
-import errno
-import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Example, write_examples
-from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
-from infra.settings import Settings, load_settings
+from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from tasks.records import Checked, Plan, Scored, Trained, TrainOutput, WorkOrder
@@ -28,10 +21,9 @@ from tasks.reference.store import reference_sums
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
 from tasks.training.checkpoints import fetch_newest, forget
+from tasks.training.process import launch
 
 log = logging.getLogger("dpo.train")
-IGNORE_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
-ROOM = 1 << 20  # bytes: a disk with less is full
 CODE = ("tasks.train", "tasks.training.worker")
 
 
@@ -58,7 +50,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         if not _is_trained(folder):
             fetch_newest(store, checkpoints, folder / "checkpoints")
             _write_order(folder, store, plan, checked, scored)
-            _launch(folder, settings)
+            launch(folder, settings)
         result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
         store.put_folder(f"models/{result.weights_sha256}", folder / "model")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -142,63 +134,3 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         code=code_digest(CODE),
     )
     (folder / "order.json").write_text(order.model_dump_json())
-
-
-def _launch(folder: Path, settings: Settings) -> None:
-    """Run the worker under accelerate; its errors come back as ours, a kill says how to go on."""
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--quiet",
-        "--num_cpu_threads_per_process",
-        str(settings.num_threads),
-    ]
-    if settings.accelerate_config is not None:
-        command += ["--config_file", str(settings.accelerate_config)]
-    else:
-        command += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [*IGNORE_SIGINT, *command, "-m", "tasks.training.worker", str(folder)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-    try:
-        code = process.wait(timeout=settings.train_timeout_s)
-    except BaseException:
-        _stop(process.pid)
-        raise
-    if code == 0:
-        return
-    error = _error(folder)
-    if "do" in error:
-        raise InputError(error["says"], where=error["where"], do=error["do"])
-    if error:
-        raise TrainingFailedError(f"training failed: {error['says']}")
-    raise TrainingFailedError(
-        f"the training process ended with code {code} and no message (killed, or out of memory?): "
-        "the same command goes on from its last checkpoint"
-    )
-
-
-def _error(folder: Path) -> dict[str, str]:
-    """What the worker has left to say, empty if nothing. Raises OSError where the disk had no room for it."""
-    try:
-        error: dict[str, str] = json.loads((folder / "error.json").read_text())
-    except (FileNotFoundError, ValueError):
-        if shutil.disk_usage(folder).free < ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
-        return {}
-    return error
-
-
-def _stop(pid: int) -> None:
-    """End launcher and workers: they share our process group (so that a kill reaches all) and not our Ctrl-C."""
-    launcher = psutil.Process(pid)
-    family = [launcher, *launcher.children(recursive=True)]
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(family, timeout=20)[1]:
-        process.kill()
-
-
-class TrainingFailedError(RuntimeError):
-    """The training process ended without a model."""

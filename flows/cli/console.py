@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dpo_core.errors import InputError
-from infra.errors import InfraError
+from infra.errors import InfraError, ProcessFailed
 from infra.secrets import without_secrets
 
 DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -64,7 +65,8 @@ def explain(error: BaseException) -> CommandResult:
     if full := _cause(error, errno.ENOSPC, "no space left on device", "disk is full"):
         return trouble("the disk is full", *_disk(full), BAD_INPUT)
     if isinstance(error, InputError | InfraError):
-        return trouble(error.says, error.where, error.do, BAD_INPUT)
+        code = FAILED if isinstance(error, ProcessFailed) else BAD_INPUT
+        return trouble(error.says, error.where, error.do, code)
     if busy := _cause(error, errno.EADDRINUSE, "address already in use"):
         do = "stop the program that listens there, or choose another port"
         return trouble("the port is in use by another program", str(busy), do, BAD_INPUT)
@@ -97,18 +99,16 @@ def printable(text: str) -> str:
 
 def typed() -> str:
     """The command as it was typed, for `type it again`."""
-    import shlex
-
-    return without_secrets(shlex.join([program("dpo"), *sys.argv[1:]]))
+    return without_secrets(" ".join([program("dpo"), *map(shlex.quote, sys.argv[1:])]))
 
 
 def program(name: str) -> str:
-    """How to call one of this environment's programs from the shell the person is in."""
+    """How to call one of this environment's programs from the shell the person is in; quoted for it."""
     here = Path(sys.executable).parent / name
     found = shutil.which(name)
     if (found and Path(found).resolve() == here.resolve()) or not here.exists():
         return name
-    return os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)
+    return shlex.quote(os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here))
 
 
 def _cause(error: BaseException, number: int, *words: str) -> BaseException | None:

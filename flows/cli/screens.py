@@ -1,6 +1,7 @@
 """What people see at the end of a command: readable at 80 columns, without colours, in a log file."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.console import printable, program
+from infra.secrets import without_secrets
 
 if TYPE_CHECKING:
     from flows.cli.documents import DoctorFinding
@@ -176,10 +178,13 @@ def _next_commands(document: "RetrainDocument") -> list[tuple[str, str]]:
         commands.append(
             (f"{program('dpo')} check {SHORTCUT_EXAMPLE}", "see a data set stopped: it has a shortcut in it")
         )
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    uri = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if not uri.startswith("http"):
         commands.append(
-            (f"{program('mlflow')} ui --backend-store-uri {_relative(uri)}", "runs and versions, in the browser")
+            (
+                f"{program('mlflow')} ui --backend-store-uri {shlex.quote(_relative(uri))}",
+                "runs and versions, in the browser",
+            )
         )
     return commands
 

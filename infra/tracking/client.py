@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.errors import InfraError, Rejected, Unavailable
+from infra.errors import BadSetting, InfraError, Rejected, Unavailable
 from infra.secrets import without_secrets
+from infra.settings import sqlite_url
 from infra.store.s3_client import is_final, s3_errors
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ def client_of(uri: str) -> "MlflowClient":
     """A client. The tables of a new SQLite file are made by one process at a time: of three, two would fail."""
     from filelock import FileLock
     from mlflow import MlflowClient
+    from sqlalchemy import make_url
 
     with mlflow_errors("connect"):
-        if not uri.startswith("sqlite:///"):
+        if not uri.startswith("sqlite:///") or not (path := make_url(uri).database):
             return MlflowClient(uri)
-        database = Path(uri.removeprefix("sqlite:///"))
+        database = Path(path)
         database.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{database}.lock", timeout=120):
             if not database.exists():
@@ -53,7 +55,7 @@ def _make_tables(database: Path) -> None:
         left.unlink()
     making = database.with_name(f"{database.name}.{uuid.uuid4().hex}.making")
     store: Any = SqlAlchemyStore
-    store(f"sqlite:///{making}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+    store(sqlite_url(making), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
     making.replace(database)
 
 
@@ -67,6 +69,10 @@ def mlflow_errors(doing: str) -> Iterator[None]:
     thrown: tuple[type[Exception], ...] = (MlflowException, SQLAlchemyError, OSError, *s3_errors())
     try:
         yield
+    except ImportError as error:  # of the database that the URI names
+        do = "pip install -c constraints.txt 'dpo-pipeline[postgres]' for postgresql://, else the driver that it names"
+        says = f"MLflow could not {doing}: a package is missing ({error})"
+        raise BadSetting(says, where=get_tracking_uri(), do=do) from error
     except thrown as error:
         reason = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
         says = f"MLflow could not {doing}: {reason[0][:500]}"

@@ -7,6 +7,7 @@ before it is created, and duplicates are marked. What runs log goes through jour
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from infra.errors import InfraError
 from infra.secrets import without_secrets, without_user
@@ -26,7 +27,8 @@ DUPLICATE = "dpo.duplicate_of"
 def open_run(experiment: str, *, run_key: str, run_name: str, artifact_root: str | None) -> Run:
     """The run with this key: continued if it was begun, as it is if finished, new otherwise.
 
-    A new experiment keeps its artifacts under `artifact_root` (a folder or s3://...; None: as the server likes).
+    A new experiment keeps its artifacts where the tracking server says, else under `artifact_root` (a folder or
+    s3://...).
     """
     _deliver_once.cache_clear()
     client = connect()
@@ -91,7 +93,8 @@ def _experiment(client: "MlflowClient", name: str, artifact_root: str | None) ->
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            location = artifact_root and f"{artifact_root}/{mlflow_name(name)}"
+            ours = artifact_root and not _has_own_place(client)
+            location = f"{artifact_root}/{mlflow_name(name)}" if ours else None
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:  # another process was first, or our own answer got lost
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or (found := client.get_experiment_by_name(name)) is None:
@@ -100,6 +103,24 @@ def _experiment(client: "MlflowClient", name: str, artifact_root: str | None) ->
         do = f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or use another name"
         raise InfraError(f"experiment {name!r} is deleted", where=without_secrets(client.tracking_uri), do=do)
     return str(found.experiment_id)
+
+
+def _has_own_place(client: "MlflowClient") -> bool:
+    """Whether the tracking server keeps artifacts itself (--artifacts-destination), or names a place that all reach.
+
+    Its first experiment tells; a plain path there is a folder of the server's machine, which nobody else reaches.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not client.tracking_uri.startswith("http"):
+        return False
+    try:
+        place = client.get_experiment("0").artifact_location
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return urlsplit(place).scheme not in ("", "file")
 
 
 def _runs(client: "MlflowClient", experiment_id: str, run_key: str) -> list[Any]:

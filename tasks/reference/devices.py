@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.errors import InputError
 from infra.errors import InfraError
 from tasks.reference.store import Response
-from tasks.runtime.workers import belong_to_parent
+from tasks.runtime.workers import belong_to_parent, how_ended, processes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,18 +55,20 @@ def shards_on_ranks(
     for device in devices:
         free.put(device)
     pool = ProcessPoolExecutor(len(devices), context, _start, (scoring, free, stop))
+    processes = processes_of(pool)
     waiting: set[Future[Values]] = set()
     try:
         while True:
             while len(waiting) < AHEAD * len(devices) and (chunk := next(todo, None)):
                 waiting.add(pool.submit(_score, {i: responses[i] for i in chunk}))
+                processes |= processes_of(pool)
             if not waiting:
                 return
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 yield {i: torch.from_numpy(row) for i, row in future.result().items()}
     except BrokenProcessPool:
-        says = "a process that scores on one of the devices ended without an answer (killed, or out of memory?)"
+        says = f"a process that scores on one of the devices ended without an answer: it {how_ended(processes)}"
         raise InfraError(says, where=", ".join(devices), do=DO) from None
     finally:
         stop.value = 1

@@ -5,11 +5,17 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
+
+from infra.errors import ProcessFailed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,8 +23,7 @@ FEW = 8  # items that are not worth starting processes for
 AHEAD = 3  # items in work or waiting, for each process: bounds the memory
 
 
-class WorkerLostError(RuntimeError):
-    """A process ended without an answer."""
+GIB = 1 << 30
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
@@ -31,18 +36,20 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, worke
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     pool = ProcessPoolExecutor(workers, context, _start, (function,))
     waiting: deque[Future[Result]] = deque()
+    kills, processes = oom_kills(), set[BaseProcess]()
     try:
         for item in chain(first, rest):
             waiting.append(pool.submit(_run, item))
+            processes |= processes_of(pool)
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
-        raise WorkerLostError(
-            "a process that examines the pairs ended without an answer (killed, or out of memory?): "
-            "the same command begins again; DPO_NUM_THREADS=1 needs the least memory"
-        ) from None
+        pool.shutdown(wait=True, cancel_futures=True)  # until then nobody knows how they ended
+        says = f"a process that examines the pairs ended without an answer: it {how_ended(processes)}"
+        do = "the same command begins again; DPO_NUM_THREADS=1 needs the least memory"
+        raise ProcessFailed(says, where=memory_facts(oom_kills() - kills), do=do) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -72,3 +79,33 @@ def _end_with_parent() -> None:
 
 def _run(item: Any) -> Any:
     return _function(item)
+
+
+def processes_of(pool: ProcessPoolExecutor) -> set[BaseProcess]:
+    """Those that it has started so far; a broken pool knows none any more."""
+    return set((vars(pool)["_processes"] or {}).values())
+
+
+def how_ended(processes: Collection[BaseProcess]) -> str:
+    """How the first of a broken pool's processes ended; the others were ended (SIGTERM) because of it."""
+    codes = [process.exitcode for process in processes if process.exitcode not in (None, 0, -signal.SIGTERM)]
+    if not codes:
+        return "was ended"
+    code = codes[0] or 0
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}, and says why"
+
+
+def oom_kills() -> int:
+    """Processes that the kernel has killed for memory in this container (cgroup v2); 0 where it does not tell."""
+    try:
+        events = dict(line.split() for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines())
+        return int(events["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def memory_facts(kills: int) -> str:
+    """What is known of this machine's memory; `kills`: processes that the kernel killed for it meanwhile."""
+    memory = psutil.virtual_memory()
+    facts = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB of memory are free now"
+    return f"{facts}; the kernel killed {kills} meanwhile because it was full" if kills else facts

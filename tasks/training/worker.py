@@ -1,4 +1,4 @@
-"""The training process, started by `accelerate launch -m tasks.training.worker FOLDER`.
+"""The training process, started by `accelerate launch -m tasks.training.worker FOLDER [live]` (`process.py`).
 
 Reads FOLDER/order.json and examples.jsonl; streams metrics to MLflow, shows a progress bar, saves checkpoints,
 goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json.
@@ -28,6 +28,9 @@ from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkp
 from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import Step, total_steps, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
+from infra.errors import InfraError
+from infra.masking import mask_everything
+from infra.secrets import without_secrets
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.run import Run
@@ -39,8 +42,8 @@ from tasks.training.checkpoints import CheckpointUploads
 log = logging.getLogger("dpo.train")
 
 
-def run(folder: Path) -> None:
-    """Train to the end."""
+def run(folder: Path, *, live: bool | None = None) -> None:
+    """Train to the end; `live`: a person watches."""
     order = WorkOrder.model_validate_json((folder / "order.json").read_bytes())
     training = order.training
     torch.set_num_threads(order.threads)
@@ -48,6 +51,10 @@ def run(folder: Path) -> None:
     accelerator = Accelerator(
         mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
     )
+    if accelerator.gradient_accumulation_steps != 1:
+        says = f"accelerate is to accumulate {accelerator.gradient_accumulation_steps} gradients: other weights"
+        do = "take gradient_accumulation_steps out of that file; training.train_batch_size is the whole step"
+        raise InputError(says, where="DPO_ACCELERATE_CONFIG", do=do)
     start_model = load_model(order.model_folder, trusted_code=order.trusted_code)
     policy = make_policy(start_model, training, seed=order.seed)
     optimizer = make_optimizer(policy, training)
@@ -80,7 +87,7 @@ def run(folder: Path) -> None:
             start=start,
         )
         total, every = total_steps(len(examples), training), training.save_steps
-        history = _follow(steps, tracker, history, save, total=total, every=every)
+        history = _follow(steps, tracker, history, save, total=total, every=every, live=live)
     save_policy(policy, Path(order.model_folder), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.method.mode, "log_probs_why": scorer.method.why})
@@ -104,11 +111,12 @@ def _follow(
     *,
     total: int,
     every: int,
+    live: bool | None,
 ) -> list[dict[str, float]]:
     """Drive the generator; the main process (with a tracker) logs and shows; all save `every` so many steps."""
     started, pairs = time.monotonic(), 0
     tokens = history[-1]["num_tokens"] if history else 0.0
-    with progress_bar("train", total=total, unit="step", initial=len(history)) as bar:
+    with progress_bar("train", total=total, unit="step", initial=len(history), live=live) as bar:
         for step in steps:
             pairs += step.pairs
             tokens += step.tokens
@@ -146,25 +154,41 @@ def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
     fresh.replace(folder / "result.json")
 
 
-def main(folder: Path) -> int:
-    """Run, and leave any error where the flow finds it."""
+def main(folder: Path, *, live: bool | None = None) -> int:
+    """Run, and leave any error where the flow finds it: of several processes, that of the first to fail."""
+    mask_everything()
     try:
-        with FileLock(folder / "lock"):  # the worker of a flow that was killed may still be at it
-            run(folder)
+        with _alone(folder):
+            run(folder, live=live)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if isinstance(error, InputError):
-            report = {"says": error.says, "where": error.where, "do": error.do}
-        else:
-            report = {"says": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        (folder / "error.json").write_text(json.dumps(report))
-        if os.environ.get("DPO_DEBUG"):
-            traceback.print_exc()
+        report = _told(error) | {"traceback": traceback.format_exc()}
+        masked = {name: without_secrets(text) for name, text in report.items()}
+        with contextlib.suppress(FileExistsError), (folder / "error.json").open("x") as file:
+            json.dump(masked, file)
         return 1
     return 0
 
 
+def _told(error: Exception) -> dict[str, str]:
+    if isinstance(error, InputError | InfraError):
+        return {"says": error.says, "where": error.where, "do": error.do}
+    says = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+    if not (torch.distributed.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
+        return {"says": says}
+    if "time" not in says.lower():  # timed out, timeout
+        return {"says": f"rank {os.environ.get('RANK')}: {says}"}
+    says = f"rank {os.environ.get('RANK')} waited in vain for the other processes of the training: {says}"
+    do = "see on each machine why its process ended or never came, then run the same command again: it goes on"
+    return {"says": says, "where": f"{os.environ.get('WORLD_SIZE')} processes", "do": do}
+
+
+def _alone(folder: Path) -> contextlib.AbstractContextManager[object]:
+    """The worker of a flow that was killed may still be at it. One process of a launch waits, and the others for it."""
+    return FileLock(folder / "lock") if os.environ.get("RANK", "0") == "0" else contextlib.nullcontext()
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), live="live" in sys.argv[2:]))

@@ -136,7 +136,7 @@ def test_an_mlflow_that_dies_during_training_costs_no_weight_and_no_metric(serve
 
 
 def test_a_model_goes_to_a_server_and_comes_back_and_its_loss_is_named(server, tiny_model, tmp_path, capsys):
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=tmp_path / "home", store_url="s3://nosuchbucket/dpo")  # the server's own place wins
     run = open_run("team", run_key="k", run_name="run", artifact_root=settings.artifact_root)
     run.params({f"p{i}": i for i in range(250)})
     run.json("report.json", {})

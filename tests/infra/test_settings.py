@@ -119,3 +119,58 @@ def test_settings_are_made_once_and_again_where_the_environment_is_another(tmp_p
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert load_settings().home == tmp_path / "other" / ".dpo"
+
+
+def test_dotenv_sets_names_of_ours_and_of_the_services_alone_and_tells_the_others(caplog):
+    Path(".env").write_text(
+        "PYTHONPATH=.\nLD_PRELOAD=./x.so\nPATH=.\nHOME=.\nWORLD_SIZE=2\nHTTPS_PROXY=http://x\n"
+        "HF_HUB_OFFLINE=1\nPREFECT_API_URL=http://p\nMLFLOW_TRACKING_URI=http://m\nDPO_NUM_THREADS=3\n"
+    )
+    before = dict(os.environ)
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    load_settings()
+    changed = {name for name in os.environ if os.environ[name] != before.get(name)}
+    assert changed == {"PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DPO_NUM_THREADS"}
+    (told,) = [record.getMessage() for record in caplog.records if "dotenv_ignored" in record.getMessage()]
+    assert "names=HOME,HTTPS_PROXY,LD_PRELOAD,PATH,PYTHONPATH,WORLD_SIZE" in told
+    load_settings()
+    assert len(caplog.records) == 1
+
+
+def test_keys_in_the_address_of_a_store_are_refused_and_not_repeated():
+    os.environ["DPO_STORE_URL"] = "s3://AKIAIOSFODNN7EXAMPLE:canary@bucket/x"
+    with pytest.raises(BadSetting, match="AWS_SECRET_ACCESS_KEY do") as caught:
+        load_settings()
+    assert "canary" not in str(caught.value)
+
+
+def test_an_accelerate_configuration_that_is_not_there_is_told_by_its_variable():
+    os.environ["DPO_ACCELERATE_CONFIG"] = "nowhere.yaml"
+    with pytest.raises(BadSetting, match="DPO_ACCELERATE_CONFIG: Path does not point to a file"):
+        load_settings()
+
+
+@pytest.mark.parametrize("folder", ["a?b", "My%20Project", "a#b", "50%", "two words", "ü@'\"", "plain"])
+def test_the_databases_lie_in_the_home_whatever_its_name(tmp_path, folder):
+    from sqlalchemy import make_url
+
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_HOME"):
+        os.environ.pop(name, None)
+    home = tmp_path / folder
+    prepare_environment(Settings(home=home))
+    assert make_url(os.environ["MLFLOW_TRACKING_URI"]).database == str(home / "mlflow.db")
+    if prefect := os.environ.get("PREFECT_SERVER_DATABASE_CONNECTION_URL"):
+        assert make_url(prefect).database == str(home / "prefect" / "prefect.db")
+        assert make_url(prefect).drivername == "sqlite+aiosqlite"
+    assert bool(prefect) == any(sign in folder for sign in "?%#")
+
+
+def test_a_socks_proxy_without_its_package_is_told_at_once(tmp_path, monkeypatch):
+    os.environ["ALL_PROXY"] = "socks5://me:canary@proxy:1080"
+    monkeypatch.setattr("infra.settings.find_spec", lambda name: None)
+    with pytest.raises(BadSetting, match="ALL_PROXY names a SOCKS proxy") as caught:
+        prepare_environment(Settings(home=tmp_path))
+    assert caught.value.do == "pip install socksio, or unset ALL_PROXY"
+    monkeypatch.setattr("infra.settings.find_spec", lambda name: name)
+    prepare_environment(Settings(home=tmp_path))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import InfraError
+from infra.errors import BadSetting, InfraError
 from infra.tracking.client import client_of
 from infra.tracking.runs import DUPLICATE, RUN_KEY, attach_run, connect, open_run
 
@@ -160,3 +160,25 @@ def test_tables_that_a_killed_run_began_to_make_are_made_anew(tmp_path, monkeypa
     assert not (tmp_path / "mlflow.db").exists()
     assert [experiment.name for experiment in client_of(uri).search_experiments()] == ["Default"]
     assert not list(tmp_path.glob("*.making*"))
+
+
+def test_a_database_whose_driver_is_not_installed_is_told_with_the_remedy():
+    with pytest.raises(BadSetting, match="a package is missing") as caught:
+        client_of("mssql+nosuchdriver://me:canary@127.0.0.1:1/mlflow")
+    assert "dpo-pipeline[postgres]" in caught.value.do
+    assert "canary" not in str(caught.value)
+
+
+def test_runs_go_to_the_experiment_of_the_recipe_whatever_mlflows_variables_say(monkeypatch, tmp_path):
+    other = connect().create_experiment("somebody else's")
+    foreign = connect().create_run(other).info.run_id
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", other)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "somebody else's")
+    monkeypatch.setenv("MLFLOW_RUN_ID", foreign)
+    run = open_run("the recipe's", run_key="leak", run_name="n", artifact_root=str(tmp_path))
+    run.params({"beta": 0.1})
+    run.settle(0)
+    found = connect().get_run(run.id)
+    assert connect().get_experiment(found.info.experiment_id).name == "the recipe's"
+    assert found.data.params == {"beta": "0.1"}
+    assert connect().get_run(foreign).data.params == {}

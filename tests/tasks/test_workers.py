@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from dpo_core.errors import InputError
-from tasks.runtime.workers import FEW, WorkerLostError, in_order
+from infra.errors import ProcessFailed
+from tasks.runtime.workers import FEW, in_order
 
 
 def where(item):
@@ -20,6 +21,13 @@ def refuse(item):
 
 def die(item):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class UnknownThere:
+    """A function whose module the other process does not find."""
+
+    def __reduce__(self):
+        return __import__, ("nosuchmodule",)
 
 
 def add(number, item):
@@ -55,5 +63,12 @@ def test_an_input_error_comes_back_with_its_three_parts():
 
 
 def test_a_process_that_is_killed_is_named_as_such():
-    with pytest.raises(WorkerLostError, match="DPO_NUM_THREADS=1"):
+    with pytest.raises(ProcessFailed, match="it was killed by SIGKILL") as caught:
         list(in_order(die, range(20), workers=2))
+    assert "DPO_NUM_THREADS=1" in caught.value.do
+    assert "GiB of memory are free" in caught.value.where
+
+
+def test_a_process_that_breaks_at_its_start_is_not_said_to_be_killed():
+    with pytest.raises(ProcessFailed, match="it ended with exit code 1, and says why"):
+        list(in_order(UnknownThere(), range(20), workers=2))

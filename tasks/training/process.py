@@ -1,0 +1,177 @@
+"""The training process from outside: started in a clean environment, listened to, and its end told in words."""
+
+import codecs
+import contextlib
+import errno
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from dpo_core.errors import InputError
+from infra.environment import ROOT, training_environment
+from infra.errors import ProcessFailed
+from infra.secrets import without_secrets
+from infra.settings import Settings
+from tasks.runtime.workers import memory_facts, oom_kills
+
+log = logging.getLogger("dpo.train")
+SINGLE = ROOT / "infra" / "accelerate" / "single.yaml"  # always one by name: the user's default is for other work
+IGNORE_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
+ROOM = 1 << 20  # bytes: a disk with less is full
+LAST = 200  # lines of what it said that are kept
+GO_ON = "the same command goes on from its last checkpoint"
+RANK = re.compile(r"^\[rank\d+\]: ?")
+WRAPPERS = ("subprocess.CalledProcessError", "torch.distributed.elastic.")  # errors that only say that it ended
+KILLED = re.compile(r"Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\)")
+ALONE = re.compile(r"DistStoreError|DistNetworkError|Rendezvous(?:Timeout|Connection)Error|socket has timed out")
+CAME = re.compile(r"(\d+)/(\d+) clients joined")
+
+
+def launch(folder: Path, settings: Settings) -> None:
+    """Run the worker under accelerate. Raises its InputError, or ProcessFailed with the reason that it ended for."""
+    several = settings.accelerate_config is not None
+    config, limit = settings.accelerate_config or SINGLE, settings.rendezvous_timeout_s
+    command = [*IGNORE_SIGINT, sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    command += ["--num_cpu_threads_per_process", str(settings.num_threads)]
+    command += ["--rdzv_conf", f"timeout={limit},join_timeout={limit}"] if several else []
+    command += ["-m", "tasks.training.worker", str(folder), *(["live"] if sys.stderr.isatty() else [])]
+    environment = training_environment(os.environ, several=several)
+    environment |= {"PYTHONWARNINGS": "ignore", "COLUMNS": str(shutil.get_terminal_size().columns)}
+    kills = oom_kills()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    heard = Listener(process)
+    try:
+        code = process.wait(timeout=settings.train_timeout_s)
+    except subprocess.TimeoutExpired:
+        _stop(process.pid)
+        says = f"the training took longer than DPO_TRAIN_TIMEOUT_S, {settings.train_timeout_s} s, and was ended"
+        raise ProcessFailed(says, where=str(folder), do=f"set it higher; {GO_ON}") from None
+    except BaseException:
+        _stop(process.pid)
+        raise
+    heard.join(10)  # a process that it left behind may hold the other end
+    if code == 0:
+        return
+    error = _error(folder)
+    if "do" in error:
+        raise InputError(error["says"], where=error["where"], do=error["do"])
+    if error:
+        log.debug("training_traceback %s", error.get("traceback", ""))
+        says, do = f"the training failed: {error['says']}", f"run again with --debug for the traceback; {GO_ON}"
+        raise ProcessFailed(says, where=str(folder), do=do)
+    raise why_it_ended(code, list(heard.last), kills=oom_kills() - kills, config=str(config), limit_s=limit)
+
+
+class Listener(threading.Thread):
+    """Hands on what a process says, as it says it, without secrets; a traceback is kept, and with --debug shown too."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        super().__init__(name="training-output", daemon=True)
+        assert process.stdout is not None
+        self._stream: IO[bytes] = process.stdout
+        self._in_traceback = False
+        self.last: deque[str] = deque(maxlen=LAST)
+        self.start()
+
+    def run(self) -> None:
+        """Until the process, and whatever it started, has closed its end."""
+        text, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+        while chunk := os.read(self._stream.fileno(), 1 << 16):
+            *whole, text = re.split(r"(?<=[\r\n])", text + decoder.decode(chunk))
+            for piece in whole:
+                self._take(piece)
+            if whole and whole[-1].endswith("\r"):  # a progress bar ends without a line end
+                self._take(text)
+                text = ""
+        self._take(text + decoder.decode(b"", final=True))
+
+    def _take(self, piece: str) -> None:
+        line = RANK.sub("", piece.rstrip("\r\n"))
+        if not piece:
+            return
+        if piece.endswith("\n") or "\r" not in piece:
+            self.last.append(without_secrets(line))
+        if line.startswith("Traceback (most recent call last)"):
+            self._in_traceback, shown = True, False
+        else:
+            shown = not self._in_traceback
+            self._in_traceback = self._in_traceback and (not line or line[0].isspace())
+        if shown or log.isEnabledFor(logging.DEBUG):
+            with contextlib.suppress(OSError, ValueError):  # a terminal that was closed
+                sys.stderr.write(without_secrets(piece))
+                sys.stderr.flush()
+
+
+def why_it_ended(code: int, last: list[str], *, kills: int, config: str, limit_s: int) -> ProcessFailed:
+    """What exit code and last lines say: killed, alone at the rendezvous, an exception of the start, or nothing."""
+    said = "\n".join(last)
+    errors = [line for line in _exceptions(last) if not line.startswith(WRAPPERS)]
+    if (found := KILLED.search(said)) or code < 0:
+        name = (found[1] or found[2]) if found else signal.Signals(-code).name
+        says = f"the training process was killed by {name}"
+        if name != "SIGKILL":
+            return ProcessFailed(says, where=memory_facts(kills), do=f"find out who sent it; {GO_ON}")
+        do = "if nobody killed it, memory was short: set training.tokens_per_row lower, turn on "
+        do += f"training.gradient_checkpointing, or train a LoRA (training.lora); {GO_ON}"
+        return ProcessFailed(says, where=memory_facts(kills), do=do)
+    if ALONE.search(said):
+        came = CAME.search(said)
+        count = f": {came[1]} of {came[2]} came" if came else ""
+        says = f"the processes of the training launch waited {limit_s} s for each other{count}"
+        do = "start it on every machine of num_machines, see that main_process_ip and main_process_port are reached "
+        do += "from each, or set DPO_RENDEZVOUS_TIMEOUT_S higher; unset DPO_ACCELERATE_CONFIG for one process"
+        return ProcessFailed(says, where=config, do=do)
+    if errors:
+        says = f"the training process did not start: {errors[-1]}"
+        do = "run again with --debug for the traceback"
+        if errors[-1].startswith(("ModuleNotFoundError", "ImportError")):
+            do = f"install what is missing for {sys.executable}, or run again with --debug for the traceback"
+        return ProcessFailed(says, where=config, do=do)
+    end = next((line.strip() for line in reversed(last) if line.strip()), "nothing")
+    says = f"the training process ended with exit code {code}; the last that it said: {end[:300]}"
+    return ProcessFailed(says, where=memory_facts(kills), do=f"run again with --debug for all that it says; {GO_ON}")
+
+
+def _exceptions(lines: list[str]) -> list[str]:
+    """The last line of each traceback: type and message."""
+    found, inside = [], False
+    for line in lines:
+        if line.startswith("Traceback (most recent call last)"):
+            inside = True
+        elif inside and line and not line[0].isspace():
+            found.append(line)
+            inside = False
+    return found
+
+
+def _error(folder: Path) -> dict[str, str]:
+    """What the worker has left to say, empty if nothing. Raises OSError where the disk had no room for it."""
+    try:
+        error: dict[str, str] = json.loads((folder / "error.json").read_text())
+    except (FileNotFoundError, ValueError):
+        if shutil.disk_usage(folder).free < ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+        return {}
+    return error
+
+
+def _stop(pid: int) -> None:
+    """End launcher and workers: they share our process group (so that a kill reaches all) and not our Ctrl-C."""
+    launcher = psutil.Process(pid)
+    family = [launcher, *launcher.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(family, timeout=20)[1]:
+        process.kill()
