@@ -61,6 +61,7 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
             and "index" not in file.name
         ):
             shutil.copy2(file, folder / file.name)
-    for file in base.rglob("*.py"):  # code of the model's own, which the recipe trusts
+    # code of the model's own, which the recipe trusts, and templates beside the first
+    for file in (*base.rglob("*.py"), *base.glob("additional_chat_templates/*.jinja")):
         (folder / file.relative_to(base)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, folder / file.relative_to(base))
