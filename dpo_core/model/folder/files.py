@@ -16,7 +16,8 @@ CONFIG_BYTES = 2**24  # of a JSON file that is no vocabulary
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 _COUNT = re.compile(r"(^|_)(num|n)_\w*(layer|block|expert|stage|codebook)s?$|(^|_)depth$")
 _AXIS = re.compile(r"^(hidden_size|intermediate_size|vocab_size|n_embd|d_model|n_inner|n_head|ffn_dim)$|_dim$|heads$")
-MANY = 2**16  # layers, experts or rows that cost nothing to build
+FEW = 2**10  # layers that are built in a moment
+MANY = 2**16  # experts or rows that cost nothing to build
 
 
 def require_model_folder(folder: Path, trusted: str | None = None) -> dict[str, TensorHeader]:
@@ -162,7 +163,7 @@ def _require_sizes(file: Path, config: dict[str, Any], tensors: dict[str, Tensor
     for key, value in _values(config):
         if type(value) is not int:
             continue
-        limit = len(tensors) if key in _LAYERS else max(MANY, axis) if _AXIS.search(key) else MANY
+        limit = max(FEW, len(tensors)) if key in _LAYERS else max(MANY, axis) if _AXIS.search(key) else MANY
         if value > limit and (key in _LAYERS or _COUNT.search(key) or _AXIS.search(key)):
             raise InputError(
                 f"config.json says {key}: {value}, and the weights have {len(tensors)} tensors, the longest axis {axis}",

@@ -1,7 +1,8 @@
 """Whether a configuration and the tensors of the files are one model: built without memory, every name compared."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ def require_fit(folder: Path, tensors: Mapping[str, TensorHeader], trusted: str 
     transformers' own loading decides which tensor goes where (renamed, fused, tied), on tensors without memory. Raises
     InputError for a difference, for a model type that is not known, and for one that has no room on this machine.
     """
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trusted is not None, local_files_only=True)
         kind = _class(config, trusted)
@@ -35,17 +34,31 @@ def require_fit(folder: Path, tensors: Mapping[str, TensorHeader], trusted: str 
             _require_room(folder, kind(config))
         state = {name: torch.empty(t.shape, device="meta", dtype=torch.float32) for name, t in tensors.items()}
         options: dict[str, Any] = {"device_map": {"": META}, "dtype": torch.float32, "output_loading_info": True}
-        found, info = kind.from_pretrained(None, config=config, state_dict=state, ignore_mismatched_sizes=True, **options)
+        options |= {"config": config, "state_dict": state, "ignore_mismatched_sizes": True}
+        with quiet():
+            found, info = kind.from_pretrained(None, **options)
     except InputError:
         raise
     except Exception as error:
         raise unloadable(folder, error) from None
-    finally:
-        transformers_logging.set_verbosity(level)
     require_all_used(folder, info)
     _require_one_each(folder, tensors, found.base_model_prefix)
     model: PreTrainedModel = found
     return model
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars, and no table of the differences: they are an error here."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def require_all_used(folder: Path, info: Mapping[str, Any]) -> None:
