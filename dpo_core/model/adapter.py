@@ -81,7 +81,9 @@ def merge_adapter(adapter: Path, base: Path, folder: Path) -> Path:
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         says = f"the adapter cannot be merged into {base}: {type(error).__name__}: {first}"
-        raise InputError(says, where=str(adapter), do=f"correct base_model_name_or_path in {ADAPTER}; or {MERGE}") from None
+        raise InputError(
+            says, where=str(adapter), do=f"correct base_model_name_or_path in {ADAPTER}; or {MERGE}"
+        ) from None
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     plain.save_pretrained(partial)

@@ -25,14 +25,15 @@ def context_length(folder: Path) -> int | None:
     Where rotary frequencies follow the longest text of a forward pass (`longrope`), that is the original context.
     """
     config = read_json(folder / "config.json")
-    config = config.get("text_config") or config
+    inner = config.get("text_config")
+    config = inner if isinstance(inner, dict) and inner else config
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one a type of layer, or one for all
+    parts = [rope, *rope.values()] if isinstance(rope, dict) else []  # one for all layers, or one a type of layer
     limits = [config.get(name) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
-    for part in parts:
+    for part in (part for part in parts if isinstance(part, dict)):
         if part.get("rope_type", part.get("type")) == "longrope":
             limits += [(source.get("original_max_position_embeddings")) for source in (part, config)]
-    return min((int(limit) for limit in limits if limit), default=None)
+    return min((int(limit) for limit in limits if isinstance(limit, int | float) and limit), default=None)
 
 
 def digest_weights(folder: Path) -> str:

@@ -226,9 +226,7 @@ def _fetch(name: str, number: int, place: Path) -> Path:
     import mlflow
 
     with mlflow_errors(f"download version {number} of {name}"):
-        return Path(
-            mlflow.artifacts.download_artifacts(artifact_uri=_checkpoint(name, number), dst_path=str(place))
-        )
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=_checkpoint(name, number), dst_path=str(place)))
 
 
 def _download(name: str, version: Version, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Mutations of a tiny model folder: each takes a folder and a random generator, and spoils one thing or leaves it sound."""
+"""Mutations of a tiny model folder: each takes a folder and a generator, and spoils one thing or leaves it sound."""
 
 import json
 import os
@@ -9,7 +9,28 @@ from random import Random
 from typing import Any
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
-VALUES: tuple[Any, ...] = (0, 1, -1, 2, 3, 4, 8, 16, 33, 64, 10**5, 10**8, 10**12, 2**63, 0.0, 0.1, 0.5, 1e-6, 1e30, -0.5)
+VALUES: tuple[Any, ...] = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    8,
+    16,
+    33,
+    64,
+    10**5,
+    10**8,
+    10**12,
+    2**63,
+    0.0,
+    0.1,
+    0.5,
+    1e-6,
+    1e30,
+    -0.5,
+)
 ODD: tuple[Any, ...] = (None, True, False, "", "x", "silu", "gelu", [], {}, [1], ["x"], {"a": 1}, float("nan"), [[[]]])
 KNOWN = {
     "head_dim": (4, 8, 16, 10**9),
@@ -99,7 +120,9 @@ def tensors(folder: Path, random: Random) -> None:
     how = random.choice(("rename", "drop", "swap", "reshape", "retype", "zero", "metadata", "deep", "extra", "prefix"))
     entry = header[name]
     if how == "rename":
-        header[random.choice((name + "x", name.replace(".0.", ".7."), name.removeprefix("model."), ""))] = header.pop(name)
+        header[random.choice((name + "x", name.replace(".0.", ".7."), name.removeprefix("model."), ""))] = header.pop(
+            name
+        )
     elif how == "drop":
         last = max(names, key=lambda n: header[n]["data_offsets"][1])
         data = data[: header.pop(last)["data_offsets"][0]]
@@ -112,7 +135,9 @@ def tensors(folder: Path, random: Random) -> None:
     elif how == "zero":
         entry["data_offsets"] = random.choice(([0, 0], [-4, 0], [0, 2**62], ["a", "b"], [1], None, [4, 0]))
     elif how == "metadata":
-        header["__metadata__"] = random.choice(({"format": "tf"}, {"format": "pt", "x": "y"}, {}, None, 7, {"format": 1}))
+        header["__metadata__"] = random.choice(
+            ({"format": "tf"}, {"format": "pt", "x": "y"}, {}, None, 7, {"format": 1})
+        )
     elif how == "deep":
         header[name] = random.choice(([], 7, {"dtype": "F32"}, {**entry, "more": [[[[]]]]}))
     else:
@@ -188,7 +213,7 @@ def tokenizer(folder: Path, random: Random) -> None:
         data["model"]["vocab"][word] = random.choice((0, 299, 10**6, 2**40, -1, "x"))
     elif how == "added":
         token = {"content": random.choice(("new", "<new>", "", "a")), "special": random.random() < 0.5}
-        flags = {name: False for name in ("single_word", "lstrip", "rstrip", "normalized")}
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         data["added_tokens"].append({"id": random.choice((259, 300, 10**6, 2**40)), **flags, **token})
     elif how == "odd":
         data[random.choice(sorted(data))] = random.choice(ODD)
@@ -203,8 +228,17 @@ def tokenizer_config(folder: Path, random: Random) -> None:
     """Change the tokenizer's settings."""
     file = folder / "tokenizer_config.json"
     config = _json(file)
-    key = random.choice((*sorted(config), "vocab_file", "tokenizer_file", "chat_template", "added_tokens_decoder", "auto_map"))
-    places: tuple[Any, ...] = ("../x.json", "/etc/passwd", {"7": {"content": "x"}}, {"9999": "x"}, "PreTrainedTokenizer", 10**9)
+    key = random.choice(
+        (*sorted(config), "vocab_file", "tokenizer_file", "chat_template", "added_tokens_decoder", "auto_map")
+    )
+    places: tuple[Any, ...] = (
+        "../x.json",
+        "/etc/passwd",
+        {"7": {"content": "x"}},
+        {"9999": "x"},
+        "PreTrainedTokenizer",
+        10**9,
+    )
     config[key] = random.choice((*ODD, *places))
     if random.random() < 0.2:
         config["fast_tokenizer_files"] = random.choice((["tokenizer.4.0.json"], ["../tokenizer.4.0.json"], "x", [7]))
@@ -237,7 +271,14 @@ def template(folder: Path, random: Random) -> None:
 
 EXTRA = (
     *("adapter_config.json", "adapter_model.safetensors", "x.safetensors", "model-00001-of-00002.safetensors", "x.py"),
-    *("pytorch_model.bin", "sub/model.safetensors", "sub/x.py", "added_tokens.json", "special_tokens_map.json", "vocab.json"),
+    *(
+        "pytorch_model.bin",
+        "sub/model.safetensors",
+        "sub/x.py",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        "vocab.json",
+    ),
     *("merges.txt", "tokenizer.model", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
     *("shard-00001-model-00001-of-00001.safetensors", "README.md", "custom_generate/generate.py", "x.pkl"),
     *("tokenizer.4.0.json", "consolidated.safetensors", "model.fp16.safetensors", ".hidden", "quantize_config.json"),
@@ -285,7 +326,9 @@ def index(folder: Path, random: Random) -> None:
     found: Any = {"metadata": {"total_size": len(data)}, "weight_map": places}
     how = random.choice(("sound", "sound", "both", "outside", "missing", "odd", "no metadata", "wrong"))
     if how == "outside":
-        places[names[0]] = random.choice(("../x.safetensors", "sub/x.safetensors", str(folder / files[0]), "a\\b.safetensors"))
+        places[names[0]] = random.choice(
+            ("../x.safetensors", "sub/x.safetensors", str(folder / files[0]), "a\\b.safetensors")
+        )
     elif how == "missing":
         (folder / random.choice(files)).unlink()
     elif how == "odd":

@@ -136,7 +136,7 @@ def test_an_adapter_that_cannot_be_merged_as_it_is_is_refused(adapter, tmp_path,
     error = refused(adapter, tmp_path / "home")
     assert re.search(says, error.says), error.says
     assert error.do
-    assert not [path for path in (tmp_path / "home").rglob("model.safetensors")]
+    assert not list((tmp_path / "home").rglob("model.safetensors"))
 
 
 def test_an_adapter_beside_whole_weights_is_refused_and_either_advice_helps(adapter, base, tmp_path):

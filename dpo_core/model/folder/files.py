@@ -126,8 +126,8 @@ def _require_no_adapter(folder: Path) -> None:
         raise InputError(
             f"the model folder holds whole weights and an adapter ({' and '.join(beside)}): they may be merged already",
             where=str(folder),
-            do=f"remove {' and '.join(beside)} to start from the weights as they are; or move them to a folder of their "
-            f"own and name that, to have the adapter merged into the base that its {ADAPTER} names",
+            do=f"remove {' and '.join(beside)} to start from the weights as they are; or move them to a folder of "
+            f"their own and name that, to have the adapter merged into the base that its {ADAPTER} names",
         )
 
 
@@ -166,7 +166,7 @@ def _require_sizes(file: Path, config: dict[str, Any], tensors: dict[str, Tensor
         limit = max(FEW, len(tensors)) if key in _LAYERS else max(MANY, axis) if _AXIS.search(key) else MANY
         if value > limit and (key in _LAYERS or _COUNT.search(key) or _AXIS.search(key)):
             raise InputError(
-                f"config.json says {key}: {value}, and the weights have {len(tensors)} tensors, the longest axis {axis}",
+                f"config.json says {key}: {value}, and the weights have {len(tensors)} tensors, none longer than {axis}",
                 where=str(file),
                 do="take the config.json that belongs to these weights",
             )

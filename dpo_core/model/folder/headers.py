@@ -30,7 +30,7 @@ class TensorHeader:
 
 
 def read_headers(file: Path) -> dict[str, TensorHeader]:
-    """Name -> header of every tensor of a safetensors file. Raises InputError for one whose header is not its bytes'."""
+    """Name -> header of every tensor of a safetensors file. Raises InputError where the header is not its bytes'."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")

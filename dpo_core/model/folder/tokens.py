@@ -12,6 +12,11 @@ def require_embedded(tokenizer: Any, rows: int, folder: Path) -> None:
 
     A special token that neither the template nor the tokenizer writes cannot come up: in a message it stays text.
     """
+    try:
+        tokenizer("Who are you?")
+    except Exception as error:
+        says = f"the tokenizer cannot be used: {type(error).__name__}: {error}"
+        raise InputError(says, where=str(folder), do="take the tokenizer files of the published model") from None
     beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
     if not beyond:
         return
@@ -23,8 +28,8 @@ def require_embedded(tokenizer: Any, rows: int, folder: Path) -> None:
         raise InputError(
             f"the tokenizer gives ids up to {used[last]} ({last!r}), the model has {rows} embeddings",
             where=str(folder),
-            do="take the model's own tokenizer, or resize the embeddings (model.resize_token_embeddings), train the new "
-            "rows and save it again",
+            do="take the model's own tokenizer, or resize the embeddings (model.resize_token_embeddings), train the "
+            "new rows and save it again",
         )
 
 

@@ -1,6 +1,6 @@
 """The chat templates and the tokenizer of a folder tried once, in a process of its own with limits of time and memory.
 
-A template is a program and a normaliser may double its text at every step: where one of them does not end, it ends here.
+A template is a program, and a normaliser may double its text at every step: one that does not end is ended here.
 """
 
 import functools

@@ -36,7 +36,8 @@ class Generation(Extension):
 
 def tell(**found: Any) -> None:
     """One line to who asked."""
-    print(json.dumps(found), flush=True)
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
 
 
 def render(text: str) -> int:

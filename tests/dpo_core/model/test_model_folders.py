@@ -43,7 +43,9 @@ def shard(folder, name="model-00001-of-00001.safetensors", **more):
     """The folder as one shard with an index."""
     names = list(load_file(folder / WEIGHTS))
     (folder / WEIGHTS).rename(folder / "model-00001-of-00001.safetensors")
-    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, name)} | more))
+    (folder / INDEX).write_text(
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, name)} | more)
+    )
 
 
 def refused(folder):
@@ -100,13 +102,18 @@ WEIGHTS_NOT_NAMED = {
     "an index to a place": (lambda f: shard(f, str(f / "model-00001-of-00001.safetensors")), "no safetensors file of"),
     "an index to nothing": (lambda f: shard(f, "gone.safetensors"), r"names gone\.safetensors, which is not in"),
     "an empty index": (lambda f: shard(f, weight_map={}), "names no weight files"),
-    "a file beside": (lambda f: shutil.copy(f / WEIGHTS, f / "x.safetensors"), r"x\.safetensors lies beside the weights"),
+    "a file beside": (
+        lambda f: shutil.copy(f / WEIGHTS, f / "x.safetensors"),
+        r"x\.safetensors lies beside the weights",
+    ),
     "files of another layout": (
         lambda f: (f / WEIGHTS).rename(f / "shard-00001-model-00001-of-00001.safetensors"),
         "there is no model.safetensors.index.json, and",
     ),
     "transformers_weights": (
-        lambda f: (shutil.copy(f / WEIGHTS, f / "x.safetensors"), configure(f, transformers_weights="x.safetensors"))[0],
+        lambda f: (shutil.copy(f / WEIGHTS, f / "x.safetensors"), configure(f, transformers_weights="x.safetensors"))[
+            0
+        ],
         "names other weights: x.safetensors",
     ),
     "an adapter beside": (
@@ -125,7 +132,10 @@ WEIGHTS_NOT_NAMED = {
     "a vocabulary of 10^12": (lambda f: configure(f, vocab_size=10**12), "vocab_size: 1000000000000"),
     "heads of 10^10": (lambda f: configure(f, head_dim=10**10), "head_dim: 10000000000"),
     "a type that is not known": (lambda f: configure(f, model_type="alien"), "does not know this type of model"),
-    "a type that answers nothing": (lambda f: configure(f, model_type="vit"), "no causal language model|cannot be loaded"),
+    "a type that answers nothing": (
+        lambda f: configure(f, model_type="vit"),
+        "no causal language model|cannot be loaded",
+    ),
 }
 
 
@@ -181,7 +191,9 @@ def test_shards_that_the_index_names_are_the_model(folder, tmp_path):
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
     found = load_model(folder).state_dict()
     assert all(torch.equal(found[name], whole[name]) for name in whole)
-    save_file(half | {ONE: tensors.get(ONE, half.get(ONE)).clone()}, folder / "a.safetensors", metadata={"format": "pt"})
+    save_file(
+        half | {ONE: tensors.get(ONE, half.get(ONE)).clone()}, folder / "a.safetensors", metadata={"format": "pt"}
+    )
     save_file(tensors | {ONE: torch.ones(32, 32)}, folder / "b.safetensors", metadata={"format": "pt"})
     assert f"{ONE} stands in two weight files" in refused(folder)
 
@@ -220,7 +232,7 @@ def test_tensors_that_are_no_weights_may_lie_in_the_file(folder):
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}"
 TEMPLATES = {
     "loops": (LOOPS, "does not end"),
     "allocates": ("{{ 'a' * 10**12 }}", "MemoryError|does not end|OverflowError"),
@@ -276,7 +288,9 @@ def test_a_token_that_comes_up_has_a_row_in_the_embeddings(folder):
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})  # as in Gemma 3 1B: nothing writes it
     require_embedded(tokenizer, rows, folder)
     tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "{{ '<' + 'image>' }}")
-    with pytest.raises(InputError, match=rf"gives ids up to {rows} \('<image>'\), the model has {rows} embeddings") as e:
+    with pytest.raises(
+        InputError, match=rf"gives ids up to {rows} \('<image>'\), the model has {rows} embeddings"
+    ) as e:
         require_embedded(tokenizer, rows, folder)
     assert "resize" in e.value.do
     model = load_model(folder)  # the advice
