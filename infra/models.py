@@ -12,7 +12,9 @@ from infra.errors import BadSetting, InfraError
 from infra.store.base import digest
 
 COMMIT = 40  # hex digits
+ADAPTER = "adapter_config.json"
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.*"]
+COPIES = ["consolidated*.safetensors", "original/*"]  # the same weights once more, in another layout
 
 
 def fetch_model(model: str, home: Path, *, pin: str | None = None) -> Path:
@@ -54,6 +56,11 @@ def _local(path: Path) -> Path:
         if path.suffix != ".gguf":
             raise BadSetting("a model file must be .gguf", where=str(path), do="name the folder that holds the model")
         return path
+    if not path.is_dir():
+        do = "name a model folder or a .gguf file"
+        raise BadSetting("this is neither a folder nor a regular file", where=str(path), do=do)
+    if (path / ADAPTER).is_file() and not (path / "config.json").exists():
+        return path  # its base is named inside
     for pattern, what in (("config.json", "config.json"), ("*.safetensors", "weights (*.safetensors)")):
         if not any(path.glob(pattern)):
             do = "name a folder that save_pretrained wrote; pickled .bin weights are not read"
@@ -124,7 +131,7 @@ def _from_hub(model: str, pin: str | None) -> Path:
     files = [*HUB_FILES, "*.py"] if pin else HUB_FILES
     revision = pin if pin and len(pin) == COMMIT else None
     try:
-        return _local(Path(snapshot_download(model, revision=revision, allow_patterns=files)))
+        return _local(Path(snapshot_download(model, revision=revision, allow_patterns=files, ignore_patterns=COPIES)))
     except GatedRepoError:
         raise InfraError("the model is gated", where=model, do="accept its terms on the hub and set HF_TOKEN") from None
     except RepositoryNotFoundError:

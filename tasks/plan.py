@@ -24,7 +24,7 @@ from infra.store import open_store
 from infra.tracking.runs import open_run
 from tasks.records import Plan
 from tasks.runtime.code import RUN
-from tasks.runtime.models import local_model
+from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.sources import version_of_source
 from tasks.runtime.stages import code_digest
 
@@ -43,7 +43,9 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
         read_checks(path)
     model_folder = local_model(checked.model, settings.home, pin=checked.trust_remote_code)
+    trusted = trusted_code(checked.trust_remote_code, model_folder)
     _require_context(checked, model_folder)
+    require_usable(model_folder, trusted)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
     content = _without_paths(checked, files)
     key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(RUN)])
@@ -66,7 +68,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         run_url=run.url(),
         threads=settings.num_threads,
         force=force,
-        trusted_code=trusted_code(checked.trust_remote_code, model_folder),
+        trusted_code=trusted,
     )
 
 

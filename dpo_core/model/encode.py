@@ -48,8 +48,8 @@ def load_tokenizer(folder: str | Path, *, trusted_code: str | None = None) -> Pr
         require_no_other_code(Path(folder), trusted_code)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trusted_code is not None)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of any kind, for a tokenizer's files are somebody else's
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"no tokenizer can be loaded: {reason}",
             where=str(folder),

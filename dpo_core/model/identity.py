@@ -1,33 +1,22 @@
 """A model folder named by its content, without loading it."""
 
 import functools
-import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from dpo_core.data.digests import digest_file, digest_json
-from dpo_core.errors import InputError
-from dpo_core.model.remote_code import digest_code, require_no_other_code
+from dpo_core.model.folder.files import read_json
+from dpo_core.model.remote_code import digest_code
 
+# what no tokenizer reads: weights, code (digested by itself), what decides the logits or the decoding, papers
+_NO_TOKENIZER = re.compile(
+    r"\.(safetensors|py|md|png|jpg|jpeg|svg|pdf|gguf|log)$|(^|\.)index\.json$|^\.|^(config|generation_config|trainer_state|"
+    r"all_results|train_results|eval_results|adapter_config)\.json$|^(LICENSE|NOTICE|README|USE_POLICY)",
+    re.IGNORECASE,
+)
 _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
-
-
-def require_weights(folder: Path, trusted: str | None = None) -> None:
-    """Raise InputError unless `folder` holds a config, safetensors weights, and no code but `trusted` (a digest)."""
-    if not folder.is_dir():
-        raise InputError("there is no such model folder", where=str(folder), do="check the recipe's model")
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            "the model folder has no config.json", where=str(folder), do="point to a save_pretrained folder"
-        )
-    require_no_other_code(folder, trusted)
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(
-            "the model folder has no weights (*.safetensors)",
-            where=str(folder),
-            do="save the model with save_pretrained; pickled .bin files are not read",
-        )
 
 
 def context_length(folder: Path) -> int | None:
@@ -35,15 +24,16 @@ def context_length(folder: Path) -> int | None:
 
     Where rotary frequencies follow the longest text of a forward pass (`longrope`), that is the original context.
     """
-    config = json.loads((folder / "config.json").read_text())
-    config = config.get("text_config") or config
+    config = read_json(folder / "config.json")
+    inner = config.get("text_config")
+    config = inner if isinstance(inner, dict) and inner else config
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # one a type of layer, or one for all
+    parts = [rope, *rope.values()] if isinstance(rope, dict) else []  # one for all layers, or one a type of layer
     limits = [config.get(name) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
-    for part in parts:
+    for part in (part for part in parts if isinstance(part, dict)):
         if part.get("rope_type", part.get("type")) == "longrope":
             limits += [(source.get("original_max_position_embeddings")) for source in (part, config)]
-    return min((int(limit) for limit in limits if limit), default=None)
+    return min((int(limit) for limit in limits if isinstance(limit, int | float) and limit), default=None)
 
 
 def digest_weights(folder: Path) -> str:
@@ -69,25 +59,31 @@ def _digest_as_of(file: Path, size: int, changed_ns: int) -> str:
 
 def digest_model(folder: Path) -> str:
     """Weights, and what decides what they compute: the configuration, and code of the model's own if it has some."""
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     parts = [digest_weights(folder), {k: v for k, v in config.items() if k not in _VOLATILE}]
     code = digest_code(folder)
     return digest_json([*parts, code] if code else parts)
 
 
 def digest_tokenizer(folder: Path) -> str:
-    """Tokenizer files, chat template, code of the model's own: what decides how text becomes ids."""
-    files = sorted(
-        {
-            *folder.glob("tokenizer*"),
-            *folder.glob("*.jinja"),
-            *folder.glob("vocab*"),
-            *folder.glob("merges.txt"),
-            *folder.glob("special_tokens_map.json"),
-        }
-    )
+    """Whatever decides how text becomes ids and where an answer ends.
+
+    That is every text file but weights, configuration and papers (vocabularies, merges, added and special tokens, chat
+    templates, processors), the ends that generation_config.json names, and code of the model's own.
+    """
+    digests: dict[str, object] = {name: digest_file(folder / name) for name in tokenizer_files(folder)}
+    generation = folder / "generation_config.json"
+    if generation.is_file() and (ends := read_json(generation).get("eos_token_id")) is not None:
+        digests["ends"] = ends
     code = digest_code(folder)
-    return digest_json({file.name: digest_file(file) for file in files} | ({"code": code} if code else {}))
+    return digest_json(digests | ({"code": code} if code else {}))
+
+
+def tokenizer_files(folder: Path) -> list[str]:
+    """The files of a model folder that a tokenizer may read, those in additional_chat_templates too."""
+    places = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]
+    names = sorted(file.relative_to(folder).as_posix() for file in places if file.is_file())
+    return [name for name in names if not _NO_TOKENIZER.search(name)]
 
 
 def numeric_path(*, model_sha256: str, dtype: str, device: str, threads: int) -> dict[str, str | int]:

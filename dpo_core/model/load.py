@@ -1,50 +1,112 @@
 """A model folder: load it, or convert a GGUF file into one."""
 
 import copy
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
-from dpo_core.model.identity import require_weights
+from dpo_core.model.folder.files import named, require_model_folder
+from dpo_core.model.folder.sizes import require_all_used, require_fit, unloadable
+
+_DROPOUT = re.compile(r"dropout|drop_?path|layerdrop|_pdrop|^(input_)?jitter_noise$")
 
 
 def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTrainedModel:
     """A causal language model in fp32, dropout off, from safetensors only. Raises InputError.
 
-    Code of the model's own runs only if `trusted_code` is its digest.
+    Every parameter comes from a file of the folder, or is tied to one that does, and every tensor of the files is
+    used. Code of the model's own runs only if `trusted_code` is its digest.
     """
     folder = Path(folder)
-    require_weights(folder, trusted_code)
-    options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trusted_code is not None}
+    tensors = require_model_folder(folder, trusted_code)
+    expected = require_fit(folder, tensors, trusted_code)
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    options["trust_remote_code"] = trusted_code is not None
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"the model cannot be loaded: {str(error).splitlines()[0]}",
-            where=str(folder),
-            do="save it again with save_pretrained",
-        ) from None
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+        model, info = AutoModelForCausalLM.from_pretrained(str(folder), output_loading_info=True, **options)
+    except Exception as error:
+        raise unloadable(folder, error) from None
+    require_all_used(folder, info)
+    _require_ties(folder, expected, model)
+    _require_finite(folder, model)
+    without_dropout(model)
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def without_dropout(model: PreTrainedModel) -> None:
+    """Turn every dropout off: modules, rates that modules keep, and rates that they read from the configuration."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        _set_zero(vars(module))
+    waiting: list[Any] = [model.config]
+    while waiting:
+        values = vars(waiting.pop())
+        _set_zero(values)
+        waiting += [value for value in values.values() if isinstance(value, PreTrainedConfig)]
+
+
+def _set_zero(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, float) and _DROPOUT.search(name):
+            values[name] = 0.0
+
+
+def _require_ties(folder: Path, expected: PreTrainedModel, model: PreTrainedModel) -> None:
+    """Raise InputError where the configuration ties two weights and the files hold two different ones."""
+    if loose := sorted(set(expected.all_tied_weights_keys) - set(model.all_tied_weights_keys)):
+        says = f"config.json ties {named(loose)} to the embeddings, and the files hold other numbers for it"
+        do = "set tie_word_embeddings to false in config.json, or remove the tensor that is not meant"
+        raise InputError(says, where=str(folder / "config.json"), do=do)
+
+
+def _require_finite(folder: Path, model: PreTrainedModel) -> None:
+    bad = [name for name, tensor in model.named_parameters() if not _is_finite(tensor)]
+    if bad:
+        says = f"{len(bad)} tensors of the model hold NaN or infinite numbers ({named(bad)})"
+        raise InputError(says, where=str(folder), do="take an earlier checkpoint of the model: this one has diverged")
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    if tensor.numel() == 0:
+        return True
+    least, most = torch.aminmax(tensor.detach())
+    return bool(torch.isfinite(least) and torch.isfinite(most))
 
 
 def convert_gguf(file: Path, folder: Path) -> Path:
     """Dequantise a GGUF file to an ordinary fp32 model folder (weights, config, tokenizer). Done once."""
     if (folder / "model.safetensors").is_file():
         return folder
+    require_gguf(file)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     transformers_logging.disable_progress_bar()
+    try:
+        _convert(file, partial)
+    except InputError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        says = f"the GGUF file cannot be converted: {type(error).__name__}: {first}"
+        do = "fetch the file again, or name the folder of the model that it was made from"
+        raise InputError(says, where=str(file), do=do) from None
+    partial.rename(folder)
+    return folder
+
+
+def _convert(file: Path, partial: Path) -> None:
     source: dict[str, Any] = {"gguf_file": file.name}
-    quantized = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
+    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    quantized, info = AutoModelForCausalLM.from_pretrained(str(file.parent), **options, **source)
+    require_all_used(file, info)
     config = copy.deepcopy(quantized.config)  # asked for by itself, the file's vocabulary would be read once more
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -54,5 +116,15 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    partial.rename(folder)
-    return folder
+
+
+def require_gguf(file: Path) -> None:
+    """Raise InputError where the counts of a GGUF file's header cannot be true of its size."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        head = opened.read(24)
+    version, tensors, values = (int.from_bytes(head[at:end], "little") for at, end in ((4, 8), (8, 16), (16, 24)))
+    # an entry has at least a name's length, a type and one more number: 24 bytes a tensor, 13 a value
+    if len(head) < 24 or head[:4] != b"GGUF" or version not in (2, 3) or 24 + 24 * tensors + 13 * values > size:
+        says = f"this is no sound GGUF file (version {version}, {tensors} tensors, {values} values, {size} bytes)"
+        raise InputError(says, where=str(file), do="fetch the file again: it is cut off or damaged")

@@ -14,8 +14,9 @@ from dpo_core.train.checkpoint import whole
 def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> torch.nn.Module:
     """Freeze or wrap `model` as the recipe says. Adapters start as the identity: policy = reference."""
     torch.manual_seed(seed)
-    model.train()
+    model.eval()  # nothing is drawn by lot where log-probs are compared: no dropout, no noise in a router
     if training.gradient_checkpointing:
+        model.train()  # else transformers recomputes nothing
         model.gradient_checkpointing_enable({"use_reentrant": False})
         if training.lora is not None:  # the first layer's input has to carry a gradient for the adapters after it
             model.enable_input_require_grads()
@@ -61,6 +62,7 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
             and "index" not in file.name
         ):
             shutil.copy2(file, folder / file.name)
-    for file in base.rglob("*.py"):  # code of the model's own, which the recipe trusts
+    # code of the model's own, which the recipe trusts, and templates beside the first
+    for file in (*base.rglob("*.py"), *base.glob("additional_chat_templates/*.jinja")):
         (folder / file.relative_to(base)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, folder / file.relative_to(base))

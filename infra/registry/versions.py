@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DUPLICATE = "duplicate_of"
+FILES = "files_sha256"  # tag of a version: name -> SHA-256 of what lies beside its weights
 PAGE = 1000  # versions a request
 
 
@@ -57,7 +59,8 @@ def register(
         _make_registered_model(client, name)
         if not _versions(client, name, weights_sha256):
             model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code)
-            all_tags = {WEIGHTS: weights_sha256, **{key: str(value) for key, value in tags.items()}}
+            beside = json.dumps(_beside(file_digests(model_folder)), sort_keys=True)
+            all_tags = {WEIGHTS: weights_sha256, FILES: beside, **{key: str(value) for key, value in tags.items()}}
             client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)
         first, *others = _versions(client, name, weights_sha256)  # a lost answer can leave two: the lowest is it
         for other in others:
@@ -162,7 +165,7 @@ def set_tags(name: str, number: int, tags: Mapping[str, object]) -> None:
 def download(name: str, which: int | str, folder: Path) -> Path:
     """The checkpoint folder of a version (number or alias), brought below `folder`; there already: a look-up.
 
-    Its weights have the digest that the version carries. Raises Damaged where they have not.
+    Every file of it is what was registered. Raises Damaged where one is not.
     """
     version = resolve(f"models:/{name}/{which}" if isinstance(which, int) else f"models:/{name}@{which}")
     return _download(name, version, folder)
@@ -182,34 +185,65 @@ def download_weights(name: str, weights_sha256: str, folder: Path) -> Path:
 
 def weights_digest(folder: Path) -> str:
     """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
-    digests = {file.name: digest(file) for file in folder.glob("*.safetensors")}
-    if len(digests) == 1:
-        return digests.popitem()[1]
-    return hashlib.sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _name_of(file_digests(folder, "*.safetensors"))
+
+
+def file_digests(folder: Path, pattern: str = "*") -> dict[str, str]:
+    """Name -> SHA-256 of every file below a folder."""
+    return {file.relative_to(folder).as_posix(): digest(file) for file in folder.rglob(pattern) if file.is_file()}
+
+
+def registered_files(name: str, number: int) -> dict[str, str]:
+    """Name -> SHA-256 of every file of a version but its weights, as the registry has it now: they are fetched."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory(prefix="dpo-") as scratch, mlflow_errors(f"look at version {number} of {name}"):
+        waiting, found = [_checkpoint(name, number)], {}
+        inside = waiting[0].removeprefix(root := f"models:/{name}/{number}/") + "/"
+        while waiting:
+            for entry in mlflow.artifacts.list_artifacts(artifact_uri=waiting.pop()):
+                uri = f"{root}{entry.path}"
+                if entry.is_dir:
+                    waiting.append(uri)
+                elif not uri.endswith(".safetensors"):
+                    file = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch)
+                    found[entry.path.removeprefix(inside)] = digest(Path(file))
+        return found
+
+
+def _checkpoint(name: str, number: int) -> str:
+    """Where the folder of a version lies among its artifacts."""
+    import mlflow
+
+    root = f"models:/{name}/{number}/artifacts"
+    entries = mlflow.artifacts.list_artifacts(artifact_uri=root)
+    if len(entries) != 1:
+        raise InfraError("the version holds no checkpoint", where=root, do="register the model again")
+    return f"{root}/{entries[0].path.rpartition('/')[2]}"
+
+
+def _fetch(name: str, number: int, place: Path) -> Path:
+    import mlflow
+
+    with mlflow_errors(f"download version {number} of {name}"):
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=_checkpoint(name, number), dst_path=str(place)))
 
 
 def _download(name: str, version: Version, folder: Path) -> Path:
-    import mlflow
-
     target = folder / f"{name}-{version.number}-{(version.weights_sha256 or version.run_id)[:12]}"  # of this registry
     if target.is_dir():
-        if _is_whole(target, version):
+        if not _differing(target, version):
             return target
         shutil.rmtree(target)
-    root = f"models:/{name}/{version.number}/artifacts"
     scratch = folder / f".{target.name}.{uuid.uuid4().hex}"
     try:
-        with mlflow_errors(f"download version {version.number} of {name}"):
-            entries = mlflow.artifacts.list_artifacts(artifact_uri=root)
-            if len(entries) != 1:
-                raise InfraError("the version holds no checkpoint", where=root, do="register the model again")
-            uri = f"{root}/{entries[0].path.rpartition('/')[2]}"
-            fetched = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))
-        if not _is_whole(Path(fetched), version):
+        fetched = _fetch(name, version.number, scratch)
+        if others := _differing(fetched, version):
             do = "find out who changed the artifacts; `dpo lineage` tells whether the store's copy is whole"
-            raise Damaged("the downloaded weights are not those of the version", where=root, do=do)
+            where = f"models:/{name}/{version.number}/artifacts"
+            raise Damaged(f"the downloaded files are not those of the version: {', '.join(others)}", where=where, do=do)
         with suppress(OSError):  # another process may have been first
-            Path(fetched).rename(target)
+            fetched.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if not target.is_dir():
@@ -218,8 +252,25 @@ def _download(name: str, version: Version, folder: Path) -> Path:
     return target
 
 
-def _is_whole(folder: Path, version: Version) -> bool:
-    return not version.weights_sha256 or weights_digest(folder) == version.weights_sha256
+def _differing(folder: Path, version: Version) -> list[str]:
+    """What of a folder is not as it was registered: the weights, files that changed, are gone or came later."""
+    found = file_digests(folder)
+    weights = {name: sha for name, sha in found.items() if name.endswith(".safetensors")}
+    others = ["its weights"] if version.weights_sha256 and _name_of(weights) != version.weights_sha256 else []
+    if FILES in version.tags:  # a version of another program has none
+        registered = json.loads(version.tags[FILES])
+        others += sorted({name for name, _ in registered.items() ^ _beside(found).items()})
+    return others
+
+
+def _beside(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: sha for name, sha in files.items() if not name.endswith(".safetensors")}
+
+
+def _name_of(weights: Mapping[str, str]) -> str:
+    if len(weights) == 1:
+        return next(iter(weights.values()))
+    return hashlib.sha256(json.dumps(weights, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _make_registered_model(client: "MlflowClient", name: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.settings import load_settings
-from tasks.runtime.models import local_model
+from tasks.runtime.models import local_model, require_usable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,4 +71,5 @@ def load_speaker(model: str) -> Speaker:
 
     settings = load_settings()
     folder = local_model(model, settings.home)
+    require_usable(folder)
     return Speaker(model, load_on_device(folder, threads=settings.num_threads), load_tokenizer(folder))

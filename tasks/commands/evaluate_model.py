@@ -19,7 +19,7 @@ from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.documents import EvaluateDocument
 from tasks.reference.store import ReferenceStore, reference_sums
-from tasks.runtime.models import local_model
+from tasks.runtime.models import local_model, require_usable
 from tasks.score import distinct_responses, reference_pass
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     read = read_pairs(data)
     reference = reference or _start_of(model)
     folder = local_model(model, settings.home)
+    require_usable(folder)
     result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=context_length(folder) or 1 << 20))
     if not result.encoded:
         raise InputError(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import digest_pairs
 from dpo_core.model.identity import digest_of_files
 from infra.errors import InfraError, ObjectMissing
@@ -38,6 +39,7 @@ def trace(store: Store, name: str, number: int) -> Lineage:
     except ValidationError:
         raise InfraError("the record of this version cannot be read", where=f"{store.url}/{key}", do=DO) from None
     links += _links(store, record, found.weights_sha256)
+    links.append(_registered(record, number))
     parent = record.parent
     return Lineage(
         name=name,
@@ -78,6 +80,25 @@ def _links(store: Store, record: LineageRecord, weights: str) -> Iterator[Link]:
     yield _link("base model", record.base.model, record.base.model_sha256, "recorded")
     same = "the code that runs here" if record.code.sha256 == code_digest(RUN) else "other code than runs here"
     yield _link("code", f"dpo-pipeline {record.code.version}, {same}", record.code.sha256, "recorded")
+
+
+def _registered(record: LineageRecord, number: int) -> Link:
+    """Whether configuration, tokenizer and templates in the registry are those of the record.
+
+    The registry's copy of the weights is compared whenever it is fetched.
+    """
+    prefix = f"models/{record.weights_sha256}/"
+    wanted = {key.removeprefix(prefix): sha for key, sha in record.objects.items() if key.startswith(prefix)}
+    wanted = {name: sha for name, sha in wanted.items() if not name.endswith(".safetensors")}
+    try:
+        found = versions.registered_files(record.name, number)
+    except ObjectMissing:
+        found = {}
+    others = sorted({name for name, _ in found.items() ^ wanted.items()})
+    says = "configuration and tokenizer of the registered version"
+    says += f": {', '.join(others)} not as trained" if others else ""
+    status: LinkStatus = "verified" if not others else "damaged" if found else "missing"
+    return _link("registered", says, digest_json(found), status)
 
 
 def _fault(store: Store, key: str, promised: str) -> Literal["", "missing", "damaged"]:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -181,6 +182,36 @@ def test_weights_that_are_not_those_of_the_version_are_refused(register, request
     with pytest.raises(Damaged, match="not those of the version"):
         versions.download(request.node.name, 1, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def swap(folder, name):
+    """The file of a registered version as somebody else left it."""
+    file = folder / (name if "." in name else f"{name}/x.jinja")
+    if name == "config.json":
+        config = json.loads(file.read_text())
+        config["rope_parameters"] = {"rope_theta": 10.0, "rope_type": "default"}
+        file.write_text(json.dumps(config))
+    else:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text('{"<new>": 7}')
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "chat_template.jinja", "added_tokens.json", "tokenizer.json", "additional_chat_templates"],
+)
+def test_every_file_of_a_version_is_compared_with_what_was_registered(register, request, tmp_path, name):
+    version = register()
+    folder = versions.download(request.node.name, 1, tmp_path / "models")
+    right = versions.file_digests(folder)
+    beside = {file: sha for file, sha in right.items() if file != "model.safetensors"}
+    assert versions.registered_files(request.node.name, 1) == beside
+    swap(folder, name)  # the copy here is fetched again
+    assert versions.file_digests(versions.download(request.node.name, 1, tmp_path / "models")) == right
+    registry = MlflowClient().get_model_version_download_uri(request.node.name, str(version.number))
+    swap(Path(registry.removeprefix("file://")) / "artifacts" / "model", name)
+    with pytest.raises(Damaged, match=f"not those of the version: {name}"):
+        versions.download(request.node.name, 1, tmp_path / "elsewhere")
 
 
 def test_weights_have_one_name_here_and_in_the_core(tiny_model, tmp_path):

@@ -1,6 +1,7 @@
 """From a model version back to everything it came from, with every digest compared."""
 
 import json
+import shutil
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -28,16 +29,18 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def version(store, tmp_path, monkeypatch):
     """Version 2 of `tiny`, trained from version 1 of `base`, which has a record too."""
-    known = {}
+    known, registry = {}, tmp_path / "registry"
 
     def by_number(name, number):
         return known[name, number]
 
     monkeypatch.setattr(versions, "by_number", by_number)
+    monkeypatch.setattr(versions, "registered_files", lambda *_: versions.file_digests(registry, "*.j*"))
     monkeypatch.setattr(versions, "by_weights", lambda name, weights: known.get((name, 1)))
     recipe = load_recipe(str(tiny_recipe(tmp_path / "recipe")), []).recipe
     weights = digest_weights(tmp_path / "recipe" / "model")
     store.put_folder(f"models/{weights}", tmp_path / "recipe" / "model")
+    shutil.copytree(tmp_path / "recipe" / "model", registry)
     rows = [pair("stone", number, "say") for number in range(4)]
     pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
     for key, some in (("data/d/train.jsonl", pairs[:3]), ("data/d/eval.jsonl", pairs[3:])):
@@ -96,6 +99,7 @@ def test_a_version_leads_to_everything_and_to_its_parent(store, version):
         "evaluation": "verified",
         "report": "verified",
         "base model": "recorded",
+        "registered": "verified",
         "code": "recorded",
     }
     assert (found.parent.name, found.parent.version, found.parent.parent) == ("base", 1, None)
@@ -116,6 +120,14 @@ def test_what_was_changed_or_is_gone_is_named(store, version, prefix, what):
     for key in list(store.list(prefix)):
         store.delete(key)
     assert statuses(trace(store, "tiny", 2))[what] == "missing"
+
+
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "added_tokens.json"])
+def test_a_file_of_the_registered_version_that_was_swapped_is_named(store, version, tmp_path, name):
+    (tmp_path / "registry" / name).write_text("another")
+    found = trace(store, "tiny", 2)
+    assert (found.verdict, statuses(found)["registered"], statuses(found)["weights"]) == ("fail", "damaged", "verified")
+    assert f"{name} not as trained" in next(link.says for link in found.links if link.what == "registered")
 
 
 def test_a_changed_record_is_not_believed(store, version):

@@ -5,7 +5,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_core.model.layout import lay_out
+from dpo_core.model.load import without_dropout
 from dpo_core.model.modes import scoring
+from dpo_core.recipe import Training
+from dpo_core.train.policy import make_policy
 
 SMALL = {
     "vocab_size": 128,
@@ -119,12 +122,17 @@ EXPECTED = [
 ]
 
 
-def build(family, options):
+def build(family, options, dropout=0.0):
+    """A model of the family; `dropout` is the value of every rate that its configuration has."""
     torch.manual_seed(0)
     base = {} if family in ("gpt2", "mpt", "bloom") else SMALL
     if family == "falcon":
         base = {name: value for name, value in SMALL.items() if name != "head_dim"}
     config = AutoConfig.for_model(family, **{**base, **options})
+    for part in (config, getattr(config, "attn_config", None)):
+        rates = [name for name in vars(part or config) if "dropout" in name or name.endswith(("pdrop", "layerdrop"))]
+        for name in rates if dropout and part else []:
+            vars(part)[name] = dropout
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():  # sinks, norms and biases start as constants that would hide a mistake
@@ -190,3 +198,36 @@ def test_a_model_saved_while_it_scores_does_not_name_our_attention(tmp_path):
         model.save_pretrained(tmp_path / "inside")
     before, inside = ((tmp_path / name / "config.json").read_bytes() for name in ("before", "inside"))
     assert before == inside
+
+
+DRAWN = ("phimoe",)  # its router draws an expert by lot while it trains, whatever the rates are
+
+
+@pytest.mark.parametrize("family", [family for family in [*SHARED, *OWN_HEAD, *PADDED] if family not in DRAWN])
+@pytest.mark.filterwarnings("ignore")
+def test_in_training_nothing_is_dropped_whatever_the_configuration_says(family):
+    options = {**SHARED, **OWN_HEAD, **PADDED}[family]
+    model = build(family, options, dropout=0.5)
+    ids = torch.tensor([FIRST])
+    expected = model(ids, use_cache=False).logits
+    without_dropout(model)
+    model.train()
+    for _ in range(2):
+        torch.testing.assert_close(model(ids, use_cache=False).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", [*DRAWN, "llama", "falcon"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_policy_that_recomputes_nothing_draws_nothing_by_lot(family):
+    model = build(family, {**SHARED, **PADDED}[family], dropout=0.5)
+    ids = torch.tensor([FIRST])
+    expected = model(ids, use_cache=False).logits
+    policy = make_policy(model, Training(gradient_checkpointing=False), seed=0)
+    torch.testing.assert_close(policy(ids, use_cache=False).logits, expected)
+
+
+def test_a_rate_is_taken_from_where_the_forward_reads_it():
+    """Else the test above would pass for models that have no rates."""
+    model = build("llama", {}, dropout=0.5).train()
+    ids = torch.tensor([FIRST])
+    assert not torch.allclose(model(ids).logits, model(ids).logits, atol=1e-2)
