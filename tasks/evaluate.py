@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
+from dpo_core.model.stops import named_ends
 from dpo_core.report.documents import EvaluationEvidence
 from infra.registry.versions import download_weights
 from infra.settings import load_settings
@@ -45,6 +46,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "path": scored.path,
         "beta": plan.recipe.training.beta,
         "tokenizer": plan.tokenizer_sha256,
+        "ends": named_ends(Path(plan.model_folder)),
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
@@ -140,6 +142,7 @@ def _answers(
         "ids": checked.ids_sha256,
         "path": {key: value for key, value in scored.path.items() if key != "model"},
         "tokenizer": plan.tokenizer_sha256,
+        "ends": named_ends(Path(plan.model_folder)),
         "logps": not is_reference,
     }
 

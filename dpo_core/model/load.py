@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
 from dpo_core.model.identity import require_weights
+from dpo_core.model.stops import named_ends
 
 
 def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTrainedModel:
     """A causal language model in fp32, dropout off, from safetensors only. Raises InputError.
 
-    Code of the model's own runs only if `trusted_code` is its digest.
+    Code of the model's own runs only if `trusted_code` is its digest. Of the folder's generation config the model has
+    the ends alone: how it is decoded is decided in `generate.py`.
     """
     folder = Path(folder)
     require_weights(folder, trusted_code)
     options = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": trusted_code is not None}
+    options["generation_config"] = GenerationConfig(eos_token_id=named_ends(folder) or None)
     try:
         model = AutoModelForCausalLM.from_pretrained(str(folder), **options)
     except (OSError, ValueError, RuntimeError) as error:
