@@ -53,7 +53,7 @@ def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_ne
         num_beams=1,
         use_cache=True,
         max_new_tokens=max_new_tokens,
-        eos_token_id=stop_tokens(model.generation_config.eos_token_id, tokenizer),  # type: ignore[union-attr]
+        eos_token_id=stop_tokens(model.generation_config.eos_token_id, tokenizer),
         pad_token_id=pad,
     )
 

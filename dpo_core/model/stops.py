@@ -19,7 +19,7 @@ def stop_tokens(named: int | Sequence[int] | None, tokenizer: "PreTrainedTokeniz
     Gemma and Phi end a turn with another token than their tokenizer's end of text; their models name both.
     """
     from_model = [named] if isinstance(named, int) else list(named or ())
-    return sorted({*from_model, int(tokenizer.eos_token_id), *_template_ends(tokenizer)})  # type: ignore[arg-type]
+    return sorted({*from_model, int(tokenizer.eos_token_id), *_template_ends(tokenizer)})
 
 
 def named_ends(folder: Path) -> list[int]:
@@ -63,13 +63,13 @@ def _template_ends(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
 
     if not tokenizer.chat_template:
         return set()
-    asked, *sides = (
+    asked, yes, no = (
         (Message(role=role, content=text),)
         for role, text in (("user", "Say yes."), ("assistant", "yes"), ("assistant", "no"))
     )
     ends: set[int] = set()
     tokens = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    for row in encode_pairs([Pair(asked, *sides)], tokenizer, Encoding(max_length=1 << 20)).encoded:
+    for row in encode_pairs([Pair(asked, yes, no)], tokenizer, Encoding(max_length=1 << 20)).encoded:
         for token in reversed(row.chosen_ids):
             if token in tokens:
                 ends.add(token)

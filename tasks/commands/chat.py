@@ -70,7 +70,7 @@ def _streamer(tokenizer: "PreTrainedTokenizerBase", stops: frozenset[int]) -> An
     class UntilTheEnd(TextIteratorStreamer):
         def put(self, value: Any) -> None:
             if self.next_tokens_are_prompt or int(value.flatten()[-1]) not in stops:
-                super().put(value)
+                super().put(value)  # type: ignore[no-untyped-call]
 
     return UntilTheEnd(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
