@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="dpo",
     help="Retrain a language model on preferences: check, score, train, evaluate, register, gate, promote.",
-    epilog="Exit codes: 0 done, 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, 1 anything else.",
+    epilog="Exit codes: 0 done (or nothing to do), 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, "
+    "1 anything else.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -102,8 +103,10 @@ def retrain(
         done = flow(recipe, overrides, force=force)
     except DataCheckFailed as failed:
         return _checked(failed.document)
-    code = DONE if done.document.verdict == "promote" else NOT_PROMOTED
-    return CommandResult(done.document.to_json(), lambda console: show_retrain(console, done), code)
+    document = done.document
+    promoted = document.verdict == "promote" and not document.not_promoted
+    code = DONE if promoted or not document.changed else NOT_PROMOTED
+    return CommandResult(document.to_json(), lambda console: show_retrain(console, done), code)
 
 
 @app.command()

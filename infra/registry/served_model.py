@@ -8,6 +8,7 @@ import json
 import re
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -24,6 +25,7 @@ CHARACTERS_A_TOKEN = 100  # a longer text has too many tokens whatever the token
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens")  # what requests call it
 REQUEST = {"messages", "tools", "model", "stream", "n", "temperature", "top_p", *LENGTHS}
 MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
+warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")  # MLflow would cut input by such a hint
 
 
 class Reply(NamedTuple):
@@ -58,7 +60,6 @@ class ChatModel(PythonModel):
         config = self._model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
-    # MLflow reads a type hint of `model_input` as its schema
     def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]  # noqa: ANN001
         """One answer a prompt; a prompt is a text or a list of {"role", "content"} messages.
 
