@@ -165,5 +165,5 @@ def build_saying(folder: Path, said: str, after: str = "", *, special: bool = Tr
     config = json.loads((folder / "config.json").read_text())
     config |= {"tie_word_embeddings": False, "eos_token_id": ends[1], "pad_token_id": None}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends[1], **generation}))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends[1]} | generation))
     return folder

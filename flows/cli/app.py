@@ -183,14 +183,17 @@ def config(
 
 @app.command()
 @prints_result
-def doctor(as_json: AsJson = False) -> CommandResult:
+def doctor(
+    model: Annotated[str | None, typer.Option("--model", help="also: at which tokens its answers end")] = None,
+    as_json: AsJson = False,
+) -> CommandResult:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
     get_ready()
     from flows.cli.documents import DoctorFinding, DoctorReport
     from flows.cli.screens import show_doctor
     from tasks.commands.doctor import examine
 
-    findings = [DoctorFinding(**vars(finding)) for finding in examine()]
+    findings = [DoctorFinding(**vars(finding)) for finding in examine(model)]
     failed = any(finding.status == "fail" for finding in findings)
     report = DoctorReport(verdict="fail" if failed else "pass", findings=findings)
     code = BAD_INPUT if failed else DONE

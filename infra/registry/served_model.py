@@ -8,12 +8,12 @@ import json
 import re
 import time
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -25,7 +25,6 @@ CHARACTERS_A_TOKEN = 100  # a longer text has too many tokens whatever the token
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens")  # what requests call it
 REQUEST = {"messages", "tools", "model", "stream", "n", "temperature", "top_p", *LENGTHS}
 MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")  # MLflow would cut input by such a hint
 
 
 class Reply(NamedTuple):
@@ -60,17 +59,18 @@ class ChatModel(PythonModel):
         config = self._model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """One answer a prompt; a prompt is a text or a list of {"role", "content"} messages.
 
-        `model_input`: a list or array of prompts, or a frame with one column of them. A chat request of the kind
-        {"messages": [...], "max_tokens": 48} is answered as a chat completion.
+        `model_input`: a frame with one column of prompts, or a list or array of them. A chat request of the kind
+        {"messages": [...], "max_tokens": 48} is answered as a chat completion. (MLflow makes a schema of any other type
+        hint than a frame's, and cuts conversations by it.)
         `params`: max_new_tokens, temperature (0: greedy), top_p. MlflowException for what cannot be meant, with words.
         """
-        settings = dict(params or {})
-        if isinstance(model_input, dict):
-            return self._complete(model_input, settings)
-        prompts = _prompts(model_input)
+        settings, given = dict(params or {}), cast(Any, model_input)
+        if isinstance(given, dict):
+            return self._complete(given, settings)
+        prompts = _prompts(given)
         if len(prompts) > (most := self._limits.get("max_prompts", 64)):
             raise _refusal(f"{len(prompts)} prompts at once, at most {most} are answered", "the request",
                            "send fewer, or load the version with a larger max_prompts in its model_config")  # fmt: skip
