@@ -78,6 +78,7 @@ class RetrainDocument(Document):
     model: str = Field(description="the registered model")
     version: int = Field(description="of the registered model, made or found")
     champion_version: int | None = Field(description="after the run")
+    not_promoted: str = Field("", description="why the champion stays though the verdict is promote; else empty")
     mlflow_run_id: str = Field(description="the MLflow run")
     weights_sha256: str = Field(description="of the new weights")
     data_sha256: str = Field(description="of every column of every kept row, weights and the split")

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -12,7 +12,10 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
+from dpo_core.model.identity import digest_weights
+from dpo_core.model.stops import named_ends
 from dpo_core.report.documents import EvaluationEvidence
+from infra.errors import Damaged, InfraError
 from infra.registry.versions import download_weights
 from infra.settings import load_settings
 from infra.store import open_store
@@ -29,13 +32,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks.evaluate",)
+BASELINE, BASELINE_WEIGHTS = "gate.baseline", "dpo.baseline_weights_sha256"  # tags of a version, by its gate
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
 def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> Evaluated:
     """Held-out preferences, behaviour, retention and sample answers of the challenger and what it is up against."""
     store = open_store(load_settings(), patient=True)
-    baseline = _baseline(plan, trained)
+    against, baseline = _baseline(plan, trained)
     inputs = {
         "challenger": trained.weights_sha256,
         "baseline": baseline,
@@ -45,6 +49,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "path": scored.path,
         "beta": plan.recipe.training.beta,
         "tokenizer": plan.tokenizer_sha256,
+        "ends": named_ends(Path(plan.model_folder)),
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
@@ -69,7 +74,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     return Evaluated(
         **dict(output),
         key=key,
-        baseline="reference" if baseline == plan.weights_sha256 else "champion",
+        baseline=against,
         baseline_weights_sha256=baseline,
         stage=stage,
     )
@@ -79,17 +84,24 @@ def _logged(name: str) -> str:
     return name if name.startswith(("behaviour/", "retention/")) else f"eval_{name}"
 
 
-def _baseline(plan: Plan, trained: Trained) -> str:
-    """Weights the challenger must beat: the champion's; the reference's where there is none yet.
+def _baseline(plan: Plan, trained: Trained) -> tuple[Literal["reference", "champion"], str]:
+    """What the challenger must beat, and its weights: the champion; the reference while there is none.
 
     Where the challenger is the champion already, what that champion was gated against.
     """
     champion = plan.champion
     if champion is None:
-        return plan.weights_sha256
-    if champion.weights_sha256 == trained.weights_sha256:
-        return str(champion.tags.get("dpo.baseline_weights_sha256", plan.weights_sha256))
-    return champion.weights_sha256
+        return "reference", plan.weights_sha256
+    if not champion.weights_sha256:
+        raise InfraError(
+            f"version {champion.number}, the champion, was registered by another program: it names no weights",
+            where=f"models:/{plan.recipe.name}@champion",
+            do="take the alias off it on the MLflow page: the next version is then compared with the start model",
+        )
+    if champion.weights_sha256 != trained.weights_sha256:
+        return "champion", champion.weights_sha256
+    weights = champion.tags.get(BASELINE_WEIGHTS, plan.weights_sha256)
+    return "champion" if champion.tags.get(BASELINE) == "champion" else "reference", weights
 
 
 def _questions_digest(plan: Plan) -> str:
@@ -140,6 +152,7 @@ def _answers(
         "ids": checked.ids_sha256,
         "path": {key: value for key, value in scored.path.items() if key != "model"},
         "tokenizer": plan.tokenizer_sha256,
+        "ends": named_ends(Path(plan.model_folder)),
         "logps": not is_reference,
     }
 
@@ -152,12 +165,18 @@ def _answers(
 
 
 def _folder(store: Store, plan: Plan, weights: str) -> Path:
+    """The model with exactly these weights, wherever it lies. Raises Damaged where the bytes are others."""
     home = load_settings().home
     if weights == plan.weights_sha256:
-        return Path(plan.model_folder)
-    if store.exists(f"models/{weights}/MANIFEST.json"):
-        return stored_model(store, f"models/{weights}", home)
-    return download_weights(plan.recipe.name, weights, home / "downloads" / weights)
+        folder = Path(plan.model_folder)
+    elif store.exists(f"models/{weights}/MANIFEST.json"):
+        folder = stored_model(store, f"models/{weights}", home)
+    else:
+        folder = download_weights(plan.recipe.name, weights, home / "downloads" / weights)
+    if (found := digest_weights(folder)) != weights:
+        do = "find out who changed them, then run the same command again"
+        raise Damaged(f"these weights have the digest {found}, wanted are those of {weights}", where=str(folder), do=do)
+    return folder
 
 
 def _pair_values(

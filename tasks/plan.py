@@ -27,6 +27,7 @@ from tasks.runtime.code import RUN
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.sources import version_of_source
 from tasks.runtime.stages import code_digest
+from tasks.runtime.start import start_model
 
 log = logging.getLogger("dpo.plan")
 
@@ -42,12 +43,14 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
         read_checks(path)
-    model_folder = local_model(checked.model, settings.home, pin=checked.trust_remote_code)
+    content = _without_paths(checked, files)
+    request = digest_json([kind, content, checked.model])
+    start = start_model(checked.model, request)
+    model_folder = local_model(start, settings.home, pin=checked.trust_remote_code)
     trusted = trusted_code(checked.trust_remote_code, model_folder)
     _require_context(checked, model_folder)
     require_usable(model_folder, trusted)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
-    content = _without_paths(checked, files)
     key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(RUN)])
     if force:
         key = f"{key}-{time.time_ns()}"
@@ -64,6 +67,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         tokenizer_sha256=tokenizer,
         files=files,
         champion=by_alias(checked.name, "champion"),
+        start_model=start,
+        request=request,
         run_id=run.id,
         run_url=run.url(),
         threads=settings.num_threads,

@@ -34,6 +34,8 @@ class Plan(Record):
     tokenizer_sha256: str
     files: dict[str, str] = Field(description="SHA-256 of each file that the recipe names")
     champion: Version | None = Field(description="before this run")
+    start_model: str = Field(description="the recipe's model by a name that does not move: models:/NAME/NUMBER")
+    request: str = Field(description="SHA-256 of what was asked for: recipe and data, not what its model's alias means")
     run_id: str
     run_url: str
     threads: int
@@ -152,6 +154,7 @@ class Promoted(Record):
     """Which version is champion after this run."""
 
     champion_version: int | None
+    not_promoted: str = Field(description="why the alias was left where it is though the gate says promote; else empty")
     stage: Stage
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from prefect import task
@@ -10,10 +11,12 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.evaluate.gate import Decision, Scores, decide
 from dpo_core.report.documents import EvaluationEvidence
 from infra.registry import versions
+from infra.registry.versions import Version
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
+from tasks.evaluate import BASELINE, BASELINE_WEIGHTS
 from tasks.lineage import KEY, write_lineage
 from tasks.records import (
     Checked,
@@ -30,9 +33,11 @@ from tasks.records import (
 from tasks.runtime.code import RUN
 from tasks.runtime.models import stored_model
 from tasks.runtime.stages import code_digest, remembered
+from tasks.runtime.start import REQUEST, START, START_WEIGHTS
 
 log = logging.getLogger("dpo.release")
 CHALLENGER, CHAMPION = "challenger", "champion"
+PROMOTED = "dpo.promoted_over"  # tag of a version: what it was gated against when it became champion, oldest first
 
 
 @task(name="register", cache_policy=NO_CACHE)
@@ -65,10 +70,10 @@ def _new_version(
         run.dataset(name=f"{plan.recipe.name}-{context}", sha256=checked.data_sha256, source=source, context=context)
     tags = {
         "data.sha256": checked.data_sha256,
-        "dpo.reference_weights_sha256": plan.weights_sha256,
-        "dpo.baseline_weights_sha256": evaluated.baseline_weights_sha256,
+        START: plan.start_model,
+        START_WEIGHTS: plan.weights_sha256,
+        REQUEST: plan.request,
         "dpo.tokenizer_sha256": plan.tokenizer_sha256,
-        "dpo.start_model": plan.recipe.model,
         "dpo.seed": plan.recipe.seed,
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
@@ -114,12 +119,13 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     )
     evidence = {
         "gate.verdict": output.verdict,
-        "gate.baseline": evaluated.baseline,
+        BASELINE: evaluated.baseline,
+        BASELINE_WEIGHTS: evaluated.baseline_weights_sha256,
         "gate.reasons": "; ".join(output.reasons),
         "gate.record": stage.key,
     }
     tags = versions.by_number(plan.recipe.name, registered.version).tags
-    if not stage.cached or "gate.record" not in tags:  # the run that decided was killed before it said so
+    if not stage.cached or tags.get("gate.record") != stage.key:  # the run that decided was killed before it said so
         run = attach_run(plan.run_id)
         given = {"baseline": evaluated.baseline, "rules": rules.model_dump()}
         run.json("gate.json", output.model_dump(mode="json") | given)
@@ -130,14 +136,40 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
-    """Move the alias `champion` if the gate says so, and read it back."""
-    champion = versions.by_alias(plan.recipe.name, CHAMPION)
-    current = champion.number if champion else None
-    unchanged = gated.verdict != "promote" or current == registered.version
-    if not unchanged:
-        versions.set_alias(plan.recipe.name, CHAMPION, registered.version)
-        current = registered.version
-        log.info("promoted name=%s version=%d", plan.recipe.name, registered.version)
-    stage = Stage(name="promote", cached=unchanged, seconds=0.0)
-    return Promoted(champion_version=current, stage=stage)
+def promote(plan: Plan, evaluated: Evaluated, registered: Registered, gated: Gated) -> Promoted:
+    """Move the alias `champion` if the gate says so and nobody has moved it since, and read it back."""
+    name, version = plan.recipe.name, registered.version
+    over = versions.by_number(name, version).tags.get(PROMOTED, "").split()  # before the alias: that moves first
+    champion = versions.by_alias(name, CHAMPION)
+    current, left, moved = champion.number if champion else None, "", False
+    if gated.verdict == "promote" and current != version:
+        left = _left(plan, evaluated, champion, over)
+        moved = not left
+    if moved:
+        versions.set_alias(name, CHAMPION, version)
+        current = version
+        log.info("promoted name=%s version=%d", name, version)
+    elif left:
+        log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
+    baseline = evaluated.baseline_weights_sha256
+    if gated.verdict == "promote" and current == version and baseline not in over:
+        versions.set_tags(name, version, {PROMOTED: " ".join([*over, baseline])})
+    stage = Stage(name="promote", cached=not moved, seconds=0.0)
+    return Promoted(champion_version=current, not_promoted=left, stage=stage)
+
+
+def _left(plan: Plan, evaluated: Evaluated, champion: Version | None, over: Sequence[str]) -> str:
+    """Why the alias stays where it is, though the gate says promote; empty if it is to be moved."""
+    now = f"version {champion.number} is champion" if champion else "no version is champion"
+    gated_against = evaluated.baseline_weights_sha256 if evaluated.baseline == CHAMPION else None
+    if (champion and champion.weights_sha256) != gated_against:
+        return (
+            f"{now} now, and this version was not compared with it: the alias moved while the run was at work. The "
+            "same command again compares them"
+        )
+    if evaluated.baseline_weights_sha256 in over and not plan.force:
+        return (
+            f"{now}: this version was promoted before, and the alias was moved back since. It stays where it was put; "
+            "--force promotes this version again"
+        )
+    return ""

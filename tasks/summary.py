@@ -50,6 +50,7 @@ def summarise(
         model=plan.recipe.name,
         version=registered.version,
         champion_version=promoted.champion_version,
+        not_promoted=promoted.not_promoted,
         mlflow_run_id=plan.run_id,
         weights_sha256=trained.weights_sha256,
         data_sha256=checked.data_sha256,

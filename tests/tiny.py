@@ -4,6 +4,7 @@ Every text encodes (one token a byte, a few merges), so tests never meet an unkn
 """
 
 import functools
+import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -124,4 +125,45 @@ def bring_own_code(folder: Path, canary: Path) -> Path:
     config |= {"model_type": "own", "architectures": ["OwnModel"]}
     config["auto_map"] = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"}
     (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def build_saying(folder: Path, said: str, after: str = "", *, special: bool = True, **generation) -> Path:
+    """A model that says `said`, ends its turn with <|im_end|>, and would go on with `after`; its eos is another token.
+
+    Each token has one that follows it, so no letter may come twice. `special`: whether the tokenizer lists the end of
+    turn among its special tokens (Gemma's does, Phi's does not). `generation`: what generation_config.json says.
+    """
+    import json
+
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    build_tiny_model(folder)
+    inner = build_tiny_tokenizer().backend_tokenizer
+    others = {"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]} if special else {}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>", **others)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True)["input_ids"]
+    ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    letters = [[tokenizer.convert_tokens_to_ids(letter) for letter in text] for text in (said, after)]
+    chain = [asked[-1], *letters[0], ends[0], *letters[1], ends[1]]
+    assert len({*chain}) == len(chain), "a letter comes twice"
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[name] = torch.zeros_like(tensors[name])  # what comes next depends on the last token alone
+    embedding = torch.nn.functional.normalize(tensors["model.embed_tokens.weight"], dim=1)
+    head = torch.zeros_like(embedding)
+    for token, follower in itertools.pairwise(chain):
+        head[follower] = embedding[token]
+    save_file({**tensors, "model.embed_tokens.weight": embedding, "lm_head.weight": head}, folder / "model.safetensors",
+              metadata={"format": "pt"})  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"tie_word_embeddings": False, "eos_token_id": ends[1], "pad_token_id": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends[1]} | generation))
     return folder

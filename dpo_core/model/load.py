@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
 from dpo_core.model.folder.files import named, require_model_folder
 from dpo_core.model.folder.sizes import require_all_used, require_fit, unloadable
+from dpo_core.model.stops import named_ends
 
 _DROPOUT = re.compile(r"dropout|drop_?path|layerdrop|_pdrop|^(input_)?jitter_noise$")
 
@@ -21,13 +22,15 @@ def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTra
     """A causal language model in fp32, dropout off, from safetensors only. Raises InputError.
 
     Every parameter comes from a file of the folder, or is tied to one that does, and every tensor of the files is
-    used. Code of the model's own runs only if `trusted_code` is its digest.
+    used. Code of the model's own runs only if `trusted_code` is its digest. Of the folder's generation config the model
+    has the ends alone: how it is decoded is decided in `generate.py`.
     """
     folder = Path(folder)
     tensors = require_model_folder(folder, trusted_code)
     expected = require_fit(folder, tensors, trusted_code)
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     options["trust_remote_code"] = trusted_code is not None
+    options["generation_config"] = GenerationConfig(eos_token_id=named_ends(folder) or None)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(str(folder), output_loading_info=True, **options)
     except Exception as error:

@@ -22,6 +22,8 @@ def retrain_page(
 ) -> str:
     """One HTML page: the gate's verdict and why, before and after, training curves, answers, lineage."""
     word, sentence = WORDS[document["verdict"]]
+    if document.get("not_promoted"):
+        word, sentence = "held", f"The gate says promote, but {document['not_promoted']}."
     steps = [row["step"] for row in history]
 
     def series(*metrics: tuple[str, str, str]) -> list[tuple[str, list[float], str]]:

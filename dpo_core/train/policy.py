@@ -1,5 +1,6 @@
 """The model in training: which weights move, and how it is written out."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import cast
@@ -7,6 +8,7 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 
+from dpo_core.model.stops import GENERATION, generation_values
 from dpo_core.recipe import Training
 from dpo_core.train.checkpoint import whole
 
@@ -54,6 +56,7 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
     if not write:
         return
     plain.save_pretrained(folder, state_dict=state)
+    _write_generation(plain, base, folder)
     for file in base.iterdir():
         if (
             file.is_file()
@@ -66,3 +69,14 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
     for file in (*base.rglob("*.py"), *base.glob("additional_chat_templates/*.jinja")):
         (folder / file.relative_to(base)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, folder / file.relative_to(base))
+
+
+def _write_generation(model: PreTrainedModel, base: Path, folder: Path) -> None:
+    """What the base's authors recommend, with the ends that this model has: other servers read them here."""
+    ours = model.generation_config
+    if ours is not None:
+        special = {name: getattr(model.config, name, None) for name in ("bos_token_id", "pad_token_id")}
+        known = {name: value for name, value in special.items() if value is not None}
+        ends = {} if ours.eos_token_id is None else {"eos_token_id": ours.eos_token_id}
+        text = json.dumps({**known, **generation_values(base), **ends}, indent=2, sort_keys=True)
+        (folder / GENERATION).write_text(f"{text}\n", encoding="utf-8")

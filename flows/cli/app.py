@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="dpo",
     help="Retrain a language model on preferences: check, score, train, evaluate, register, gate, promote.",
-    epilog="Exit codes: 0 done, 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, 1 anything else.",
+    epilog="Exit codes: 0 done (or nothing to do), 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, "
+    "1 anything else.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -102,8 +103,10 @@ def retrain(
         done = flow(recipe, overrides, force=force)
     except DataCheckFailed as failed:
         return _checked(failed.document)
-    code = DONE if done.document.verdict == "promote" else NOT_PROMOTED
-    return CommandResult(done.document.to_json(), lambda console: show_retrain(console, done), code)
+    document = done.document
+    promoted = document.verdict == "promote" and not document.not_promoted
+    code = DONE if promoted or not document.changed else NOT_PROMOTED
+    return CommandResult(document.to_json(), lambda console: show_retrain(console, done), code)
 
 
 @app.command()
@@ -180,14 +183,17 @@ def config(
 
 @app.command()
 @prints_result
-def doctor(as_json: AsJson = False) -> CommandResult:
+def doctor(
+    model: Annotated[str | None, typer.Option("--model", help="also: at which tokens its answers end")] = None,
+    as_json: AsJson = False,
+) -> CommandResult:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
     get_ready()
     from flows.cli.documents import DoctorFinding, DoctorReport
     from flows.cli.screens import show_doctor
     from tasks.commands.doctor import examine
 
-    findings = [DoctorFinding(**vars(finding)) for finding in examine()]
+    findings = [DoctorFinding(**vars(finding)) for finding in examine(model)]
     failed = any(finding.status == "fail" for finding in findings)
     report = DoctorReport(verdict="fail" if failed else "pass", findings=findings)
     code = BAD_INPUT if failed else DONE

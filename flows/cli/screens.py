@@ -31,6 +31,7 @@ VERDICTS = {
     "hold_underpowered": ("HELD: too few pairs to tell", "bold yellow"),
     "hold_no_gain": ("HELD: no gain", "bold yellow"),
     "reject_regression": ("REJECTED: something got worse", "bold red"),
+    "left": ("NOT PROMOTED", "bold yellow"),
     "pass": ("PASS", "bold green"),
     "warn": ("WARN", "bold yellow"),
     "fail": ("FAIL", "bold red"),
@@ -47,10 +48,10 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         _drift(console, display.drift)
     else:
         _unchanged(console, document)
-    title, style = VERDICTS[display.gate.verdict]
+    title, style = VERDICTS["left" if document.not_promoted else display.gate.verdict]
     champion_now = f"version {document.champion_version}" if document.champion_version else "none yet"
     console.print(f"\n[{style}]{title}[/]  {document.model} version {document.version}; champion: {champion_now}")
-    for reason in display.gate.reasons:
+    for reason in filter(None, [document.not_promoted, *display.gate.reasons]):
         console.print(Padding(Text(reason), (0, 0, 0, 2)))
     _pairs(console, [("report", document.report), ("data report", display.report)])
     url = display.run_url

@@ -9,13 +9,21 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from infra.store.base import digest
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
 WEIGHTS = "weights_sha256"  # tag of models and versions
 READY: Literal["READY"] = "READY"  # status of a model that is there as a whole
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SERVED_WITH = ("mlflow", "torch", "transformers")
+LIMITS = {
+    "max_new_tokens": 1024,
+    "max_prompt_tokens": 8192,
+    "max_prompts": 64,
+}  # `model_config` at loading changes them
 
 
 def log_model(
@@ -60,8 +68,7 @@ def _link(client: "MlflowClient", run_id: str, model_id: str) -> None:
 
 def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path, trusted_code: str | None) -> None:
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ParamSchema, ParamSpec
+    from mlflow.models import Model
 
     described = Model(model.artifact_location, run_id, model_uuid=model.model_id, model_id=model.model_id)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
@@ -71,9 +78,25 @@ def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path,
             mlflow_model=described,
             python_model=str(SERVED_MODEL),
             artifacts={"checkpoint": str(model_folder)},
-            model_config={"trusted_code": trusted_code} if trusted_code else None,
-            signature=ModelSignature(params=ParamSchema([ParamSpec("max_new_tokens", "integer", 48)])),
+            model_config={**LIMITS, "trusted_code": trusted_code, "files": _digests(model_folder)},
+            signature=_signature(),
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
         )
         client.log_model_artifacts(model.model_id, f"{scratch}/model")
     client.finalize_logged_model(model.model_id, READY)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file: where the model is served, they are compared before anything is loaded."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): digest(file) for file in files}
+
+
+def _signature() -> "ModelSignature":
+    """Parameters and output. By a schema of the input MLflow would cut a conversation into columns."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    params = [ParamSpec("max_new_tokens", "long", 48), ParamSpec("temperature", "double", 0.0)]
+    outputs = Schema([ColSpec("string")])
+    return ModelSignature(outputs=outputs, params=ParamSchema([*params, ParamSpec("top_p", "double", 1.0)]))

@@ -5,74 +5,258 @@ It runs where this package is not installed: it may import transformers, torch, 
 
 import hashlib
 import json
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
+CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
+CHARACTERS_A_TOKEN = 100  # a longer text has too many tokens whatever the tokenizer: it is not even tried
+LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens")  # what requests call it
+REQUEST = {"messages", "tools", "model", "stream", "n", "temperature", "top_p", *LENGTHS}
+MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
+
+
+class Reply(NamedTuple):
+    """An answer, the tokens it took, and whether its end was reached."""
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    ended: bool
 
 
 class ChatModel(PythonModel):
-    """Greedy answers to chat prompts, in fp32."""
+    """Answers to chat prompts in fp32, greedy unless a temperature is asked for."""
 
     def load_context(self, context: Any) -> None:
-        """Load tokenizer and weights from the model's `checkpoint` folder.
+        """Load tokenizer and weights from the model's `checkpoint` folder, if it is as it was registered.
 
-        Code of the model's own runs if it is what the version was registered with. Raises RuntimeError if it is not.
+        Raises RuntimeError if it is not: nothing of it is run then.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-        folder = context.artifacts["checkpoint"]
-        trusted = (context.model_config or {}).get("trusted_code")
-        if (found := _code_digest(Path(folder))) != trusted:
-            raise RuntimeError(
-                f"the Python files in {folder} have the digest {found}, the version was registered with {trusted}: "
-                "none is run. Find out who changed the artifacts, or register the model again"
+        folder, self._limits = Path(context.artifacts["checkpoint"]), dict(context.model_config or {})
+        trusted = self._limits.get("trusted_code")
+        _require_as_registered(folder, self._limits.get("files"), trusted)
+        options = {"trust_remote_code": trusted is not None}
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        options |= {"dtype": torch.float32, "use_safetensors": True, "generation_config": GenerationConfig()}
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+        self._model.eval()
+        self._stops = {*_named_ends(folder), self._tokenizer.eos_token_id} - {None}
+        config = self._model.config.get_text_config()
+        self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
+        """One answer a prompt; a prompt is a text or a list of {"role", "content"} messages.
+
+        `model_input`: a frame with one column of prompts, or a list or array of them. A chat request of the kind
+        {"messages": [...], "max_tokens": 48} is answered as a chat completion. (MLflow makes a schema of any other type
+        hint than a frame's, and cuts conversations by it.)
+        `params`: max_new_tokens, temperature (0: greedy), top_p. MlflowException for what cannot be meant, with words.
+        """
+        settings, given = dict(params or {}), cast(Any, model_input)
+        if isinstance(given, dict):
+            return self._complete(given, settings)
+        prompts = _prompts(given)
+        if len(prompts) > (most := self._limits.get("max_prompts", 64)):
+            raise _refusal(f"{len(prompts)} prompts at once, at most {most} are answered", "the request",
+                           "send fewer, or load the version with a larger max_prompts in its model_config")  # fmt: skip
+        return [self._answer(_messages(p, f"prompt {i}"), settings).text for i, p in enumerate(prompts)]
+
+    def _complete(self, request: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A chat completion, in the form that chat clients know."""
+        unknown = sorted(map(str, set(request) - REQUEST))
+        if "messages" not in request or unknown:
+            says = f"the request has {', '.join(unknown)}" if unknown else "the request has no messages"
+            raise _refusal(says, "the request", f'send {{"messages": [...]}} with any of {", ".join(sorted(REQUEST))}')
+        for name, only in (("stream", False), ("n", 1)):
+            if request.get(name, only) != only:
+                raise _refusal(f"{name} is {request[name]}", name, f"leave it out: it is always {json.dumps(only)}")
+        asked = {name: value for name, value in request.items() if name in ("temperature", "top_p")}
+        lengths = [request[name] for name in LENGTHS if request.get(name) is not None]
+        asked |= {"max_new_tokens": lengths[0]} if lengths else {}
+        messages = _messages(request["messages"], "messages")
+        reply = self._answer(messages, {**settings, **asked}, request.get("tools"))
+        message = {"role": "assistant", "content": reply.text}
+        finish = "stop" if reply.ended else "length"
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": request.get("model", ""),
+            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+            "usage": {
+                "prompt_tokens": reply.prompt_tokens,
+                "completion_tokens": reply.new_tokens,
+                "total_tokens": reply.prompt_tokens + reply.new_tokens,
+            },
+        }
+
+    def _answer(self, messages: list[dict[str, Any]], settings: Mapping[str, Any], tools: Any = None) -> Reply:
+        import torch
+
+        prompt = self._encode(messages, tools)
+        decoding = self._decoding(settings, room=self._context - len(prompt))
+        ids = torch.tensor([prompt])
+        output = self._model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=decoding)
+        new = output[0, len(prompt) :].tolist()
+        end = next((place for place, token in enumerate(new) if token in self._stops), None)
+        text = str(self._tokenizer.decode(new[:end], skip_special_tokens=True))
+        return Reply(text, len(prompt), len(new), end is not None)
+
+    def _encode(self, messages: list[dict[str, Any]], tools: Any) -> list[int]:
+        """As in training: a special token that is written in a message stays text."""
+        most = min(self._limits.get("max_prompt_tokens", 8192), self._context - 1)
+        do = "send a shorter prompt, or load the version with a larger max_prompt_tokens in its model_config"
+        if (size := len(json.dumps([messages, tools], default=str))) > CHARACTERS_A_TOKEN * most:
+            raise _refusal(f"the prompt has {size} characters, at most {most} tokens are read", "the prompt", do)
+        try:
+            ids = self._tokenizer.apply_chat_template(
+                messages, tools=tools, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
             )
-        remote_code = trusted is not None
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=remote_code
+        except Exception as error:  # a template can raise anything
+            says = f"the chat template refuses it: {type(error).__name__} {error}"
+            raise _refusal(says, "the prompt", "send turns as the model was trained on") from None
+        if len(ids) > most:
+            raise _refusal(f"the prompt has {len(ids)} tokens, at most {most} are read", "the prompt", do)
+        return list(ids)
+
+    def _decoding(self, settings: Mapping[str, Any], *, room: int) -> Any:
+        """How to decode: by what is asked for and nothing else, whatever the folder's generation config says."""
+        from transformers import GenerationConfig
+
+        limit = self._limits.get("max_new_tokens", 1024)
+        length = _number(settings, "max_new_tokens", 48, 1, limit, whole=True)
+        temperature = _number(settings, "temperature", 0.0, 0.0, 10.0)
+        pad = self._tokenizer.pad_token_id
+        sampling = {"temperature": temperature, "top_p": _number(settings, "top_p", 1.0, 1e-6, 1.0), "top_k": 0}
+        return GenerationConfig(
+            do_sample=temperature > 0,
+            num_beams=1,
+            use_cache=True,
+            max_new_tokens=min(length, room),
+            eos_token_id=sorted(self._stops),
+            pad_token_id=self._tokenizer.eos_token_id if pad is None else pad,
+            **(sampling if temperature > 0 else {}),
         )
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
-        """One answer a prompt; a prompt is a string or a list of {"role", "content"} messages.
 
-        `model_input`: a frame whose only column (or column `prompt`) holds the prompts, or a list or array of them.
-        `params`: {"max_new_tokens": 48}.
-        """
-        length = int((params or {}).get("max_new_tokens", 48))
-        return [self._answer(_messages(prompt), length) for prompt in _prompts(model_input)]
-
-    def _answer(self, messages: list[dict[str, str]], max_new_tokens: int) -> str:
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        inputs = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        output = self._model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
-        answer = output[0, inputs["input_ids"].shape[1] :]
-        return str(self._tokenizer.decode(answer, skip_special_tokens=True))
-
-
-def _code_digest(folder: Path) -> str | None:
-    """As dpo_core.model.remote_code.digest_code."""
-    files = {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in folder.rglob("*.py")
-    }
-    text = json.dumps(files, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest() if files else None
+def _number(
+    settings: Mapping[str, Any], name: str, default: float, least: float, most: float, *, whole: bool = False
+) -> Any:
+    value: Any = default if settings.get(name) is None else settings[name]
+    kind = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
+        do = f"ask for {'a whole number ' if whole else ''}from {least:g} to {most:g}"
+        if name == "max_new_tokens":
+            do += ", or load the version with a larger max_new_tokens in its model_config"
+        raise _refusal(f"{name} is {value!r}", name, do)
+    return int(value) if whole else float(value)
 
 
 def _prompts(model_input: Any) -> list[Any]:
     if hasattr(model_input, "columns"):
-        column = "prompt" if "prompt" in model_input.columns else model_input.columns[0]
-        return list(model_input[column])
-    return list(model_input)
+        columns = list(model_input.columns)
+        if len(columns) != 1:
+            do = "send one column, `prompt`, of texts or lists of messages"
+            raise _refusal(f"the frame has {len(columns)} columns: {', '.join(map(str, columns))}", "the request", do)
+        model_input = model_input[columns[0]]
+    plain = model_input.tolist() if hasattr(model_input, "tolist") else model_input
+    if isinstance(plain, str):
+        return [plain]
+    if not isinstance(plain, list):
+        do = "send a list of prompts: texts, or lists of messages"
+        raise _refusal(f"the input is of type {type(plain).__name__}", "the request", do)
+    return [plain] if plain and all(isinstance(item, dict) for item in plain) else plain  # one conversation
 
 
-def _messages(prompt: Any) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+def _messages(prompt: Any, where: str) -> list[dict[str, Any]]:
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    turns = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    if not isinstance(turns, list) or not turns or not all(map(_is_message, turns)):
+        keys = ", ".join(sorted(MESSAGE))
+        do = f'send a text, or a list of {{"role": "...", "content": "..."}}; a message may have {keys}'
+        raise _refusal(f"this is no conversation: {json.dumps(turns, default=str)[:200]}", where, do)
+    return turns
+
+
+def _is_message(turn: Any) -> bool:
+    if not isinstance(turn, dict) or not set(turn) <= MESSAGE or not isinstance(turn.get("role"), str):
+        return False
+    return isinstance(turn.get("content"), str) or bool(turn.get("content") is None and turn.get("tool_calls"))
+
+
+def _refusal(says: str, where: str, do: str) -> MlflowException:
+    """What is wrong, where, and what to do: over HTTP a 400 with these words."""
+    return MlflowException(f"{says}\n  where: {where}\n  do:    {do}", error_code=INVALID_PARAMETER_VALUE)
+
+
+def _require_as_registered(folder: Path, files: Mapping[str, str] | None, trusted: str | None) -> None:
+    """Raise RuntimeError unless the folder holds what was registered, and code only that it was registered with."""
+    found = {file.relative_to(folder).as_posix(): _sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    code = {name: digest for name, digest in found.items() if name.endswith(".py")}
+    text = json.dumps(code, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    own = hashlib.sha256(text.encode()).hexdigest() if code else None  # as dpo_core.model.remote_code.digest_code
+    again = "find out who changed the artifacts, or register the model again"
+    if own != trusted:
+        says = f"the Python files have the digest {own}, the version was registered with {trusted}: none is run"
+        raise _unfit(says, folder, again)
+    for name in found:
+        if name.endswith(PICKLES):
+            raise _unfit(f"{name} can run code when it is loaded", folder, "weights are read from *.safetensors alone")
+    for name, reference in _pointers(folder):
+        if own is None or re.fullmatch(r"\w+\.\w+", reference) is None:
+            raise _unfit(f"{name} asks for code of another place: {reference}", folder, again)
+    if files is not None and found != files:
+        changed = sorted(name for name in {*found, *files} if found.get(name) != files.get(name))
+        raise _unfit(f"not as registered: {', '.join(changed)}", folder, again)
+
+
+def _unfit(says: str, folder: Path, do: str) -> RuntimeError:
+    return RuntimeError(f"{says}\n  where: {folder}\n  do:    {do}")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _pointers(folder: Path) -> Iterator[tuple[str, str]]:
+    """The classes that the configurations want from files of their own: MODULE.CLASS."""
+    for name in CONFIGS:
+        named = _values(folder / name).get("auto_map")
+        for references in named.values() if isinstance(named, dict) else [] if named is None else [named]:
+            for reference in references if isinstance(references, list) else [references]:
+                if reference is not None:  # a tokenizer without a fast (or a slow) class
+                    yield name, str(reference)
+
+
+def _named_ends(folder: Path) -> list[int]:
+    """What ends an answer: training has named every such token in the generation config."""
+    for name in ("generation_config.json", "config.json"):
+        ends = _values(folder / name).get("eos_token_id")
+        if ends is not None:
+            return list(ends) if isinstance(ends, list) else [ends]
+    return []
+
+
+def _values(file: Path) -> dict[str, Any]:
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return values if isinstance(values, dict) else {}
 
 
 set_model(ChatModel())

@@ -28,9 +28,10 @@ class Speaker:
         Closing the iterator (Ctrl-C, say) stops the generation.
         """
         import torch
-        from transformers import StoppingCriteriaList, TextIteratorStreamer
+        from transformers import StoppingCriteriaList
 
         from dpo_core.model.encode import encode_prompt
+        from dpo_core.model.generate import greedy
 
         ids = encode_prompt(messages, self._tokenizer)
         room = self._context() - len(ids)
@@ -38,15 +39,13 @@ class Speaker:
             says = f"the conversation has {len(ids)} tokens, the model reads {self._context()}"
             raise InputError(says, where=self.name, do="/reset starts a new one")
         stop = threading.Event()
-        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        decoding = greedy(self._model, self._tokenizer, max_new_tokens=min(max_new_tokens, room))
+        streamer = _streamer(self._tokenizer, frozenset(decoding.eos_token_id))
         input_ids = torch.tensor([ids], device=self._model.device)
         options: dict[str, Any] = {
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "max_new_tokens": min(max_new_tokens, room),
-            "do_sample": False,
-            "eos_token_id": self._tokenizer.eos_token_id,
-            "pad_token_id": self._tokenizer.eos_token_id,
+            "generation_config": decoding,
             "streamer": streamer,
             "stopping_criteria": StoppingCriteriaList([lambda ids, scores, **rest: stop.is_set()]),
         }
@@ -62,6 +61,18 @@ class Speaker:
 
     def _context(self) -> int:
         return int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _streamer(tokenizer: "PreTrainedTokenizerBase", stops: frozenset[int]) -> Any:
+    """Text as it comes, without the token that ends it: not every tokenizer calls its end of turn special."""
+    from transformers import TextIteratorStreamer
+
+    class UntilTheEnd(TextIteratorStreamer):
+        def put(self, value: Any) -> None:
+            if self.next_tokens_are_prompt or int(value.flatten()[-1]) not in stops:
+                super().put(value)  # type: ignore[no-untyped-call]
+
+    return UntilTheEnd(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
 def load_speaker(model: str) -> Speaker:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
+from dpo_core.errors import InputError
 from infra.errors import InfraError
 from infra.secrets import without_secrets
 from infra.settings import Settings, load_settings, usable_cores
@@ -30,17 +31,26 @@ class Readiness:
     remedy: str = ""
 
 
-def examine() -> list[Readiness]:
-    """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception."""
+def examine(model: str | None = None) -> list[Readiness]:
+    """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception.
+
+    Of a `model`, as a recipe names it: where its answers end.
+    """
     settings = load_settings()
     checks: list[Callable[[Settings], Iterator[Readiness]]] = [
         _python, _packages, _cores, _memory, _home, _store, _mlflow, _spool, _prefect, _models,
     ]  # fmt: skip
+    if model is not None:
+
+        def _model(settings: Settings) -> Iterator[Readiness]:
+            yield _ends(model, settings)
+
+        checks.append(_model)
     findings: list[Readiness] = []
     for check in checks:
         try:
             findings += check(settings)
-        except InfraError as error:
+        except (InfraError, InputError) as error:
             findings.append(Readiness(check.__name__.lstrip("_"), "fail", f"{error.says} ({error.where})", error.do))
         except Exception as error:
             says = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
@@ -165,3 +175,16 @@ def _models(settings: Settings) -> Iterator[Readiness]:
     here = [path for path in (settings.home / "downloads").glob("*") if path.is_dir()]
     says = f"{len(here)} fetched under {settings.home / 'downloads'}, {len(cached)} in the hub cache"
     yield Readiness("models", "ok", says + (f" ({', '.join(cached[:3])})" if cached else ""))
+
+
+def _ends(model: str, settings: Settings) -> Readiness:
+    """Fetch it as a run would, and name the tokens at which training, evaluation, chat and serving end an answer."""
+    from dpo_core.model.encode import load_tokenizer
+    from dpo_core.model.stops import named_ends, stop_tokens
+    from tasks.runtime.models import local_model
+
+    folder = local_model(model, settings.home)
+    tokenizer = load_tokenizer(folder)
+    ends = ", ".join(f"{tokenizer.convert_ids_to_tokens(i)} ({i})" for i in stop_tokens(named_ends(folder), tokenizer))
+    template = "" if tokenizer.chat_template else "; it has no chat template: pairs must be plain text"
+    return Readiness("model", "ok", f"{model}: answers end at {ends}{template}")

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
-from dpo_core.model.identity import context_length, digest_model, numeric_path
+from dpo_core.model.identity import context_length, digest_model, digest_weights, numeric_path
 from dpo_core.recipe import Encoding
 from dpo_core.report.documents import Estimate
 from infra.registry import versions
@@ -20,6 +20,7 @@ from infra.store import open_store
 from tasks.documents import EvaluateDocument
 from tasks.reference.store import ReferenceStore, reference_sums
 from tasks.runtime.models import local_model, require_usable
+from tasks.runtime.start import START, START_WEIGHTS
 from tasks.score import distinct_responses, reference_pass
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from dpo_core.evaluate.intervals import Interval
 
 log = logging.getLogger("dpo.evaluate")
-START_MODEL = "dpo.start_model"
 
 
 @task(name="evaluate_model", cache_policy=NO_CACHE)
@@ -45,7 +45,8 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     settings = load_settings()
     prepare_environment(settings)
     read = read_pairs(data)
-    reference = reference or _start_of(model)
+    start, start_weights = (None, None) if reference else _start_of(model)
+    reference = reference or start
     folder = local_model(model, settings.home)
     require_usable(folder)
     result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=context_length(folder) or 1 << 20))
@@ -57,7 +58,13 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
         )
     pairs = result.encoded
     policy = _logps(folder, pairs)
-    against = _logps(local_model(reference, settings.home), pairs) if reference else tuple(0 * side for side in policy)
+    against = tuple(0 * side for side in policy)
+    if reference:
+        reference_folder = local_model(reference, settings.home)
+        if start_weights and digest_weights(reference_folder) != start_weights:
+            says, do = "this is no longer the model that the version was trained from", "name it with --reference"
+            raise InputError(says, where=reference, do=do)
+        against = _logps(reference_folder, pairs)
     values = PairValues(
         pair_values((policy[0], policy[1]), (against[0], against[1]), beta=beta),
         [prompt_digest(pair.pair.prompt) for pair in pairs],
@@ -79,11 +86,12 @@ def _metrics(intervals: "Mapping[str, Interval]") -> dict[str, Estimate]:
     return {name: Estimate(**interval._asdict()) for name, interval in intervals.items()}
 
 
-def _start_of(model: str) -> str | None:
-    """What a registered version was trained from."""
+def _start_of(model: str) -> tuple[str | None, str | None]:
+    """What a registered version was trained from, by name and by weights."""
     if not model.startswith("models:/"):
-        return None
-    return versions.resolve(model).tags.get(START_MODEL)
+        return None, None
+    tags = versions.resolve(model).tags
+    return tags.get(START), tags.get(START_WEIGHTS)
 
 
 def _logps(folder: Path, pairs: "Sequence[EncodedPair]") -> "tuple[Tensor, Tensor]":

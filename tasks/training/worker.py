@@ -21,9 +21,11 @@ from transformers.utils import logging as transformers_logging
 
 from dpo_core.data.pairs import read_examples
 from dpo_core.errors import InputError
+from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
+from dpo_core.model.stops import stop_tokens
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import Step, total_steps, train
@@ -56,6 +58,9 @@ def run(folder: Path, *, live: bool | None = None) -> None:
         do = "take gradient_accumulation_steps out of that file; training.train_batch_size is the whole step"
         raise InputError(says, where="DPO_ACCELERATE_CONFIG", do=do)
     start_model = load_model(order.model_folder, trusted_code=order.trusted_code)
+    if (decoding := start_model.generation_config) is not None:  # saved with the model, for those who serve it
+        tokenizer = load_tokenizer(order.model_folder, trusted_code=order.trusted_code)
+        decoding.eos_token_id = stop_tokens(decoding.eos_token_id, tokenizer)
     policy = make_policy(start_model, training, seed=order.seed)
     optimizer = make_optimizer(policy, training)
     examples = read_examples(folder / "examples.jsonl")

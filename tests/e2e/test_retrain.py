@@ -176,3 +176,24 @@ def _wait_for(condition, process, seconds=180):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline, "no checkpoint appeared"
         time.sleep(0.05)
+
+
+def test_a_run_from_its_own_champion_is_a_look_up_the_second_time_and_one_moved_back_by_hand_stays(first, recipe):
+    from infra.registry import versions
+
+    settings = ["model=models:/tiny@champion", "gate.improve=[]", "seed=5"]
+    made = run(recipe, *settings)
+    assert (made.document.verdict, made.display.gate.baseline) == ("promote", "champion")
+    assert made.document.champion_version == made.document.version
+    known = [version.number for version in versions.all_versions()]
+    again = run(recipe, *settings)
+    assert again.document.changed is False
+    assert again.document.version == made.document.version
+    assert [version.number for version in versions.all_versions()] == known
+    assert again.display.gate.baseline == "champion"
+
+    versions.set_alias("tiny", "champion", 1)
+    after = run(recipe, *settings)
+    assert (after.document.changed, after.document.champion_version) == (False, 1)
+    assert "the alias was moved back since" in after.document.not_promoted
+    assert versions.by_alias("tiny", "champion").number == 1

@@ -7,6 +7,7 @@ import pytest
 
 from flows.cli.app import run
 from flows.cli.chat import Conversation, talk
+from tests.tiny import build_saying
 
 
 @pytest.fixture
@@ -80,6 +81,15 @@ def test_streamed_pieces_are_the_greedy_answer(tiny_model):
     pieces = "".join(load_speaker(str(tiny_model)).reply(messages, max_new_tokens=8))
     whole = generate(load_model(tiny_model), load_tokenizer(tiny_model), [messages], max_new_tokens=8)
     assert pieces.strip() == whole[0]
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_reply_ends_with_the_turn_and_without_the_token_that_ends_it(tmp_path, special):
+    from tasks.commands.chat import load_speaker
+
+    folder = build_saying(tmp_path / "model", "yes", "BoW", special=special, num_beams=4, repetition_penalty=9.0)
+    reply = load_speaker(str(folder)).reply([{"role": "user", "content": "Is it Bob?"}], max_new_tokens=24)
+    assert "".join(reply) == "yes"
 
 
 def test_a_conversation_longer_than_the_context_is_explained_and_taken_back(tiny_model, said):

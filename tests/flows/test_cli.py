@@ -175,15 +175,28 @@ def test_the_recipe_is_read_before_anything_is_started_or_written(tmp_path, monk
     assert "there is no such recipe" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("verdict", "code"), [("promote", 0), ("hold_no_gain", 4), ("reject_regression", 4)])
-def test_retrain_exits_4_unless_promoted_and_prints_the_flows_document(verdict, code, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("verdict", "changed", "left", "code"),
+    [
+        ("promote", True, "", 0),
+        ("hold_no_gain", True, "", 4),
+        ("reject_regression", True, "", 4),
+        ("promote", True, "version 2 is champion now", 4),
+        ("hold_no_gain", False, "", 0),
+        ("promote", False, "the alias was moved back since", 0),
+    ],
+)
+def test_retrain_exits_4_unless_it_promoted_or_had_nothing_to_do_and_prints_the_flows_document(
+    verdict, changed, left, code, tmp_path, monkeypatch, capfd
+):
     document = {
         "schema": 1,
         "verdict": verdict,
-        "changed": False,
+        "changed": changed,
         "model": "m",
         "version": 3,
         "champion_version": None,
+        "not_promoted": left,
         "mlflow_run_id": "r",
         "weights_sha256": "w",
         "data_sha256": "d",
@@ -208,7 +221,9 @@ def test_retrain_exits_4_unless_promoted_and_prints_the_flows_document(verdict, 
     out, err = capfd.readouterr()
     assert json.loads(out) == document
     assert "because of x" in err
-    assert "Nothing to do" in err
+    assert ("Nothing to do" in err) == (not changed)
+    assert left in err
+    assert ("NOT PROMOTED" in err) == bool(left)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def make_plan():
 
     def make(**changes: Any) -> Plan:
         digests = {"model_sha256": "", "weights_sha256": "", "tokenizer_sha256": "t"}
-        nowhere = {"champion": None, "run_id": "", "run_url": ""}
+        nowhere = {"champion": None, "run_id": "", "run_url": "", "start_model": "", "request": ""}
         return Plan(**{**digests, **nowhere, "files": {}, "threads": 1, "force": False, **changes})
 
     return make

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from flows.cli.app import run
+from tests.tiny import build_saying
 
 
 @pytest.fixture
@@ -14,8 +15,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def findings(capfd, code):
-    assert run(["doctor", "--json"]) == code
+def findings(capfd, code, *options):
+    assert run(["doctor", "--json", *options]) == code
     document = json.loads(capfd.readouterr().out)
     return {finding["check"]: finding for finding in document["findings"]}
 
@@ -63,3 +64,18 @@ def test_a_home_that_is_a_file_is_exit_2(home, capfd):
     home.write_text("")
     assert run(["doctor"]) == 2
     assert "DPO_HOME cannot be used: File exists" in capfd.readouterr().err
+
+
+def test_of_a_model_it_says_at_which_tokens_answers_end(home, capfd, tmp_path):
+    folder = build_saying(tmp_path / "model", "yes", special=False)
+    says = findings(capfd, 0, "--model", str(folder))["model"]["says"]
+    assert says == f"{folder}: answers end at <|endoftext|> (0), <|im_end|> (2)"
+    (folder / "chat_template.jinja").unlink()
+    assert "no chat template" in findings(capfd, 0, "--model", str(folder))["model"]["says"]
+
+
+def test_a_model_that_cannot_be_read_is_a_finding_with_a_remedy(home, capfd, tmp_path):
+    folder = build_saying(tmp_path / "model", "yes", eos_token_id="</s>")
+    found = findings(capfd, 2, "--model", str(folder))["model"]
+    assert "eos_token_id is </s>" in found["says"]
+    assert found["remedy"] == "write the number of the token that ends a turn, or a list of such numbers"

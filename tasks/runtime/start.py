@@ -1,0 +1,30 @@
+"""Which model a run starts from, by a name that does not move: an alias is resolved once."""
+
+import logging
+
+from infra.errors import ObjectMissing
+from infra.registry import versions
+
+log = logging.getLogger("dpo.plan")
+START, START_WEIGHTS, REQUEST = "dpo.start_model", "dpo.reference_weights_sha256", "dpo.request"  # tags of a version
+
+
+def start_model(model: str, request: str) -> str:
+    """`model` itself, or the version that `models:/NAME@ALIAS` means for this request (digest of recipe and data).
+
+    Where the alias is on what the same request has made, that is the model which it was made from: a run that starts
+    from its own champion is then a look-up the second time, and not a second round on the same pairs.
+    """
+    if not model.startswith("models:/"):
+        return model
+    name, _ = versions.parse(model)
+    found = versions.resolve(model)
+    if found.tags.get(REQUEST) == request and "@" in model:
+        start, weights = found.tags.get(START, ""), found.tags.get(START_WEIGHTS)
+        try:
+            if versions.resolve(start).weights_sha256 == weights:
+                log.info("start_model=%s made_from_it_by_this_recipe=%d asked_for=%s", start, found.number, model)
+                return start
+        except ObjectMissing:  # deleted since: what the alias means now is all there is
+            pass
+    return f"models:/{name}/{found.number}"
