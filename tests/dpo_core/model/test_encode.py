@@ -1,4 +1,8 @@
+import re
+from dataclasses import replace
+
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
@@ -63,13 +67,65 @@ def test_a_pair_over_the_limit_is_set_aside_with_its_lengths(tokenizer):
     assert result.statistics["over_length"] == 1
 
 
-def test_cutting_takes_the_oldest_prompt_tokens_and_never_an_answer(tokenizer):
-    long = chat("x" * 50, "y" * 60, "z")
+def test_cutting_keeps_the_turns_frame_and_never_touches_an_answer(tokenizer):
+    long = chat("first words " + "x" * 50, "y" * 60, "z")
     whole = encode_one(long, tokenizer)
     cut = encode_one(long, tokenizer, max_length=100, overlong="cut_prompt")
     assert cut.chosen_ids == whole.chosen_ids
-    assert len(cut.prompt_ids) + len(cut.chosen_ids) == 100
-    assert cut.prompt_ids == whole.prompt_ids[-len(cut.prompt_ids) :]
+    assert len(cut.prompt_ids) + len(cut.chosen_ids) <= 100
+    text = tokenizer.decode(cut.prompt_ids)
+    assert re.fullmatch(r"<\|im_start\|>user\nx+<\|im_end\|>\n<\|im_start\|>assistant\n", text)
+
+
+def turns(*texts, system=None):
+    """A prompt of turns, the user's first."""
+    roles = ("user", "assistant")
+    said = [{"role": roles[number % 2], "content": text} for number, text in enumerate(texts)]
+    return (({"role": "system", "content": system},) if system else ()) + tuple(said)
+
+
+def talk(*texts, system=None):
+    """A pair whose prompt has these turns."""
+    return replace(chat("", "Good", "Bad"), prompt=turns(*texts, system=system))
+
+
+@pytest.mark.parametrize("system", [None, "Be short."])
+def test_whole_old_turns_are_cut_before_any_text(tokenizer, system):
+    pair = talk("old " * 20, "aye", "newer", "yes", "newest", system=system)
+    kept = talk("newer", "yes", "newest", system=system)
+    needed = encode_one(kept, tokenizer)
+    limit = len(needed.prompt_ids) + len(needed.chosen_ids)
+    cut = encode_one(pair, tokenizer, max_length=limit, overlong="cut_prompt")
+    assert (cut.prompt_ids, cut.chosen_ids) == (needed.prompt_ids, needed.chosen_ids)
+    shorter = encode_one(pair, tokenizer, max_length=limit - 1, overlong="cut_prompt")
+    assert shorter.prompt_ids == encode_one(talk("newest", system=system), tokenizer).prompt_ids
+
+
+def test_a_cut_within_a_turn_begins_with_a_word(tokenizer):
+    cut = encode_one(talk("one two three four five six"), tokenizer, max_length=35, overlong="cut_prompt")
+    said = tokenizer.decode(cut.prompt_ids).removeprefix("<|im_start|>user\n").partition("<|im_end|>")[0]
+    assert said in ("five six", "six", "four five six", "three four five six")
+
+
+def test_plain_text_keeps_what_begins_every_text():
+    tokenizer = build_tiny_tokenizer()
+    bos = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        "<|endoftext|> $A", special_tokens=[("<|endoftext|>", bos)]
+    )
+    pair = replace(chat("zero one two three four", " yes", " no"), plain=True)
+    whole = encode_one(pair, tokenizer)
+    cut = encode_one(pair, tokenizer, max_length=len(whole.prompt_ids), overlong="cut_prompt")
+    assert cut.prompt_ids[0] == bos
+    assert bos not in cut.prompt_ids[1:]
+    assert 1 < len(cut.prompt_ids) < len(whole.prompt_ids)
+
+
+def test_what_cannot_be_cut_to_fit_is_refused_for_its_length(tokenizer):
+    for pair in (talk("one", system="s" * 90), chat("one", "y" * 100, "n")):
+        result = encode_pairs([pair], tokenizer, Encoding(max_length=80, overlong="cut_prompt"))
+        assert result.statistics["over_length"] == 1
+        assert result.rejected[0][1].startswith("over-length: ")
 
 
 def test_a_token_merged_across_the_boundary_is_counted_and_cut_back(tokenizer):
