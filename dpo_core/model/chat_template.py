@@ -21,8 +21,8 @@ from transformers.utils.chat_template_utils import (
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 
-THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")  # as templates call the thought of a message
 THOUGHT_MARK = re.compile(r"think|thought|reason", re.IGNORECASE)
+DIRECTIVES = [*"aAbBcdDeFGgHIjklmMpSTuUVwWxXyYZ", "-d", "-m", "-e", "-j", "-I", "-H"]  # of strftime
 TOOL_MARK = re.compile(r"tool|function|call", re.IGNORECASE)
 MARKS = re.compile("[\U000f0000\U000f0001]")  # transformers puts them around tokens that are meant as text
 MOST = 4 << 20  # characters that a template may make of one conversation
@@ -43,7 +43,7 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, day: str | None = None) -> None:
         self.tokenizer = tokenizer
-        self._options: dict[str, Any] = {"strftime_now": datetime.fromisoformat(day).strftime} if day else {}
+        self._day = _clock(day) if day else ""
 
     def text(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, answer_next: bool = False
@@ -52,7 +52,7 @@ class ChatTemplate:
 
         Tokens that stay text have marks around them, which `ids` takes away again.
         """
-        chat = [self._marked(self._named(message)) for message in messages]
+        chat = [self._marked(_named(message)) for message in messages]
         offered = [self._marked(tool) for tool in tools] or None
         return self._write(chat, offered, answer_next)
 
@@ -71,10 +71,6 @@ class ChatTemplate:
                 found[number] = Refused(str(error))
         return found
 
-    def reads(self, key: str) -> bool:
-        """Whether the template looks at this key of a message."""
-        return key in self._read[1]
-
     def marked(self, text: str) -> str:
         """An assistant's text, ready for `ids`."""
         return str(mark_control_tokens(text, self._frame))
@@ -82,8 +78,11 @@ class ChatTemplate:
     def _write(self, chat: list[Any], tools: list[Any] | None, answer_next: bool) -> str:
         self._require_template()
         try:
+            template = self.tokenizer.get_chat_template(None, tools)
+            if self._day and "strftime_now" in template:
+                template = self._day + template
             text = self.tokenizer.apply_chat_template(
-                chat, tools=tools, tokenize=False, add_generation_prompt=answer_next, **self._options
+                chat, tools=tools, chat_template=template, tokenize=False, add_generation_prompt=answer_next
             )
         except TemplateError as error:
             raise Refused(f"the chat template refuses it: {error}") from None
@@ -103,34 +102,22 @@ class ChatTemplate:
                 "pairs",
             )
 
-    def _named(self, message: Message) -> Mapping[str, Any]:
-        """The thought under the key that the template reads."""
-        thought = message.get("reasoning_content")
-        key = next((key for key in THOUGHT_KEYS if self.reads(key)), None)
-        if thought is None or key in (None, "reasoning_content"):
-            return message
-        return {**{name: value for name, value in message.items() if name != "reasoning_content"}, str(key): thought}
-
     def _marked(self, part: Mapping[str, Any]) -> Any:
         if any(MARKS.search(text) for text in _strings(part)):
             raise Refused("it holds U+F0000 or U+F0001, private characters with which transformers marks text")
         return mark_control_tokens(dict(part), self._frame if part.get("role") == "assistant" else self._control)
 
     @cached_property
-    def _read(self) -> tuple[str, frozenset[str]]:
-        """All literal text of the template, and every name that it looks up in something."""
+    def _literals(self) -> str:
+        """All text that stands in the template."""
         self._require_template()
-        given = self.tokenizer.chat_template
-        found = [
-            _parsed(text, str(self.tokenizer.name_or_path))
-            for text in (given.values() if isinstance(given, dict) else [given])
-        ]
-        return "\0".join(literals for literals, _ in found), frozenset().union(*(names for _, names in found))
+        given, where = self.tokenizer.chat_template, str(self.tokenizer.name_or_path)
+        return "\0".join(_literals_of(text, where) for text in (given.values() if isinstance(given, dict) else [given]))
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        """What only template and assistant can write: as transformers has it, and marks of thoughts, tools and calls."""
-        literals = self._read[0] + "\0" + self._sample
+        """What only template and assistant can write: as transformers has it, and marks of thoughts and calls."""
+        literals = self._literals + "\0" + self._sample
         return _any_of(
             token.content
             for token in self.tokenizer.added_tokens_decoder.values()
@@ -163,8 +150,24 @@ class ChatTemplate:
         return ""
 
 
+def _named(message: Message) -> Mapping[str, Any]:
+    """The thought under every name that templates have for it (`thinking` is transformers' doing)."""
+    thought = message.get("reasoning_content")
+    return message if thought is None else {**message, "reasoning": thought}
+
+
+def _clock(day: str) -> str:
+    """What makes a template's `strftime_now` tell this day: Jinja to stand before the template, on a line of its own.
+
+    transformers lets no function into a template but its own.
+    """
+    date = datetime.fromisoformat(day)
+    told = "".join(f"|replace('%{name}', '{date.strftime('%' + name)}')" for name in DIRECTIVES)
+    return "{%- macro strftime_now(format) -%}{{ format" + told + " }}{%- endmacro %}\n"
+
+
 @lru_cache(maxsize=16)
-def _parsed(template: str, where: str) -> tuple[str, frozenset[str]]:
+def _literals_of(template: str, where: str) -> str:
     try:
         tree = _compile_jinja_template(template).environment.parse(template)
     except TemplateError as error:
@@ -174,10 +177,7 @@ def _parsed(template: str, where: str) -> tuple[str, frozenset[str]]:
             do="mend the template, or take the tokenizer files that belong to the model",
         ) from None
     constants = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
-    names = {node.attr for node in tree.find_all(nodes.Getattr)}
-    return "\0".join({node.data for node in tree.find_all(nodes.TemplateData)} | constants), frozenset(
-        names | constants
-    )
+    return "\0".join(constants.union(node.data for node in tree.find_all(nodes.TemplateData)))
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:

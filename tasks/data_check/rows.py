@@ -146,7 +146,7 @@ def _normalised_chunks(name: str, workers: int, turns: bool) -> Iterator[Normali
 def normalise_chunk(first: Pair | None, turns: bool, chunk: Chunk) -> NormalisedChunk:
     """Parse and check the rows of a chunk."""
     rows, tally = read_chunk(chunk, first)
-    pairs = [replace(row, plain=row.plain and not turns) for row in rows if isinstance(row, Pair)]
+    pairs = [taken(row, turns) for row in rows if isinstance(row, Pair)]
     prompts = [prompt_key(pair.prompt) for pair in pairs]
     return NormalisedChunk(
         *lines_of(pairs),
@@ -157,6 +157,11 @@ def normalise_chunk(first: Pair | None, turns: bool, chunk: Chunk) -> Normalised
         quarantined=[row for row in rows if isinstance(row, Quarantined)],
         tally=tally,
     )
+
+
+def taken(pair: Pair, turns: bool) -> Pair:
+    """Plain text as the turns of a chat, if `turns`."""
+    return replace(pair, plain=False) if turns and pair.plain else pair
 
 
 @dataclass(frozen=True)

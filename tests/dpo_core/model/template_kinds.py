@@ -127,7 +127,7 @@ class Kind:
             vocab_size=400, special_tokens=self.specials(), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )  # fmt: skip
-        bpe.train_from_iterator(["the answer is that the sea is blue\n\n"] * 3, trainer)
+        bpe.train_from_iterator(["the answer is that the sea is blue"] * 3, trainer)
         bpe.add_tokens([AddedToken(token, special=False, normalized=False) for token in self.added])
         end = next((token for token in self.specials() if token in (self.eos or self.end)), "<eos>")
         fast = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=end, bos_token=self.bos or None)
