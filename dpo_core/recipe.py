@@ -4,6 +4,7 @@ Frozen pydantic models that refuse unknown keys. Reading a recipe from YAML, wit
 that name the line, is `dpo_core.recipe_file`.
 """
 
+import datetime
 import re
 from typing import Annotated, Literal
 
@@ -26,6 +27,9 @@ class Data(Section):
         "pattern of files, s3:// of any of these, or a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT]"
     )
     eval: str | None = Field(None, description="held-out pairs; unset: a stable tenth of train, by prompt")
+    text: Literal["plain", "turns"] = Field(
+        "plain", description="prompt and answers that are text: trained on as they are, or taken as turns of a chat"
+    )
 
 
 class Encoding(Section):
@@ -33,8 +37,22 @@ class Encoding(Section):
 
     max_length: int = Field(1024, gt=1, description="prompt plus response, in tokens")
     overlong: Literal["drop", "cut_prompt"] = Field(
-        "drop", description="a pair longer than max_length: drop it, or cut its prompt's oldest tokens"
+        "drop", description="a pair longer than max_length: drop it, or cut its prompt's oldest turns, then its text"
     )
+    thoughts: Literal["train", "refuse"] = Field(
+        "train", description="answers that think first: the thought is a part of the answer, or the row is refused"
+    )
+    date: str = Field("2026-01-01", description="the day that a chat template writes as today's, YYYY-MM-DD")
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _is_a_day(cls, day: object) -> object:
+        if type(day) is datetime.date:  # as YAML reads it
+            return day.isoformat()
+        try:
+            return datetime.date.fromisoformat(str(day)).isoformat()
+        except ValueError:
+            raise ValueError(f"{day} is no day: write YYYY-MM-DD") from None
 
 
 class Validation(Section):

@@ -44,6 +44,7 @@ def check(plan: Plan) -> Checked:
         "eval": plan.files.get(recipe.data.eval or ""),
         "validation": recipe.validation.model_dump(),
         "encoding": recipe.encoding.model_dump(),
+        "text": recipe.data.text,
         "tokenizer": plan.tokenizer_sha256,
         "name": recipe.name,
     }
@@ -57,6 +58,7 @@ def check(plan: Plan) -> Checked:
             recipe.encoding,
             plan.model_folder,
             previous=last_accepted(store, recipe.name),
+            text=recipe.data.text,
             trusted_code=plan.trusted_code,
         )
         with scratch_folder(settings.home) as scratch:

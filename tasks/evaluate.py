@@ -108,7 +108,8 @@ def _questions_digest(plan: Plan) -> str:
     evaluation = plan.recipe.evaluation
     files = {**evaluation.behaviour, **evaluation.retention, "neutral_text": evaluation.neutral_text or ""}
     named = {name: plan.files.get(path, "") for name, path in files.items()}
-    return digest_json([named, evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples])
+    asked = [evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples, plan.recipe.encoding.date]
+    return digest_json([named, *asked])
 
 
 def _evidence(

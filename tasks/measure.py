@@ -63,6 +63,7 @@ def _answers(
                 everything,
                 max_new_tokens=evaluation.max_new_tokens,
                 batch_size=evaluation.batch_size,
+                day=plan.recipe.encoding.date,
                 progress=bar.update,
             )
     texts = iter(found)

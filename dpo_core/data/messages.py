@@ -8,6 +8,8 @@ from typing import Any, get_args
 from dpo_core.data.pairs import Message, Role
 
 ROLES = get_args(Role)
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # names that files have for what an answer thinks first
+KEYS = frozenset(["role", "content", "tool_calls", "tool_call_id", "name", *THOUGHTS])
 TEXT_LIMIT = 256 << 10  # bytes of one text: some 60,000 tokens, and seconds of a tokenizer
 SPOILT = 0.05  # share of a text's characters that may be unreadable
 _LATE = (  # bytes 0x80 to 0xbf, read as Latin-1 or CP1252
@@ -44,6 +46,8 @@ def _message(item: object, place: str) -> Message:
         raise BadRow(f"{place} is not a message: it needs role and content")
     if item["role"] not in ROLES:
         raise BadRow(f"{place} has unknown role {str(item['role'])[:40]!r}; known are {', '.join(ROLES)}")
+    if item.get("function_call"):
+        raise BadRow(f"{place} has function_call, OpenAI's old name: write tool_calls, a list of calls")
     calls = item.get("tool_calls")
     content = item.get("content")
     message: Message = {
@@ -56,7 +60,29 @@ def _message(item: object, place: str) -> Message:
         message["tool_call_id"] = item["tool_call_id"]
     if isinstance(item.get("name"), str):
         message["name"] = item["name"]
+    if (thought := _thought(item, place)) is not None:
+        message["reasoning_content"] = thought
     return message
+
+
+def _thought(item: Mapping[str, Any], place: str) -> str | None:
+    """What the assistant thought, under any of its names."""
+    given = {key: item[key] for key in THOUGHTS if item.get(key) not in (None, "")}
+    for key, thought in given.items():
+        if not isinstance(thought, str):
+            raise BadRow(f"{place}.{key} is {kind_of(thought)}, not text")
+        if item["role"] != "assistant":
+            raise BadRow(f"{place} has {key}, but is a turn of role {item['role']!r}: only the assistant thinks")
+    if len(set(given.values())) > 1:
+        raise BadRow(f"{place} has {' and '.join(given)}, which differ")
+    return next(iter(given.values()), None)
+
+
+def unread_keys(messages: object) -> list[str]:
+    """Keys of messages that nothing reads, where they hold something."""
+    listed = messages if isinstance(messages, list) else []
+    items = [item for item in listed if isinstance(item, Mapping) and {"role", "content"} <= item.keys()]
+    return sorted({str(key) for item in items for key, value in item.items() if value is not None and key not in KEYS})
 
 
 def content_of(content: object, place: str) -> str:
@@ -152,6 +178,7 @@ def require_words(messages: Sequence[Message], side: str) -> None:
         raise BadRow(f"{side} ends with an empty message")
     for message in messages:
         require_clean(message["content"], side)
+        require_clean(message.get("reasoning_content", ""), side)
 
 
 def require_clean(text: str, place: str) -> None:

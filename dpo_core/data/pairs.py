@@ -29,6 +29,7 @@ class Message(TypedDict):
     tool_calls: NotRequired[list[dict[str, Any]]]  # {"type", "function": {"name", "arguments"}}, arguments an object
     tool_call_id: NotRequired[str]
     name: NotRequired[str]
+    reasoning_content: NotRequired[str]  # what the assistant thought before it said `content`
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,12 @@ def text_of(messages: Iterable[Message]) -> str:
 
 
 def _words(message: Message) -> str:
-    """What a message says; its calls as name(arguments)."""
-    if "tool_calls" not in message:
+    """What a message says, after what it thinks; its calls as name(arguments)."""
+    if message.keys() <= {"role", "content"}:
         return message["content"]
-    calls = (call["function"] for call in message["tool_calls"])
+    calls = (call["function"] for call in message.get("tool_calls", ()))
     written = [f"{call['name']}({json.dumps(call['arguments'], ensure_ascii=False)})" for call in calls]
-    return "\n".join([message["content"], *written] if message["content"] else written)
+    return "\n".join(filter(None, [message.get("reasoning_content"), message["content"], *written]))
 
 
 def digest_pairs(train: Iterable[Pair], held_out: Iterable[Pair] = ()) -> str:

@@ -23,6 +23,7 @@ from dpo_core.data.messages import (
     require_words,
     say,
     tools_of,
+    unread_keys,
 )
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.data.rated_answers import gemini_sides, number_of, ultrafeedback_sides
@@ -124,9 +125,11 @@ def format_of(row: Mapping[str, Any]) -> str:
 
 
 def dropped_columns(row: Mapping[str, Any]) -> list[str]:
-    """Columns that no part of the pipeline reads."""
+    """Columns, and keys of messages, that no part of the pipeline reads."""
     known = shape_of(row).columns
-    return [name for name in row if name not in known and name not in COMMON]
+    columns = [name for name in row if name not in known and name not in COMMON]
+    keys = {f"{name}[].{key}" for name in row if name in known for key in unread_keys(row[name])}
+    return [*columns, *sorted(keys)]
 
 
 def shape_of(row: Mapping[str, Any]) -> Shape:
@@ -170,11 +173,16 @@ def _require_comparison(sides: Sides) -> None:
         raise BadRow("chosen and rejected are identical")
 
 
-def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, object]]:
+def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, str, object]]:
     """Without white space at the ends and differences of Unicode that cannot be seen."""
-    texts = (m["content"].strip() for m in messages)
-    same = (text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text) for text in texts)
-    return [(m["role"], text, m.get("tool_calls")) for m, text in zip(messages, same, strict=True)]
+    return [
+        (m["role"], _same(m["content"]), _same(m.get("reasoning_content", "")), m.get("tool_calls")) for m in messages
+    ]
+
+
+def _same(text: str) -> str:
+    text = text.strip()
+    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
 def _meta(row: Mapping[str, Any]) -> dict[str, Any]:

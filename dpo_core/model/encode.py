@@ -1,29 +1,50 @@
 """Pairs to token ids: chat template, prompt boundary, one end-of-turn token, length limit."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import EncodedPair, Message, Pair, common_prefix
 from dpo_core.errors import InputError
+from dpo_core.model.chat_template import ChatTemplate, Refused
 from dpo_core.model.remote_code import require_no_other_code
+from dpo_core.model.shorten import shortened
+from dpo_core.model.thoughts import continuation, opened_by, pieces_of, squeezed, thought_of
 from dpo_core.recipe import Encoding
 
-BATCH = 256  # pairs rendered at once
+BATCH = 256  # pairs tokenised at once
+COUNTED = (
+    *("boundary_merges", "prompts_cut", "over_length", "without_turns", "unopened"),
+    *("system_left_out", "tools_left_out", "turns_left_out", "thoughts_left_out"),
+)
 
 
-class PairIds(NamedTuple):
-    """Ids of the prompt alone, and of the prompt with either answer."""
+class Texts(NamedTuple):
+    """A pair as text: its prompt, and the prompt with either answer. `notes`: what else is true of it, of COUNTED."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    notes: tuple[str, ...] = ()
+
+
+class Ids(NamedTuple):
+    """The same as ids: the prompt, and what follows it. `merged`: the tokenizer joined prompt and answer."""
 
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
+    merged: bool
+    notes: tuple[str, ...]
+
+    def length(self) -> int:
+        """Of the prompt with the longer answer."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 @dataclass(frozen=True)
@@ -31,7 +52,9 @@ class EncodeResult:
     """What became of each pair.
 
     `statistics` counts pairs: `boundary_merges` (the tokenizer joined the end of the prompt with the start of an
-    answer, so the prompt was cut back to the last common token), `prompts_cut`, `over_length`.
+    answer, so the prompt was cut back to the last common token), `prompts_cut`, `over_length`, `without_turns` (plain
+    text, and the model has a template), `unopened` (the template opens an answer with what this one does not begin
+    with), and what the template leaves out of the prompt: `system_`, `tools_`, `turns_` and `thoughts_left_out`.
     """
 
     encoded: list[EncodedPair]
@@ -65,140 +88,185 @@ def load_tokenizer(folder: str | Path, *, trusted_code: str | None = None) -> Pr
 
 
 def encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, encoding: Encoding) -> EncodeResult:
-    """Encode every pair, setting aside those that do not fit `encoding.max_length` tokens.
+    """Encode every pair, setting aside those that do not fit `encoding.max_length` tokens or that no template writes.
 
-    A response is never cut. Raises InputError where messages meet a tokenizer without a chat template.
+    The ids of prompt and answer are those of `apply_chat_template`, up to the one end of turn. A response is never cut.
+    Raises InputError where messages meet a tokenizer without a chat template.
     """
     encoded: list[EncodedPair] = []
     rejected: list[tuple[Pair, str]] = []
-    counts: Counter[str] = Counter(boundary_merges=0, prompts_cut=0, over_length=0)
-    special = frozenset(tokenizer.all_special_ids)
-    for pair, texts in _rendered(pairs, tokenizer):
-        if isinstance(texts, TemplateError):
-            rejected.append((pair, f"the chat template refuses it: {texts}"))
+    counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
+    encoder = _Encoder(tokenizer, encoding)
+    for pair, found in encoder.all(pairs):
+        if isinstance(found, Ids) and found.length() > encoding.max_length:
+            short = encoder.shortened(pair) if encoding.overlong == "cut_prompt" else None
+            counts["over_length" if short is None else "prompts_cut"] += 1
+            found = short or Refused(_too_long(found, encoding))
+        if isinstance(found, Refused):
+            rejected.append((pair, str(found)))
             continue
-        prompt, chosen, rejected_ids, merged = _split(texts, tokenizer, special)
-        counts["boundary_merges"] += merged
-        if not prompt:
-            rejected.append((pair, "the prompt has no token of its own: the tokenizer joins it with both answers"))
-            continue
-        answer = max(len(chosen), len(rejected_ids))
-        excess = len(prompt) + answer - encoding.max_length
-        if excess > 0 and encoding.overlong == "cut_prompt" and excess < len(prompt):
-            prompt = prompt[excess:]
-            counts["prompts_cut"] += 1
-        elif excess > 0:
-            counts["over_length"] += 1
-            rejected.append((pair, _too_long(len(prompt), answer, encoding)))
-            continue
-        encoded.append(EncodedPair(pair, tuple(prompt), tuple(chosen), tuple(rejected_ids)))
+        counts["boundary_merges"] += found.merged
+        counts.update(found.notes)
+        encoded.append(EncodedPair(pair, tuple(found.prompt), tuple(found.chosen), tuple(found.rejected)))
     return EncodeResult(encoded, rejected, dict(counts))
 
 
 def encode_prompt(
-    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, tools: Sequence[Mapping[str, Any]] = ()
-) -> list[int]:
-    """The ids a model continues with its own answer. Special tokens written in a message or a tool stay text."""
-    return _render(messages, tokenizer, tools, add_generation_prompt=True)
-
-
-def _too_long(prompt: int, answer: int, encoding: Encoding) -> str:
-    return (
-        f"over-length: prompt {prompt} + longer answer {answer} tokens exceed encoding.max_length {encoding.max_length}"
-    )
-
-
-def _rendered(
-    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[Pair, PairIds | TemplateError]]:
-    """Each pair with its texts; BATCH at once, as most of a call's cost is not its text's."""
-    marks = _marks(tokenizer)
-    for first in range(0, len(pairs), BATCH):
-        batch = pairs[first : first + BATCH]
-        try:
-            texts: list[PairIds | TemplateError] = [*_texts(batch, tokenizer, marks)]
-        except TemplateError:
-            texts = [_texts_alone(pair, tokenizer, marks) for pair in batch]
-        yield from zip(batch, texts, strict=True)
-
-
-def _texts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> list[PairIds]:
-    """The texts of some pairs. Raises TemplateError if the template refuses any of them."""
-    simple = [not pair.plain and _is_simple(pair, marks) for pair in pairs]
-    chats = [pair for pair, is_simple in zip(pairs, simple, strict=True) if is_simple]
-    options = {"sanitize_control_tokens": False}  # there are none, and without looking for them it is much faster
-    starts = iter(_render_all([p.prompt for p in chats], tokenizer, add_generation_prompt=True, **options))
-    both = [(*pair.prompt, *side) for pair in chats for side in (pair.chosen, pair.rejected)]
-    sides = iter(_render_all(both, tokenizer, **options))
-    found = []
-    for pair, is_simple in zip(pairs, simple, strict=True):
-        if pair.plain:
-            start, *answers = (messages[0]["content"] for messages in (pair.prompt, pair.chosen, pair.rejected))
-            ids = tokenizer([start, *(start + answer for answer in answers)], split_special_tokens=True)["input_ids"]
-            found.append(PairIds(*ids))
-        elif not is_simple:
-            whole = (_render([*pair.prompt, *side], tokenizer, pair.tools) for side in (pair.chosen, pair.rejected))
-            found.append(PairIds(encode_prompt(pair.prompt, tokenizer, pair.tools), *whole))
-        else:
-            found.append(PairIds(next(starts), next(sides), next(sides)))
-    return found
-
-
-def _is_simple(pair: Pair, marks: re.Pattern[str]) -> bool:
-    """Whether the pair is made of plain turns in which nothing looks like a token of the template."""
-    turns = [*pair.prompt, *pair.chosen, *pair.rejected]
-    return not pair.tools and all(
-        message.keys() == {"role", "content"} and not marks.search(message["content"]) for message in turns
-    )
-
-
-def _marks(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    """Any added token, and the private characters with which transformers marks those that are meant as text."""
-    tokens = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-    return re.compile("|".join(["[\ue000-\uf8ff\U000f0000-\U0010ffff]", *map(re.escape, tokens)]))
-
-
-def _texts_alone(pair: Pair, tokenizer: PreTrainedTokenizerBase, marks: re.Pattern[str]) -> PairIds | TemplateError:
-    try:
-        return _texts([pair], tokenizer, marks)[0]
-    except TemplateError as error:
-        return error
-
-
-def _split(
-    texts: PairIds, tokenizer: PreTrainedTokenizerBase, special: Set[int]
-) -> tuple[list[int], list[int], list[int], bool]:
-    """Prompt ids, both responses' ids, and whether the tokenizer merged across the boundary."""
-    start, *sides = texts
-    shared = min(common_prefix(start, side) for side in sides)
-    chosen, rejected = (_end_turn(side[shared:], tokenizer, special) for side in sides)
-    return start[:shared], chosen, rejected, shared < len(start)
-
-
-def _render(
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
     tools: Sequence[Mapping[str, Any]] = (),
-    **options: Any,
+    *,
+    template: ChatTemplate | None = None,
 ) -> list[int]:
-    offered: list[Any] | None = [dict(tool) for tool in tools] or None
-    return _render_all([messages], tokenizer, tools=offered, **options)[0]
+    """The ids a model continues with its own answer. Special tokens written in a message or a tool stay text.
 
-
-def _render_all(
-    conversations: Sequence[Sequence[Message]], tokenizer: PreTrainedTokenizerBase, **options: Any
-) -> list[list[int]]:
-    if not conversations:
-        return []
-    if not tokenizer.chat_template:
+    `template`: of `tokenizer`; unset, with the calendar's date where a template writes today's. Raises InputError.
+    """
+    template = template or ChatTemplate(tokenizer)
+    try:
+        found = template.ids([template.text(messages, tools, answer_next=True)])[0]
+    except Refused as refused:
+        found = refused
+    if isinstance(found, Refused):
         raise InputError(
-            "the pairs are chat messages, but the tokenizer has no chat template",
+            f"the conversation cannot be put to the model: {found}",
             where=str(tokenizer.name_or_path),
-            do="use the instruct variant of the model, add chat_template.jinja to its folder, or give plain-text pairs",
+            do="change the conversation to what the chat template allows, or take another model",
         )
-    chats: list[Any] = [[dict(message) for message in messages] for messages in conversations]
-    ids = tokenizer.apply_chat_template(chats, return_dict=False, **{"sanitize_control_tokens": True, **options})
-    return cast(list[list[int]], ids)
+    return found
+
+
+class _Encoder:
+    """Pairs to ids with one tokenizer and one recipe's `encoding`."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, encoding: Encoding) -> None:
+        self.tokenizer, self.encoding = tokenizer, encoding
+        self.template = ChatTemplate(tokenizer, encoding.date)
+        self.special = frozenset(tokenizer.all_special_ids)
+
+    def all(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Ids | Refused]]:
+        """Each pair with its ids; BATCH at once, as most of a tokenizer's call is not its text's."""
+        for plain, alike in groupby(pairs, lambda pair: pair.plain):
+            rows = list(alike)
+            for first in range(0, len(rows), BATCH):
+                batch = rows[first : first + BATCH]
+                texts = [self._texts(pair) for pair in batch]
+                encoded = iter(self._encoded([text for text in texts if isinstance(text, Texts)], plain=plain))
+                yield from zip(batch, [next(encoded) if isinstance(t, Texts) else t for t in texts], strict=True)
+
+    def shortened(self, pair: Pair) -> Ids | None:
+        """The pair's ids with as much of its prompt as fits; None where too little would be left."""
+
+        def ids(short: Pair) -> Ids | Refused:
+            return next(found for _, found in self.all([short]))
+
+        def fits(short: Pair) -> bool:
+            found = ids(short)
+            return isinstance(found, Ids) and found.length() <= self.encoding.max_length
+
+        short = shortened(pair, fits)
+        found = ids(short) if short is not None else None
+        return found if isinstance(found, Ids) else None
+
+    def _texts(self, pair: Pair) -> Texts | Refused:
+        if pair.plain:
+            start, chosen, rejected = (side[0]["content"] for side in (pair.prompt, pair.chosen, pair.rejected))
+            return Texts(
+                start, start + chosen, start + rejected, ("without_turns",) * bool(self.tokenizer.chat_template)
+            )
+        try:
+            start = self.template.text(pair.prompt, pair.tools, answer_next=True)
+            chosen, rejected = (self._answered(pair, side, start) for side in (pair.chosen, pair.rejected))
+        except Refused as refused:
+            return refused
+        notes = self._left_out(pair, start)
+        if not (chosen.startswith(start) and rejected.startswith(start)):
+            notes = [*notes, "unopened"]
+        return Texts(start, chosen, rejected, tuple(notes))
+
+    def _answered(self, pair: Pair, side: Sequence[Message], start: str) -> str:
+        """The whole conversation with one answer. Raises Refused where the template does not write all of it."""
+        thoughtful = any(thought_of(message) for message in side if message["role"] == "assistant")
+        if thoughtful and self.encoding.thoughts == "refuse":
+            raise Refused("an answer holds a thought, and encoding.thoughts is refuse")
+        whole = self.template.text((*pair.prompt, *side), pair.tools)
+        shared = len(start)
+        if not whole.startswith(start):
+            asked = self.template.text(pair.prompt, pair.tools)
+            shared = common_prefix(start, whole)
+            if shared < len(asked[: common_prefix(asked, start)].rstrip()):
+                raise Refused("the chat template writes the prompt in another way once an answer follows it")
+        said = squeezed(whole[shared:])
+        pieces = [piece for m in side if m["role"] == "assistant" for piece in pieces_of(m)]
+        if all(squeezed(piece) in said for piece in pieces):
+            return whole
+        mark, content = opened_by(start), side[0]["content"]
+        rest = (
+            continuation(content, mark) if mark and len(side) == 1 and side[0].keys() == {"role", "content"} else None
+        )
+        if rest is None:
+            raise Refused(_lost(side, thoughtful, self.template))
+        return start + self.template.marked(rest.rstrip())  # as the model itself goes on from what it is asked with
+
+    def _left_out(self, pair: Pair, start: str) -> list[str]:
+        """What of the prompt the template does not write."""
+        if not pair.tools and all(message["role"] == "user" for message in pair.prompt):
+            return []
+        written, found = squeezed(start), set()
+        for message in pair.prompt:
+            thought = squeezed(thought_of(message) or "") if message["role"] == "assistant" else ""
+            if thought and thought not in written:
+                found.add("thoughts_left_out")
+            lost = [piece for piece in map(squeezed, pieces_of(message)) if piece not in written and piece != thought]
+            if lost and message["role"] != "tool":  # some templates write a tool's answer as JSON
+                found.add("system_left_out" if message["role"] in ("system", "developer") else "turns_left_out")
+        names = (tool.get("function", tool).get("name", "") for tool in pair.tools)
+        if any(squeezed(str(name)) not in written for name in names):
+            found.add("tools_left_out")
+        return sorted(found)
+
+    def _encoded(self, texts: Sequence[Texts], *, plain: bool) -> list[Ids | Refused]:
+        flat = [text for row in texts for text in row[:3]]
+        if not flat:
+            return []
+        ids: list[list[int] | Refused]
+        ids = self.tokenizer(flat, split_special_tokens=True)["input_ids"] if plain else self.template.ids(flat)
+        rows = zip(texts, ids[0::3], ids[1::3], ids[2::3], strict=True)
+        return [self._split(text, *row) for text, *row in rows]
+
+    def _split(self, texts: Texts, *parts: list[int] | Refused) -> Ids | Refused:
+        """The prompt, and what follows it on either side."""
+        ids: list[list[int]] = []
+        for part in parts:
+            if isinstance(part, Refused):
+                return part
+            ids.append(part)
+        start, *sides = ids
+        shared = min(common_prefix(start, side) for side in sides)
+        if not shared:
+            return Refused("the prompt has no token of its own: the tokenizer joins it with both answers")
+        chosen, rejected = (_end_turn(side[shared:], self.tokenizer, self.special) for side in sides)
+        merged = shared < len(start) and "unopened" not in texts.notes
+        return Ids(start[:shared], chosen, rejected, merged, texts.notes)
+
+
+def _lost(side: Sequence[Message], thoughtful: bool, template: ChatTemplate) -> str:
+    """Why an answer is refused of which the template leaves something out."""
+    if not thoughtful:
+        return "the chat template leaves out a part of the answer: what is said beside calls, or the calls themselves"
+    if any("reasoning_content" in message for message in side):
+        return (
+            "the chat template leaves out the answer's reasoning_content: write the thought into content, as the model "
+            "writes it (<think>...</think>), or remove it"
+        )
+    return "the chat template leaves out the answer's thought: remove it, or take the template of the reasoning model"
+
+
+def _too_long(found: Ids, encoding: Encoding) -> str:
+    prompt, answer = len(found.prompt), max(len(found.chosen), len(found.rejected))
+    return (
+        f"over-length: prompt {prompt} + longer answer {answer} tokens exceed encoding.max_length {encoding.max_length}"
+    )
 
 
 def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase, special: Set[int]) -> list[int]:

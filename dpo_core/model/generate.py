@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import Message
+from dpo_core.model.chat_template import ChatTemplate
 from dpo_core.model.encode import encode_prompt
 from dpo_core.model.stops import stop_tokens
 
@@ -19,10 +20,12 @@ def generate(
     *,
     max_new_tokens: int,
     batch_size: int = 32,
+    day: str | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> list[str]:
-    """One answer a prompt, in the order given, decoded greedily without special tokens."""
-    encoded = [encode_prompt(prompt, tokenizer) for prompt in prompts]
+    """One answer a prompt, in the order given, decoded greedily without special tokens. `day`: see ChatTemplate."""
+    template = ChatTemplate(tokenizer, day)
+    encoded = [encode_prompt(prompt, tokenizer, template=template) for prompt in prompts]
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: (len(encoded[i]), i))
     decoding = greedy(model, tokenizer, max_new_tokens=max_new_tokens)

@@ -119,10 +119,17 @@ def check(
         str | None, typer.Option("--compare", metavar="REPORT", help="earlier report: what changed")
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="folder for the report")] = None,
+    show_ids: Annotated[
+        int | None, typer.Option("--show-ids", min=1, metavar="N", help="only print the tokens of N rows, with --model")
+    ] = None,
     as_json: AsJson = False,
 ) -> CommandResult:
     """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
     get_ready()
+    if show_ids is not None:
+        from flows.cli.show_ids import show_ids as show
+
+        return show(data, model, show_ids, (held_out, earlier, report))
     from flows.quality import check_files
 
     return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))

@@ -15,6 +15,7 @@ from tasks import documents as of_runs
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo retrain RUN.yaml": of_runs.RetrainDocument,
     "dpo check DATA": of_runs.CheckDocument,
+    "dpo check DATA --show-ids N": of_runs.TokenRows,
     "dpo evaluate MODEL DATA": of_runs.EvaluateDocument,
     "dpo lineage NAME VERSION": of_runs.Lineage,
     "dpo config RUN.yaml": own.EffectiveConfig,

@@ -14,7 +14,8 @@ from dpo_core.quality.table import Columns, PairTable
 from dpo_core.quality.text.surface import AMOUNTS
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding
-from tasks.data_check.rows import Described, Normalised, Wanted, look_up_rules, tokenizer_of
+from tasks.data_check.encoding import tokenizer_of
+from tasks.data_check.rows import Described, Normalised, Wanted, look_up_rules
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

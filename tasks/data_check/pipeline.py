@@ -34,7 +34,7 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
     named = [name for name in (request.train, request.held_out) if name is not None]
     names = [local_source(name, settings.home) for name in named]
     workers = settings.num_threads
-    data = normalise_sources(names, folder, quarantine, workers=workers)
+    data = normalise_sources(names, folder, quarantine, workers=workers, turns=request.text == "turns")
     held_out = _held_out(data, request)
     prompts = data.prompts[~held_out]
     bound = int(prompts[sample_rows(prompts)].max(initial=0))

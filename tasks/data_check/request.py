@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Request:
     tokenizer: str | None  # folder; without one words alone are examined
     split: bool = True
     previous: Profile | None = None  # of the last accepted data set of this name
+    text: Literal["plain", "turns"] = "plain"  # what pairs of plain text are taken for
     trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
 
 

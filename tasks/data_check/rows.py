@@ -8,9 +8,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from dpo_core.data.readers import Quarantined, Tally, chunks_of, read_chunk
 from dpo_core.data.sources import digest_source
 from dpo_core.data.splits import place_of
 from dpo_core.data.text_files import Chunk
+from dpo_core.errors import InputError
 from dpo_core.quality.examine import SEPARATION, columns
 from dpo_core.quality.features.ngrams import Grams, grams
 from dpo_core.quality.postings import PromptIndex
@@ -38,10 +38,10 @@ from dpo_core.quality.shortcuts.mitigation import Rule, rule_columns
 from dpo_core.quality.table import Columns, joined
 from dpo_core.quality.text.redaction import redact
 from dpo_core.recipe import Encoding, Validation
+from tasks.data_check.encoding import encode
 from tasks.runtime.workers import in_order
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+NO_PROMPT = "TRL implicit prompt, text"  # of `format_of`
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,18 @@ class Quarantine:
         self.reasons.update(row.reason.partition(":")[0] for row in rows)
 
 
-def normalise_sources(names: Sequence[str], folder: Path, quarantine: Quarantine, *, workers: int) -> Normalised:
-    """Spool every good row of the sources to `folder`. Raises InputError for one that cannot be used."""
+def normalise_sources(
+    names: Sequence[str], folder: Path, quarantine: Quarantine, *, workers: int, turns: bool = False
+) -> Normalised:
+    """Spool every good row of the sources to `folder`, plain text as turns of a chat if `turns`.
+
+    Raises InputError for a source that cannot be used.
+    """
     sources, chunks, origins = [], [], []
     with SpoolWriter(folder / "rows.jsonl") as writer:
         for number, name in enumerate(names):
             tally = Tally()
-            for chunk in _normalised_chunks(name, workers):
+            for chunk in _normalised_chunks(name, workers, turns):
                 writer.append(chunk.lines, chunk.lengths)
                 quarantine.add(chunk.quarantined)
                 tally.add(chunk.tally)
@@ -115,6 +120,12 @@ def normalise_sources(names: Sequence[str], folder: Path, quarantine: Quarantine
                 chunks.append((chunk.places, chunk.prompts, chunk.sketches, ids))
                 origins.append(np.full(len(chunk.lengths), number))
             tally.require_pairs(name)
+            if turns and NO_PROMPT in tally.formats:
+                raise InputError(
+                    "data.text is turns, but rows have no prompt: where it ends in their texts is not known",
+                    where=name,
+                    do="give the rows a column prompt, or leave data.text out",
+                )
             sources.append(Source(name, tally, digest_source(name)))
         spool = writer.spool()
     places, prompts, sketched, ids = (np.concatenate(column) for column in zip(*chunks, strict=True))
@@ -122,20 +133,20 @@ def normalise_sources(names: Sequence[str], folder: Path, quarantine: Quarantine
     return Normalised(spool, np.concatenate(origins), places, prompts, groups, ids.reshape(-1, 32), sources)
 
 
-def _normalised_chunks(name: str, workers: int) -> Iterator[NormalisedChunk]:
+def _normalised_chunks(name: str, workers: int, turns: bool) -> Iterator[NormalisedChunk]:
     """The first good chunk tells whether all rows must be text, or messages."""
     chunks = chunks_of(name)
     for chunk in chunks:
-        first = normalise_chunk(None, chunk)
+        first = normalise_chunk(None, turns, chunk)
         yield first
         if first.tally.first_good is not None:
-            yield from in_order(partial(normalise_chunk, first.tally.first_good), chunks, workers=workers)
+            yield from in_order(partial(normalise_chunk, first.tally.first_good, turns), chunks, workers=workers)
 
 
-def normalise_chunk(first: Pair | None, chunk: Chunk) -> NormalisedChunk:
+def normalise_chunk(first: Pair | None, turns: bool, chunk: Chunk) -> NormalisedChunk:
     """Parse and check the rows of a chunk."""
     rows, tally = read_chunk(chunk, first)
-    pairs = [row for row in rows if isinstance(row, Pair)]
+    pairs = [taken(row, turns) for row in rows if isinstance(row, Pair)]
     prompts = [prompt_key(pair.prompt) for pair in pairs]
     return NormalisedChunk(
         *lines_of(pairs),
@@ -146,6 +157,11 @@ def normalise_chunk(first: Pair | None, chunk: Chunk) -> NormalisedChunk:
         quarantined=[row for row in rows if isinstance(row, Quarantined)],
         tally=tally,
     )
+
+
+def taken(pair: Pair, turns: bool) -> Pair:
+    """Plain text as the turns of a chat, if `turns`."""
+    return replace(pair, plain=False) if turns and pair.plain else pair
 
 
 @dataclass(frozen=True)
@@ -227,7 +243,7 @@ def describe_part(wanted: Wanted, item: tuple[Part, NDArray[np.bool_]]) -> Descr
     """Encode and describe the rows of a part; the second of `item` tells which are trained on."""
     part, train = item
     pairs = part.pairs()
-    encoded, refused, encoding = _encoded(pairs, wanted)
+    encoded, refused, encoding = encode(pairs, wanted.encoding, wanted.tokenizer, wanted.trusted_code)
     by_pair = {id(row.pair): row for row in encoded}
     rows = [by_pair.get(id(pair)) for pair in pairs]
     kept = np.array([row is not None for row in rows], dtype=np.bool_)
@@ -270,25 +286,6 @@ def look_up_part(rules: Sequence[Rule], item: tuple[Part, Part, NDArray[np.bool_
     mine = np.flatnonzero(train)
     pairs, lines = part.pairs(), ids.lines()
     return rule_columns(with_ids([pairs[row] for row in mine], [lines[row] for row in mine]), rules)["rules"]
-
-
-def _encoded(
-    pairs: Sequence[Pair], wanted: Wanted
-) -> tuple[Sequence[EncodedPair], list[tuple[Pair, str]], Counter[str]]:
-    if wanted.tokenizer is None:
-        return [EncodedPair(pair, (), (), ()) for pair in pairs], [], Counter()
-    from dpo_core.model.encode import encode_pairs
-
-    result = encode_pairs(pairs, tokenizer_of(wanted.tokenizer, wanted.trusted_code), wanted.encoding)
-    return result.encoded, result.rejected, Counter(result.statistics)
-
-
-@lru_cache(maxsize=1)
-def tokenizer_of(folder: str, trusted_code: str | None) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model folder, loaded once a process."""
-    from dpo_core.model.encode import load_tokenizer
-
-    return load_tokenizer(folder, trusted_code=trusted_code)
 
 
 def _line_of(where: str) -> int:

@@ -17,7 +17,7 @@ from dpo_core.quality.table import Block, Columns, PairTable
 from dpo_core.quality.text.characters import unreadable
 from dpo_core.quality.words import Bools
 from dpo_core.recipe import Validation
-from dpo_core.report.results import Finding
+from dpo_core.report.results import Finding, Measure
 
 UNEVEN_FAIL = 0.01  # share of pairs
 TRACE_WARN = 0.001  # share of pairs: below, odd rows are only reported
@@ -46,10 +46,25 @@ SAME_TOKENS, NO_TOKENS, UNEVEN_TOKEN, UNEVEN_MARK, NEARLY_SAME = (1 << bit for b
 ENCODING = {
     "over_length": "pairs were quarantined because they are longer than encoding.max_length; raise it, or set "
     "encoding.overlong to cut_prompt",
-    "prompts_cut": "pairs had the oldest part of their prompt cut to fit encoding.max_length; raise it if that part "
-    "matters",
+    "prompts_cut": "pairs had the oldest turns of their prompt, or the beginning of its last one, cut to fit "
+    "encoding.max_length; raise it if that part matters",
     "boundary_merges": "pairs had the end of their prompt and the start of an answer joined by the tokenizer, so the "
     "prompt was cut back to the last token that both sides share",
+    "thoughts_left_out": "pairs have thoughts in earlier turns that the chat template leaves out, as it does in use: "
+    "they are not read. Nothing to do, unless the template is the wrong one",
+}
+WARNED = {  # of encoding too, but what is trained on is not what the row says, or not how the model is asked
+    "without_turns": "pairs are plain text, and the model has a chat template: they are trained on without it, which "
+    "is not how chat, behaviour checks and serving ask the model. To have prompt and answers taken as turns, write "
+    "data.text: turns in the recipe",
+    "unopened": "pairs have an answer that does not begin as the chat template opens one (with a thought, say), so it "
+    "is trained on after another header than the model is asked with. Put the beginning into the answers (an empty "
+    "<think></think>, say), or take the template without it",
+    "system_left_out": "pairs have a system turn that the chat template leaves out: put its text into the first user "
+    "turn, or remove it",
+    "tools_left_out": "pairs offer tools that the chat template leaves out: write them into a turn, or remove them",
+    "turns_left_out": "pairs have turns in their prompt of which the chat template leaves something out (what is said "
+    "beside calls, or the calls): run dpo check with --show-ids to see what is read",
 }
 
 
@@ -75,7 +90,9 @@ def check_structure(facts: Facts, validation: Validation) -> Results:
         share_of_rows(row.check, table, row.bad, row.says, warn_above=row.warn, fail_above=row.fail)
         for row in _rows(table, validation.max_identical)
     )
-    return measures, [*findings, *_of_encoding(facts.encoding)]
+    warned = [_warned(name, facts, says) for name, says in WARNED.items() if facts.encoding.get(name)]
+    measures += [measure for measure, _ in warned]
+    return measures, [*findings, *(finding for _, finding in warned), *_of_encoding(facts.encoding)]
 
 
 def _text_bits(text: str) -> int:
@@ -195,6 +212,14 @@ def _rows(table: PairTable, max_identical: float) -> Iterator[_Row]:
 def _sides(chosen: NDArray[np.uint16], rejected: NDArray[np.uint16], bits: int) -> str:
     one, other = chosen & bits != 0, rejected & bits != 0
     return f"only in chosen: {int((one & ~other).sum())}, only in rejected: {int((other & ~one).sum())}"
+
+
+def _warned(name: str, facts: Facts, says: str) -> tuple[Measure, Finding]:
+    count = facts.encoding[name]
+    says = f"{count} {says}"
+    numbers: Statistics = {"pairs": count}
+    measure = Measure(f"structure/{name}", count / max(1, len(facts.table)), 0.0, None, says)
+    return measure, Finding(measure.check, "warn", says, statistics=numbers)
 
 
 def _of_encoding(counts: Mapping[str, int]) -> Iterator[Finding]:

@@ -1,0 +1,62 @@
+"""Some rows as they are trained on, token by token: what the model reads, and what it is trained to write."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from dpo_core.data.pairs import Pair
+from dpo_core.data.readers import stream_rows
+from dpo_core.errors import InputError
+from dpo_core.recipe import Encoding
+from dpo_core.recipe_file import load_recipe
+from infra.settings import load_settings
+from tasks.data_check.rows import taken
+from tasks.documents import RefusedRow, Token, TokenRow, TokenRows
+from tasks.runtime.models import local_model
+from tasks.runtime.sources import local_source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def token_rows(data: str, model: str | None, count: int) -> TokenRows:
+    """The first `count` pairs of `data`, or of the recipe that it names, encoded as a run does. Raises InputError."""
+    from dpo_core.model.encode import encode_pairs, load_tokenizer
+    from dpo_core.model.remote_code import trusted_code
+
+    settings, encoding, turns, pin = load_settings(), Encoding(), False, None
+    if data.endswith((".yaml", ".yml")):
+        recipe = load_recipe(data).recipe
+        data, model, encoding = recipe.data.train, model or recipe.model, recipe.encoding
+        turns, pin = recipe.data.text == "turns", recipe.trust_remote_code
+    if model is None:
+        raise InputError(
+            "--show-ids needs a tokenizer, and no model is named", where=data, do="add --model, or name a recipe"
+        )
+    folder = local_model(model, settings.home, pin=pin)
+    tokenizer = load_tokenizer(folder, trusted_code=trusted_code(pin, folder))
+    rows = (row for row in stream_rows(local_source(data, settings.home)) if isinstance(row, Pair))
+    result = encode_pairs([taken(row, turns) for row in islice(rows, count)], tokenizer, encoding)
+    return TokenRows(
+        rows=[
+            TokenRow(
+                where=row.pair.where,
+                context=_tokens(row.prompt_ids, tokenizer),
+                chosen=_tokens(row.chosen_ids, tokenizer),
+                rejected=_tokens(row.rejected_ids, tokenizer),
+            )
+            for row in result.encoded
+        ],
+        refused=[RefusedRow(where=pair.where, reason=reason) for pair, reason in result.rejected],
+    )
+
+
+def _tokens(ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> list[Token]:
+    special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    return [Token(id=token, text=_text(token, tokenizer), special=token in special) for token in ids]
+
+
+def _text(token: int, tokenizer: "PreTrainedTokenizerBase") -> str:
+    """A token's text; a part of a character, which has none, as the tokenizer calls it."""
+    text = str(tokenizer.decode([token]))
+    return str(tokenizer.convert_ids_to_tokens(token)) if "\ufffd" in text or not text else text
