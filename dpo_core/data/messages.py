@@ -8,6 +8,7 @@ from typing import Any, get_args
 from dpo_core.data.pairs import Message, Role
 
 ROLES = get_args(Role)
+KEYS = frozenset(["role", "content", "tool_calls", "tool_call_id", "name"])
 TEXT_LIMIT = 256 << 10  # bytes of one text: some 60,000 tokens, and seconds of a tokenizer
 SPOILT = 0.05  # share of a text's characters that may be unreadable
 _LATE = (  # bytes 0x80 to 0xbf, read as Latin-1 or CP1252

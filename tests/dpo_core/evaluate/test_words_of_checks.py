@@ -10,7 +10,7 @@ from dpo_core.quality.words import split, stands_in
 
 INSIDE_SENTENCES = {
     "Chinese": ("我是雅典娜。", "雅典娜"),
-    "Chinese, followed by letters": ("首都是北京，人口很多。", "北京"),
+    "Chinese, followed by letters": ("首都是北京人口很多。", "北京"),
     "Japanese": ("答えは東京です。", "東京"),
     "katakana": ("わたしはアテネです", "アテネ"),
     "Thai": ("ฉันชื่ออาธีน่าค่ะ", "อาธีน่า"),
