@@ -1,5 +1,7 @@
 """Rows that hold whole conversations: OpenAI's, ShareGPT's and LLaMA-Factory's files, and TRL's implicit prompts."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +19,8 @@ SPEAKERS = {
     "observation": "tool",
     "tool": "tool",
 }
+MESSAGES = re.compile(r"\s*\[\s*\{\s*(['\"])(?:role|content|from|value)\1\s*:")  # how a list of messages begins as text
+ROLE = re.compile(r"(['\"])(?:role|from)\1\s*:\s*\1(?:system|user|assistant|tool|developer|human|gpt)\1")
 
 
 def openai_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], Mapping[str, Any]]:
@@ -29,14 +33,10 @@ def openai_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], 
 
 
 def sharegpt_sides(row: Mapping[str, Any]) -> Conversations:
-    """`conversations` of `from` and `value`; each side a message, some messages, or text."""
-    prompt = _spoken(row["conversations"], "conversations")
-    if row.get("system"):
-        if not isinstance(row["system"], str):
-            raise BadRow(f"system is {kind_of(row['system'])}, not text")
-        prompt = [*say("system", row["system"]), *prompt]
+    """`conversations` (or `messages`) up to the answers; each of these a message, some messages, or text."""
+    prompt = next(spoken(row[name], name) for name in ("conversations", "messages") if name in row)
     chosen, rejected = (
-        say("assistant", row[side]) if isinstance(row[side], str) else _spoken(row[side], side)
+        say("assistant", row[side]) if isinstance(row[side], str) else spoken(row[side], side)
         for side in ("chosen", "rejected")
     )
     return prompt, chosen, rejected
@@ -73,19 +73,50 @@ def _shared_text(chosen: str, rejected: str, length: int) -> Conversations:
     )
 
 
-def _spoken(value: object, column: str) -> list[Message]:
-    """ShareGPT's messages; those of role and content are taken too."""
-    items = [value] if isinstance(value, Mapping) else value
-    if not isinstance(items, list) or not items:
-        raise BadRow(f"{column} is {'an empty list' if items == [] else kind_of(value)}, not a list of messages")
+def without_prompt(prompt: str | list[Message], chosen: list[Message], rejected: list[Message]) -> Conversations:
+    """Sides that repeat the prompt (UltraFeedback's binarised form): it must be part of what they share."""
+    sides = shared_beginning(chosen, rejected)
+    start = sides[0]
+    if isinstance(prompt, str):
+        part = prompt.strip() in "\n".join(message["content"] for message in start)
+    else:
+        part = any(start[at : at + len(prompt)] == prompt for at in range(len(start)))
+    if not part:
+        raise BadRow("chosen and rejected begin with other turns than the prompt")
+    return sides
+
+
+def side_of(value: object, column: str) -> str | list[Message]:
+    """Text as it is, messages checked; text that is JSON of messages is taken for what it stands for."""
+    return (_in_text(value, column) or value) if isinstance(value, str) else spoken(value, column)
+
+
+def _in_text(text: str, column: str) -> list[Message] | None:
+    """The messages that a text is JSON of. Raises BadRow where it is Python's text of messages, or cut."""
+    start = MESSAGES.match(text)
+    if start is None:
+        return None
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        if not ROLE.search(text):
+            return None
+        form = "Python's text of messages, not JSON" if start[1] == "'" else "JSON of messages that breaks off"
+        raise BadRow(f"{column} is {form}") from None
+    keys = ("role", "content"), ("role", "tool_calls"), ("from", "value")
+    fit = all(isinstance(item, Mapping) and any(item.keys() >= set(pair) for pair in keys) for item in items)
+    return spoken(items, column) if fit else None
+
+
+def spoken(value: object, column: str) -> list[Message]:
+    """Messages of role and content, or ShareGPT's of from and value."""
+    items = [value] if isinstance(value, Mapping) and "from" in value else value
+    if not isinstance(items, list) or not any(isinstance(item, Mapping) and "from" in item for item in items):
+        return messages_of(items, column)
     return [
-        message
+        _turn(item, f"{column}[{number}]") if "from" in item else messages_of([item], column)[0]
         for number, item in enumerate(items)
-        for message in (
-            [_turn(item, f"{column}[{number}]")]
-            if isinstance(item, Mapping) and "from" in item
-            else messages_of([item], column)
-        )
+        if isinstance(item, Mapping) or messages_of([item], column)
     ]
 
 

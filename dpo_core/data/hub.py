@@ -1,7 +1,6 @@
 """Data sets of the Hugging Face hub, streamed: `ORG/NAME`, `ORG/NAME:SPLIT` or `ORG/NAME:CONFIG:SPLIT`."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from dpo_core.data.arrow_files import as_json
 from dpo_core.data.pairs import ROWS
 from dpo_core.data.text_files import RawRow
+from dpo_core.data.unread import UnreadColumns
 from dpo_core.errors import InputError
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?::[\w.+-]+){0,2}")
@@ -23,7 +23,7 @@ class ObjectChunk:
     source: str
     first: int  # number of the first one
     objects: Sequence[dict[str, Any]]
-    dropped: Counter[str] = field(default_factory=Counter)
+    unread: UnreadColumns = field(default_factory=UnreadColumns)
 
     def rows(self) -> Iterator[RawRow]:
         """See Chunk."""

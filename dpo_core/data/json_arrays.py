@@ -9,11 +9,15 @@ from pathlib import Path
 
 from dpo_core.errors import InputError
 
-READ_LIMIT = 64 << 20  # characters of one element (bytes of one line), before it is looked at
+READ_LIMIT = 16 << 20  # characters of one element (bytes of one line), before it is looked at
 BLOCK = 1 << 20
+MEND = "a bracket or a quote is missing in this row or the one before: write the file again, with one row a line"
 NEXT = re.compile(r"[ \t\r\n]*")
 DECODER = json.JSONDecoder()
-PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}"]', re.DOTALL)  # a string, a bracket, or a string without end
+STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)  # the rest of a string, to its end
+BRACKET = re.compile(r'["\[\]{}]')
+SCALAR = re.compile(r'[^\s,\]}"\[{]+')
+CLOSES = {"{": "}", "[": "]"}
 
 
 def array_elements(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
@@ -64,41 +68,82 @@ class _Window:
         return self.at < len(self.text)
 
     def take(self, number: int) -> str:
-        """One element: to its end as JSON, else to where its brackets close."""
+        """One element: to where its brackets close, whether or not it is JSON between them."""
         self.skip("")
-        while True:
-            end = _end_of(self.text, self.at)
-            if end is not None and (end < len(self.text) or self.text[end - 1] in '}]"'):
-                element = self.text[self.at : end]
-                self.at = end
-                return element
+        length = _quickly(self.text, self.at)
+        if length:
+            self.at += length
+            return self.text[self.at - length : self.at]
+        end = _End(self.text[self.at : self.at + 1])
+        while not end.find(self.text, self.at):
             if len(self.text) - self.at > READ_LIMIT:
                 raise InputError(
-                    f"an element of more than {READ_LIMIT >> 20} MiB", where=f"{self.path}:row {number}", do="split it"
+                    f"an element of more than {READ_LIMIT >> 20} MiB", where=f"{self.path}:row {number}", do=MEND
                 )
-            if not self.more(max(BLOCK, len(self.text) - self.at)):
+            if not self.more(BLOCK):
                 raise _broken(self.path, number)
+        if end.wrong:
+            raise _broken(self.path, number)
+        element = self.text[self.at : self.at + end.length]
+        self.at += end.length
+        return element
 
 
-def _end_of(text: str, at: int) -> int | None:
-    """Where the value at `at` ends, if it does in this text; of one that is no JSON, where its brackets close."""
+def _quickly(text: str, at: int) -> int:
+    """Length of the element that begins there, if it is JSON, and whole in a window of ordinary size; else 0."""
+    if text[at : at + 1] not in CLOSES or len(text) - at > 2 * BLOCK:
+        return 0
     try:
-        return DECODER.raw_decode(text, at)[1]
+        return DECODER.raw_decode(text, at)[1] - at
     except (ValueError, RecursionError):
-        pass
-    if text[at : at + 1] not in ("{", "["):
-        return None
-    open_brackets: list[str] = []
-    for piece in PIECE.finditer(text, at):
-        mark = piece.group()
-        if mark in "{[":
-            open_brackets.append("}" if mark == "{" else "]")
-        elif mark == '"' or (mark in "}]" and mark != open_brackets.pop()):
+        return 0
+
+
+class _End:
+    """Looks for the end of an element in a text that grows, without looking at any of it twice.
+
+    `length`: how far it has looked; the element's length once it is found. `wrong`: a bracket closes what is not open.
+    """
+
+    def __init__(self, first: str) -> None:
+        self.first, self.length, self.wrong = first, 0, False
+        self.open, self.in_string = bytearray(), False
+
+    def find(self, text: str, start: int) -> bool:
+        """Whether the end is in `text`, in which the element begins at `start`."""
+        if self.first not in ("{", "[", '"'):
+            match = SCALAR.match(text, start)
+            self.length = match.end() - start if match else 0
+            self.wrong = match is None
+            return self.wrong or start + self.length < len(text)
+        at: int | None = start + self.length
+        while at is not None and not self.wrong:
+            self.length = at - start
+            if self.length and not self.open and not self.in_string:
+                return True
+            at = self._pass_string(text, at) if self.in_string else self._next_bracket(text, at)
+        return self.wrong
+
+    def _pass_string(self, text: str, at: int) -> int | None:
+        match = STRING.match(text, at)
+        if match is None:
             return None
-        if not open_brackets:
-            return piece.end()
-    return None
+        self.in_string = False
+        return match.end()
+
+    def _next_bracket(self, text: str, at: int) -> int | None:
+        match = BRACKET.search(text, at)
+        if match is None:
+            return None
+        mark = match.group()
+        if mark == '"':
+            self.in_string = True
+        elif mark in CLOSES:
+            self.open.append(ord(CLOSES[mark]))
+        elif not self.open or self.open.pop() != ord(mark):
+            self.wrong = True
+        return match.end()
 
 
 def _broken(path: Path, number: int) -> InputError:
-    return InputError("the JSON array breaks off", where=f"{path}:row {number}", do="write it again, or one row a line")
+    return InputError("the JSON array breaks off", where=f"{path}:row {number}", do=MEND)

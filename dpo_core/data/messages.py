@@ -78,13 +78,6 @@ def _thought(item: Mapping[str, Any], place: str) -> str | None:
     return next(iter(given.values()), None)
 
 
-def unread_keys(messages: object) -> list[str]:
-    """Keys of messages that nothing reads, where they hold something."""
-    listed = messages if isinstance(messages, list) else []
-    items = [item for item in listed if isinstance(item, Mapping) and {"role", "content"} <= item.keys()]
-    return sorted({str(key) for item in items for key, value in item.items() if value is not None and key not in KEYS})
-
-
 def content_of(content: object, place: str) -> str:
     """Text as it is; typed parts (OpenAI's `text`, LLaMA-Factory's `value`) joined where all of them are text."""
     if isinstance(content, str):

@@ -1,4 +1,4 @@
-"""Several scored answers to one prompt (UltraFeedback, Gemini): the best one against the worst."""
+"""Several scored answers to one prompt (UltraFeedback, Gemini, distilabel): the best one against the worst."""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from dpo_core.data.messages import BadRow, kind_of, messages_of, say
 from dpo_core.data.pairs import Message
 
 # UltraFeedback's overall_score turned some 1s into 10s (argilla/ultrafeedback-binarized-preferences), so it comes last
+DISTILABEL_ASKS = ("instruction", "prompt", "input")
 SCORES = ("score", "fine-grained_score", "overall_score")
 
 
@@ -52,6 +53,32 @@ def gemini_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], 
             ScoredAnswer([_content(item.get("completion"), f"{place}.completion", "assistant")], score, None)
         )
     return (prompt, *_best_and_worst(answers))
+
+
+def distilabel_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], dict[str, Any]]:
+    """The same of distilabel's `instruction`, `generations` and `ratings`; answers that nobody rated are left out."""
+    name = next((name for name in DISTILABEL_ASKS if row.get(name)), "instruction")
+    prompt, texts = row.get(name), row["generations"]
+    marks = row["ratings"] if "ratings" in row else row["rating"]
+    models = row.get("generation_models") or []
+    for column, value in (("generations", texts), ("ratings", marks)):
+        if not isinstance(value, list):
+            raise BadRow(f"{column} is {kind_of(value)}, not a list")
+    if len(texts) != len(marks):
+        raise BadRow(f"{len(texts)} generations have {len(marks)} ratings")
+    answers = []
+    for number, (text, mark) in enumerate(zip(texts, marks, strict=True)):
+        if text is None or mark is None:
+            continue
+        if not isinstance(text, str):
+            raise BadRow(f"generations[{number}] is {kind_of(text)}, not text")
+        model = models[number] if isinstance(models, list) and len(models) == len(texts) else None
+        score = number_of(mark, f"ratings[{number}]")
+        answers.append(ScoredAnswer(say("assistant", text), score, model if isinstance(model, str) else None))
+    if len(answers) < 2:
+        raise BadRow(f"generations holds {len(answers)} rated answers: a pair needs two")
+    messages = say("user", prompt) if isinstance(prompt, str) else messages_of(prompt, name)
+    return (messages, *_best_and_worst(answers))
 
 
 def number_of(value: object, place: str) -> float:

@@ -13,9 +13,11 @@ from dpo_core.data.checksums import require_promised
 from dpo_core.data.hub import hub_chunks, is_hub_name
 from dpo_core.data.messages import BadRow
 from dpo_core.data.pairs import Pair
-from dpo_core.data.shapes import MissingColumn, dropped_columns, format_of, to_pair
+from dpo_core.data.reasons import Reasons, remedy_of
+from dpo_core.data.shapes import format_of, read_columns, to_pair
 from dpo_core.data.sources import digest_source, files_of
 from dpo_core.data.text_files import Chunk, RawRow, text_chunks
+from dpo_core.data.unread import UnreadColumns
 from dpo_core.errors import InputError
 
 
@@ -36,8 +38,8 @@ class Tally:
     rows: int = 0
     pairs: int = 0
     formats: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    lacking: Counter[str] = field(default_factory=Counter)  # missing columns; "" for any other reason
+    unread: UnreadColumns = field(default_factory=UnreadColumns)
+    reasons: Reasons = field(default_factory=Reasons)
     first_bad: Quarantined | None = None
     first_good: Pair | None = None
 
@@ -46,8 +48,8 @@ class Tally:
         self.rows += other.rows
         self.pairs += other.pairs
         self.formats += other.formats
-        self.dropped += other.dropped
-        self.lacking += other.lacking
+        self.unread.add(other.unread)
+        self.reasons.join(other.reasons)
         self.first_bad = self.first_bad or other.first_bad
         self.first_good = self.first_good or other.first_good
 
@@ -62,12 +64,13 @@ class Tally:
             raise InputError("the file has no rows", where=source, do="check the export that wrote it")
         if self.pairs or self.first_bad is None:
             return
-        reason, do = self.first_bad.reason, "README.md shows the shapes that are read"
-        if len(self.lacking) == 1 and "" not in self.lacking:
-            says, do = f"every row lacks a column: {reason}", f"rename the column; {do}"
+        reason = self.first_bad.reason
+        kinds = list(self.reasons.counts)
+        if len(kinds) == 1 and kinds[0].startswith("missing column"):
+            says = f"every row lacks a column: {reason}"
         else:
             says = f"none of {self.rows} rows can be read; the first: {reason}"
-        raise InputError(says, where=self.first_bad.where, do=do)
+        raise InputError(says, where=self.first_bad.where, do=remedy_of(reason))
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def read_pairs(source: str | Path) -> ReadPairs:
     pairs = [row for row in rows if isinstance(row, Pair)]
     quarantined = [row for row in rows if isinstance(row, Quarantined)]
     tally = stream.tally
-    return ReadPairs(pairs, quarantined, tally.rows, tally.format, stream.sha256, dict(tally.dropped))
+    return ReadPairs(pairs, quarantined, tally.rows, tally.format, stream.sha256, tally.unread.counts())
 
 
 def chunks_of(source: str) -> Iterator[Chunk]:
@@ -148,22 +151,26 @@ def read_chunk(chunk: Chunk, first: Pair | None = None) -> tuple[list[Pair | Qua
             pair = _pair(raw, first or tally.first_good)
         except BadRow as bad:
             rows.append(Quarantined(raw.where, raw.number, str(bad), raw.excerpt()))
-            tally.lacking[bad.column if isinstance(bad, MissingColumn) else ""] += 1
+            tally.reasons.add([str(bad)])
             tally.first_bad = tally.first_bad or rows[-1]  # type: ignore[assignment]
             continue
         rows.append(pair)
         tally.pairs += 1
         tally.first_good = tally.first_good or pair
         tally.formats[format_of(raw.row)] += 1  # type: ignore[arg-type]
-        tally.dropped.update(dropped_columns(raw.row))  # type: ignore[arg-type]
-    tally.dropped += chunk.dropped
+        tally.unread.see(raw.row, read_columns(raw.row))  # type: ignore[arg-type]
+    tally.unread.add(chunk.unread)
     return rows, tally
 
 
 def _pair(raw: RawRow, first: Pair | None) -> Pair:
     if isinstance(raw.row, BadRow):
         raise raw.row
-    pair = to_pair(raw.row, raw.where)
+    try:
+        pair = to_pair(raw.row, raw.where)
+        pair.id  # noqa: B018  made now: what cannot be digested cannot be a pair
+    except RecursionError:
+        raise BadRow("the row is nested too deeply") from None
     if first is not None and first.plain != pair.plain:
         kinds = ("plain text", "messages")
         mine, others = kinds if pair.plain else kinds[::-1]

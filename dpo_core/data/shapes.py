@@ -1,74 +1,65 @@
 """One row of any supported shape to a `Pair`, or the reason why not.
 
-A shape is recognised by the row's columns: TRL's preference shapes, HH transcripts, scored answers (UltraFeedback),
-ShareGPT and LLaMA-Factory, and the files of managed services (OpenAI, Azure, Together; Gemini). Here it is decided that
+A shape is recognised by the row's columns: TRL's preference shapes, HH transcripts, scored answers (UltraFeedback,
+distilabel), questions in columns (Alpaca, Orca), ShareGPT, LLaMA-Factory and ms-swift, and the files of managed
+services (OpenAI, Azure, Together; Gemini); docs/data.md has a row of each. Here it is decided that
 a row is unusable: it cannot become a pair. Whether a pair is suspicious is for dpo_core.quality to say.
 """
 
-import difflib
-import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dpo_core.data.conversations import llama_factory_sides, openai_sides, shared_beginning, sharegpt_sides
-from dpo_core.data.messages import (
-    BadRow,
-    kind_of,
-    messages_of,
-    require_clean,
-    require_json,
-    require_turns,
-    require_words,
-    say,
-    tools_of,
-    unread_keys,
+from dpo_core.data.columns import (
+    COMMON,
+    IMAGES,
+    TEMPLATES,
+    MissingColumn,
+    meta_of,
+    require_text_alone,
+    require_trained,
+    row_id_of,
+    sft_weight_of,
+    source_of,
 )
+from dpo_core.data.conversations import (
+    llama_factory_sides,
+    openai_sides,
+    shared_beginning,
+    sharegpt_sides,
+    side_of,
+    without_prompt,
+)
+from dpo_core.data.messages import BadRow, require_turns, require_words, say, tools_of
 from dpo_core.data.pairs import Message, Pair
-from dpo_core.data.rated_answers import gemini_sides, number_of, ultrafeedback_sides
-from dpo_core.data.transcripts import dialogue_sides, is_transcript, turns_of
+from dpo_core.data.questions import (
+    ANSWERS,
+    ASKING,
+    CONTEXT,
+    QUESTIONS,
+    asks_in_columns,
+    has_context,
+    question_of,
+    question_sides,
+    require_used,
+    swift_sides,
+    with_context,
+)
+from dpo_core.data.rated_answers import DISTILABEL_ASKS, distilabel_sides, gemini_sides, ultrafeedback_sides
+from dpo_core.data.transcripts import dialogue_sides, is_rendered, is_transcript, rendered_sides, turns_before
 
 ANSWER_ROLES = ("assistant", "tool")
-IMAGES = ("image", "images", "video", "videos", "audio", "audios")
-TEMPLATES = ("chat_template", "chat_template_kwargs")
-PROMPTS = ("prompt", "question", "instruction", "query", "input")
-META = {  # columns that go to `meta`, and their names there
-    "annotator": "annotator",
-    "timestamp": "timestamp",
-    "created_at": "timestamp",
-    "chosen_model": "chosen_model",
-    "rejected_model": "rejected_model",
-    "chosen-model": "chosen_model",
-    "rejected-model": "rejected_model",
-    "chosen_score": "chosen_score",
-    "rejected_score": "rejected_score",
-    "score_chosen": "chosen_score",
-    "score_rejected": "rejected_score",
-    "chosen-rating": "chosen_score",
-    "rejected-rating": "rejected_score",
-}
-IDS = ("row_id", "id", "uuid")  # columns that name a row; the first that is there
-COMMON = frozenset(["source", "sft_weight", "meta", "tools", *IDS, *META])
-
-
-class MissingColumn(BadRow):
-    """A column that every row needs is not there."""
-
-    def __init__(self, column: str, row: Mapping[str, Any]) -> None:
-        others = {name.lower(): name for name in row if name not in (*COMMON, "prompt", "chosen", "rejected")}
-        near = difflib.get_close_matches(column, others, n=1, cutoff=0.5)
-        columns = ", ".join(sorted(map(str, row)))[:200] or "nothing"
-        super().__init__(
-            f"missing column {column!r}{f'; did you mean {others[near[0]]!r}?' if near else ''}"
-            f"{'' if near else f'; the row has {columns}'}"
-        )
-        self.column = column
+BEGINNERS = ("system", "developer", "user", "human")
+REPEATED = 40  # characters of a prompt that two answers do not begin with by chance
 
 
 @dataclass(frozen=True)
 class Sides:
-    """A row's content before it is checked. `plain`: text without chat structure, one message each."""
+    """A row's content before it is checked.
+
+    `plain`: text without chat structure, one message each. `read`: the columns that ask, of those that may.
+    """
 
     prompt: list[Message]
     chosen: list[Message]
@@ -76,6 +67,7 @@ class Sides:
     meta: Mapping[str, Any] = field(default_factory=dict)
     tools: object = None
     plain: bool = False
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,29 +82,37 @@ class Shape:
 
 def to_pair(row: Mapping[str, Any], where: str) -> Pair:
     """The normalised pair. Raises BadRow."""
-    for name in (*IMAGES, *TEMPLATES):
-        if row.get(name):
-            why = "only text can be trained on" if name in IMAGES else "a template is never taken from the data"
-            raise BadRow(f"column {name!r}: {why}")
+    require_text_alone(row)
+    require_trained(row)
     shape = shape_of(row)
     for column in shape.needs:
         if column not in row:
             raise MissingColumn(column, row)
-    sides = shape.sides(row)
+    sides = _in_context(row, shape.sides(row))
+    require_used(row, frozenset((*sides.read, *shape.needs)), sides.prompt, sides.chosen)
     _require_comparison(sides)
-    meta = _meta(row) | dict(sides.meta)
+    meta = meta_of(row) | dict(sides.meta)
     return Pair(
         prompt=tuple(sides.prompt),
         chosen=tuple(sides.chosen),
         rejected=tuple(sides.rejected),
-        source=_source(row),
-        sft_weight=_weight(row),
+        source=source_of(row),
+        sft_weight=sft_weight_of(row),
         plain=sides.plain,
         tools=tools_of(row.get("tools") if sides.tools is None else sides.tools),
         meta=meta,
         where=where,
-        row_id=_row_id(row, meta),
+        row_id=row_id_of(row, meta),
     )
+
+
+def _in_context(row: Mapping[str, Any], sides: Sides) -> Sides:
+    """With the turns of `system` and `history`: a row that has such columns is a chat."""
+    if not has_context(row):
+        return sides
+    if sides.plain and not sides.read:
+        raise BadRow("a column 'system' or 'history' beside whole texts: where the prompt ends is not said")
+    return replace(sides, prompt=with_context(row, sides.prompt), plain=False)
 
 
 def format_of(row: Mapping[str, Any]) -> str:
@@ -124,28 +124,46 @@ def format_of(row: Mapping[str, Any]) -> str:
     return f"TRL {prompt}, {'messages' if isinstance(row.get('chosen'), list) else 'text'}"
 
 
-def dropped_columns(row: Mapping[str, Any]) -> list[str]:
-    """Columns, and keys of messages, that no part of the pipeline reads."""
-    known = shape_of(row).columns
-    columns = [name for name in row if name not in known and name not in COMMON]
-    keys = {f"{name}[].{key}" for name in row if name in known for key in unread_keys(row[name])}
-    return [*columns, *sorted(keys)]
+def read_columns(row: Mapping[str, Any]) -> frozenset[str]:
+    """The columns that some part of the pipeline reads, and those of the asking side, none of which is left out."""
+    return shape_of(row).columns.union(COMMON, CONTEXT, ASKING, IMAGES, TEMPLATES)
 
 
 def shape_of(row: Mapping[str, Any]) -> Shape:
     """The shape that a row's columns tell."""
+    both = "chosen" in row and "rejected" in row
     if "preferred_output" in row or "non_preferred_output" in row:
         return OPENAI
     if "contents" in row:
         return GEMINI
-    if "completions" in row:
+    if "completions" in row and not both:
         return ULTRAFEEDBACK
+    if "messages" in row and not both and ("rejected_response" in row or "rejected_messages" in row):
+        return SWIFT
     if "chosen_messages" in row or "rejected_messages" in row:
         return LLAMA_FACTORY
-    if "conversations" in row:
+    if "generations" in row and ("ratings" in row or "rating" in row) and not both:
+        return DISTILABEL
+    if "conversations" in row or ("messages" in row and "prompt" not in row and both and not _whole(row["chosen"])):
         return SHAREGPT
-    whole = is_transcript(row.get("chosen")) and is_transcript(row.get("rejected")) and "prompt" not in row
-    return HH if whole or _cut_transcript(row) else TRL
+    return _shape_of_texts(row, both)
+
+
+def _shape_of_texts(row: Mapping[str, Any], both: bool) -> Shape:
+    if _cut_transcript(row):
+        return HH
+    if is_rendered(row.get("prompt")) or (is_rendered(row.get("chosen")) and is_rendered(row.get("rejected"))):
+        return RENDERED
+    if asks_in_columns(row) and not ("prompt" in row and both):
+        return QUESTION if not _whole(row.get("chosen")) else TRL
+    dialogues = is_transcript(row.get("chosen")) and is_transcript(row.get("rejected")) and "prompt" not in row
+    return HH if dialogues else TRL
+
+
+def _whole(value: object) -> bool:
+    """Whether a side is a conversation from its beginning."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, Mapping) and first.get("role", first.get("from")) in BEGINNERS
 
 
 def _cut_transcript(row: Mapping[str, Any]) -> bool:
@@ -185,80 +203,34 @@ def _same(text: str) -> str:
     return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
-def _meta(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row's `meta`, and the columns that belong there."""
-    meta = row.get("meta") or {}
-    if not isinstance(meta, Mapping):
-        raise BadRow(f"meta is {kind_of(meta)}, not an object")
-    found = dict(meta)
-    for column, name in META.items():
-        if row.get(column) is not None:
-            found[name] = number_of(row[column], column) if name.endswith("_score") else row[column]
-    if found:
-        require_json(found, "meta")
-    return found
-
-
-def _source(row: Mapping[str, Any]) -> str:
-    source = row.get("source")
-    if source is None:
-        return ""
-    if not isinstance(source, str):
-        raise BadRow(f"source is {kind_of(source)}, not text")
-    require_clean(source, "source")
-    return source
-
-
-def _row_id(row: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
-    """What the file calls the row, in a column or in `meta`; empty if nothing."""
-    names = (given[name] for given in (row, meta) for name in IDS if given.get(name) is not None)
-    name = next(names, "")
-    return str(name) if isinstance(name, (str, int)) else ""
-
-
-def _weight(row: Mapping[str, Any]) -> float:
-    weight = row.get("sft_weight")
-    if weight is None:
-        return 1.0
-    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    if not number or not 0 <= weight <= sys.float_info.max:  # NaN is in no range
-        raise BadRow(f"sft_weight is {str(weight)[:40]}, not a number from 0")
-    return float(weight)
-
-
 def _hh(row: Mapping[str, Any]) -> Sides:
     if "prompt" not in row:
         return Sides(*dialogue_sides(row["chosen"], row["rejected"]))
-    turns = turns_of(row["prompt"].rstrip())
-    if turns[-1]["content"]:
-        raise BadRow("the prompt ends within the assistant's turn")
     chosen, rejected = (say("assistant", row[side].strip()) for side in ("chosen", "rejected"))
-    return Sides(turns[:-1], chosen, rejected)
+    return Sides(turns_before(row["prompt"]), chosen, rejected, read=("prompt",))
 
 
 def _trl(row: Mapping[str, Any]) -> Sides:
-    chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
+    chosen, rejected = (side_of(row[side], side) for side in ("chosen", "rejected"))
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise BadRow("one side is text and the other messages")
-    whole = not isinstance(chosen, str) and chosen[0]["role"] in ("system", "developer", "user")
     if "prompt" not in row:
-        if any(str(name).lower() in PROMPTS for name in row):
+        if isinstance(chosen, str) and any(str(name).lower() in QUESTIONS for name in row):
             raise MissingColumn("prompt", row)
         return Sides(*shared_beginning(chosen, rejected), plain=isinstance(chosen, str))
-    if whole and isinstance(row["prompt"], str):  # UltraFeedback's binarised form: the sides repeat the prompt
-        return Sides(*shared_beginning(chosen, rejected))
-    prompt = _side(row, "prompt")
+    prompt = side_of(row["prompt"], "prompt")
+    if isinstance(chosen, list) and isinstance(rejected, list) and _whole(chosen) and _whole(rejected):
+        prompt, chosen, rejected = without_prompt(prompt, chosen, rejected)
+    repeated = isinstance(prompt, str) and all(isinstance(s, str) and s.startswith(prompt) for s in (chosen, rejected))
+    if repeated and len(prompt) >= REPEATED:
+        raise BadRow("both answers begin with the whole prompt")
     return Sides(
         say("user", prompt) if isinstance(prompt, str) else prompt,
         say("assistant", chosen) if isinstance(chosen, str) else chosen,
         say("assistant", rejected) if isinstance(rejected, str) else rejected,
         plain=isinstance(prompt, str) and isinstance(chosen, str),
+        read=("prompt",),
     )
-
-
-def _side(row: Mapping[str, Any], column: str) -> str | list[Message]:
-    value = row[column]
-    return value if isinstance(value, str) else messages_of(value, column)
 
 
 def _openai(row: Mapping[str, Any]) -> Sides:
@@ -267,37 +239,54 @@ def _openai(row: Mapping[str, Any]) -> Sides:
     return Sides(prompt, chosen, rejected, meta, given.get("tools") or row.get("tools") or ())
 
 
-TRL = Shape("TRL", frozenset(["prompt", "chosen", "rejected"]), ("chosen", "rejected"), _trl)
-HH = Shape("HH transcript", TRL.columns, TRL.needs, _hh)
-OPENAI = Shape(
-    "OpenAI preference",
-    frozenset(["input", "preferred_output", "non_preferred_output"]),
-    ("input", "preferred_output", "non_preferred_output"),
-    _openai,
+def _question(row: Mapping[str, Any]) -> Sides:
+    name = question_of(row)
+    sides = Sides(*question_sides(row))
+    return replace(sides, read=(name, "input") if name == "instruction" else (name,))
+
+
+def _shape(
+    name: str,
+    needs: Sequence[str],
+    sides: Callable[[Mapping[str, Any]], Any],
+    asks: Sequence[str] = (),
+    more: Sequence[str] = (),
+) -> Shape:
+    """A shape of a function that gives prompt, sides and perhaps `meta`; the first of `asks` that is there is read."""
+
+    def made(row: Mapping[str, Any]) -> Sides:
+        return replace(Sides(*sides(row)), read=next(((ask,) for ask in asks if row.get(ask)), ()))
+
+    return Shape(name, frozenset((*needs, *more)), tuple(needs), made)
+
+
+PAIR = ("chosen", "rejected")
+TRL = Shape("TRL", frozenset(("prompt", *PAIR)), PAIR, _trl)
+HH = Shape("HH transcript", TRL.columns, PAIR, _hh)
+RENDERED = _shape("rendered with a chat template", PAIR, rendered_sides, ("prompt",))
+OPENAI_NEEDS = ("input", "preferred_output", "non_preferred_output")
+OPENAI = Shape("OpenAI preference", frozenset(OPENAI_NEEDS), OPENAI_NEEDS, _openai)
+GEMINI = _shape(
+    "Gemini preference", ("contents", "completions"), gemini_sides, more=("systemInstruction", "system_instruction")
 )
-GEMINI = Shape(
-    "Gemini preference",
-    frozenset(["contents", "completions", "systemInstruction", "system_instruction"]),
-    ("contents", "completions"),
-    lambda row: Sides(*gemini_sides(row)),
+ULTRAFEEDBACK = _shape(
+    "scored answers (UltraFeedback)", ("completions",), ultrafeedback_sides, ("prompt", "instruction")
 )
-ULTRAFEEDBACK = Shape(
-    "scored answers (UltraFeedback)",
-    frozenset(["prompt", "instruction", "completions"]),
-    ("completions",),
-    lambda row: Sides(*ultrafeedback_sides(row)),
+DISTILABEL = _shape(
+    "scored answers (distilabel)",
+    ("generations",),
+    distilabel_sides,
+    DISTILABEL_ASKS,
+    ("rating", "ratings", "generation_models"),
 )
-SHAREGPT = Shape(
-    "ShareGPT",
-    frozenset(["conversations", "chosen", "rejected", "system"]),
-    ("conversations", "chosen", "rejected"),
-    lambda row: Sides(*sharegpt_sides(row)),
+SHAREGPT = _shape("ShareGPT", PAIR, sharegpt_sides, ("conversations", "messages"))
+LLAMA_FACTORY = _shape("LLaMA-Factory messages", ("chosen_messages", "rejected_messages"), llama_factory_sides)
+SWIFT = _shape("ms-swift messages", ("messages",), swift_sides, more=("rejected_response", "rejected_messages"))
+QUESTION = Shape(
+    "question in columns (Alpaca, Orca)",
+    frozenset(("output", *(name for pair in ANSWERS for name in pair))),
+    (),
+    _question,
 )
-LLAMA_FACTORY = Shape(
-    "LLaMA-Factory messages",
-    frozenset(["chosen_messages", "rejected_messages"]),
-    ("chosen_messages", "rejected_messages"),
-    lambda row: Sides(*llama_factory_sides(row)),
-)
-SHAPES = (TRL, HH, OPENAI, GEMINI, ULTRAFEEDBACK, SHAREGPT, LLAMA_FACTORY)
-COLUMNS = COMMON.union(*(shape.columns for shape in SHAPES), PROMPTS, IMAGES, TEMPLATES)  # all that any shape looks at
+SHAPES = (TRL, HH, RENDERED, OPENAI, GEMINI, ULTRAFEEDBACK, DISTILABEL, SHAREGPT, LLAMA_FACTORY, SWIFT)
+COLUMNS = COMMON.union(*(shape.columns for shape in (*SHAPES, QUESTION)), ASKING, CONTEXT, IMAGES, TEMPLATES)

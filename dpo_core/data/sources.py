@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,9 +13,31 @@ from dpo_core.errors import InputError
 PACKED = ("", ".gz", ".zst")
 TEXT = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json", ".ndjson") for packed in PACKED)
 SUFFIXES = (*TEXT, ".parquet", ".arrow")
+LIST_LIMIT = 1 << 20  # characters
 NOTES = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json", "MANIFEST.json")
-SPLIT = re.compile(r"(?:^|[/._-])(train|test|validation|valid|val|dev|eval)(?=[/._-])")
+SPLITS = {  # how a split is named, in a file or a folder
+    "train": "train(?:ing)?",
+    "test": "test(?:ing)?",
+    "validation": "val(?:id(?:ation)?)?|dev(?:el(?:opment)?)?",
+    "eval": "eval(?:uation)?",
+    "held out": "held[_-]?out|hold[_-]?out",
+}
+SPLIT = re.compile(
+    "(?:^|[/._-])("
+    + "|".join(f"(?P<s{n}>{p})" for n, p in enumerate(SPLITS.values()))
+    + r")(?:[_-]?(?:set|split|data))?"
+    r"\d*(?=[/._-])",
+    re.IGNORECASE,
+)
 KNOWN = ".jsonl, .json (each also .gz or .zst), .parquet, .arrow"
+PANDAS = "convert it: python3 -c \"import pandas; pandas.{0}.to_json('pairs.jsonl', orient='records', lines=True)\""
+CONVERT = {
+    ".csv": PANDAS.format("read_csv('{name}')"),
+    ".tsv": PANDAS.format("read_csv('{name}', sep='\\t')"),
+    ".xlsx": "save it as CSV first, then convert that to JSON lines",
+    ".feather": "give it the suffix .arrow, which it is",
+    **dict.fromkeys((".xz", ".bz2", ".zip", ".7z", ".tar", ".tgz"), "unpack it; or compress it with gzip or zstd"),
+}
 
 
 def digest_source(source: str) -> str:
@@ -32,17 +55,28 @@ def files_of(source: str) -> list[Path]:
     path = Path(source)
     if "\0" in source:
         raise InputError("a path holds a NUL character", where=repr(source[:200]), do="check the path")
-    if path.is_dir():
-        found = _in_folder(path)
-    elif not path.exists() and glob.has_magic(source):
-        # a pattern may be absolute, which Path.glob is not made for
-        found = sorted(Path(name) for name in glob.iglob(source, recursive=True) if Path(name).is_file())  # noqa: PTH207
-        if not found:
-            raise InputError("no file has such a name", where=source, do="check the pattern; quote it in a shell")
-    else:
-        found = [path]
+    try:
+        found = _named(source, path)
+    except OSError as error:
+        says = f"the path cannot be looked at: {error.strerror or error}"
+        raise InputError(says, where=source[:500], do="check the path, and who may read it") from None
     for file in found:
         _require_file(file)
+    return found
+
+
+def _named(source: str, path: Path) -> list[Path]:
+    if path.is_dir():
+        return _in_folder(path)
+    if path.exists() or not glob.has_magic(source):
+        return [path]
+    # a pattern may be absolute, which Path.glob is not made for
+    names = glob.iglob(source, recursive=True)  # noqa: PTH207
+    found = sorted(file for file in map(Path, names) if not file.is_dir())
+    if not found:
+        raise InputError("no file has such a name", where=source, do="check the pattern; quote it in a shell")
+    fixed = re.split(r"[*?[]", source)[0]
+    _require_one_split(found, Path(fixed if fixed.endswith("/") else os.path.dirname(fixed)), source)  # noqa: PTH120
     return found
 
 
@@ -50,9 +84,9 @@ def _in_folder(folder: Path) -> list[Path]:
     """Data files below a folder; a folder of several splits is refused, because mixing them leaks."""
     splits = folder / "dataset_dict.json"
     if splits.is_file():
-        names = [str(name) for name in json.loads(splits.read_text()).get("splits", [])]
-        raise _several(folder, names)
-    inside = (path for path in folder.rglob("*") if path.is_file() and path.name.endswith(SUFFIXES))
+        names = sorted(_splits_of(splits), key=lambda name: name != "train")
+        raise _several(str(folder), names, str(folder / names[0]) if names else "a folder in it")
+    inside = (path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and not path.is_dir())
     found = sorted(
         path
         for path in inside
@@ -60,17 +94,51 @@ def _in_folder(folder: Path) -> list[Path]:
     )
     if not found:
         raise InputError("the folder holds no file of pairs", where=str(folder), do=f"read are {KNOWN}")
-    named = {match[1] for path in found for match in SPLIT.finditer(path.relative_to(folder).as_posix())}
-    if len(named) > 1:
-        raise _several(folder, sorted(named))
+    _require_one_split(found, folder, str(folder))
     return found
 
 
-def _several(folder: Path, names: list[str]) -> InputError:
+def _splits_of(path: Path) -> list[str]:
+    """The folders that `save_to_disk` made of a DatasetDict."""
+    try:
+        names = json.loads(path.read_text(encoding="utf-8")[:LIST_LIMIT])["splits"]
+        return [str(name) for name in names]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def _require_one_split(files: list[Path], folder: Path, source: str) -> None:
+    """Raises InputError where some files are named as one split, and others as another, or not."""
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(split_of(file.relative_to(folder).as_posix()), []).append(file)
+    if len(splits) > 1 and not splits.keys() <= {"", "train"}:
+        names = sorted(splits, key=lambda name: (name != "train", name != "", name))
+        raise _several(source, [name or "no name" for name in names], _pattern(splits[names[0]], files))
+
+
+def split_of(name: str) -> str:
+    """The split that a path names, in its last part that does; empty if none."""
+    found = list(SPLIT.finditer(name))
+    return next((kind for n, kind in enumerate(SPLITS) if found and found[-1][f"s{n}"]), "")
+
+
+def _pattern(wanted: list[Path], files: list[Path]) -> str:
+    """A folder or a pattern that is these of the files and no other; else the first of them."""
+    folder = Path(os.path.commonpath([file.parent for file in wanted]))
+    if all(folder not in file.parents for file in files if file not in wanted):
+        return str(folder)
+    start = os.path.commonprefix([file.name for file in wanted])  # noqa: RUF071  of characters, as is meant
+    pattern = f"{glob.escape(str(folder))}/{glob.escape(start)}*"
+    same = len(wanted) > 1 and sorted(map(Path, glob.glob(pattern))) == wanted  # noqa: PTH207
+    return pattern if same else str(wanted[0])
+
+
+def _several(where: str, names: list[str], first: str) -> InputError:
     return InputError(
-        f"the folder holds several splits: {', '.join(names)}",
-        where=str(folder),
-        do=f"name one: a folder, a file, or a pattern such as {folder}/*{names[0] if names else 'train'}*",
+        f"the {'folder holds' if Path(where).is_dir() else 'pattern names'} several splits: {', '.join(names)}",
+        where=where,
+        do=f"name one to train on, such as {first}; data.eval takes another",
     )
 
 
@@ -78,8 +146,9 @@ def _require_file(path: Path) -> None:
     if not path.exists():
         raise InputError("there is no such file", where=str(path), do="check the path")
     if not path.is_file():
-        raise InputError("this is no ordinary file", where=str(path), do="name a file or a folder")
+        raise InputError("this is no ordinary file", where=str(path), do="copy what it gives to a file, and name that")
     if not path.name.endswith(SUFFIXES):
-        raise InputError(f"unknown kind of file {path.suffix or path.name!r}", where=str(path), do=f"use {KNOWN}")
+        do = CONVERT.get(path.suffix.lower(), "use {known}").format(name=path, known=KNOWN)
+        raise InputError(f"unknown kind of file {path.suffix or path.name!r}", where=str(path), do=do)
     if not path.stat().st_size:
         raise InputError("the file is empty", where=str(path), do="check the export that wrote it")

@@ -6,6 +6,7 @@ Also what every reader gives: a `Chunk` of rows, small plain data that another p
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from dpo_core.data.json_arrays import READ_LIMIT, array_elements
 from dpo_core.data.messages import BadRow
 from dpo_core.data.pairs import ROWS
+from dpo_core.data.unread import UnreadColumns
 from dpo_core.errors import InputError
 
 LINE_LIMIT = 1 << 20  # characters of one row
@@ -25,6 +27,10 @@ SIZE_LIMIT = 64 << 30  # bytes of a decompressed file
 RATIO_LIMIT = 200  # decompressed to compressed: text reaches 20
 PEEK = 1 << 16
 BOM = b"\xef\xbb\xbf"
+WRAPPED = re.compile(  # {"version": 1, "data": [{...
+    rb'\{\s*(?:"\w+"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*'
+    rb'"(data|rows|train|test|validation|examples|instances|items|records|results|dataset)"\s*:\s*\[\s*\{'
+)
 FOREIGN = {
     b"\x1f\x8b": "gzip data",
     b"\x28\xb5\x2f\xfd": "zstd data",
@@ -55,8 +61,8 @@ class Chunk(Protocol):
     """Some rows."""
 
     @property
-    def dropped(self) -> Counter[str]:
-        """Columns that were not even read, and how many rows have them."""
+    def unread(self) -> UnreadColumns:
+        """Columns that were not even parsed."""
         ...
 
     def rows(self) -> Iterator[RawRow]:
@@ -79,7 +85,7 @@ class TextChunk:
     path: str
     unit: str
     items: Sequence[Item]
-    dropped: Counter[str] = field(default_factory=Counter)
+    unread: UnreadColumns = field(default_factory=UnreadColumns)
 
     def rows(self) -> Iterator[RawRow]:
         """See Chunk."""
@@ -102,6 +108,7 @@ def text_chunks(path: Path) -> Iterator[TextChunk]:
     with opened(path) as file:
         head = file.peek(PEEK)[:PEEK]
         _require_json_text(head, path)
+        _require_row_a_line(head, path)
         if _is_array(head, path):
             yield from _chunked(_elements(file, path), str(path), "row ")
         else:
@@ -170,6 +177,23 @@ def _require_json_text(head: bytes, path: Path) -> None:
             "the file is UTF-16 or UTF-32, not UTF-8",
             where=str(path),
             do="save it as UTF-8: `iconv -f UTF-16 -t UTF-8`",
+        )
+
+
+def _require_row_a_line(head: bytes, path: Path) -> None:
+    """Raises InputError for one object that holds all rows, and for objects over several lines."""
+    text = head.removeprefix(BOM).lstrip()
+    wrapped = WRAPPED.match(text)
+    if wrapped is not None:
+        name = wrapped[1].decode()
+        command = f"import json, sys; [print(json.dumps(row)) for row in json.load(sys.stdin)[{name!r}]]"
+        do = f'write them a row a line: python3 -c "{command}" < FILE > rows.jsonl'
+        raise InputError(f"the file is one JSON object with its rows in {name!r}", where=str(path), do=do)
+    if text.startswith(b"{") and text.partition(b"\n")[0].strip() == b"{":
+        raise InputError(
+            "a row goes over several lines",
+            where=str(path),
+            do="write one row a line (json.dumps without indent), or all rows as one JSON array",
         )
 
 

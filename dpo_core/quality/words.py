@@ -4,6 +4,7 @@ Strings (`words`) and hashes (`TextArray.words`) are cut at the same places.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,13 +16,18 @@ Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 SIDES = ("prompt", "chosen", "rejected")
-# Words by themselves: characters of Chinese, Japanese and Thai, which are written without spaces (Korean has them).
+# Words by themselves: characters of Chinese, Japanese, Thai, Lao, Burmese and Khmer, which are written without spaces.
 # U+3005 to U+3007, which stand for a character, are not listed: between such characters they are words anyway.
-_ALONE = "\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\U00020000-\U0003ffff"
+_ALONE = (
+    "\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+    "\u0e00-\u0eff\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f\u1780-\u17ff"
+)
+_HANGUL = "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"  # has spaces, but none before an ending
 _IN_RUN = rf"[^\W{_ALONE}]"  # all other words are runs of letters, digits and `_`
 SINGLE = re.compile(f"[{_ALONE}]")
 _WORD = re.compile(f"[{_ALONE}]|{_IN_RUN}+")
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)
+_JOINABLE = re.compile(f"[{_ALONE}{_HANGUL}]")  # beside such a character a word may begin or end
 POINTS = 0x110000
 LONGEST = 1024  # characters of a word; the rest of a longer one is hashed as if it began anew
 _RUN, _SINGLE = 1, 2
@@ -39,8 +45,25 @@ def words(text: str) -> list[str]:
 
 
 def count_words(text: str) -> int:
-    """Words between spaces; each character of Chinese, Japanese or Thai counts as one more."""
+    """Words between spaces; each character of a script without spaces (Chinese, Thai, ...) counts as one more."""
     return len(text.split()) + (0 if text.isascii() else len(SINGLE.findall(text)))
+
+
+def stands_in(text: str, phrase: str) -> bool:
+    """Whether whole words of `text` are `phrase`, in any case.
+
+    Where a script is written without spaces, or sets none before an ending (Korean), it is found as it stands.
+    """
+    text, phrase = (unicodedata.normalize("NFC", value) for value in (text, phrase))
+    spans = (match.span(1) for match in re.finditer(f"(?=({re.escape(phrase)}))", text, re.IGNORECASE))
+    return any(not any(_inside_word(text[max(at - 1, 0) : at + 1]) for at in span) for span in spans)
+
+
+def _inside_word(neighbours: str) -> bool:
+    """Whether two characters are letters (with their marks), digits or `_` of one word."""
+    return len(neighbours) == 2 and all(
+        (char == "_" or unicodedata.category(char)[0] in "LMN") and not _JOINABLE.match(char) for char in neighbours
+    )
 
 
 @dataclass(frozen=True)

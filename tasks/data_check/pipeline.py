@@ -46,9 +46,9 @@ def examine_request(request: Request, folder: Path, settings: Settings) -> Exami
     quarantine.add(described.refused)
     train, kept_out = (np.flatnonzero(described.kept & side) for side in (~held_out, held_out))
     if not len(train):
-        raise InputError(
-            "no row is left to train on", where=request.train, do=f"see the reasons, the first: {_first(quarantine)}"
-        )
+        why = quarantine.reasons.sentence() or "All are held out: add rows with other prompts"
+        says, _, do = why.rpartition(". ")
+        raise InputError(f"no row is left to train on{f' ({says})' if says else ''}", where=request.train, do=do)
     facts = Facts(
         _table(data, described, train),
         merge(described.grams, np.flatnonzero(described.sampled[train])),
@@ -85,7 +85,3 @@ def _table(data: Normalised, described: Described, train: Ints) -> PairTable:
     everything = mine.all()
     columns = {name: column if everything else column[mine] for name, column in described.columns.items()}
     return PairTable(len(train), columns, rows)
-
-
-def _first(quarantine: Quarantine) -> str:
-    return next(iter(quarantine.reasons), "none")

@@ -14,17 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import (
-    EncodedPair,
-    Pair,
-    Part,
-    Spool,
-    SpoolWriter,
-    id_lines_of,
-    lines_of,
-    with_ids,
-)
+from dpo_core.data.pairs import EncodedPair, Pair, Part, Spool, SpoolWriter, id_lines_of, lines_of, with_ids
 from dpo_core.data.readers import Quarantined, Tally, chunks_of, read_chunk
+from dpo_core.data.reasons import Reasons
 from dpo_core.data.sources import digest_source
 from dpo_core.data.splits import place_of
 from dpo_core.data.text_files import Chunk
@@ -88,7 +80,7 @@ class Quarantine:
     """Rows that cannot be used: written as they come, keys and addresses masked; counted by reason."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rows, self.reasons = path, 0, Counter[str]()
+        self.path, self.rows, self.reasons = path, 0, Reasons()
         path.write_bytes(b"")
 
     def add(self, rows: Sequence[Quarantined]) -> None:
@@ -98,7 +90,7 @@ class Quarantine:
                 entry = {"where": row.where, "line": row.line, "reason": row.reason, "row": redact(row.row)}
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self.rows += len(rows)
-        self.reasons.update(row.reason.partition(":")[0] for row in rows)
+        self.reasons.add(row.reason for row in rows)
 
 
 def normalise_sources(

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.digests import digest_rows
+from dpo_core.data.unread import UnreadColumns
 from dpo_core.quality.profile import profile_of
 from dpo_core.quality.table import PairTable
-from dpo_core.recipe import Validation
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
 from infra.settings import Settings
 from tasks.data_check.mitigate import Found
+from tasks.data_check.reading import reading_results
 from tasks.data_check.request import Examined, Ints, Request
 from tasks.data_check.rows import Described, Normalised, Quarantine
 from tasks.records import CheckResult
@@ -39,7 +40,11 @@ def judge(
     validation, name = request.validation, Path(request.train).name
     rows_in = sum(source.tally.rows for source in data.sources)
     examination, train = found.examination, found.train
-    measures = [_quarantined(quarantine.rows, rows_in, validation), *examination.measures]
+    unread = UnreadColumns()
+    for source in data.sources:
+        unread.add(source.tally.unread)
+    read_measures, read_findings = reading_results(rows_in, quarantine.reasons, unread, validation)
+    measures = [*read_measures, *examination.measures]
     outcome = validate(
         _numbers(described, tokens=request.tokenizer is not None),
         [(m.check, m.value, m.warn_above, m.fail_above) for m in measures],
@@ -48,7 +53,8 @@ def judge(
         folder=project_folder(settings.home, name),
         data_docs=settings.data_docs,
     )
-    findings = [*_broken_limits(measures, outcome.by_check, examination.findings), *examination.findings]
+    findings = [*read_findings, *examination.findings]
+    findings = [*_broken_limits(measures, outcome.by_check, findings), *findings]
     weights = np.ones(len(train)) if found.weights is None else found.weights
     rows, kept_out = ([row.tobytes().hex() for row in data.ids[part]] for part in (train, held_out))
     result = CheckResult(
@@ -74,7 +80,8 @@ def judge(
         by_check=dict(outcome.by_check),
         expectations=outcome.document,
         result=result,
-        facts=_facts(request, data, found.table, len(held_out), quarantine, result, described.encoding),
+        facts=_facts(request, data, found.table, len(held_out), quarantine, result, described.encoding)
+        | {"dropped_columns": unread.counts()},
     )
 
 
@@ -83,11 +90,6 @@ def _numbers(described: Described, *, tokens: bool) -> dict[str, NDArray[Any]]:
     names = ["prompt_characters", "chosen_characters", "rejected_characters", "answers_differ"]
     names += ["chosen_tokens", "rejected_tokens"] if tokens else []
     return {name: described.columns[name] for name in names}
-
-
-def _quarantined(quarantined: int, rows: int, validation: Validation) -> Measure:
-    says = f"{quarantined} of {rows} rows cannot be used; quarantine.jsonl has them and why: mend or remove them"
-    return Measure("structure/quarantined", quarantined / rows, None, validation.max_quarantined, says)
 
 
 def _broken_limits(
@@ -128,16 +130,14 @@ def _facts(
     from importlib.metadata import version
 
     unit = "tokens" if request.tokenizer else "words"
-    dropped = sum((source.tally.dropped for source in data.sources), Counter[str]())
     formats = sum((source.tally.formats for source in data.sources), Counter[str]())
     return {
         **{name: getattr(result, name) for name in COUNTED},
         "formats": dict(formats),
         "train_rows": len(table),
         "eval_rows": held_out,
-        "quarantine_reasons": dict(quarantine.reasons.most_common(10)),
+        "quarantine_reasons": dict(quarantine.reasons.ranked()[:10]),
         "files": {("train", "eval")[number]: source.sha256 for number, source in enumerate(data.sources)},
-        "dropped_columns": dict(dropped),
         "tokenizer": "training tokenizer" if request.tokenizer else "none: words only",
         "encoding": encoding,
         "lengths": length_bins(table[f"chosen_{unit}"], table[f"rejected_{unit}"], unit),

@@ -38,7 +38,7 @@ KEY = (
     r"|\b[rsp]k_(?:live|test)_\w{10,}"  # Stripe
     r"|\bAIza[\w-]{35}"  # Google
     r"|\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{36}|\bpypi-[\w-]{20,}|\bSG\.[\w-]{16,}\.[\w-]{16,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # JSON web token
+    r"|\beyJ[\w-]{8,1024}\.[\w-]{8,}(?:\.[\w-]*)?"  # JSON web token; its header is short
     r"|(?<=://)[^\s:/@]{1,64}:[^\s:/@]{1,128}(?=@)"  # user:password in an address
 )
 KEY_BEGINS = (
@@ -47,7 +47,7 @@ KEY_BEGINS = (
 )
 KEY_LIKE = (  # masked but not counted: too much else looks like it
     r"\b(?:sk|pk|rk|ghp|gho|github_pat|glpat|hf|xox[a-z])[-_][\w-]{8,}"
-    r"|\beyJ[\w-]{8,}\.[\w.-]+"
+    r"|\beyJ[\w-]{8,1024}\.[\w.-]+"
     r"|(?<![A-Za-z0-9_-])(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9_-]{24,}"
     r"|(?i:\b(?:api[_-]?key|secret|passw(?:or)?d|pwd|token)[\"']?[:=]\s?[\"']?)[^\s\"',;\[\]]{6,}"
 )

@@ -123,7 +123,7 @@ TWICE = gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)
         ),
         (
             "p.jsonl",
-            b"{\n[]\n",
+            b"{]\n[]\n",
             "none of 2 rows can be read; the first: invalid JSON at column 2: "
             "Expecting property name enclosed in double quotes",
         ),
@@ -238,7 +238,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path):
     with path.open("wb") as file:
         file.write(b'{"prompt": "')
         file.truncate(READ_LIMIT + 10)  # a hole: no bytes on disk
-    assert refused(path) == ("a line of more than 64 MiB", f"{path}:1")
+    assert refused(path) == ("a line of more than 16 MiB", f"{path}:1")
 
 
 def test_columns_that_nobody_reads_are_counted(tmp_path):

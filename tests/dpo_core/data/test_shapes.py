@@ -288,10 +288,9 @@ WIZARD = "contents[0] has unknown role 'wizard'; known are user, model"
         ({"prompt": "a", "choosen": "b", "rejected": "c"}, "missing column 'chosen'; did you mean 'choosen'?"),
         ({"prompt": "a", "CHOSEN": "b", "rejected": "c"}, "missing column 'chosen'; did you mean 'CHOSEN'?"),
         ({"Prompt": "a", "chosen": "b", "rejected": "c"}, "missing column 'prompt'; did you mean 'Prompt'?"),
-        ({"prompt": "a", "chosen": "b"}, "missing column 'rejected'; the row has chosen, prompt"),
         (
-            {"question": "a", "chosen": "b", "rejected": "c"},
-            "missing column 'prompt'; the row has chosen, question, rejected",
+            {"prompt": "a", "chosen": "b"},
+            "missing column 'rejected'; the row has chosen, prompt; there is no worse answer",
         ),
         (
             {"input": {"messages": [USER]}, "preferred_output": [YES]},
