@@ -80,8 +80,9 @@ def test_least_detectable_is_that_of_the_study():
     assert (least_detectable(5000), least_detectable(50_000)) == (20, 24)
 
 
-def scores_of(d, clusters):
-    return score_features(d, clusters, length_terms(np.zeros(d.shape[0])))
+def scores_of(d, clusters, answers=None):
+    answers = np.arange(2 * d.shape[0]).reshape(-1, 2) if answers is None else answers
+    return score_features(d, clusters, answers, length_terms(np.zeros(d.shape[0])))
 
 
 def test_scores_of_one_feature_by_hand():
