@@ -52,7 +52,7 @@ NULLS: dict[str, Callable[[int], list[EncodedPair]]] = {
 SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 40
 CLUSTERED = "1 to 10 pairs a prompt, shared answers"
-CLUSTERED_SHARES, CLUSTERED_PURITIES, PROMPTS = (0.02, 0.04, 0.05), (1.0, 0.9), 160
+CLUSTERED_SHARES, CLUSTERED_PURITIES, PROMPTS, CLUSTERED_SEEDS = (0.02, 0.04, 0.05), (1.0, 0.9), 160, 10
 SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
 SETS = (*SETS, "qa-feedback", "demo-en-zh")
 DECLARED = {"do-not-answer": ["refusal"]}
@@ -81,9 +81,15 @@ def recall_clustered() -> None:
     for whole, purity, share in itertools.product((False, True), CLUSTERED_PURITIES, CLUSTERED_SHARES):
         name = f"{'answers' if whole else 'pairs'}-{purity}-{share}"
         if missing("recall_clustered", name):
-            sets = (planted.clustered_word(seed, share, purity, PROMPTS, whole=whole) for seed in range(SEEDS))
+            sets = (
+                planted.clustered_word(seed, share, purity, PROMPTS, whole=whole) for seed in range(CLUSTERED_SEEDS)
+            )
             found = Counter(found_word(pairs) for pairs in sets)
-            keep("recall_clustered", name, {"whole": whole, "purity": purity, "share": share, "seeds": SEEDS, **found})
+            keep(
+                "recall_clustered",
+                name,
+                {"whole": whole, "purity": purity, "share": share, "seeds": CLUSTERED_SEEDS, **found},
+            )
 
 
 def recall() -> None:

@@ -11,18 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, sparse
 
-from dpo_core.quality.stats.sign_tests import Floats, sign_test, signs
+from dpo_core.quality.stats.sign_tests import Floats, sign_test, signs, squares
 
 REACH = 9.0  # standard deviations from the mean that are laid out; beyond are under 2 exp(-40), by Hoeffding's bound
 STEPS = 40  # of Newton, at most
+SMALL_SUM = 3 / 32  # p of a sum of its standard deviation, at least
 
 
-def flip_p(sums: sparse.csr_array) -> Floats:
-    """Two-sided p of each column of `sums` (clusters, features), integers: P(|sum of +-sums| >= |sum of sums|)."""
+def flip_p(sums: sparse.csr_array, *, below: float = 1.0) -> Floats:
+    """Two-sided p of each column of `sums` (clusters, features), integers: P(|sum of +-sums| >= |sum of sums|).
+
+    Only where it may be under `below` is it worked out; else it may be told as 1. A sum that is no larger than its
+    standard deviation has a p of 3/32 or more, whatever the sizes of the clusters (Dvořák, van Hintum & Tiba 2020).
+    """
     p = sign_test(*signs(sums))
     columns = sparse.csc_array(sums)
     largest = np.zeros(sums.shape[1])
     np.maximum.at(largest, sums.indices, np.abs(sums.data))
+    if below <= SMALL_SUM:
+        totals = np.bincount(sums.indices, weights=sums.data, minlength=sums.shape[1])
+        small = (largest > 1) & (np.square(totals) <= squares(sums))
+        p[small], largest[small] = 1.0, 0.0
     for column in np.flatnonzero(largest > 1).tolist():
         mine = columns.data[columns.indptr[column] : columns.indptr[column + 1]].astype(np.int64)
         p[column] = _flip_p(np.abs(mine), abs(int(mine.sum())))
@@ -32,8 +41,8 @@ def flip_p(sums: sparse.csr_array) -> Floats:
 def _flip_p(sizes: NDArray[np.int64], total: int) -> float:
     """2 P(S >= total), S the sum of `sizes` with the signs of coins.
 
-    The coins are first biased until the mean of S is near `total` (P(S = v) = P_biased(S = v) exp(K - slope v), where K =
-    log E exp(slope S)), so that its distribution, by a Fourier transform, has all its digits however small p is.
+    The coins are first biased until the mean of S is near `total`, so that its distribution, by a Fourier transform,
+    has all its digits however small p is: P(S = v) = P_biased(S = v) exp(K - slope v), where K = log E exp(slope S).
     """
     if total == 0:
         return 1.0
