@@ -1,7 +1,9 @@
 """How often the shortcut checks raise a false alarm, what they find of what is planted, and what real data show.
 
     python benchmarks/campaign.py nulls 0 200      # null sets by seed, false alarms
+    python benchmarks/campaign.py clustered 0 200  # null sets of 1 to 10 pairs a prompt that share answers
     python benchmarks/campaign.py recall           # planted words by size and purity
+    python benchmarks/campaign.py recall_clustered # the same in sets of 1 to 10 pairs a prompt
     python benchmarks/campaign.py real FOLDER      # verdicts and top findings of preference sets (JSONL)
     python benchmarks/campaign.py swaps FOLDER 20  # the same sets with sides swapped at random by prompt, by seed
     python benchmarks/campaign.py report           # all results into docs/data-quality.md and its picture
@@ -49,6 +51,8 @@ NULLS: dict[str, Callable[[int], list[EncodedPair]]] = {
 }
 SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 40
+CLUSTERED = "1 to 10 pairs a prompt, shared answers"
+CLUSTERED_SHARES, CLUSTERED_PURITIES, PROMPTS, CLUSTERED_SEEDS = (0.02, 0.04, 0.05), (1.0, 0.9), 160, 10
 SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
 SETS = (*SETS, "qa-feedback", "demo-en-zh")
 DECLARED = {"do-not-answer": ["refusal"]}
@@ -64,6 +68,30 @@ def nulls(first: str, last: str) -> None:
             keep("nulls", str(seed), {"kind": kind, "pairs": len(pairs), **alarms(findings)})
 
 
+def clustered(first: str, last: str) -> None:
+    """False alarms where prompts repeat and pairs share answers."""
+    for seed in range(int(first), int(last)):
+        if missing("nulls", f"clustered-{seed}"):
+            pairs = planted.clustered(seed)
+            keep("nulls", f"clustered-{seed}", {"kind": CLUSTERED, "pairs": len(pairs), **alarms(separated(pairs))})
+
+
+def recall_clustered() -> None:
+    """Share of planted words found where prompts repeat: in one pair's copy of an answer, and in all copies."""
+    for whole, purity, share in itertools.product((False, True), CLUSTERED_PURITIES, CLUSTERED_SHARES):
+        name = f"{'answers' if whole else 'pairs'}-{purity}-{share}"
+        if missing("recall_clustered", name):
+            sets = (
+                planted.clustered_word(seed, share, purity, PROMPTS, whole=whole) for seed in range(CLUSTERED_SEEDS)
+            )
+            found = Counter(found_word(pairs) for pairs in sets)
+            keep(
+                "recall_clustered",
+                name,
+                {"whole": whole, "purity": purity, "share": share, "seeds": CLUSTERED_SEEDS, **found},
+            )
+
+
 def recall() -> None:
     """Share of planted words that warn or fail, by share of pairs, purity and number of pairs."""
     for count, purity, share in itertools.product(COUNTS, PURITIES, SHARES):
@@ -75,7 +103,7 @@ def recall() -> None:
 
 def found_word(pairs: list[EncodedPair]) -> str:
     """Severity of the planted word."""
-    return next((f.severity for f in separated(pairs) if f.feature == "word 'zebra'"), "missed")
+    return next((f.severity for f in separated(pairs) if f.feature in ("word 'zebra'", "last word 'zebra'")), "missed")
 
 
 def separated(pairs: list[EncodedPair]) -> list[Finding]:
@@ -127,6 +155,7 @@ def swapped(table: PairTable, grams: GramTable, seed: int) -> tuple[PairTable, G
     columns = dict(table.columns)
     for name in ("presence", "amounts", "intended"):
         columns[name] = (columns[name] * sign[:, None]).astype(columns[name].dtype)
+    columns["answers"] = np.where(sign[:, None] > 0, columns["answers"], columns["answers"][:, ::-1])
     columns["log_length"] = (columns["log_length"] * sign).astype(np.float32)
     chosen, rejected = columns["chosen_model"], columns["rejected_model"]
     columns["chosen_model"] = np.where(sign > 0, chosen, rejected)
@@ -223,7 +252,7 @@ def null_table() -> Iterator[str]:
     """By kind: sets, sets with a FAIL, sets with a warning."""
     yield "| null sets | sets | pairs a set | with a FAIL | with a warning |\n|---|---|---|---|---|"
     rows = kept("nulls")
-    for kind in [*NULLS, ""]:
+    for kind in [*NULLS, CLUSTERED, ""]:
         mine = [row for row in rows if row["kind"] == kind or not kind]
         sizes = [row["pairs"] for row in mine]
         fails, warns = (sum(bool(row[key]) for row in mine) for key in ("fails", "warns"))
@@ -302,7 +331,9 @@ def draw() -> None:
 if __name__ == "__main__":
     commands: dict[str, Callable[..., None]] = {
         "nulls": nulls,
+        "clustered": clustered,
         "recall": recall,
+        "recall_clustered": recall_clustered,
         "real": real,
         "swaps": swaps,
         "report": report,

@@ -7,7 +7,8 @@ from scipy import sparse
 from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.prompts.identity import prompt_columns
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
-from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, sign_test, signs
+from dpo_core.quality.stats.cluster_flips import flip_p
+from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, signs
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.language import LANGUAGES, UNKNOWN, language_columns
 from dpo_core.quality.words import SIDES, Bools
@@ -43,8 +44,9 @@ def _rule(table: PairTable, known: Bools) -> tuple[Measure, list[Finding]]:
     _, clusters = np.unique(table["prompt"], return_inverse=True)
     d = sparse.csr_array(towards[:, None])
     plus, minus = signs(d)
-    independent = as_independent(plus, minus, by_cluster(d, clusters.astype(np.int64)))
-    p = float(sign_test(*independent)[0])
+    sums = by_cluster(d, clusters.astype(np.int64))
+    independent = as_independent(plus, minus, sums)
+    p = float(flip_p(sums)[0])
     low = float(purity_lower_bound(np.maximum(*independent), independent[0] + independent[1])[0])
     differing = int(plus[0] + minus[0])
     a_rule = p <= SIGNIFICANT and differing >= COVERAGE * len(table)

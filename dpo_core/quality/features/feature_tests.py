@@ -15,6 +15,7 @@ from dpo_core.data.pairs import Pair
 from dpo_core.quality.features.ngrams import LEAST, Feature, GramTable, TokenText, spell
 from dpo_core.quality.prompts.identity import prompt_clusters
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
+from dpo_core.quality.stats.shared_answers import paired_p
 from dpo_core.quality.stats.sign_tests import (
     as_independent,
     by_cluster,
@@ -22,7 +23,6 @@ from dpo_core.quality.stats.sign_tests import (
     family_p_or_bound,
     log_odds,
     purity_lower_bound,
-    sign_test,
     signs,
     squares,
 )
@@ -104,6 +104,7 @@ class Separation:
     grams: GramTable
     d: sparse.csr_array
     clusters: Counts
+    answers: Counts  # (pairs, 2): digests of the chosen and the rejected one
     length_terms: Floats
     scores: FeatureScores
     token_text: TokenText | None
@@ -131,18 +132,19 @@ def separate(table: PairTable, grams: GramTable, token_text: TokenText | None = 
     properties = sparse.csr_array(table["presence"][grams.rows])
     d = sparse.csr_array(sparse.hstack([properties, tested.d], format="csr"))
     clusters = prompt_clusters(table, grams.rows)
-    terms = length_terms(table["log_length"][grams.rows])
-    return Separation(table, tested, d, clusters, terms, score_features(d, clusters, terms), token_text)
+    answers, terms = table["answers"][grams.rows], length_terms(table["log_length"][grams.rows])
+    scores = score_features(d, clusters, answers, terms)
+    return Separation(table, tested, d, clusters, answers, terms, scores, token_text)
 
 
-def score_features(d: sparse.csr_array, clusters: Counts, terms: Floats) -> FeatureScores:
+def score_features(d: sparse.csr_array, clusters: Counts, answers: Counts, terms: Floats) -> FeatureScores:
     """Test each column of d (pairs, features in {-1, 0, 1}), pairs grouped by `clusters`; `terms`: `length_terms`.
 
-    p: McNemar's exact test, that is the two-sided sign test of the discordant pairs, which count as fewer where they
-    share a prompt and so perhaps an answer (Rao & Scott 1992). A feature seen fewer than ten times has p 1.
-    q: the false discovery rate at that p (Benjamini & Hochberg 1995). p_family: the chance that any feature looks as
-    strong where none matters (Westfall & Young 1993, max-T), simulated only where a bound does not decide.
-    z_adjusted: the score test given the lengths (Rao 1948).
+    p: the sign test with one sign for all pairs of a prompt, exact (McNemar's where no prompt repeats), or that of
+    exchanging the answers (pairs, 2) that pairs share, whichever is larger. A feature seen fewer than ten times has
+    p 1. q: the false discovery rate at that p (Benjamini & Hochberg 1995). p_family: the chance that any feature
+    looks as strong where none matters (Westfall & Young 1993, max-T), simulated only where a bound does not decide;
+    by exchange Bonferroni's. z_adjusted: the score test given the lengths (Rao 1948).
     """
     total = max(d.shape[0], 1)
     plus, minus = signs(d)
@@ -150,7 +152,8 @@ def score_features(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Feat
     seen = np.maximum(discordant, 1)
     sums = by_cluster(d, clusters)
     independent = as_independent(plus, minus, sums)
-    p, tested = sign_test(*independent), discordant >= LEAST
+    flips, exchanged = paired_p(d, sums, clusters, answers, below=ERROR)
+    tested = discordant >= LEAST
     z_adjusted = adjusted_z(d, clusters, terms)
     scores = FeatureScores(
         chosen_only=plus,
@@ -160,7 +163,7 @@ def score_features(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Feat
         coverage=discordant / total,
         accuracy=0.5 + np.abs(plus - minus) / (2 * total),
         z=(plus - minus) / np.sqrt(np.maximum(seen, squares(sums))),
-        q=_q(p, tested),
+        q=_q(np.maximum(flips, exchanged), tested),
         p_family=np.ones(len(plus)),
         z_adjusted=z_adjusted,
         q_adjusted=np.ones(len(plus)),
@@ -171,6 +174,7 @@ def score_features(d: sparse.csr_array, clusters: Counts, terms: Floats) -> Feat
     scores.p_family[tested] = family_p_or_bound(
         sums[:, np.flatnonzero(tested)], (scores.size_fails & scores.beyond_length)[tested], FEATURES_ERROR
     )
+    scores.p_family[:] = np.maximum(scores.p_family, np.minimum(1.0, exchanged * np.count_nonzero(tested)))
     return scores
 
 

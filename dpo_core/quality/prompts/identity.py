@@ -52,11 +52,13 @@ def prompt_columns(block: Block) -> Columns:
     """Which pairs belong together.
 
     `prompt` (of its key), `source`, `annotator`, `chosen_model`, `rejected_model`: digests (int64, 0: not given) whose
-    names are read from one of their rows (`origin`). `prompt_length`: characters (int32).
+    names are read from one of their rows (`origin`). `answers`: (N, 2) digests of the texts of the chosen and the
+    rejected one. `prompt_length`: characters (int32).
     """
     rows = [pair.pair for pair in block.pairs]
     return {
         "prompt": digests(prompt_key(row.prompt) for row in rows),
+        "answers": np.stack([digests(block.strings[1::3]), digests(block.strings[2::3])], axis=1),
         "prompt_length": np.array([len(text) for text in block.strings[::3]], np.int32),
         **{name: digests(origin(row, name) for row in rows) for name in ("source", *ORIGINS)},
     }

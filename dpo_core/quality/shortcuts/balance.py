@@ -15,8 +15,9 @@ from dpo_core.quality.prompts.identity import prompt_clusters, prompt_columns
 from dpo_core.quality.results import Results, Statistics, evidence_of
 from dpo_core.quality.shortcuts.declared import is_piece, names_feature
 from dpo_core.quality.shortcuts.declared_kinds import alike
+from dpo_core.quality.stats.cluster_flips import flip_p
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
-from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, sign_test, signs, squares
+from dpo_core.quality.stats.sign_tests import by_cluster, sign_test, signs, squares
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, surface_columns
 from dpo_core.recipe import Validation
@@ -38,7 +39,7 @@ class Balance:
 
     name: str
     more_wins: float  # share of pairs, ties half; nan without pairs
-    p: float  # sign test, pairs of one prompt counted as fewer
+    p: float  # sign test, one sign for all pairs of a prompt
     z_adjusted: float  # given the lengths; of a length itself: its plain z
     more: int
     fewer: int
@@ -93,7 +94,7 @@ def balances(table: PairTable, inside: NDArray[np.bool_] | None = None) -> list[
     clusters = prompt_clusters(table, rows)
     plus, minus = signs(d)
     sums = by_cluster(d, clusters)
-    p = [float(sign_test(*as_independent(plus[[k]], minus[[k]], sums[:, [k]]))[0]) for k in range(len(names))]
+    p = flip_p(sums).tolist()
     plain = (plus - minus) / np.sqrt(np.maximum(np.maximum(plus + minus, 1), squares(sums)))
     adjusted = adjusted_z(d, clusters, length_terms(table["log_length"][rows])) if len(rows) else plain
     total = len(rows)

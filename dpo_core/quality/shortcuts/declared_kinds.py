@@ -16,7 +16,8 @@ from dpo_core.quality.features.feature_tests import ERROR, Bools, Counts, Separa
 from dpo_core.quality.features.ngrams import Feature
 from dpo_core.quality.shortcuts.declared import left_over
 from dpo_core.quality.stats.given_length import adjusted_z
-from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, false_discovery, sign_test, signs
+from dpo_core.quality.stats.shared_answers import paired_p
+from dpo_core.quality.stats.sign_tests import by_cluster, false_discovery, signs
 from dpo_core.quality.table import PairTable
 from dpo_core.quality.text.surface import PRESENCE
 
@@ -88,7 +89,7 @@ def separating_within(separation: Separation, columns: Sequence[int], rows: Coun
     towards = np.sign(separation.scores.z[list(columns)])
     d, clusters = sparse.csr_array(separation.d[rows][:, list(columns)]), separation.clusters[rows]
     plus, minus = signs(d)
-    p = sign_test(*as_independent(plus, minus, by_cluster(d, clusters)))
+    p = np.maximum(*paired_p(d, by_cluster(d, clusters), clusters, separation.answers[rows], below=ERROR))
     z = adjusted_z(d, clusters, separation.length_terms[rows])
     p = np.where(np.sign(plus - minus) == towards, np.maximum(p, 2 * special.ndtr(-z * towards)), 1.0)
     return np.asarray(false_discovery(np.minimum(p, 1.0)) <= ERROR, dtype=np.bool_)

@@ -54,7 +54,10 @@ def _rules(table: PairTable, kept: Mask, validation: Validation) -> dict[str, tu
     rules = {b.name: (b.severity(validation) != "info", b.more_wins) for b in balances(table, kept)}
     rows = np.flatnonzero(kept)
     scores = score_features(
-        sparse.csr_array(table["presence"][rows]), prompt_clusters(table, rows), length_terms(table["log_length"][rows])
+        sparse.csr_array(table["presence"][rows]),
+        prompt_clusters(table, rows),
+        table["answers"][rows],
+        length_terms(table["log_length"][rows]),
     )
     signed = 0.5 + np.sign(scores.z) * (scores.accuracy - 0.5)
     flagged = scores.fails | scores.warns

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dpo_core.quality.features.feature_tests import LIKELY_COVERAGE, Bools, Counts, Floats, Separation
+from dpo_core.quality.features.feature_tests import ERROR, LIKELY_COVERAGE, Bools, Counts, Floats, Separation
 from dpo_core.quality.features.ngrams import LEAST
 from dpo_core.quality.prompts.identity import origin
 from dpo_core.quality.prompts.topics import named_topics
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
-from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, sign_test, signs, squares
+from dpo_core.quality.stats.shared_answers import paired_p
+from dpo_core.quality.stats.sign_tests import as_independent, by_cluster, purity_lower_bound, signs, squares
 from dpo_core.quality.table import PairTable
 
 Labels = NDArray[np.int64]
@@ -41,6 +42,7 @@ class Cells:
     variance: Floats  # of plus - minus, when prompts flip sign at random
     purity_low: Floats
     p: Floats
+    p_exchanged: Floats  # of it, by exchange of shared answers
     z_adjusted: Floats  # given the lengths, within the stratum
 
     @property
@@ -75,7 +77,7 @@ def count_cells(
     for kind, division in enumerate(strata):
         for level in range(len(division.names)):
             inside = division.labels == level
-            part, cluster_sums = _stratum(d, view.clusters, inside, log_length)
+            part, cluster_sums = _stratum(d, view, inside, log_length)
             count = len(part.feature)
             parts.append(replace(part, kind=np.full(count, kind), level=np.full(count, level)))
             sums.append(cluster_sums)
@@ -128,10 +130,10 @@ def _largest(values: NDArray[np.int64]) -> tuple[Labels, Labels]:
 
 
 def _stratum(
-    d: sparse.csr_array, clusters: Counts, inside: Bools, log_length: NDArray[np.float32]
+    d: sparse.csr_array, view: Separation, inside: Bools, log_length: NDArray[np.float32]
 ) -> tuple[Cells, sparse.csr_array]:
     """The cells of one stratum, and their sums within each cluster of all pairs."""
-    rows = np.flatnonzero(inside)
+    rows, clusters = np.flatnonzero(inside), view.clusters
     part = sparse.csr_array(d[rows])
     plus, minus = signs(part)
     tested = np.flatnonzero(plus + minus >= np.maximum(LEAST, LIKELY_COVERAGE * len(rows)))
@@ -139,6 +141,8 @@ def _stratum(
     near = np.asarray(np.unique(clusters[rows], return_inverse=True)[1], dtype=np.int64)
     local = by_cluster(part, near)
     independent = as_independent(plus, minus, local)
+    own = int(np.searchsorted(tested, view.d.shape[1]))  # the others are amounts
+    flips, exchanged = paired_p(part, local, near, view.answers[rows], below=ERROR, own=own)
     none = np.zeros(len(tested), dtype=np.int64)
     cells = Cells(
         none,
@@ -149,7 +153,8 @@ def _stratum(
         np.full(len(tested), len(rows)),
         squares(local),
         purity_lower_bound(np.maximum(*independent), independent[0] + independent[1]),
-        sign_test(*independent),
+        np.maximum(flips, exchanged),
+        exchanged,
         adjusted_z(part, near, length_terms(log_length[rows])),
     )
     spread = sparse.csr_array(

@@ -108,6 +108,7 @@ def _examined(separation: Separation, terms: Sequence[str]) -> Separation:
         grams=grams,
         d=sparse.csr_array(separation.d[kept]),
         clusters=np.asarray(clusters, dtype=np.int64),
+        answers=separation.answers[kept],
         length_terms=separation.length_terms[kept],
     )
 
@@ -124,6 +125,7 @@ def _severities(tests: StratumTests, validation: Validation) -> dict[int, Severi
     if fails.any():
         together = sparse.csr_array(sparse.hstack(tests.sums, format="csr"))
         fails &= family_p_or_bound(together, fails, STRATA_ERROR) <= STRATA_ERROR
+        fails &= cells.p_exchanged * len(cells.p) <= STRATA_ERROR
     warns = (real & some & (share >= WARN_SHARE)) | _opposite(cells, real, total)
     found: dict[int, Severity] = {int(f): "warn" for f in np.unique(cells.feature[warns])}
     found.update({int(f): "fail" for f in np.unique(cells.feature[fails])})

@@ -57,12 +57,9 @@ def as_independent(plus: Counts, minus: Counts, sums: sparse.csr_array) -> tuple
     """Counts of pairs divided by their design effect, rounded down: as many as would count if all were independent.
 
     The design effect of a feature (Rao & Scott 1992) is its sum of squared cluster sums (`by_cluster`) over its
-    discordant pairs: 1 if no two pairs share a cluster. It is taken to be at least its mean over all features,
-    because a rare feature's own value is mostly chance.
+    discordant pairs: 1 if no two pairs share a cluster. For bounds of a share; what is chance says `paired_p`.
     """
-    variance = squares(sums)
-    discordant = np.maximum(plus + minus, 1)
-    effect = np.maximum(np.maximum(variance / discordant, variance.sum() / max(discordant.sum(), 1)), 1.0)
+    effect = np.maximum(squares(sums) / np.maximum(plus + minus, 1), 1.0)
     return (plus / effect).astype(np.int64), (minus / effect).astype(np.int64)
 
 

@@ -5,7 +5,7 @@ Each is a function of a seed and gives pairs; labels are random apart from the p
 
 import numpy as np
 
-from dpo_core.data.pairs import EncodedPair
+from dpo_core.data.pairs import EncodedPair, text_of
 from tests.dpo_core.quality.quality_data import FREQUENCY, VOCABULARY, answer, as_pairs, make_pair, null_texts
 
 TYPES = ("write a function that sorts numbers in python", "tell a story about an old dragon and a village")
@@ -44,6 +44,64 @@ def styled(seed: int, count: int = 500) -> list[EncodedPair]:
     """A null set too: each answer is plain or marked up, polite or not, at random."""
     rng = np.random.default_rng([seed, 4])
     return as_pairs([[_styled(rng), _styled(rng)] for _ in range(count)])
+
+
+def clustered(seed: int, prompts: int = 160) -> list[EncodedPair]:
+    """A null set too: 1 to 10 pairs a prompt, which share an answer, or the answers, or nothing but the prompt.
+
+    Answers to a prompt have words of that prompt in common, some of them by the answer.
+    """
+    rng = np.random.default_rng([seed, 13])
+    pairs = []
+    for number in range(prompts):
+        count, topic = int(rng.integers(1, 11)), answer(rng, 12)
+
+        def write(topic: str = topic) -> str:
+            said = rng.permutation(topic.split())[: int(rng.integers(2, 9))]
+            return f"{answer(rng, int(rng.integers(10, 60)))} {' '.join(said)}"
+
+        kind = int(rng.integers(4))
+        if kind == 0:  # the best against all others
+            one = write()
+            sides = [(one, write()) for _ in range(count)]
+        elif kind == 1:  # all others against the worst
+            one = write()
+            sides = [(write(), one) for _ in range(count)]
+        elif kind == 2:  # some pairs of a few answers, the better first
+            ranked = [write() for _ in range(5)]
+            all_pairs = [(ranked[i], ranked[j]) for i in range(5) for j in range(i + 1, 5)]
+            sides = [all_pairs[k] for k in rng.choice(10, size=count, replace=False).tolist()]
+        else:
+            sides = [(write(), write()) for _ in range(count)]
+        pairs += [make_pair(f"prompt {number}", *two) for two in sides]
+    return pairs
+
+
+def clustered_word(
+    seed: int, share: float, purity: float = 1.0, prompts: int = 160, *, whole: bool = False
+) -> list[EncodedPair]:
+    """A word at the end of an answer in a share of the pairs of such a set, drawn as in `word`.
+
+    `whole`: in all copies of the answer, else in this pair's alone.
+    """
+    rng = np.random.default_rng([seed, 14])
+    texts = [
+        (p.pair.prompt[0]["content"], text_of(p.pair.chosen), text_of(p.pair.rejected))
+        for p in clustered(seed, prompts)
+    ]
+    size = int(rng.binomial(len(texts), share))
+    marked: dict[tuple[str, str], None] = {}
+    pairs = [list(text) for text in texts]
+    for row in rng.choice(len(texts), size=size, replace=False).tolist():
+        side = 1 + int(rng.random() >= purity)
+        marked[texts[row][0], texts[row][side]] = None
+        pairs[row][side] += " zebra"
+    if whole:
+        pairs = [
+            [asked, *(f"{text} zebra" if (asked, text) in marked else text for text in sides)]
+            for asked, *sides in texts
+        ]
+    return [make_pair(*pair) for pair in pairs]
 
 
 def _styled(rng: np.random.Generator) -> str:

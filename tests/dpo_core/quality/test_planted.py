@@ -25,7 +25,7 @@ def failing(pairs):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("make", [planted.null, planted.best_of, planted.ranked, planted.styled])
+@pytest.mark.parametrize("make", [planted.null, planted.best_of, planted.ranked, planted.styled, planted.clustered])
 def test_a_and_g_null_sets_raise_no_alarm_even_where_pairs_share_prompts_and_answers(make, seed):
     assert failing(make(seed)) == set()
 
