@@ -45,6 +45,7 @@ class Finding:
     says: str
     feature: str = ""  # the word, token or property, where there is one
     intended: bool = False  # declared as the aim of the run: shown, does not gate
+    looked_for: bool = True  # False: it says that something was not looked for, and why
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     tables: tuple[Table, ...] = ()

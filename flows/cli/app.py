@@ -109,20 +109,53 @@ def retrain(
 @app.command()
 @prints_result
 def check(
-    data: Annotated[str, typer.Argument(help="pairs: file, folder, pattern, s3:// or HF data set")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="RUN.yaml|DATA", help="a recipe, or pairs: file, folder, pattern, s3:// or HF data set"),
+    ],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
     model: Annotated[str | None, typer.Option("--model", help="its tokenizer: also count training tokens")] = None,
+    intended: Annotated[
+        list[str],
+        typer.Option(
+            "--intended", metavar="WORD", help="an aim of the pairs: word, /expression/ or feature; again: more"
+        ),
+    ] = [],  # noqa: B006  (typer copies it)
+    overrides: Overrides = [],  # noqa: B006
     earlier: Annotated[
         str | None, typer.Option("--compare", metavar="REPORT", help="earlier report: what changed")
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="folder for the report")] = None,
     as_json: AsJson = False,
 ) -> CommandResult:
-    """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
-    get_ready()
-    from flows.quality import check_files
+    """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing.
 
-    return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
+    RUN.yaml: its pairs with its model and rules, as its run checks them. DATA: any pairs, by the rules' defaults.
+    """
+    from dpo_core.recipe_file import load_recipe, looks_like_recipe
+
+    of_a_recipe = looks_like_recipe(data)
+    if of_a_recipe:
+        load_recipe(data, overrides)  # a mistake in the recipe costs no start-up
+        _require_unset({"--eval": held_out, "--model": model}, data)
+    get_ready(to_run_a_flow=of_a_recipe)
+    from flows.quality import check_files, check_recipe
+
+    folder = str(report) if report else None
+    if of_a_recipe:
+        return _checked(check_recipe(data, overrides, intended, folder, earlier))
+    return _checked(check_files(data, held_out, model, folder, earlier, intended, overrides))
+
+
+def _require_unset(options: dict[str, str | None], recipe: str) -> None:
+    """Options that a recipe has keys for."""
+    from dpo_core.errors import InputError
+
+    for option, value in options.items():
+        if value is not None:
+            key = {"--eval": "data.eval", "--model": "model"}[option]
+            do = f"leave it out, or write --set {key}=... (paths are meant from the recipe's folder)"
+            raise InputError(f"a recipe names this itself: its key {key}", where=f"{option} {value}", do=do)
 
 
 def _checked(document: "CheckDocument") -> CommandResult:

@@ -4,7 +4,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,7 +73,7 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
     loaded = load_recipe(path, overrides)
     values = loaded.recipe.model_dump(mode="json")
     settings = _settings()
-    origins = {key: _origin(key, loaded.origins) for key, _ in _leaves(values, "")}
+    origins = {key: loaded.origins.get(key, "default") for key, _ in _leaves(values, "")}
     by_name = {name: EffectiveSetting(value=value, origin=origin) for name, value, origin in settings}
     document = EffectiveConfig(recipe=loaded.recipe, origins=origins, settings=by_name)
 
@@ -104,15 +104,6 @@ def _settings() -> list[tuple[str, str, Origin]]:
     names |= {name: os.environ[name] for name in STANDARD if os.environ.get(name)}
     hidden = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     return [(name, "***" if name in hidden else without_secrets(value), origin(name)) for name, value in names.items()]
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Where a value was set: at its own key, or with the section around it."""
-    while key:
-        if key in origins:
-            return origins[key]
-        key = key.rpartition(".")[0]
-    return "default"
 
 
 def _leaves(values: Any, key: str) -> Iterator[tuple[str, Any]]:
