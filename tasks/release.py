@@ -29,6 +29,7 @@ from tasks.records import (
 )
 from tasks.runtime.code import RUN
 from tasks.runtime.models import stored_model
+from tasks.runtime.provenance import START_MODEL
 from tasks.runtime.stages import code_digest, remembered
 
 log = logging.getLogger("dpo.release")
@@ -68,7 +69,7 @@ def _new_version(
         "dpo.reference_weights_sha256": plan.weights_sha256,
         "dpo.baseline_weights_sha256": evaluated.baseline_weights_sha256,
         "dpo.tokenizer_sha256": plan.tokenizer_sha256,
-        "dpo.start_model": plan.recipe.model,
+        START_MODEL: plan.recipe.model,
         "dpo.seed": plan.recipe.seed,
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",

@@ -45,10 +45,10 @@ class Finding:
     says: str
     feature: str = ""  # the word, token or property, where there is one
     intended: bool = False  # declared as the aim of the run: shown, does not gate
-    looked_for: bool = True  # False: it says that something was not looked for, and why
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     tables: tuple[Table, ...] = ()
+    looked_for: bool = True  # False: it says that something was not looked for, and why
 
     def to_document(self) -> dict[str, Any]:
         """The finding as the JSON document has it (no rows of the data)."""

@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
+from flows.cli.init import init
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
 from flows.cli.store import app as store_commands
@@ -22,11 +23,11 @@ app = typer.Typer(
     help="Retrain a language model on preferences: check, score, train, evaluate, register, gate, promote.",
     epilog="Exit codes: 0 done, 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, 1 anything else.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.add_typer(store_commands, name="store")
+app.command()(init)
 app.command()(lineage)
 
 RecipePath = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]

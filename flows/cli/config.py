@@ -4,7 +4,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,6 +55,15 @@ def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[K
             yield Key(prefix + name, _type(field), _default(field), field.description or "")
         else:
             yield from recipe_keys(section, f"{prefix}{name}.")
+
+
+def not_default(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Dotted key and value, as text, of what a recipe sets to something other than its default."""
+    defaults = {key.name: key.default for key in recipe_keys()}
+    for key, value in _leaves(recipe, ""):
+        text = "unset" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if defaults.get(key, "unset") != text:
+            yield key, text
 
 
 def describe_schema() -> CommandResult:

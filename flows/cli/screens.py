@@ -1,6 +1,7 @@
 """What people see at the end of a command: readable at 80 columns, without colours, in a log file."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.console import printable, program
+from infra.secrets import without_secrets
 
 if TYPE_CHECKING:
     from flows.cli.documents import DoctorFinding
@@ -166,16 +168,14 @@ def _next_commands(document: "RetrainDocument") -> list[tuple[str, str]]:
     name, version, champion = document.model, document.version, document.champion_version
     promoted = champion is not None and champion == version
     talk = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
-    commands = [(f"{program('dpo')} chat {talk}", "talk to it")]
+    commands = [(shlex.join([program("dpo"), "chat", talk]), "talk to it")]
     if os.path.exists(SHORTCUT_EXAMPLE):  # noqa: PTH110
-        commands.append(
-            (f"{program('dpo')} check {SHORTCUT_EXAMPLE}", "see a data set stopped: it has a shortcut in it")
-        )
+        command = shlex.join([program("dpo"), "check", SHORTCUT_EXAMPLE])
+        commands.append((command, "see a data set stopped: it has a shortcut in it"))
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri.startswith("http"):
-        commands.append(
-            (f"{program('mlflow')} ui --backend-store-uri {_relative(uri)}", "runs and versions, in the browser")
-        )
+    if not uri.startswith("http") and without_secrets(uri) == uri:
+        command = shlex.join([program("mlflow"), "ui", "--backend-store-uri", _relative(uri)])
+        commands.append((command, "runs and versions, in the browser"))
     return commands
 
 
@@ -192,7 +192,8 @@ def _pairs(console: Console, rows: Iterable[tuple[str, object]]) -> None:
 
 def _relative(text: str) -> str:
     """Paths below the working folder without its name."""
-    return text.replace(os.getcwd() + "/", "")  # noqa: PTH109
+    here = os.getcwd()  # noqa: PTH109
+    return text if here == "/" else text.replace(here + "/", "")
 
 
 def _number(metric: str, value: float | None) -> str:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import re
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -137,7 +138,7 @@ class Run:
         client = client_of(tracking_uri())
         uri = without_secrets(client.tracking_uri)
         if not uri.startswith("http"):
-            return f"mlflow ui --backend-store-uri {uri}  (run {self.id})"
+            return f"mlflow ui --backend-store-uri {shlex.quote(uri)}  (run {self.id})"
         with mlflow_errors("look up the run"):
             experiment = client.get_run(self.id).info.experiment_id
         return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.id}"

@@ -14,12 +14,14 @@ from dpo_core.errors import InputError
 from dpo_core.model.identity import context_length, digest_model, numeric_path
 from dpo_core.recipe import Encoding
 from dpo_core.report.documents import Estimate
+from infra.prefect_logs import show_on_page
 from infra.registry import versions
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.documents import EvaluateDocument
 from tasks.reference.store import ReferenceStore, reference_sums
 from tasks.runtime.models import local_model
+from tasks.runtime.provenance import START_MODEL
 from tasks.score import distinct_responses, reference_pass
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from dpo_core.evaluate.intervals import Interval
 
 log = logging.getLogger("dpo.evaluate")
-START_MODEL = "dpo.start_model"
 
 
 @task(name="evaluate_model", cache_policy=NO_CACHE)
@@ -42,6 +43,7 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     from dpo_core.evaluate.preference import PairValues, by_slice, pair_values, summarise
     from dpo_core.model.encode import encode_pairs, load_tokenizer
 
+    show_on_page()
     settings = load_settings()
     prepare_environment(settings)
     read = read_pairs(data)

@@ -3,6 +3,7 @@
 import io
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
 from flows.cli.screens import show_check, show_doctor, show_evaluation, show_retrain
@@ -116,8 +117,8 @@ def test_a_check_shows_the_five_gravest_findings():
     assert lines[1] == "fail     leakage/prompt: in both"
     assert lines[6] == "3 more in the report"
     dropped = document.model_copy(update={"rows_kept": 22, "rows_dropped": 968})
-    header = screen(show_check, dropped).partition("\nfail ")[0].replace("\n", " ")
-    assert header == "FAIL  1,000 rows in, 22 kept, 10 quarantined, 968 dropped by validation.on_shortcut"
+    header = " ".join(screen(show_check, dropped).partition("\nfail ")[0].split())
+    assert header == "FAIL 1,000 rows in, 22 kept, 10 quarantined, 968 dropped by validation.on_shortcut"
 
 
 def test_an_evaluation_shows_values_with_intervals():
@@ -131,3 +132,36 @@ def test_the_doctor_puts_the_remedy_below_what_it_mends():
     finding = SimpleNamespace(status="fail", check="mlflow", says="no answer", remedy="start it")
     lines = [line.strip() for line in screen(show_doctor, [finding]).splitlines()]
     assert lines == ["fail  mlflow  no answer", "start it"]
+
+
+def test_the_next_command_can_be_pasted_and_tells_no_password(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/my home/mlflow.db")
+    assert "ui --backend-store-uri 'sqlite:///my home/mlflow.db'" in shown()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@db/mlflow")
+    text = shown()
+    assert "hunter2" not in text
+    assert "backend-store-uri" not in text  # with stars in it, the command would not work
+
+
+VERDICT_WORDS = {
+    "promote": "PROMOTED",
+    "hold_underpowered": "HELD: too little was measured to tell",
+    "hold_no_gain": "HELD: the gate asks for more",
+    "reject_regression": "REJECTED: something got worse",
+}
+
+
+@pytest.mark.parametrize("verdict", VERDICT_WORDS)
+def test_each_verdict_of_the_gate_has_its_headline(verdict):
+    gate = {"verdict": verdict, "reasons": ["because of x"], "baseline": "champion"}
+    text = shown({**DOCUMENT, "verdict": verdict, "champion_version": None}, {**DISPLAY, "gate": gate})
+    assert f"{VERDICT_WORDS[verdict]}  athene version 2; champion: none yet\n  because of x" in text
+
+
+def test_a_champion_has_a_column_of_its_own_and_a_value_that_is_not_there_is_a_dash():
+    rows = [{**row, "champion": champion} for row, champion in zip(DISPLAY["before_after"], (0.75, None), strict=True)]
+    text = shown(display={**DISPLAY, "before_after": rows})
+    assert "metric                  before  champion   after" in text
+    assert "rewards/accuracies      50.0 %    75.0 %  93.4 %" in text
+    assert "retention/neutral_text  -3.200         -  -3.250" in text

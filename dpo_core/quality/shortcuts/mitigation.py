@@ -30,7 +30,7 @@ Signs = NDArray[np.int8]
 ROUNDS = 4  # dropping pairs can bring up another rule
 LEFT = 0.5  # |z| that a rule may keep
 STEEPEST = 3.0  # a pair's log weight per rule, at most
-MUCH_LOST = 0.2  # share of what the pairs say: losing more is worth a warning
+MUCH_LOST = 0.3  # share of what the pairs say: losing more is worth a warning
 
 
 @dataclass(frozen=True)
