@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 SEEN = 0.05  # nats: what is less is shown as 0.0
 
 
-class Outcome(NamedTuple):
+class GateWords(NamedTuple):
     """A verdict of the gate: the terminal's headline, the page's, and the sentence below it."""
 
     headline: str
@@ -14,16 +14,16 @@ class Outcome(NamedTuple):
 
 
 OUTCOMES = {
-    "promote": Outcome("PROMOTED", "promoted", "Every condition of the gate holds."),
-    "hold_underpowered": Outcome(
+    "promote": GateWords("PROMOTED", "promoted", "Every condition of the gate holds."),
+    "hold_underpowered": GateWords(
         "HELD: too little was measured to tell",
         "held",
         "Too little was measured to tell whether the gate's conditions hold.",
     ),
-    "hold_no_gain": Outcome(
+    "hold_no_gain": GateWords(
         "HELD: the gate asks for more", "held", "Not every gain that the gate asks for is there beyond chance."
     ),
-    "reject_regression": Outcome(
+    "reject_regression": GateWords(
         "REJECTED: something got worse", "rejected", "Something is worse, or was not measured as the gate needs it."
     ),
 }
