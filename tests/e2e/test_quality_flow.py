@@ -41,7 +41,7 @@ def test_a_check_leaves_its_report_with_mlflow_the_store_and_prefect(prefect_ser
 def test_a_recipes_check_is_the_stage_of_its_run_with_its_aims_and_tells_it_on_prefects_page(
     prefect_server, tmp_path, monkeypatch
 ):
-    """The second check finds the first one's stage; a report that is compared with stays; lines reach the flow's page."""
+    """The second check finds the stage of the first; what is compared with stays; lines reach the flow's page."""
     from prefect.logging.handlers import APILogHandler
 
     from flows.quality import check_recipe
