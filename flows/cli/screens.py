@@ -101,11 +101,16 @@ def _state(state: Mapping[str, Any] | None) -> Text:
 
 
 def show_evaluation(console: Console, document: "EvaluateDocument") -> None:
-    """Metrics with their 95 % intervals."""
-    table = Table("metric", "value", "95 % interval", title=f"{document.pairs} pairs", title_justify="left", box=None)
+    """Metrics with their 95 % intervals, of which rows, and against what."""
+    left_out = document.rows_quarantined
+    of = f" of {document.rows_in:,} rows; {left_out:,} cannot be used" if left_out else ""
+    title = f"{document.pairs:,} pairs{of}"
+    table = Table("metric", "value", "95 % interval", title=title, title_justify="left", box=None)
     for name, metric in document.metrics.items():
         table.add_row(name, _number(name, metric.value), f"{_number(name, metric.low)} .. {_number(name, metric.high)}")
     console.print(table)
+    against = document.reference or "no reference: rewards are beta times the log-prob itself"
+    _pairs(console, [("model", document.model), ("against", against)])
 
 
 def show_doctor(console: Console, findings: Iterable["DoctorFinding"]) -> None:

@@ -125,7 +125,18 @@ def test_an_evaluation_shows_values_with_intervals():
     metrics = {"rewards/accuracies": {"value": 0.75, "low": 0.5, "high": 0.9}}
     counts = {"pairs": 12, "rows_in": 12, "rows_quarantined": 0}
     document = EvaluateDocument(**counts, model="m", reference=None, beta=0.1, metrics=metrics, slices={})
-    assert "75.0 %  50.0 % .. 90.0 %" in screen(show_evaluation, document)
+    text = screen(show_evaluation, document)
+    assert text.startswith("12 pairs ")
+    assert "75.0 %  50.0 % .. 90.0 %" in text
+    assert "against     no reference: rewards are beta times the log-prob itself" in text
+
+
+def test_an_evaluation_tells_what_it_left_out_and_what_it_compared_with():
+    counts = {"pairs": 12, "rows_in": 1500, "rows_quarantined": 1488}
+    document = EvaluateDocument(**counts, model="m", reference="./base", beta=0.1, metrics={}, slices={})
+    text = screen(show_evaluation, document)
+    assert "12 pairs of 1,500 rows; 1,488 cannot be used" in text
+    assert "against     ./base" in text
 
 
 def test_the_doctor_puts_the_remedy_below_what_it_mends():
