@@ -68,7 +68,7 @@ def paired(
     low, high = np.quantile(bootstrap_means(a - b, clusters), [alpha, 1 - alpha])
     names = clusters if clusters is not None else [str(i) for i in range(len(a))]
     _, index = np.unique(np.asarray(names), return_inverse=True)
-    sums = np.bincount(index, weights=a - b)
+    sums = np.bincount(index, weights=a - b).astype(np.float64)
     return Paired(float((a - b).mean()), float(low), float(high), sign_flip_p(sums), sign_flip_p(-sums))
 
 
