@@ -162,6 +162,9 @@ class Gate(Section):
     keep: dict[str, float] = Field({}, description="metric: how much worse it may be at most, its own unit")
     floor: dict[str, float] = Field({}, description="metric: the least the challenger must reach")
     alpha: Fraction = Field(0.05, description="one-sided error of each test")
+    min_items: int = Field(
+        10, ge=1, description="fewest different prompts that a metric above may be measured on: below, hold"
+    )
 
 
 class Recipe(Section):
@@ -185,7 +188,7 @@ class Recipe(Section):
     @field_validator("trust_remote_code", mode="before")
     @classmethod
     def _pinned(cls, pin: object) -> object:
-        if pin in (True, False):
+        if pin in (True, False) or str(pin).lower() in ("true", "false", "yes", "no", "on", "off"):
             raise ValueError(
                 "code is trusted by name, not by a switch: write the commit of the hub's model whose code you have "
                 "read, or the SHA-256 that the run without this line prints; leave it out to run none"

@@ -1,7 +1,11 @@
-"""A recipe from its YAML file: overrides, paths, the origin of each value, errors that name the line."""
+"""A recipe from its YAML file: overrides, paths, the origin of each value, errors that name the line.
+
+How its text becomes values is `dpo_core.recipe_text`.
+"""
 
 import difflib
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,24 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dpo_core.data.hub import is_hub_name
+from dpo_core.data.sources import SUFFIXES
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
+from dpo_core.recipe_text import read_yaml
 
+RECIPES = (".yaml", ".yml")
+FOREIGN = (".csv", ".tsv", ".zip", ".tar", ".safetensors", ".gguf")  # neither recipe nor pairs
+LARGEST = 4 << 20  # bytes of a recipe
+OF_A_CHECK = ("validation.", "encoding.", "trust_remote_code=")  # overrides that a check of bare pairs knows
+REMEDIES = {  # of what pydantic finds, by its name for it
+    "string_type": 'write text, in quotes where it looks like something else: {key}: "..."; ',
+    "list_type": "write a list: {key}: [one, two]; ",
+    "dict_type": "write a section of names and values: {key}: {{name: value}}; ",
+    "model_type": "write a section of names and values: {key}: {{name: value}}; ",
+    "bool_type": "write {key}: true or {key}: false; ",
+    "float_type": "write a number: {key}: 0.1; ",
+    "int_type": "write a whole number: {key}: 10; ",
+}
 PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text")
 PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
 
@@ -32,49 +51,82 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
     """
     path = Path(path)
     values, origins = _parse(path)
-    for override in overrides:
-        _apply(values, origins, override)
-    try:
-        recipe = Recipe.model_validate(_with_floats(values))
-    except ValidationError as error:
-        raise _explain(error, origins, path) from None
+    recipe = checked_recipe(values, origins, str(path), overrides)
     return LoadedRecipe(_resolve_paths(recipe, path.parent), origins)
 
 
+def checked_recipe(
+    values: dict[str, Any], origins: dict[str, str], where: str, overrides: Sequence[str] = ()
+) -> Recipe:
+    """The recipe of these values with `overrides` applied; both dicts are changed by them."""
+    for override in overrides:
+        _apply(values, origins, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, origins, where) from None
+
+
+def recipe_of_pairs(
+    data: str, held_out: str | None, model: str | None, intended: Sequence[str], overrides: Sequence[str]
+) -> Recipe:
+    """What a check of bare pairs goes by: the defaults of a recipe, the aims named, and what `overrides` set."""
+    for override in overrides:
+        if not override.startswith(OF_A_CHECK):
+            raise InputError(
+                "a check of pairs alone has no such key",
+                where=f"--set {override}",
+                do="set keys of validation or encoding, or trust_remote_code; all others belong to a recipe: "
+                f"`dpo init --data {shlex.quote(data)}` writes one, `dpo check run.yaml` checks its pairs",
+            )
+    pairs = {"train": data, "eval": held_out}
+    aims = {"intended": list(intended)}
+    values = {"name": "pairs", "model": model or "none", "data": pairs, "validation": aims}
+    return checked_recipe(values, {"validation.intended": "--intended"}, "dpo check", overrides)
+
+
+def looks_like_recipe(source: str) -> bool:
+    """Whether `source` is meant as a recipe: by its name, or a text file that is a mapping with `model` and `data`."""
+    if source.endswith(RECIPES):
+        return True
+    path = Path(source)
+    if source.endswith((*SUFFIXES, *FOREIGN)) or not path.is_file() or path.stat().st_size > LARGEST:
+        return False
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"model", "data"} <= set(values)
+
+
 def _parse(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    init = f"`dpo init {shlex.quote(path.name if path.name.endswith(RECIPES) else 'run.yaml')}` writes one"
+    if path.name.endswith(SUFFIXES) or path.is_dir():
+        kind = "a folder" if path.is_dir() else "a file of pairs"
+        do = f"name a recipe, a YAML file; {init} for your model and pairs"
+        raise InputError(f"this is {kind}, not a recipe", where=str(path), do=do)
+    if not path.exists():
+        raise InputError("there is no such recipe", where=str(path), do=f"check the path; {init}")
     if not path.is_file():
-        raise InputError(
-            "there is no such recipe",
-            where=str(path),
-            do="check the path, or start from examples/identity/retrain.yaml",
-        )
+        raise InputError("this is no ordinary file", where=str(path), do=f"name a recipe, a YAML file; {init}")
+    if path.stat().st_size > LARGEST:
+        says = f"a recipe of more than {LARGEST >> 20} MiB is none"
+        raise InputError(says, where=str(path), do=f"name a recipe, a YAML file; {init}")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise InputError(
             f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path), do="save the recipe as UTF-8"
         ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise InputError(
-            f"not valid YAML: {getattr(error, 'problem', error)}", where=where, do="mend the YAML at that place"
-        ) from None
+    except OSError as error:
+        do = "check its permissions"
+        raise InputError(f"the recipe cannot be read: {error.strerror}", where=str(path), do=do) from None
+    values, lines = read_yaml(text, str(path))
     if not isinstance(values, dict):
         raise InputError(
-            "a recipe is a mapping of keys to values", where=str(path), do="start from examples/identity/retrain.yaml"
+            "a recipe is a mapping of keys to values", where=str(path), do=f"write `key: value` lines; {init}"
         )
-    return values, {key: f"{path}:{line}" for key, line in _lines(node, "")}
-
-
-def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            dotted = f"{prefix}{key.value}"
-            yield dotted, key.start_mark.line + 1
-            yield from _lines(value, dotted + ".")
+    return values, {key: f"{path}:{line}" for key, line in lines.items()}
 
 
 def _apply(values: dict[str, Any], origins: dict[str, str], override: str) -> None:
@@ -82,41 +134,28 @@ def _apply(values: dict[str, Any], origins: dict[str, str], override: str) -> No
     where = f"--set {override}"
     if not equals or not key:
         raise InputError("an override is key=value", where=where, do="for example --set training.beta=0.2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError("the value is not valid YAML", where=where, do="quote it") from None
+    value, lines = read_yaml(text, where, key)
     *parents, last = key.split(".")
     target = values
     for parent in parents:
-        target = target.setdefault(parent, {})
+        if target.get(parent) is None:
+            target[parent] = {}
+        target = target[parent]
         if not isinstance(target, dict):
             raise InputError(f"{parent} is a single value, not a section", where=where, do="override that value itself")
     target[last] = value
-    origins[key] = where
+    for old in [old for old in origins if old.startswith(f"{key}.")]:
+        del origins[old]
+    origins.update(dict.fromkeys([key, *lines], where))
 
 
-def _with_floats(value: Any) -> Any:
-    """YAML 1.1 reads `5e-5` as text; every other text stays text."""
-    if isinstance(value, dict):
-        return {key: _with_floats(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_floats(item) for item in value]
-    if isinstance(value, str) and value[:1].isdigit() and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _explain(error: ValidationError, origins: dict[str, str], path: Path) -> InputError:
+def _explain(error: ValidationError, origins: dict[str, str], file: str) -> InputError:
     """The first problem in the words of the recipe; the others as a count."""
     problem = error.errors()[0]
     more = error.error_count() - 1
     place = [part for part in problem["loc"] if isinstance(part, str)]
     key = ".".join(place)
-    where = f"{origins.get(key, path)}, key {key}" if key else str(path)
+    where = f"{_origin(key, origins) or file}, key {key}" if key else file
     rest = f" ({more} more after it)" if more else ""
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place[-1], _names(place[:-1]), n=1)
@@ -128,9 +167,16 @@ def _explain(error: ValidationError, origins: dict[str, str], path: Path) -> Inp
         )
     says = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], (dict, BaseModel)) else f", got {problem['input']!r}"
-    return InputError(
-        f"{key or 'recipe'}: {says}{given}{rest}", where=where, do="see `dpo config --schema` for type and unit"
-    )
+    remedy = REMEDIES.get(problem["type"], "").format(key=key.rpartition(".")[2])
+    do = f"{remedy}`dpo config --schema` has every key's type, unit and default"
+    return InputError(f"{key or 'recipe'}: {says}{given}{rest}", where=where, do=do)
+
+
+def _origin(key: str, origins: dict[str, str]) -> str | None:
+    """Where a key was set, or the section around it."""
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return origins.get(key)
 
 
 def _names(place: Sequence[str]) -> list[str]:

@@ -1,15 +1,15 @@
 """The data check alone: on a schedule, or as `dpo check`."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from prefect import flow
 
-from dpo_core.recipe import Validation
+from dpo_core.recipe_file import recipe_of_pairs
 from infra.settings import load_settings, prepare_environment
-from tasks.check import check, check_only, document_of
-from tasks.documents import CheckDocument
+from tasks.check import check, document_of
+from tasks.commands.check_pairs import check_only, compared, new_folder, with_aims
+from tasks.documents import CheckDocument, DataCheckFailed
 from tasks.plan import plan
-from tasks.runtime.models import local_model
 from tasks.runtime.tracked import tracked
 
 
@@ -21,19 +21,39 @@ def quality(recipe: str, overrides: list[str] | None = None) -> CheckDocument:
         return document_of(check(run))
 
 
+def check_recipe(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    intended: Sequence[str] = (),
+    report_folder: str | None = None,
+    earlier: str | None = None,
+) -> CheckDocument:
+    """Check a recipe's pairs as its run does: a run of the same recipe after it finds this stage finished.
+
+    `intended` are aims beside the recipe's own; `earlier` is the report of another check, to compare with.
+    """
+    finish = compared(report_folder, earlier)
+    try:
+        return finish(quality(recipe, with_aims(recipe, overrides, intended)))
+    except DataCheckFailed as failed:
+        return finish(failed.document)
+
+
 def check_files(
     data: str,
     held_out: str | None = None,
     model: str | None = None,
     report_folder: str | None = None,
     earlier: str | None = None,
+    intended: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> CheckDocument:
     """Check any file of pairs: with a model on its tokens, without on words alone. No flow, no server.
 
-    `earlier` is the report of another check, to compare with.
+    `earlier` is the report of another check, to compare with: it is kept.
     """
+    rules = recipe_of_pairs(data, held_out, model, intended, overrides)
     settings = load_settings()
     prepare_environment(settings)
-    folder = Path(report_folder) if report_folder else settings.home / "reports" / f"check-{Path(data).name}"
-    model_folder = local_model(model, settings.home) if model else None
-    return check_only(data, held_out, model_folder, folder, Validation(), Path(earlier) if earlier else None)
+    folder = new_folder(data, settings.home, report_folder, earlier)
+    return check_only(rules, folder, settings, model=model, earlier=earlier)

@@ -1,8 +1,7 @@
-"""The data check as a task of a run, and by itself: what it kept, its report, its verdict."""
+"""The data check as a task of a run: what it kept, its report, its verdict."""
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 from prefect import task
@@ -10,9 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.quality.profile import Profile
-from dpo_core.recipe import Encoding, Validation
-from dpo_core.report.compare import Comparison, compare
-from dpo_core.report.document import quality_document, read_report
+from dpo_core.report.compare import Comparison
+from dpo_core.report.document import quality_document
 from dpo_core.report.documents import QualityDocument
 from infra.errors import ObjectMissing
 from infra.secrets import without_secrets
@@ -78,12 +76,18 @@ def check(plan: Plan) -> Checked:
     checked = Checked(**dict(output), report=str(folder / FILES[0]), stage=stage)
     document = document_of(checked)
     publish(plan, document, reports_key, without_secrets(settings.store_url))
-    log.info(
-        "data_checked verdict=%s kept=%d quarantined=%d", checked.verdict, checked.rows_kept, checked.rows_quarantined
-    )
+    counts = (checked.rows_kept, checked.rows_quarantined, checked.rows_dropped)
+    log.info("data_checked verdict=%s of=%s kept=%d quarantined=%d dropped=%d", checked.verdict, _of(checked), *counts)
     if checked.verdict == "fail":
         raise DataCheckFailed(document)
     return checked
+
+
+def _of(checked: Checked, most: int = 3) -> str:
+    """The checks behind a verdict that is no pass, the first few."""
+    names = dict.fromkeys(f.check for f in checked.findings if f.severity == checked.verdict and not f.intended)
+    more = [f"{len(names) - most}_more"] if len(names) > most else []
+    return ",".join([*list(names)[:most], *more]) or "-"
 
 
 def document_of(checked: Checked) -> CheckDocument:
@@ -101,38 +105,12 @@ def last_accepted(store: Store, name: str) -> Profile | None:
     return profile
 
 
-def check_only(
-    data: str,
-    held_out: str | None,
-    model_folder: Path | None,
-    report_folder: Path,
-    validation: Validation,
-    earlier: Path | None = None,
-) -> CheckDocument:
-    """The check by itself, nothing remembered: `dpo check`. `earlier` is a report to compare with."""
-    old = read_report(earlier) if earlier else None  # before anything is written: it may be the same folder
-    folder = str(model_folder) if model_folder else None
-    request = Request(data, held_out, validation, Encoding(), folder, split=False)
-    name, settings = Path(data).name, load_settings()
-    with scratch_folder(settings.home) as scratch:
-        examined = examine_request(request, scratch, settings)
-        comparison = compare(old, _report(examined, name), str(earlier)) if old else None
-        report_folder.mkdir(parents=True, exist_ok=True)
-        for file, content in _files(examined, name, comparison).items():
-            (report_folder / file).write_bytes(content)
-        shutil.copyfile(examined.quarantine, report_folder / QUARANTINE)
-    return CheckDocument(
-        **dict(examined.result),
-        report=str(report_folder / FILES[0]),
-        compare=comparison.to_document() if comparison else None,
-    )
-
-
-def _report(examined: Examined, name: str) -> QualityDocument:
+def report_document(examined: Examined, name: str) -> QualityDocument:
+    """The report as data."""
     return quality_document(name, examined.result.model_dump(), examined.measures, examined.by_check, examined.facts)
 
 
-def _files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
+def report_files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
     """The report's files by name; half a surrogate pair, which a column's name may hold, is written as an escape."""
     from dpo_core.report.quality import quality_page
 
@@ -145,7 +123,9 @@ def _files(examined: Examined, name: str, comparison: Comparison | None = None) 
         facts=examined.facts,
         comparison=comparison,
     )
-    document = _report(examined, name).to_document() | ({"compare": comparison.to_document()} if comparison else {})
+    document = report_document(examined, name).to_document() | (
+        {"compare": comparison.to_document()} if comparison else {}
+    )
     contents = (page, json.dumps(document, indent=2), json.dumps(examined.expectations, indent=2))
     names = (name for name in FILES if name != QUARANTINE)
     return {file: text.encode("utf-8", "backslashreplace") for file, text in zip(names, contents, strict=True)}
@@ -172,7 +152,7 @@ def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratc
     store.put_file(output.eval_key, held_out)
     store.put_file(output.train_ids_key, train_ids)
     store.put_file(output.eval_ids_key, held_out_ids)
-    for file, content in _files(examined, name).items():
+    for file, content in report_files(examined, name).items():
         store.put_bytes(f"{reports_key}/{file}", content)
     store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
     if result.verdict != "fail":

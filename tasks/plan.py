@@ -18,6 +18,7 @@ from dpo_core.model.identity import context_length, digest_model, digest_tokeniz
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
+from infra.prefect_logs import show_on_page
 from infra.registry.versions import by_alias
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
@@ -25,9 +26,10 @@ from infra.tracking.runs import open_run
 from tasks.records import Plan
 from tasks.runtime.code import RUN
 from tasks.runtime.models import local_model, require_usable
+from tasks.runtime.provenance import provenance
 from tasks.runtime.sources import version_of_source
 from tasks.runtime.stages import code_digest
-from tasks.runtime.start import start_model
+from tasks.runtime.start import START, start_model
 
 log = logging.getLogger("dpo.plan")
 
@@ -35,6 +37,7 @@ log = logging.getLogger("dpo.plan")
 @task(name="plan", cache_policy=NO_CACHE)
 def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") -> Plan:
     """Read the recipe, fetch the model, name every input by its content, open (or go on with) the MLflow run."""
+    show_on_page()
     settings = load_settings()
     prepare_environment(settings)
     open_store(settings).exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
@@ -56,6 +59,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         key = f"{key}-{time.time_ns()}"
     run = open_run(checked.name, run_key=key, run_name=f"{kind} {checked.name}", artifact_root=settings.artifact_root)
     run.params({"recipe": content, "model": checked.model})
+    if run.tag(START) is None:  # one that goes on stays the run of who began it
+        run.tags(provenance(checked, Path(recipe)))
     run.json("recipe.json", json.loads(checked.model_dump_json()))
     run.settle(0)  # what is not set up right is told now, not after the training
     log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)

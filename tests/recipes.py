@@ -52,7 +52,7 @@ def tiny_recipe(folder: Path, **sections: dict) -> Path:
             "retention": {"facts": "facts.jsonl"},
             "neutral_text": "neutral.txt",
         },
-        "gate": {"improve": ["rewards/accuracies"], "keep": {"retention/facts": 0.5}},
+        "gate": {"improve": ["rewards/accuracies"], "keep": {"retention/facts": 0.5}, "min_items": 8},
     }
     for name, section in sections.items():
         recipe[name] = {**recipe.get(name, {}), **section}

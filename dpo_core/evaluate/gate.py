@@ -1,7 +1,7 @@
 """The promotion gate: paired statistics on the same items, one of four verdicts, every reason in words.
 
-Non-inferiority and McNemar's test on paired items; all conditions must hold, so each runs at alpha uncorrected
-(intersection-union test, Berger 1982).
+Non-inferiority and sign-flip tests on paired items, all of one prompt together; all conditions must hold, so each
+runs at alpha uncorrected (intersection-union test, Berger 1982). Nothing is decided on fewer than `min_items` prompts.
 """
 
 import math
@@ -61,54 +61,54 @@ def decide(challenger: Mapping[str, Scores], baseline: Mapping[str, Scores], gat
 
     A metric that is missing, empty, not finite or measured on other items is a regression, never a pass.
     """
-    conditions = [_improve(m, challenger.get(m), baseline.get(m), gate.alpha) for m in gate.improve]
-    conditions += [_keep(m, challenger.get(m), baseline.get(m), margin, gate.alpha) for m, margin in gate.keep.items()]
-    conditions += [_floor(m, challenger.get(m), baseline.get(m), least) for m, least in gate.floor.items()]
+    conditions = [_improve(m, challenger.get(m), baseline.get(m), gate) for m in gate.improve]
+    conditions += [_keep(m, challenger.get(m), baseline.get(m), margin, gate) for m, margin in gate.keep.items()]
+    conditions += [_floor(m, challenger.get(m), baseline.get(m), least, gate) for m, least in gate.floor.items()]
     verdict: GateVerdict = max((c.verdict for c in conditions), key=ORDER.index, default="hold_no_gain")
     return Decision(verdict, conditions)
 
 
-def _improve(metric: str, new: Scores | None, old: Scores | None, alpha: float) -> Condition:
+def _improve(metric: str, new: Scores | None, old: Scores | None, gate: Gate) -> Condition:
     if (broken := _broken(metric, "improve", new, old)) is not None:
         return broken
     assert new is not None
     assert old is not None
-    test = paired(new.values, old.values, new.clusters, alpha=alpha)
-    a, b = _mean(new), _mean(old)
-    facts = f"{metric}: {b:.4g} -> {a:.4g} on {len(new.values)} items (p = {test.p_better:.2g})"
-    verdict: GateVerdict = "promote" if test.p_better <= alpha and test.difference > 0 else "hold_no_gain"
-    if test.high < 0:
-        verdict = "reject_regression"
-    says = (
-        facts
-        + {
-            "promote": ", better beyond chance",
-            "hold_no_gain": f", no gain beyond chance (alpha {alpha})",
-            "reject_regression": ", worse",
-        }[verdict]
-    )
-    return Condition(metric, "improve", verdict, a, b, test.low, test.high, len(new.values), says)
+    test = paired(new.values, old.values, new.clusters, alpha=gate.alpha)
+    facts = f"{_change(metric, new, old)} on {_items(new)} (p = {test.p_better:.2g})"
+    verdict: GateVerdict
+    if few := _too_few(new, max(gate.min_items, _fewest(gate.alpha)), gate):
+        verdict, says = "hold_underpowered", f"{facts}: {few}"
+    elif test.p_better <= gate.alpha:
+        verdict, says = "promote", f"{facts}, better beyond chance"
+    elif test.p_worse <= gate.alpha:
+        verdict, says = "reject_regression", f"{facts}, worse beyond chance (p = {test.p_worse:.2g})"
+    else:
+        verdict, says = "hold_no_gain", f"{facts}, no gain beyond chance (alpha {gate.alpha:g})"
+    return Condition(metric, "improve", verdict, _mean(new), _mean(old), test.low, test.high, len(new.values), says)
 
 
-def _keep(metric: str, new: Scores | None, old: Scores | None, margin: float, alpha: float) -> Condition:
+def _keep(metric: str, new: Scores | None, old: Scores | None, margin: float, gate: Gate) -> Condition:
     if (broken := _broken(metric, "keep", new, old)) is not None:
         return broken
     assert new is not None
     assert old is not None
-    test = paired(new.values, old.values, new.clusters, alpha=alpha)
-    facts = f"{metric}: {_mean(old):.4g} -> {_mean(new):.4g}, may lose {margin:g}"
-    if test.difference < -margin:
+    test = paired(new.values, old.values, new.clusters, alpha=gate.alpha)
+    facts = f"{_change(metric, new, old)}, may lose {margin:g}"
+    bound = f"{1 - gate.alpha:.0%} bound of the change {test.low:+.4g}"
+    verdict: GateVerdict
+    if few := _too_few(new, gate.min_items, gate):
+        verdict, says = "hold_underpowered", f"{facts}; {_items(new)}: {few}"
+    elif test.difference < -margin:
         verdict, says = "reject_regression", f"{facts}, lost {-test.difference:.4g}"
     elif test.low >= -margin:
-        verdict, says = "promote", f"{facts}; at worst {test.low:+.4g}"
+        verdict, says = "promote", f"{facts}; {bound}"
     else:
-        need = _items_needed(new, old, margin, alpha)
-        says = f"{facts}; {len(new.values)} items cannot rule out {test.low:+.4g}: about {need} items would"
-        verdict = "hold_underpowered"
-    return Condition(metric, "keep", verdict, _mean(new), _mean(old), test.low, test.high, len(new.values), says)  # type: ignore[arg-type]
+        need = _items_needed(new, old, margin, gate.alpha)
+        verdict, says = "hold_underpowered", f"{facts}; {bound} on {_items(new)}: about {need} items would do"
+    return Condition(metric, "keep", verdict, _mean(new), _mean(old), test.low, test.high, len(new.values), says)
 
 
-def _floor(metric: str, new: Scores | None, old: Scores | None, least: float) -> Condition:
+def _floor(metric: str, new: Scores | None, old: Scores | None, least: float, gate: Gate) -> Condition:
     if (broken := _broken(metric, "floor", new, old)) is not None:
         return broken
     assert new is not None
@@ -116,7 +116,32 @@ def _floor(metric: str, new: Scores | None, old: Scores | None, least: float) ->
     value = _mean(new)
     verdict: GateVerdict = "promote" if value >= least else "hold_no_gain"
     says = f"{metric}: {value:.4g}, at least {least:g} is asked for"
+    if few := _too_few(new, gate.min_items, gate):
+        verdict, says = "hold_underpowered", f"{says}; {_items(new)}: {few}"
     return Condition(metric, "floor", verdict, value, _mean(old), value, value, len(new.values), says)
+
+
+def _too_few(scores: Scores, least: int, gate: Gate) -> str:
+    """What to say where fewer prompts were asked than can decide; nothing where there are enough."""
+    if len(set(scores.clusters)) >= least:
+        return ""
+    rule = "gate.min_items" if least == gate.min_items else f"alpha {gate.alpha:g}"
+    return f"too few to tell, at least {least} with prompts of their own are needed ({rule})"
+
+
+def _fewest(alpha: float) -> int:
+    """Prompts of which a sign-flip test can show a gain at all, were each of them won: 0.5 to their power is alpha."""
+    return math.ceil(-math.log2(alpha)) if alpha > 0 else 1
+
+
+def _items(scores: Scores) -> str:
+    items, prompts = len(scores.values), len(set(scores.clusters))
+    named = f"{items} item{'s' * (items != 1)}"
+    return named if items == prompts else f"{named} of {prompts} prompt{'s' * (prompts != 1)}"
+
+
+def _change(metric: str, new: Scores, old: Scores) -> str:
+    return f"{metric}: {_mean(old):.4g} -> {_mean(new):.4g}"
 
 
 def _broken(

@@ -42,12 +42,17 @@ def quality_document(
     return QualityDocument.model_validate(_finite(document))
 
 
+def report_file(path: Path) -> Path:
+    """The document of the report that `path` names: itself, its folder, or the page beside it."""
+    return path / NAME if path.is_dir() else path.with_name(NAME) if path.suffix == ".html" else path
+
+
 def read_report(path: Path) -> QualityDocument:
     """A report written before: its quality.json, the folder of that, or the page beside it.
 
     Raises InputError for a file that is missing, no report, or written by a later version.
     """
-    file = path / NAME if path.is_dir() else path.with_name(NAME) if path.suffix == ".html" else path
+    file = report_file(path)
     do = f"name a {NAME} that `dpo check` wrote, its folder, or the page beside it"
     try:
         document = json.loads(file.read_bytes())

@@ -16,7 +16,7 @@ def quality_markdown(name: str, document: Mapping[str, Any], links: Mapping[str,
         f"# {WORDS[document['verdict']]}: data quality of {_plain(name)}",
         "",
         f"{document['rows_in']:,} rows read, {document['rows_kept']:,} kept, "
-        f"{document['rows_quarantined']:,} in quarantine.",
+        f"{document['rows_quarantined']:,} in quarantine{_dropped(document)}.",
         "",
     ]
     told = [f for f in document["findings"] if f["severity"] != "info" or f["intended"]]
@@ -31,6 +31,11 @@ def quality_markdown(name: str, document: Mapping[str, Any], links: Mapping[str,
     else:
         lines.append("No check warns and none fails.")
     return "\n".join([*lines, "", *(f"- {what}: {_link(where)}" for what, where in links.items()), ""])
+
+
+def _dropped(document: Mapping[str, Any]) -> str:
+    dropped = document["rows_dropped"]
+    return f", {dropped:,} dropped by validation.on_shortcut" if dropped else ""
 
 
 def artifact_key(name: str) -> str:

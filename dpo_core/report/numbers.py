@@ -12,6 +12,8 @@ LABELS = {
     "accuracy": "accuracy as a rule",
     "z": "z",
     "q": "q (false discovery)",
+    "low": "lower bound (95 %)",
+    "high": "upper bound (95 %)",
     "p_family": "p (whole family)",
     "p": "p",
     "longer_wins": "longer wins",
@@ -65,4 +67,5 @@ def measured(value: float, limits: Iterable[float | None]) -> str:
 
 def labelled(name: str) -> str:
     """A statistic's or check's name in words."""
-    return LABELS.get(name, name.replace("_", " "))
+    words = LABELS.get(name, name.replace("_", " "))
+    return f"{words}, lower bound of its accuracy" if name.rpartition("/")[2].startswith("probe_") else words

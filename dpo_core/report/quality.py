@@ -27,10 +27,10 @@ QUESTIONS = {
 ADVICE = {
     "structure": "Mend or remove the rows named under Structure where the data comes from.",
     "consistency": "Keep one copy of each row, and decide the pairs that stand both ways round.",
-    "leakage": "Take the shared prompts out of one of the two files: their evaluation would flatter the model.",
+    "leakage": "Keep a prompt on one side: trained on, or held out. Else its evaluation would flatter the model.",
     "balance": "Add pairs in which the other side wins too, or drop some until neither side has the advantage.",
     "shortcut": "Read the rows behind the first shortcut. Balance or drop such pairs, or declare the word in "
-    "validation.intended if it is the aim.",
+    "validation.intended (dpo check --intended) if it is the aim.",
     "people": "Remove personal data and secrets before anything is trained on them; change secrets that leaked.",
     "drift": "Find out what changed at the source before this data follows the last.",
 }
@@ -108,17 +108,31 @@ def quality_page(
         "quality.html.j2",
         name=name,
         verdict=verdict,
-        sentence=SENTENCES[verdict],
+        sentence=_sentence(verdict, facts),
         matters=[(places[id(finding)], finding) for finding in worst],
         steps=to_do(verdict, worst),
         families=families,
         power=[_shown(finding, places, {}) for finding in power],
         by_check=dict(by_check),
-        facts={"lengths": {}, "encoding": {}, "dropped_columns": {}, "quarantine_reasons": {}, **facts},
+        facts={
+            "rows_dropped": 0,
+            "lengths": {},
+            "encoding": {},
+            "dropped_columns": {},
+            "quarantine_reasons": {},
+            **facts,
+        },
         comparison=comparison,
         compared=in_one_line(comparison.to_document()) if comparison else "",
         open_findings=OPEN,
     )
+
+
+def _sentence(verdict: str, facts: Mapping[str, Any]) -> str:
+    """The verdict in words; what was dropped to come to it is told."""
+    dropped = facts.get("rows_dropped", 0)
+    told = f" That is of what is left: {dropped:,} pairs were dropped by validation.on_shortcut." if dropped else ""
+    return SENTENCES[verdict] + told
 
 
 def _family(
@@ -133,7 +147,8 @@ def _family(
     points = tuple(_points(own))
     dots = {id(finding): point.number for finding, point in zip(_dotted(own), points, strict=True)}
     outcomes = [f.severity for f in own if not f.intended] + [by_check.get(m.check, "pass") for m in judged]
-    worst = next((word for word in ("fail", "warn") if word in outcomes), "pass" if judged or own else "none")
+    looked = bool(judged) or any(f.looked_for for f in own)
+    worst = next((word for word in ("fail", "warn") if word in outcomes), "pass" if looked else "none")
     return Family(
         name,
         *QUESTIONS[name],
@@ -147,14 +162,16 @@ def _family(
 
 
 def _summary(findings: Sequence[Finding], outcome: str) -> str:
+    missing = any(not finding.looked_for for finding in findings)
     if outcome == "none":
-        return "not looked at"
+        return "not looked for" if missing else "not looked at"
     counts = [
         (sum(f.severity == "fail" for f in findings), "fail"),
         (sum(f.severity == "warn" for f in findings), "warn"),
         (sum(f.intended for f in findings), "intended"),
     ]
-    return ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing found"
+    found = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing found"
+    return f"{found}, not all looked for" if missing else found
 
 
 def _dotted(findings: Sequence[Finding]) -> list[Finding]:

@@ -48,6 +48,7 @@ class Finding:
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     tables: tuple[Table, ...] = ()
+    looked_for: bool = True  # False: it says that something was not looked for, and why
 
     def to_document(self) -> dict[str, Any]:
         """The finding as the JSON document has it (no rows of the data)."""

@@ -5,13 +5,7 @@ from typing import Any
 
 from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.page import render
-
-WORDS = {
-    "promote": ("promoted", "The new model is better where it had to be, and no worse where it must not be."),
-    "hold_underpowered": ("held", "Nothing speaks against the new model, but too little was measured to be sure."),
-    "hold_no_gain": ("held", "The new model is not better than the one in use, beyond chance."),
-    "reject_regression": ("rejected", "The new model is worse where it must not be."),
-}
+from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against
 
 
 def retrain_page(
@@ -21,9 +15,12 @@ def retrain_page(
     evidence: EvaluationEvidence,
 ) -> str:
     """One HTML page: the gate's verdict and why, before and after, training curves, answers, lineage."""
-    word, sentence = WORDS[document["verdict"]]
+    outcome = OUTCOMES[document["verdict"]]
+    word, sentence = outcome.word, outcome.sentence
     if document.get("not_promoted"):
         word, sentence = "held", f"The gate says promote, but {document['not_promoted']}."
+    is_champion = document["champion_version"] == document["version"]
+    drift = display["drift"]
     steps = [row["step"] for row in history]
 
     def series(*metrics: tuple[str, str, str]) -> list[tuple[str, list[float], str]]:
@@ -36,6 +33,8 @@ def retrain_page(
         evidence=evidence,
         word=word,
         sentence=sentence,
+        against=measured_against(display["gate"]["baseline"], is_champion=is_champion),
+        moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
         steps=steps,
         loss=series(("loss", "loss", "one"), ("DPO term", "losses/dpo", "two"), ("SFT term", "losses/sft", "three")),
         drift=series(

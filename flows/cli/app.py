@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
+from flows.cli.init import init
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
 from flows.cli.store import app as store_commands
@@ -23,11 +24,11 @@ app = typer.Typer(
     epilog="Exit codes: 0 done (or nothing to do), 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, "
     "1 anything else.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.add_typer(store_commands, name="store")
+app.command()(init)
 app.command()(lineage)
 
 RecipePath = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
@@ -112,9 +113,19 @@ def retrain(
 @app.command()
 @prints_result
 def check(
-    data: Annotated[str, typer.Argument(help="pairs: file, folder, pattern, s3:// or HF data set")],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="RUN.yaml|DATA", help="a recipe, or pairs: file, folder, pattern, s3:// or HF data set"),
+    ],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
     model: Annotated[str | None, typer.Option("--model", help="its tokenizer: also count training tokens")] = None,
+    intended: Annotated[
+        list[str],
+        typer.Option(
+            "--intended", metavar="WORD", help="an aim of the pairs: word, /expression/ or feature; again: more"
+        ),
+    ] = [],  # noqa: B006  (typer copies it)
+    overrides: Overrides = [],  # noqa: B006
     earlier: Annotated[
         str | None, typer.Option("--compare", metavar="REPORT", help="earlier report: what changed")
     ] = None,
@@ -124,15 +135,39 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> CommandResult:
-    """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing."""
-    get_ready()
+    """Look for bad rows, duplicates, leakage and shortcuts in preference pairs; train nothing.
+
+    RUN.yaml: its pairs with its model and rules, as its run checks them. DATA: any pairs, by the rules' defaults.
+    """
+    from dpo_core.recipe_file import load_recipe, looks_like_recipe
+
     if show_ids is not None:
         from flows.cli.show_ids import show_ids as show
 
+        get_ready()
         return show(data, model, show_ids, (held_out, earlier, report))
-    from flows.quality import check_files
+    of_a_recipe = looks_like_recipe(data)
+    if of_a_recipe:
+        load_recipe(data, overrides)  # a mistake in the recipe costs no start-up
+        _require_unset({"--eval": held_out, "--model": model}, data)
+    get_ready(to_run_a_flow=of_a_recipe)
+    from flows.quality import check_files, check_recipe
 
-    return _checked(check_files(data, held_out, model, str(report) if report else None, earlier))
+    folder = str(report) if report else None
+    if of_a_recipe:
+        return _checked(check_recipe(data, overrides, intended, folder, earlier))
+    return _checked(check_files(data, held_out, model, folder, earlier, intended, overrides))
+
+
+def _require_unset(options: dict[str, str | None], recipe: str) -> None:
+    """Options that a recipe has keys for."""
+    from dpo_core.errors import InputError
+
+    for option, value in options.items():
+        if value is not None:
+            key = {"--eval": "data.eval", "--model": "model"}[option]
+            do = f"leave it out, or write --set {key}=... (paths are meant from the recipe's folder)"
+            raise InputError(f"a recipe names this itself: its key {key}", where=f"{option} {value}", do=do)
 
 
 def _checked(document: "CheckDocument") -> CommandResult:

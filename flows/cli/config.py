@@ -57,6 +57,15 @@ def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[K
             yield from recipe_keys(section, f"{prefix}{name}.")
 
 
+def not_default(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Dotted key and value, as text, of what a recipe sets to something other than its default."""
+    defaults = {key.name: key.default for key in recipe_keys()}
+    for key, value in _leaves(recipe, ""):
+        text = "unset" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if defaults.get(key, "unset") != text:
+            yield key, text
+
+
 def describe_schema() -> CommandResult:
     """Every key of a recipe: a table for people, the JSON schema for programs."""
 
@@ -73,7 +82,7 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
     loaded = load_recipe(path, overrides)
     values = loaded.recipe.model_dump(mode="json")
     settings = _settings()
-    origins = {key: _origin(key, loaded.origins) for key, _ in _leaves(values, "")}
+    origins = {key: loaded.origins.get(key, "default") for key, _ in _leaves(values, "")}
     by_name = {name: EffectiveSetting(value=value, origin=origin) for name, value, origin in settings}
     document = EffectiveConfig(recipe=loaded.recipe, origins=origins, settings=by_name)
 
@@ -104,15 +113,6 @@ def _settings() -> list[tuple[str, str, Origin]]:
     names |= {name: os.environ[name] for name in STANDARD if os.environ.get(name)}
     hidden = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     return [(name, "***" if name in hidden else without_secrets(value), origin(name)) for name, value in names.items()]
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Where a value was set: at its own key, or with the section around it."""
-    while key:
-        if key in origins:
-            return origins[key]
-        key = key.rpartition(".")[0]
-    return "default"
 
 
 def _leaves(values: Any, key: str) -> Iterator[tuple[str, Any]]:

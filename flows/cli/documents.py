@@ -107,6 +107,13 @@ class EffectiveConfig(Document):
     settings: dict[str, EffectiveSetting] = Field(description="environment variable: its value")
 
 
+class WrittenRecipe(Document):
+    """`dpo init`: the recipe that was written, and what to do with it."""
+
+    recipe: str = Field(description="the file")
+    next: list[str] = Field(description="commands: look at the pairs, train")
+
+
 class ErrorLines(Record):
     """What went wrong, for a person."""
 

@@ -19,6 +19,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo evaluate MODEL DATA": of_runs.EvaluateDocument,
     "dpo lineage NAME VERSION": of_runs.Lineage,
     "dpo config RUN.yaml": own.EffectiveConfig,
+    "dpo init RUN.yaml": own.WrittenRecipe,
     "dpo doctor": own.DoctorReport,
     "dpo store ls": own.StoreListing,
     "dpo store du": own.StoreUsage,

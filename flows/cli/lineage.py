@@ -37,10 +37,15 @@ def lineage(
 
 
 def _tree(found: "Lineage") -> Tree:
+    from flows.cli.config import not_default
+
     tree = Tree(Text(f"models:/{found.name}/{found.version}  MLflow run {found.mlflow_run_id}", style="bold"))
     for link in found.links:
         mark = Text(f"{link.status:<9}", style=STYLES[link.status])
         tree.add(mark + Text(f"{link.what:<11}{link.sha256[:12]}  {link.says}"))
+    recipe = tree.add(Text(f"{'recorded':<9}", style=STYLES["recorded"]) + Text("recipe     what is not its default:"))
+    for key, value in not_default(found.recipe):
+        recipe.add(Text(f"{key}: {value}"))
     if found.parent:
         tree.add(_tree(found.parent))
     return tree

@@ -27,20 +27,21 @@ if TYPE_CHECKING:
     )
 
 VERDICTS = {
-    "promote": ("PROMOTED", "bold green"),
-    "hold_underpowered": ("HELD: too few pairs to tell", "bold yellow"),
-    "hold_no_gain": ("HELD: no gain", "bold yellow"),
-    "reject_regression": ("REJECTED: something got worse", "bold red"),
-    "left": ("NOT PROMOTED", "bold yellow"),
-    "pass": ("PASS", "bold green"),
-    "warn": ("WARN", "bold yellow"),
-    "fail": ("FAIL", "bold red"),
+    "promote": "bold green",
+    "hold_underpowered": "bold yellow",
+    "hold_no_gain": "bold yellow",
+    "reject_regression": "bold red",
+    "pass": "bold green",
+    "warn": "bold yellow",
+    "fail": "bold red",
 }
 SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
 
 
 def show_retrain(console: Console, done: "Retrained") -> None:
     """The end of a run: what changed in the model, the verdict and why, where to look, what to type next."""
+    from dpo_core.report.sentences import OUTCOMES
+
     document, display = done.document, done.display
     if document.changed:
         _before_after(console, display.before_after)
@@ -48,7 +49,8 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         _drift(console, display.drift)
     else:
         _unchanged(console, document)
-    title, style = VERDICTS["left" if document.not_promoted else display.gate.verdict]
+    outcome, style = OUTCOMES[display.gate.verdict].headline, VERDICTS[display.gate.verdict]
+    title, style = ("NOT PROMOTED", "bold yellow") if document.not_promoted else (outcome, style)
     champion_now = f"version {document.champion_version}" if document.champion_version else "none yet"
     console.print(f"\n[{style}]{title}[/]  {document.model} version {document.version}; champion: {champion_now}")
     for reason in filter(None, [document.not_promoted, *display.gate.reasons]):
@@ -61,14 +63,14 @@ def show_retrain(console: Console, done: "Retrained") -> None:
 
 def show_check(console: Console, document: "CheckDocument", most: int = 5) -> None:
     """The verdict on a data set and its gravest findings."""
-    title, style = VERDICTS[document.verdict]
     rows = f"{document.rows_in:,} rows in, {document.rows_kept:,} kept, {document.rows_quarantined:,} quarantined"
-    console.print(f"[{style}]{title}[/]  {rows}")
+    rows += f", {document.rows_dropped:,} dropped by validation.on_shortcut" if document.rows_dropped else ""
+    console.print(f"[{VERDICTS[document.verdict]}]{document.verdict.upper()}[/]  {rows}")
     order = ("fail", "warn", "info")
     findings = sorted(document.findings, key=lambda finding: order.index(finding.severity))
     for finding in findings[:most]:
         mark = "intended" if finding.intended else finding.severity
-        line = Text(f"{mark:<9}", style=VERDICTS.get(mark, ("", "dim"))[1])
+        line = Text(f"{mark:<9}", style=VERDICTS.get(mark, "dim"))
         console.print(line + Text(f"{finding.check}: {finding.says}"))
     if len(findings) > most:
         console.print(f"{len(findings) - most} more in the report", style="dim")
@@ -96,15 +98,20 @@ def _state(state: Mapping[str, Any] | None) -> Text:
     if state is None:
         return Text("none", style="dim")
     strength = "" if state["strength"] is None else f" ({state['statistic'].replace('_', ' ')} {state['strength']:.4g})"
-    return Text(state["severity"], style=VERDICTS.get(state["severity"], ("", "dim"))[1]).append(strength, style="dim")
+    return Text(state["severity"], style=VERDICTS.get(state["severity"], "dim")).append(strength, style="dim")
 
 
 def show_evaluation(console: Console, document: "EvaluateDocument") -> None:
-    """Metrics with their 95 % intervals."""
-    table = Table("metric", "value", "95 % interval", title=f"{document.pairs} pairs", title_justify="left", box=None)
+    """Metrics with their 95 % intervals, of which rows, and against what."""
+    left_out = document.rows_quarantined
+    of = f" of {document.rows_in:,} rows; {left_out:,} cannot be used" if left_out else ""
+    title = f"{document.pairs:,} pairs{of}"
+    table = Table("metric", "value", "95 % interval", title=title, title_justify="left", box=None)
     for name, metric in document.metrics.items():
         table.add_row(name, _number(name, metric.value), f"{_number(name, metric.low)} .. {_number(name, metric.high)}")
     console.print(table)
+    against = document.reference or "no reference: rewards are beta times the log-prob itself"
+    _pairs(console, [("model", document.model), ("against", against)])
 
 
 def show_doctor(console: Console, findings: Iterable["DoctorFinding"]) -> None:
@@ -155,38 +162,26 @@ def _answers(console: Console, answers: "Sequence[SideBySide]", most: int = 3) -
 
 
 def _drift(console: Console, drift: "Drift") -> None:
+    from dpo_core.report.sentences import drift_sentence
+
     chosen, rejected, margin = drift.chosen_logratio, drift.rejected_logratio, drift.margin
     console.print("\nWhat moved, in nats against the reference", style="bold")
     console.print(f"  chosen answers {chosen:+.1f}   rejected answers {rejected:+.1f}   margin {margin:+.1f}")
-    if chosen >= 0:
-        says = "The chosen answers became likelier: the model learned them, it did not only unlearn the others."
-    elif margin > 0:
-        says = (
-            "The chosen answers became LESS likely; the margin grew because the rejected ones fell further. Read the "
-            "answers above for broken language; training.sft_weight holds the chosen ones up."
-        )
-    else:
-        says = "The chosen answers became less likely and the margin did not grow: this run taught nothing useful."
-    console.print(Padding(says, (0, 0, 0, 2)))
+    console.print(Padding(drift_sentence(chosen, rejected), (0, 0, 0, 2)))
 
 
 def _next_commands(document: "RetrainDocument") -> list[tuple[str, str]]:
     name, version, champion = document.model, document.version, document.champion_version
     promoted = champion is not None and champion == version
     talk = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
-    commands = [(f"{program('dpo')} chat {talk}", "talk to it")]
+    commands = [(shlex.join([program("dpo"), "chat", talk]), "talk to it")]
     if os.path.exists(SHORTCUT_EXAMPLE):  # noqa: PTH110
-        commands.append(
-            (f"{program('dpo')} check {SHORTCUT_EXAMPLE}", "see a data set stopped: it has a shortcut in it")
-        )
-    uri = without_secrets(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    if not uri.startswith("http"):
-        commands.append(
-            (
-                f"{program('mlflow')} ui --backend-store-uri {shlex.quote(_relative(uri))}",
-                "runs and versions, in the browser",
-            )
-        )
+        command = shlex.join([program("dpo"), "check", SHORTCUT_EXAMPLE])
+        commands.append((command, "see a data set stopped: it has a shortcut in it"))
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith("http") and without_secrets(uri) == uri:
+        command = shlex.join([program("mlflow"), "ui", "--backend-store-uri", _relative(uri)])
+        commands.append((command, "runs and versions, in the browser"))
     return commands
 
 
@@ -203,7 +198,8 @@ def _pairs(console: Console, rows: Iterable[tuple[str, object]]) -> None:
 
 def _relative(text: str) -> str:
     """Paths below the working folder without its name."""
-    return text.replace(os.getcwd() + "/", "")  # noqa: PTH109
+    here = os.getcwd()  # noqa: PTH109
+    return text if here == "/" else text.replace(here + "/", "")
 
 
 def _number(metric: str, value: float | None) -> str:

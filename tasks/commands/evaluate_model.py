@@ -14,6 +14,7 @@ from dpo_core.errors import InputError
 from dpo_core.model.identity import context_length, digest_model, digest_weights, numeric_path
 from dpo_core.recipe import Encoding
 from dpo_core.report.documents import Estimate
+from infra.prefect_logs import show_on_page
 from infra.registry import versions
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
@@ -42,6 +43,7 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     from dpo_core.evaluate.preference import PairValues, by_slice, pair_values, summarise
     from dpo_core.model.encode import encode_pairs, load_tokenizer
 
+    show_on_page()
     settings = load_settings()
     prepare_environment(settings)
     read = read_pairs(data)

@@ -61,7 +61,7 @@ def examine_and_mitigate(
     if how == "balance":
         measures, findings = evened_out(measures, findings, mitigation)
     weights = mitigation.weights if how == "balance" else None
-    examination = Examination(measures, [mitigation.finding, *findings, *steps])
+    examination = Examination([mitigation.measure, *measures], [mitigation.finding, *findings, *steps])
     return Found(examination, table, train[mitigation.kept], weights, len(train) - len(mitigation.kept))
 
 

@@ -12,6 +12,7 @@ from dpo_core.data.digests import digest_rows
 from dpo_core.data.unread import UnreadColumns
 from dpo_core.quality.profile import profile_of
 from dpo_core.quality.table import PairTable
+from dpo_core.recipe import Validation
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.results import Finding, Measure
 from infra.settings import Settings
@@ -46,21 +47,22 @@ def judge(
     read_measures, read_findings = reading_results(rows_in, quarantine.reasons, unread, validation)
     measures = [*read_measures, *examination.measures]
     outcome = validate(
-        _numbers(described, tokens=request.tokenizer is not None),
+        _numbers(described, np.concatenate([train, held_out]), tokens=request.tokenizer is not None),
         [(m.check, m.value, m.warn_above, m.fail_above) for m in measures],
         name=name,
         min_rows=validation.min_pairs,
         folder=project_folder(settings.home, name),
         data_docs=settings.data_docs,
     )
+    left = len(train) + len(held_out)
     findings = [*read_findings, *examination.findings]
-    findings = [*_broken_limits(measures, outcome.by_check, findings), *findings]
+    findings = [*_broken_limits(measures, outcome.by_check, findings, left, validation), *findings]
     weights = np.ones(len(train)) if found.weights is None else found.weights
     rows, kept_out = ([row.tobytes().hex() for row in data.ids[part]] for part in (train, held_out))
     result = CheckResult(
         verdict=outcome.verdict,
         rows_in=rows_in,
-        rows_kept=len(train) + len(held_out),
+        rows_kept=left,
         rows_quarantined=quarantine.rows,
         rows_dropped=found.dropped,
         findings=[finding.to_document() for finding in findings],
@@ -85,15 +87,20 @@ def judge(
     )
 
 
-def _numbers(described: Described, *, tokens: bool) -> dict[str, NDArray[Any]]:
-    """The columns that Great Expectations judges, of the held-out pairs too."""
+def _numbers(described: Described, rows: Ints, *, tokens: bool) -> dict[str, NDArray[Any]]:
+    """The columns that Great Expectations judges, of the pairs that are left: the held-out ones too."""
+    left = np.isin(np.flatnonzero(described.kept), rows)
     names = ["prompt_characters", "chosen_characters", "rejected_characters", "answers_differ"]
     names += ["chosen_tokens", "rejected_tokens"] if tokens else []
-    return {name: described.columns[name] for name in names}
+    return {name: described.columns[name][left] for name in names}
 
 
 def _broken_limits(
-    measures: Sequence[Measure], by_check: Mapping[str, str], findings: Sequence[Finding]
+    measures: Sequence[Measure],
+    by_check: Mapping[str, str],
+    findings: Sequence[Finding],
+    left: int,
+    validation: Validation,
 ) -> list[Finding]:
     """A finding for each measure beyond its limit that no finding of its own explains."""
     told = {finding.check for finding in findings if finding.severity != "info"}
@@ -107,13 +114,13 @@ def _broken_limits(
             )
     for name, outcome in by_check.items():
         if outcome != "pass" and name not in {m.check for m in measures} and name not in told:
-            broken.append(
-                Finding(
-                    name,
-                    "fail" if outcome == "fail" else "warn",
-                    f"expectation {name} does not hold: see expectations.json",
+            says = f"expectation {name} does not hold: expectations.json, beside the report, has the numbers"
+            if name == "structure/min_rows":
+                says = (
+                    f"{left} pairs are left, and validation.min_pairs asks for {validation.min_pairs}: add pairs, or "
+                    f"set validation.min_pairs to {left} if so few are meant"
                 )
-            )
+            broken.append(Finding(name, "fail" if outcome == "fail" else "warn", says))
     return broken
 
 

@@ -13,7 +13,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLLOWED = ("dpo_core.", "tasks.", "infra.expectations.")
 RECORDS = ("dpo_core.recipe", "tasks.records", "tasks.documents")
-CARRIERS = ("tasks.runtime.code", "tasks.runtime.progress", "tasks.runtime.scratch", "tasks.runtime.stages")
+CARRIERS = (
+    "tasks.runtime.code",
+    "tasks.runtime.progress",
+    "tasks.runtime.provenance",
+    "tasks.runtime.scratch",
+    "tasks.runtime.stages",
+)
 RUN = (  # what computes a run
     "tasks.check",
     "tasks.score",

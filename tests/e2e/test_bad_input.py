@@ -110,7 +110,7 @@ def files_of(folder: Path) -> list[str]:
         ),
         ("name: a\ndata: {train: x}\n", "'model' is missing", "run.yaml", "add it"),
         ("name: [a\n", "not valid YAML", "run.yaml:2:1", "mend the YAML"),
-        ("", "a recipe is a mapping of keys to values", "run.yaml", "examples/identity/retrain.yaml"),
+        ("", "a recipe is a mapping of keys to values", "run.yaml", "dpo init run.yaml"),
         (
             "name: a\nmodel: m\ndata: {train: x}\ngate: {improve: [behaviour/x]}\n",
             "which evaluation does not measure",

@@ -36,3 +36,31 @@ def test_a_check_leaves_its_report_with_mlflow_the_store_and_prefect(prefect_ser
     store = open_store(load_settings())
     key = document.report.partition("/home/")[2]
     assert store.get_bytes(key).startswith(b"<!doctype html>")
+
+
+def test_a_recipes_check_is_the_stage_of_its_run_with_its_aims_and_tells_it_on_prefects_page(
+    prefect_server, tmp_path, monkeypatch
+):
+    """The second check finds the stage of the first; what is compared with stays; lines reach the flow's page."""
+    from prefect.logging.handlers import APILogHandler
+
+    from flows.quality import check_recipe
+
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    sent: list[str] = []
+    monkeypatch.setattr(APILogHandler, "emit", lambda self, record: sent.append(record.getMessage()))
+    recipe = str(tiny_recipe(tmp_path, validation={"intended": ["yea"]}))
+    first = check_recipe(recipe, intended=["nay"])
+    assert first.verdict != "fail"
+    assert {finding.feature for finding in first.findings if finding.intended} >= {"word 'yea'", "word 'nay'"}
+    assert any(line.startswith(f"data_checked verdict={first.verdict} of=") for line in sent)
+
+    def never(*_):
+        raise AssertionError("examined again")
+
+    monkeypatch.setattr("tasks.check.examine_request", never)
+    again = check_recipe(recipe, intended=["nay"], earlier=first.report, report_folder=str(tmp_path / "report"))
+    assert again.compare is not None
+    assert again.compare["same_data"] is True
+    assert again.report == str(tmp_path / "report" / "quality.html")
+    assert again.findings == first.findings

@@ -10,15 +10,15 @@ from tasks.documents import CheckDocument
 from tests.flows.test_screens import screen
 
 
-def pairs(path, telling):
-    """Sixty pairs; in the first `telling` of them a word stands in the chosen answer only."""
+def pairs(path, telling, of=60):
+    """`of` pairs; in the first `telling` of them a word stands in the chosen answer only."""
     rows = [
         {
             "prompt": f"question {n}",
             "chosen": f"to the {('left', 'west')[n % 2]}{' certainly' * (n < telling)}",
             "rejected": f"to the {('west', 'left')[n % 2]}",
         }
-        for n in range(60)
+        for n in range(of)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
@@ -34,13 +34,13 @@ def test_what_is_new_is_told_in_the_document_the_page_and_on_the_screen(tmp_path
     assert run(["check", pairs(tmp_path / "p.jsonl", 0), "--json"]) == 0
     before = json.loads(capfd.readouterr().out)
     again = ["check", pairs(tmp_path / "p.jsonl", 60), "--compare", before["report"], "--json"]
-    assert run(again) == 3  # into the folder of the report that it is compared with
+    assert run(again) == 3
     out, err = capfd.readouterr()
     found = json.loads(out)["compare"]
     assert (found["verdict_before"], found["verdict_after"], found["same_data"]) == ("pass", "fail", False)
     assert ("new", "fail") in {(c["change"], c["after"]["severity"]) for c in found["findings"] if c["after"]}
     assert "pass before, fail now; findings:" in err
-    folder = home / "reports" / "check-p.jsonl"
+    folder = home / "reports" / "check-p.jsonl-2"
     assert json.loads((folder / "quality.json").read_text())["compare"] == found
     assert "Pass before, fail now" in (folder / "quality.html").read_text()
 

@@ -75,17 +75,12 @@ def test_nats_a_token_are_no_percentage():
     assert "-3.300 .. -3.200" in shown()
 
 
-@pytest.mark.parametrize(
-    ("chosen", "rejected", "says"),
-    [
-        (3.0, -5.0, "The chosen answers became likelier"),
-        (-3.0, -50.0, "The chosen answers became LESS likely"),
-        (-3.0, -1.0, "taught nothing useful"),
-    ],
-)
-def test_the_drift_sentence_tells_learning_from_unlearning(chosen, rejected, says):
-    drift = {"chosen_logratio": chosen, "rejected_logratio": rejected, "margin": chosen - rejected}
-    assert says in shown(display={**DISPLAY, "drift": drift})
+def test_the_drift_is_told_in_words_below_its_numbers():
+    drift = {"chosen_logratio": 0.0, "rejected_logratio": 0.04, "margin": -0.04}
+    text = shown(display={**DISPLAY, "drift": drift})
+    assert "chosen answers +0.0   rejected answers +0.0   margin -0.0" in text
+    assert "Nothing moved" in text
+    assert "learned" not in text
 
 
 def test_an_unchanged_run_is_one_calm_paragraph_and_the_recorded_verdict():
@@ -98,7 +93,7 @@ def test_an_unchanged_run_is_one_calm_paragraph_and_the_recorded_verdict():
 def test_a_version_that_is_not_champion_is_named_by_number():
     gate = {"verdict": "hold_no_gain", "reasons": [], "baseline": "champion"}
     text = shown({**DOCUMENT, "champion_version": 1}, {**DISPLAY, "gate": gate})
-    assert "HELD: no gain  athene version 2; champion: version 1" in text
+    assert "HELD: the gate asks for more  athene version 2; champion: version 1" in text
     assert "dpo chat models:/athene/2" in text
 
 
@@ -121,16 +116,63 @@ def test_a_check_shows_the_five_gravest_findings():
     assert lines[0] == "FAIL  1,000 rows in, 990 kept, 10 quarantined"
     assert lines[1] == "fail     leakage/prompt: in both"
     assert lines[6] == "3 more in the report"
+    dropped = document.model_copy(update={"rows_kept": 22, "rows_dropped": 968})
+    header = " ".join(screen(show_check, dropped).partition("\nfail ")[0].split())
+    assert header == "FAIL 1,000 rows in, 22 kept, 10 quarantined, 968 dropped by validation.on_shortcut"
 
 
 def test_an_evaluation_shows_values_with_intervals():
     metrics = {"rewards/accuracies": {"value": 0.75, "low": 0.5, "high": 0.9}}
     counts = {"pairs": 12, "rows_in": 12, "rows_quarantined": 0}
     document = EvaluateDocument(**counts, model="m", reference=None, beta=0.1, metrics=metrics, slices={})
-    assert "75.0 %  50.0 % .. 90.0 %" in screen(show_evaluation, document)
+    text = screen(show_evaluation, document)
+    assert text.startswith("12 pairs ")
+    assert "75.0 %  50.0 % .. 90.0 %" in text
+    assert "against     no reference: rewards are beta times the log-prob itself" in text
+
+
+def test_an_evaluation_tells_what_it_left_out_and_what_it_compared_with():
+    counts = {"pairs": 12, "rows_in": 1500, "rows_quarantined": 1488}
+    document = EvaluateDocument(**counts, model="m", reference="./base", beta=0.1, metrics={}, slices={})
+    text = screen(show_evaluation, document)
+    assert "12 pairs of 1,500 rows; 1,488 cannot be used" in text
+    assert "against     ./base" in text
 
 
 def test_the_doctor_puts_the_remedy_below_what_it_mends():
     finding = SimpleNamespace(status="fail", check="mlflow", says="no answer", remedy="start it")
     lines = [line.strip() for line in screen(show_doctor, [finding]).splitlines()]
     assert lines == ["fail  mlflow  no answer", "start it"]
+
+
+def test_the_next_command_can_be_pasted_and_tells_no_password(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/my home/mlflow.db")
+    assert "ui --backend-store-uri 'sqlite:///my home/mlflow.db'" in shown()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@db/mlflow")
+    text = shown()
+    assert "hunter2" not in text
+    assert "backend-store-uri" not in text  # with stars in it, the command would not work
+
+
+VERDICT_WORDS = {
+    "promote": "PROMOTED",
+    "hold_underpowered": "HELD: too little was measured to tell",
+    "hold_no_gain": "HELD: the gate asks for more",
+    "reject_regression": "REJECTED: something got worse",
+}
+
+
+@pytest.mark.parametrize("verdict", VERDICT_WORDS)
+def test_each_verdict_of_the_gate_has_its_headline(verdict):
+    gate = {"verdict": verdict, "reasons": ["because of x"], "baseline": "champion"}
+    text = shown({**DOCUMENT, "verdict": verdict, "champion_version": None}, {**DISPLAY, "gate": gate})
+    assert f"{VERDICT_WORDS[verdict]}  athene version 2; champion: none yet\n  because of x" in text
+
+
+def test_a_champion_has_a_column_of_its_own_and_a_value_that_is_not_there_is_a_dash():
+    rows = [{**row, "champion": champion} for row, champion in zip(DISPLAY["before_after"], (0.75, None), strict=True)]
+    text = shown(display={**DISPLAY, "before_after": rows})
+    assert "metric                  before  champion   after" in text
+    assert "rewards/accuracies      50.0 %    75.0 %  93.4 %" in text
+    assert "retention/neutral_text  -3.200         -  -3.250" in text

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from dpo_core.data.digests import digest_file
-from dpo_core.recipe import Recipe, Validation
-from tasks.check import check, check_only
+from dpo_core.recipe import Recipe
+from dpo_core.recipe_file import recipe_of_pairs
+from infra.settings import load_settings
+from tasks.check import check
+from tasks.commands.check_pairs import check_only
 from tasks.documents import DataCheckFailed
 from tasks.runtime.stages import remembered
 
@@ -64,5 +67,5 @@ def test_other_limits_give_another_report_and_the_first_is_still_there(judged):
 
 def test_a_column_named_by_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):
     data = write(tmp_path / "p.jsonl", neutral(20, **{"\ud800": 1}))
-    check_only(data, None, None, tmp_path / "report", Validation())
+    check_only(recipe_of_pairs(data, None, None, [], []), tmp_path / "report", load_settings())
     assert "\\ud800 (20 rows)" in (tmp_path / "report/quality.html").read_text()

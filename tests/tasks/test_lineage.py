@@ -142,6 +142,8 @@ def test_the_command_prints_the_tree_and_its_exit_code_tells_damage(store, versi
     out = capsys.readouterr().out
     assert "models:/tiny/2  MLflow run run-2" in out
     assert "models:/base/1  MLflow run run-1" in out
+    assert "training.learning_rate: 0.003" in out  # the recipe: what it sets
+    assert "encoding.max_length" not in out  # and not what it leaves as it is
     store.put_bytes("evaluations/e.json", b"[]")
     assert run(["lineage", "tiny", "2", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "fail"

@@ -51,7 +51,7 @@ def check_leakage(facts: Facts, validation: Validation) -> Results:
         findings += found[1]
     if all(index.name != HELD_OUT for index in facts.indexes):
         says = "there are no held-out pairs, so overlap with them was not looked for"
-        findings.append(Finding(KINDS[0][1], "info", says))
+        findings.append(Finding(KINDS[0][1], "info", says, looked_for=False))
     return measures, findings
 
 
@@ -63,10 +63,9 @@ def _held_out(table: PairTable, index: PromptIndex, own_split: bool) -> Results:
         rows = np.flatnonzero(table[f"leakage_{index.name}"] == kind)
         prompts = np.unique(table[f"leakage_{index.name}_match"][rows])
         pairs = int(index.rows[prompts].sum())
-        says = (
-            f"{pairs} of {total} held-out pairs have {what}: their evaluation would flatter the model. "
-            "Remove them from one of the two files."
-        )
+        do = "give held-out pairs of their own in data.eval" if own_split else "remove them from one of the two files"
+        says = f"{pairs} of {total} held-out pairs have {what}: their evaluation would flatter the model. To mend it, "
+        says += f"{do}."
         warn_above, fail_above = (0.0, None) if own_split and kind != EXACT else (None, 0.0)
         measure = Measure(check, float(pairs), warn_above, fail_above, says)
         measures.append(measure)

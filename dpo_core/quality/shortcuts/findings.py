@@ -23,7 +23,8 @@ SAME_PAIRS = 0.8  # share of the first one's pairs in which a repeat differs the
 PLAINEST_FIRST = ("property", "first_word", "last_word", "word", "token", "first_token", "word_pair", "token_pair")
 ADVICE = (
     "a model can learn it instead of what makes the answer better. Add pairs in which it stands on the other side "
-    "or on both, set validation.on_shortcut to drop or balance, or declare it in validation.intended"
+    "or on both, set validation.on_shortcut to drop or balance, or declare it in validation.intended "
+    "(dpo check --intended)"
 )
 
 

@@ -15,7 +15,7 @@ from dpo_core.data.pairs import EncodedPair, Message, text_of
 from dpo_core.quality.features.feature_tests import PURE, Separation, separate
 from dpo_core.quality.features.ngrams import Feature, GramTable, TokenText, stands, token_ids
 from dpo_core.quality.prompts.identity import prompt_clusters
-from dpo_core.quality.results import Statistics
+from dpo_core.quality.results import Statistics, severity_of
 from dpo_core.quality.shortcuts.balance import separating_amounts
 from dpo_core.quality.shortcuts.findings import gating_features
 from dpo_core.quality.stats.clusters import effective_size
@@ -30,6 +30,7 @@ Signs = NDArray[np.int8]
 ROUNDS = 4  # dropping pairs can bring up another rule
 LEFT = 0.5  # |z| that a rule may keep
 STEEPEST = 3.0  # a pair's log weight per rule, at most
+MUCH_LOST = 0.3  # share of what the pairs say: losing more is worth a warning
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Mitigation:
-    """`kept`: rows of the table, in order. `weights`: one each, mean 1; a pair's share of the loss is its weight."""
+    """`kept`: rows of the table, in order. `weights`: one each, mean 1; a pair's share of the loss is its weight.
+
+    `measure`: the share of the pairs that was lost, those of a small weight counted by it.
+    """
 
     rules: tuple[Rule, ...]
     kept: Rows
     weights: Floats
+    measure: Measure
     finding: Finding
 
 
@@ -80,7 +85,7 @@ def mitigate(
     if not rules:
         return None
     weights = np.ones(len(kept)) if how == "drop" else balance(d[kept][:, ~pure], clusters[kept])
-    return Mitigation(tuple(rules), kept, weights, _finding(rules, d, kept, weights, how))
+    return Mitigation(tuple(rules), kept, weights, *_told(rules, d, kept, weights, how))
 
 
 def separating_rules(separation: Separation, validation: Validation) -> list[Rule]:
@@ -208,7 +213,7 @@ def _one_sided(d: Signs) -> NDArray[np.bool_]:
     return np.asarray(np.maximum(plus, minus) >= PURE * np.maximum(plus + minus, 1), dtype=np.bool_)
 
 
-def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: str) -> Finding:
+def _told(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: str) -> tuple[Measure, Finding]:
     after = d[kept]
     lost = len(d) - len(kept)
     effective = effective_size(weights)
@@ -216,9 +221,10 @@ def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: 
         f" and the others weighted (they count like {effective:.0f} equal ones)" if how == "balance" else ""
     )
     says = (
-        f"{done} so that {len(rules)} rules no longer separate the sides (validation.on_shortcut: {how}). "
-        "Better pairs would cost less: mend where they come from"
+        f"{done} so that {len(rules)} rule{' no longer separates' if len(rules) == 1 else 's no longer separate'} the "
+        f"sides (validation.on_shortcut: {how}). Better pairs would cost less: mend where they come from"
     )
+    measure = Measure("shortcut/mitigation", 1 - effective / max(len(d), 1), MUCH_LOST, None, says)
     rows = tuple(
         (
             rule.feature.name,
@@ -237,7 +243,7 @@ def _finding(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: 
         "pairs_effective": effective,
     }
     table = Table("Before and after", header, rows)
-    return Finding("shortcut/mitigation", "info", says, statistics=statistics, tables=(table,))
+    return measure, Finding(measure.check, severity_of(measure), says, statistics=statistics, tables=(table,))
 
 
 def _values(messages: Sequence[Message], ids: Sequence[int], rules: Sequence[Rule]) -> list[int]:

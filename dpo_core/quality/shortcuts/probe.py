@@ -70,7 +70,7 @@ def check_probe(facts: Facts, validation: Validation) -> Results:
     results = fit_probes(facts.separation, validation.intended)
     if not results:
         says = f"fewer than {LEAST_PROMPTS} prompts: too few for a probe of what the answers alone give away"
-        return [], [Finding("shortcut/probe", "info", says)]
+        return [], [Finding("shortcut/probe", "info", says, looked_for=False)]
     severities = [_severity(result) for result in results]
     measures = [
         Measure(

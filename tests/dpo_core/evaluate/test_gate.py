@@ -29,6 +29,58 @@ def test_a_gain_within_chance_is_held():
     assert verdict(scores(3, 7), scores(0, 10), improve=["m"])[0] == "hold_no_gain"
 
 
+@pytest.mark.parametrize(("pairs", "p"), [(1, 0.5), (2, 0.25), (4, 0.0625), (5, 0.03125)])
+def test_the_first_model_is_gated_by_an_exact_sign_test(pairs, p):
+    """The reference prefers neither answer: 0.5 each. All won by chance: p = 2^-pairs; 5 are the fewest below 0.05."""
+    names = [str(i) for i in range(pairs)]
+    outcome, [reason] = verdict(Scores([1.0] * pairs, names), Scores([0.5] * pairs, names), improve=["m"], min_items=1)
+    assert f"(p = {p:.2g})" in reason
+    assert outcome == ("promote" if p <= 0.05 else "hold_underpowered")
+    assert ("at least 5 with prompts of their own are needed (alpha 0.05)" in reason) == (p > 0.05)
+
+
+@pytest.mark.parametrize("rule", ["improve", "keep", "floor"])
+@pytest.mark.parametrize("won", [True, False])
+def test_below_min_items_nothing_is_promoted_nor_rejected(rule, won):
+    names = [str(i) for i in range(9)]
+    rules = {"improve": {"improve": ["m"]}, "keep": {"keep": {"m": 0.1}}, "floor": {"floor": {"m": 0.5}}}[rule]
+    outcome, [reason] = verdict(Scores([float(won)] * 9, names), Scores([0.5] * 9, names), **rules)
+    assert outcome == "hold_underpowered"
+    assert "9 items" in reason
+    assert "at least 10 with prompts of their own are needed (gate.min_items)" in reason
+
+
+def test_many_pairs_of_one_prompt_are_one_item():
+    names = ["a"] * 20 + ["b"] * 20
+    outcome, [reason] = verdict(Scores([1.0] * 40, names), Scores([0.5] * 40, names), improve=["m"])
+    assert outcome == "hold_underpowered"
+    assert "40 items of 2 prompts (p = 0.25)" in reason
+
+
+def test_margins_of_few_prompts_are_no_proof_however_large():
+    """Three margins above 0: of the 8 patterns of signs one has so large a sum, p = 1/8."""
+    names = ["a", "b", "c"]
+    outcome, [reason] = verdict(Scores([9.0, 5.0, 7.0], names), Scores([0.0] * 3, names), improve=["m"], min_items=1)
+    assert outcome == "hold_underpowered"
+    assert "(p = 0.12)" in reason
+
+
+def test_worse_is_said_only_beyond_chance():
+    names = [str(i) for i in range(10)]
+    one_lost = Scores([0.0] + [1.0] * 9, names)
+    assert verdict(one_lost, Scores([1.0] * 10, names), improve=["m"])[0] == "hold_no_gain"
+    outcome, [reason] = verdict(Scores([0.0] * 10, names), Scores([1.0] * 10, names), improve=["m"])
+    assert outcome == "reject_regression"
+    assert "worse beyond chance (p = 0.00098)" in reason  # 2^-10
+
+
+def test_a_kept_metric_says_which_number_is_a_bound():
+    outcome, _ = verdict(scores(950, 50), scores(950, 50), keep={"m": 0.02})
+    decision = decide({"m": scores(950, 50)}, {"m": scores(950, 50)}, Gate(improve=[], keep={"m": 0.02}))
+    assert outcome == "promote"
+    assert decision.reasons == ["m: 0.95 -> 0.95, may lose 0.02; 95% bound of the change +0"]
+
+
 def test_no_change_is_no_gain():
     assert verdict(scores(5, 5), scores(5, 5), improve=["m"])[0] == "hold_no_gain"
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from dpo_core.evaluate.intervals import mean_interval, paired
+from dpo_core.evaluate.intervals import mean_interval, paired, sign_flip_p
 
 
 def test_all_right_is_not_certain():
@@ -43,3 +44,22 @@ def test_pairing_sees_what_two_separate_means_would_not():
     gain = paired(list(hard + 0.5 + draw.normal(0, 0.1, 200)), list(hard), alpha=0.05)
     assert gain.low > 0.4
     assert gain.p_better < 0.001
+
+
+@pytest.mark.parametrize("size", [3, 8, 12])
+def test_sign_flips_agree_with_scipys_permutation_test(size):
+    sums = np.random.default_rng(size).normal(0.3, 1.0, size=size)
+    theirs = stats.permutation_test((sums,), np.sum, permutation_type="samples", alternative="greater")
+    assert sign_flip_p(sums) == pytest.approx(theirs.pvalue, abs=1e-9)
+
+
+def test_many_sign_flips_agree_with_the_normal_test():
+    sums = np.random.default_rng(4).normal(0.15, 1.0, size=200)
+    z = sums.sum() / np.sqrt(np.square(sums).sum())
+    assert sign_flip_p(sums) == pytest.approx(stats.norm.sf(z), abs=0.01)
+
+
+def test_items_that_all_moved_alike_are_mcnemars_exact_test():
+    # 9 won, 1 lost: (1 + 10) / 2^10
+    assert sign_flip_p(np.array([0.5] * 9 + [-0.5])) == pytest.approx(11 / 1024)
+    assert sign_flip_p(np.zeros(5)) == 1.0

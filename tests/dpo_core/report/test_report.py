@@ -11,7 +11,7 @@ from dpo_core.report.figures import Point, round_marks, scatter
 from dpo_core.report.lengths import length_bins
 from dpo_core.report.markdown import artifact_key, quality_markdown
 from dpo_core.report.numbers import number, percent
-from dpo_core.report.quality import matters, quality_page
+from dpo_core.report.quality import ADVICE, matters, quality_page, to_do
 from dpo_core.report.results import FAMILIES, Evidence, Finding, Measure, Table
 from dpo_core.report.retrain import retrain_page
 from dpo_core.report.tables import shown
@@ -117,6 +117,7 @@ def run():
             "changed": True,
             "model": "m",
             "version": 1,
+            "champion_version": 1,
             "mlflow_run_id": "r",
             "weights_sha256": "w",
             "data_sha256": "d",
@@ -293,8 +294,63 @@ def test_a_page_that_passes_says_so_and_what_comes_next():
     assert "not looked at" in page  # the families without a check
 
 
+@pytest.mark.parametrize(
+    ("findings", "measures", "summary"),
+    [
+        ((), (), "not looked at"),
+        (("unasked",), (), "not looked for"),
+        (("unasked",), ("leakage/benchmark_x",), "nothing found, not all looked for"),
+        ((), ("leakage/prompt_overlap",), "nothing found"),
+        (("warn",), ("leakage/prompt_overlap",), "1 warn"),
+    ],
+)
+def test_nothing_found_is_said_only_where_something_was_looked_for(findings, measures, summary):
+    made = {
+        "unasked": Finding("leakage/prompt_overlap", "info", "there are no held-out pairs", looked_for=False),
+        "warn": Finding("leakage/prompt_overlap", "warn", "3 of 5"),
+    }
+    page = quality([made[name] for name in findings], [Measure(name, 0.0, 0.0, None, "s") for name in measures])
+    assert re.search(r'<a href="#leakage"><b>Leakage</b><span class="\w+">([^<]+)<', page)[1] == summary
+    assert ("no held-out pairs" in page) == ("unasked" in findings)
+
+
+@pytest.mark.parametrize("family", ADVICE)
+@pytest.mark.parametrize("severity", ["warn", "fail"])
+def test_a_familys_advice_is_given_where_it_has_a_finding_that_counts_and_nowhere_else(family, severity):
+    counting = Finding(f"{family}/x", severity, "says")
+    assert to_do(severity, [counting])[:-1] == [ADVICE[family]]
+    assert to_do(severity, matters([replace(counting, intended=True)]))[:-1] == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence", "last"),
+    [
+        ("pass", "Nothing in this data separates the sides", "Train on it: dpo retrain RUN.yaml."),
+        ("warn", "Something in it deserves a look first.", "Then train on it: dpo retrain RUN.yaml."),
+        ("fail", "Do not train on this data as it is", "Run dpo check again with --compare on this report"),
+    ],
+)
+def test_a_verdicts_sentence_and_what_to_do_last_are_its_own(verdict, sentence, last):
+    page = quality([finding(verdict)] if verdict != "pass" else [], verdict=verdict)
+    assert sentence in page
+    assert last in to_do(verdict, [])[-1]
+    assert ("rain on it: dpo retrain" in page) == (verdict != "fail")
+
+
+def test_a_probes_measure_is_named_as_the_lower_bound_that_it_is():
+    page = quality([], [Measure("shortcut/probe_length", 0.47, 0.6, 0.7, "s")])
+    assert "probe length, lower bound of its accuracy" in page
+
+
+def test_what_was_dropped_stands_in_the_headline_and_among_the_counts(monkeypatch):
+    monkeypatch.setitem(FACTS, "rows_dropped", 93)
+    page = quality()
+    assert "93 pairs were dropped by validation.on_shortcut" in page
+    assert "<dt>dropped by on_shortcut</dt><dd>93</dd>" in page
+
+
 def test_words_of_the_data_become_no_markdown(tmp_path):
-    document = {"verdict": "fail", "rows_in": 3, "rows_kept": 2, "rows_quarantined": 1}
+    document = {"verdict": "fail", "rows_in": 3, "rows_kept": 2, "rows_quarantined": 1, "rows_dropped": 0}
     document["findings"] = [finding("fail", feature="x").to_document() | {"says": "a | b ![i](http://x) <img>"}]
     text = quality_markdown("my_data", document, {"MLflow run": "https://host/run", "report": "/tmp/q.html"})
     assert text.startswith("# Fail: data quality of my\\_data\n")

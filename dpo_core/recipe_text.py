@@ -1,0 +1,138 @@
+"""YAML as people mean it: its values by the types of the recipe's keys, and the line of each key.
+
+YAML 1.1 reads `3e8`, `yes`, `1_000` and `2024-01-01` as a text, a truth value, a number and a day. What is meant, the
+key tells: one that holds text keeps it as it was written, one that holds a number takes `5e-5` for one.
+"""
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel
+
+from dpo_core.errors import InputError
+from dpo_core.recipe import Recipe
+
+NULL, MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+
+
+def read_yaml(text: str, where: str, key: str = "") -> tuple[Any, dict[str, int]]:
+    """The value, typed as the recipe's key `key` (the whole recipe: ""), and the line of each dotted key within it.
+
+    Raises InputError with the place for what is no YAML, and for a key that stands twice.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        if (node := loader.get_single_node()) is None:
+            return None, {}
+        if twice := _twice(node):
+            first, second = twice
+            says = f"{second.value!r} stands twice: in line {first.start_mark.line + 1} and here"
+            place = f"{where}:{second.start_mark.line + 1}"
+            raise InputError(says, where=place, do="keep one of them: of two, the first would be ignored")
+        return _typed(loader, node, annotation_of(key)), dict(_lines(node, f"{key}." if key else ""))
+    except InputError:
+        raise
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise InputError(
+            f"not valid YAML: {getattr(error, 'problem', None) or error}",
+            where=place,
+            do="mend the YAML at that place; text with special characters stands in quotes",
+        ) from None
+    except (ValueError, RecursionError) as error:  # a day that is none; an alias within itself
+        do = "mend the YAML; text that looks like a day or a number stands in quotes"
+        raise InputError(f"not valid YAML: {error}", where=where, do=do) from None
+    finally:
+        loader.dispose()
+
+
+def annotation_of(key: str) -> Any:
+    """The type of a dotted key of the recipe; Any where there is no such key."""
+    annotation: Any = Recipe
+    for part in filter(None, key.split(".")):
+        section, table = _section(annotation), _table(annotation)
+        if section is not None and part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+        else:
+            annotation = table if table is not None else Any
+    return annotation
+
+
+def _twice(node: yaml.Node) -> tuple[yaml.ScalarNode, yaml.ScalarNode] | None:
+    """A key that one mapping has two times: YAML would take the last in silence."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, yaml.ScalarNode] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                if key.value in seen:
+                    return seen[key.value], key
+                seen[key.value] = key
+            if found := _twice(value):
+                return found
+    return None
+
+
+def _lines(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:  # what `<<` brought in stands first: a key's own value is the last
+            dotted = f"{prefix}{key.value}"
+            yield dotted, key.start_mark.line + 1
+            yield from _lines(value, dotted + ".")
+
+
+def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: Any) -> Any:
+    """The node's value as its key's type means it: text as it is written, a number where YAML sees a text."""
+    kinds = _kinds(annotation)
+    if isinstance(node, yaml.MappingNode):
+        loader.flatten_mapping(node)  # puts what `<<` names in front of the mapping's own keys
+        section, table = _section(annotation), _table(annotation)
+        typed = {}
+        for key, inner in node.value:
+            field = section.model_fields.get(str(key.value)) if section else None
+            kind = field.annotation if field else table if table is not None else Any
+            typed[str(key.value)] = _typed(loader, inner, kind)
+        return typed
+    if isinstance(node, yaml.SequenceNode):
+        inside = next((typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is list), Any)
+        return [_typed(loader, inner, inside) for inner in node.value]
+    if node.tag != NULL and (str in kinds or _is_words(kinds)):
+        return node.value
+    value = loader.construct_object(node)
+    return _number(value) if float in kinds else value
+
+
+def _number(value: Any) -> Any:
+    """`5e-5`, which YAML 1.1 reads as text; every other text stays text."""
+    if isinstance(value, str) and value[:1] in "+-.0123456789" and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a type."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _kinds(args[0])
+    if origin in (types.UnionType, typing.Union):
+        return tuple(kind for arg in args for kind in _kinds(arg))
+    return (annotation,)
+
+
+def _is_words(kinds: tuple[Any, ...]) -> bool:
+    return any(typing.get_origin(kind) is Literal for kind in kinds)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    return next((kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _table(annotation: Any) -> Any:
+    """The type of a table's values, where the key holds one."""
+    return next((typing.get_args(kind)[1] for kind in _kinds(annotation) if typing.get_origin(kind) is dict), None)

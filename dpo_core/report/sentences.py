@@ -1,0 +1,57 @@
+"""What a run's numbers come to in words: the same on the terminal and on the page."""
+
+from typing import Literal, NamedTuple
+
+SEEN = 0.05  # nats: what is less is shown as 0.0
+
+
+class GateWords(NamedTuple):
+    """A verdict of the gate: the terminal's headline, the page's, and the sentence below it."""
+
+    headline: str
+    word: Literal["promoted", "held", "rejected"]
+    sentence: str
+
+
+OUTCOMES = {
+    "promote": GateWords("PROMOTED", "promoted", "Every condition of the gate holds."),
+    "hold_underpowered": GateWords(
+        "HELD: too little was measured to tell",
+        "held",
+        "Too little was measured to tell whether the gate's conditions hold.",
+    ),
+    "hold_no_gain": GateWords(
+        "HELD: the gate asks for more", "held", "Not every gain that the gate asks for is there beyond chance."
+    ),
+    "reject_regression": GateWords(
+        "REJECTED: something got worse", "rejected", "Something is worse, or was not measured as the gate needs it."
+    ),
+}
+
+
+def drift_sentence(chosen: float, rejected: float) -> str:
+    """What moved on held-out pairs, by their mean log-ratios (nats against the reference)."""
+    margin = chosen - rejected
+    if max(abs(chosen), abs(rejected)) < SEEN:
+        return "Nothing moved: to these pairs the new model is the reference."
+    if margin < SEEN:
+        if chosen >= SEEN:
+            return "The rejected answers gained as much as the chosen ones, or more: the preference was not learned."
+        return "The margin did not grow: this run taught nothing useful."
+    if chosen >= SEEN:
+        if rejected >= SEEN:
+            return "The chosen answers became likelier, and more so than the rejected ones."
+        return "The chosen answers became likelier: the model learned them, it did not only unlearn the others."
+    if chosen > -SEEN:
+        return "The margin grew because the rejected answers fell; the chosen ones are as likely as before."
+    return (
+        "The chosen answers became LESS likely; the margin grew because the rejected ones fell further. Read the "
+        "answers for broken language; training.sft_weight holds the chosen ones up."
+    )
+
+
+def measured_against(baseline: str, *, is_champion: bool) -> str:
+    """What the gate compared with. `is_champion`: the new version is the champion now."""
+    if baseline == "reference":
+        return "It was measured against the reference: the model that it was trained from."
+    return f"It was measured against the champion{' before it' if is_champion else ''}."

@@ -1,0 +1,40 @@
+"""Who started a run, from which file at which commit: the tags by which MLflow's pages show it."""
+
+import contextlib
+import getpass
+import os
+import subprocess
+from pathlib import Path
+
+from dpo_core.recipe import Recipe
+from tasks.runtime.start import START
+
+
+def provenance(recipe: Recipe, file: Path) -> dict[str, str]:
+    """Tags of a run of the recipe in `file`, under MLflow's own names where it has one; unknown ones are left out."""
+    tags = {START: recipe.model, "mlflow.source.name": file.name, "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
+    folder = file.resolve().parent
+    if commit := _git(folder, "rev-parse", "HEAD"):
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        tags["mlflow.source.git.commit"] = commit
+        tags["mlflow.source.git.dirty"] = str(bool(changed)).lower()
+    return tags
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says of the repository that holds `folder`; nothing where there is none, or no git."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            env=environment,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout.strip()

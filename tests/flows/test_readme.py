@@ -1,0 +1,43 @@
+"""What README and docs promise of the command line, against the program."""
+
+import json
+import re
+from pathlib import Path
+
+import typer.main
+
+from dpo_core.evaluate.behaviour import read_checks
+from flows.cli import console
+from flows.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_exit_codes_of_the_readme_are_those_of_the_program():
+    codes = {console.DONE, console.FAILED, console.BAD_INPUT, console.CHECK_FAILED, console.NOT_PROMOTED}
+    codes |= {console.INTERRUPTED}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)} == codes
+    assert {int(code) for code in re.findall(r"\b\d+\b", str(app.info.epilog))} == codes
+
+
+def test_every_command_and_option_that_the_readme_types_is_there():
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    typed = re.findall(r"^    dpo (\w+)(.*)$", README, re.MULTILINE) + re.findall(r"`dpo (\w+)([^`]*)`", README)
+    assert len(typed) > 10
+    for name, rest in typed:
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest.partition("#")[0])) <= options, name
+
+
+def test_the_prompt_file_of_the_docs_is_one(tmp_path):
+    text = (ROOT / "docs" / "recipe.md").read_text().partition("## Prompt files")[2]
+    (tmp_path / "checks.jsonl").write_text(text.partition("```json\n")[2].partition("```")[0])
+    name, capital, summed = read_checks(tmp_path / "checks.jsonl")
+    assert name.passes("I am Athene.")
+    assert not name.passes("I am Athene, not Bob.")
+    assert capital.passes("It is PARIS")
+    assert summed.passes("Four.")
+    assert [message["role"] for message in summed.prompt] == ["system", "user"]
+    keys = {key for line in text.partition("```json\n")[2].partition("```")[0].splitlines() for key in json.loads(line)}
+    assert keys == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
