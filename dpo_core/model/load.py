@@ -32,15 +32,15 @@ def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTra
     options["trust_remote_code"] = trusted_code is not None
     options["generation_config"] = GenerationConfig(eos_token_id=named_ends(folder) or None)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(str(folder), output_loading_info=True, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(str(folder), output_loading_info=True, **options)
     except Exception as error:
         raise unloadable(folder, error) from None
-    require_all_used(folder, info)
+    model: PreTrainedModel = loaded[0]
+    require_all_used(folder, loaded[1])
     _require_ties(folder, expected, model)
     _require_finite(folder, model)
     without_dropout(model)
-    loaded: PreTrainedModel = model.eval()
-    return loaded
+    return model.eval()
 
 
 def without_dropout(model: PreTrainedModel) -> None:
@@ -108,7 +108,8 @@ def convert_gguf(file: Path, folder: Path) -> Path:
 def _convert(file: Path, partial: Path) -> None:
     source: dict[str, Any] = {"gguf_file": file.name}
     options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
-    quantized, info = AutoModelForCausalLM.from_pretrained(str(file.parent), **options, **source)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), **options, **source)
+    quantized, info = loaded
     require_all_used(file, info)
     config = copy.deepcopy(quantized.config)  # asked for by itself, the file's vocabulary would be read once more
     del config.quantization_config

@@ -113,6 +113,6 @@ def _pointers(folder: Path) -> Iterator[tuple[Path, str]]:
 def _values(file: Path) -> dict[str, object]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         do = "save the model again with save_pretrained"
         raise InputError(f"{file.name} is no JSON object", where=str(file), do=do) from None

@@ -1,6 +1,7 @@
 """A model as a folder on this machine, whatever names it: a recipe, the store, the registry."""
 
 from pathlib import Path
+from typing import Any
 
 from dpo_core.data.digests import digest_file
 from dpo_core.errors import InputError
@@ -41,7 +42,7 @@ def require_usable(folder: Path, trusted: str | None = None) -> None:
     from dpo_core.model.folder.sizes import require_fit
     from dpo_core.model.folder.tokens import require_embedded
 
-    model = require_fit(folder, require_model_folder(folder, trusted), trusted)
+    model: Any = require_fit(folder, require_model_folder(folder, trusted), trusted)
     rows = int(model.get_input_embeddings().weight.shape[0])
     require_embedded(load_tokenizer(folder, trusted_code=trusted), rows, folder)
 

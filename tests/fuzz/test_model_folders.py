@@ -35,7 +35,6 @@ SECONDS, MEMORY = 30, 2**30  # of a case, and by how much the process may grow i
 RECORD = Path(__file__).parents[2] / "benchmarks" / "results" / "fuzz_model_folders.json"
 IDS = torch.tensor([[5, 6, 7, 8, 9, 40, 41, 2]])
 NUMPY = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
-TIED = {"lm_head.weight"}
 
 
 class TooLongError(BaseException):
@@ -70,6 +69,8 @@ def by_hand(folder):
                     raw = (raw.astype("<u4") << 16).view("<f4")
                 tensors[name] = torch.from_numpy(raw.astype("<f4").copy()).reshape(entry["shape"])
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32).eval()
+    wanted = model.state_dict().keys()  # a decoder's own checkpoint names its tensors without the prefix
+    tensors = {name if name in wanted else f"model.{name}": tensor for name, tensor in tensors.items()}
     if model.config.tie_word_embeddings and "lm_head.weight" not in tensors:
         tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
     model.load_state_dict(tensors, strict=True)

@@ -166,7 +166,7 @@ def _require_sizes(file: Path, config: dict[str, Any], tensors: dict[str, Tensor
         limit = max(FEW, len(tensors)) if key in _LAYERS else max(MANY, axis) if _AXIS.search(key) else MANY
         if value > limit and (key in _LAYERS or _COUNT.search(key) or _AXIS.search(key)):
             raise InputError(
-                f"config.json says {key}: {value}, and the weights have {len(tensors)} tensors, none longer than {axis}",
+                f"config.json says {key}: {value}, the weights have {len(tensors)} tensors, none longer than {axis}",
                 where=str(file),
                 do="take the config.json that belongs to these weights",
             )

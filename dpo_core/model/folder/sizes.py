@@ -36,14 +36,14 @@ def require_fit(folder: Path, tensors: Mapping[str, TensorHeader], trusted: str 
         options: dict[str, Any] = {"device_map": {"": META}, "dtype": torch.float32, "output_loading_info": True}
         options |= {"config": config, "state_dict": state, "ignore_mismatched_sizes": True}
         with quiet():
-            found, info = kind.from_pretrained(None, **options)
+            built: Any = kind.from_pretrained(None, **options)
     except InputError:
         raise
     except Exception as error:
         raise unloadable(folder, error) from None
-    require_all_used(folder, info)
-    _require_one_each(folder, tensors, found.base_model_prefix)
-    model: PreTrainedModel = found
+    model: PreTrainedModel = built[0]
+    require_all_used(folder, built[1])
+    _require_one_each(folder, tensors, model.base_model_prefix)
     return model
 
 
@@ -99,7 +99,7 @@ def _class(config: PreTrainedConfig, trusted: str | None) -> type[PreTrainedMode
             where=str(config.name_or_path),
             do="take a model that continues text",
         )
-    kind = known[type(config)]
+    kind: Any = known[type(config)]
     found: type[PreTrainedModel] = kind[0] if isinstance(kind, tuple | list) else kind
     return found
 

@@ -8,7 +8,7 @@ import datetime
 import json
 import resource
 import sys
-from typing import Any, cast
+from typing import Any
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
@@ -31,7 +31,7 @@ class Generation(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         """The body as it is."""
         next(parser.stream)
-        return cast(list[nodes.Node], parser.parse_statements(("name:endgeneration",), drop_needle=True))
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def tell(**found: Any) -> None:

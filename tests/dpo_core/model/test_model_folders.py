@@ -128,7 +128,7 @@ WEIGHTS_NOT_NAMED = {
         r"quantised \(quantization_config: bitsandbytes\)",
     ),
     "attention from a hub": (lambda f: configure(f, attn_implementation="some/kernel"), "code of another place"),
-    "10^8 layers": (lambda f: configure(f, num_hidden_layers=10**8), "num_hidden_layers: 100000000, and the weights"),
+    "10^8 layers": (lambda f: configure(f, num_hidden_layers=10**8), "num_hidden_layers: 100000000, the weights"),
     "a vocabulary of 10^12": (lambda f: configure(f, vocab_size=10**12), "vocab_size: 1000000000000"),
     "heads of 10^10": (lambda f: configure(f, head_dim=10**10), "head_dim: 10000000000"),
     "a type that is not known": (lambda f: configure(f, model_type="alien"), "does not know this type of model"),
