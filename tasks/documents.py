@@ -160,7 +160,7 @@ LinkStatus = Literal["verified", "recorded", "damaged", "missing"]
 class Link(Record):
     """One thing that a version came from; `recorded`: its digest is known, and there is nothing here to check it on."""
 
-    what: str = Field(description="record, weights, data, reference, evaluation, report, base model or code")
+    what: str = Field(description="record, weights, data, reference, evaluation, report, base model, code or parent")
     says: str = Field(description="in words")
     sha256: str = Field(description="its digest")
     status: LinkStatus = Field(description="recorded: nothing here to compare it with")
