@@ -50,7 +50,7 @@ class ChatModel(PythonModel):
         folder, self._limits = Path(context.artifacts["checkpoint"]), dict(context.model_config or {})
         trusted = self._limits.get("trusted_code")
         _require_as_registered(folder, self._limits.get("files"), trusted)
-        options = {"trust_remote_code": trusted is not None}
+        options: dict[str, Any] = {"trust_remote_code": trusted is not None}
         self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         options |= {"dtype": torch.float32, "use_safetensors": True, "generation_config": GenerationConfig()}
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
@@ -158,7 +158,7 @@ def _number(
     settings: Mapping[str, Any], name: str, default: float, least: float, most: float, *, whole: bool = False
 ) -> Any:
     value: Any = default if settings.get(name) is None else settings[name]
-    kind = Integral if whole else Real
+    kind: Any = Integral if whole else Real
     if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
         do = f"ask for {'a whole number ' if whole else ''}from {least:g} to {most:g}"
         if name == "max_new_tokens":

@@ -41,6 +41,9 @@ def trace(store: Store, name: str, number: int) -> Lineage:
     links += _links(store, record, found.weights_sha256)
     links.append(_registered(record, number))
     parent = record.parent
+    if parent and (now := versions.by_number(parent.name, parent.version)).weights_sha256 != parent.weights_sha256:
+        says = f"models:/{parent.name}/{parent.version} is another model than the one that it started from"
+        links.append(_link("parent", says, now.weights_sha256, "damaged"))
     return Lineage(
         name=name,
         version=number,

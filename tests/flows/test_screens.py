@@ -97,6 +97,12 @@ def test_a_version_that_is_not_champion_is_named_by_number():
     assert "dpo chat models:/athene/2" in text
 
 
+def test_a_version_that_the_gate_would_promote_and_that_is_not_champion_is_not_called_promoted():
+    text = shown({**DOCUMENT, "champion_version": 1, "not_promoted": "version 1 is champion: it was moved back"})
+    assert "NOT PROMOTED  athene version 2; champion: version 1\n  version 1 is champion: it was moved back" in text
+    assert "dpo chat models:/athene/2" in text
+
+
 def test_a_check_shows_the_five_gravest_findings():
     findings = [{"severity": s, "intended": False, "check": f"c/{i}", "says": s} for i, s in enumerate(["warn"] * 6)]
     findings.append({"severity": "fail", "intended": False, "check": "leakage/prompt", "says": "in both"})

@@ -228,12 +228,14 @@ def registered(name, folder):
     return f"models:/{name}/1"
 
 
-def test_what_was_registered_is_what_is_compared_and_registering_again_helps(request, tmp_path):
+def test_what_was_registered_is_what_is_compared_and_registering_again_helps(request, tmp_path, monkeypatch):
     from mlflow.pyfunc import load_model as load_version
 
     folder, name = build_tiny_model(tmp_path / "model"), request.node.name
     uri = registered(name, folder)
-    load_version(uri)
+    monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", '{"max_new_tokens": 2}')
+    with pytest.raises(MlflowException, match="ask for a whole number from 1 to 2"):
+        load_version(uri).predict(["Hi"], params={"max_new_tokens": 3})
     stored = MlflowClient().get_model_version_download_uri(name, "1").removeprefix("file://")
     [config_file] = Path(stored).rglob("artifacts/**/config.json")
     config(rope_theta=77.0)(config_file.parent)

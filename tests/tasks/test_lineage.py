@@ -166,3 +166,11 @@ def test_records_of_earlier_and_later_versions_are_read_and_one_that_is_none_say
     with pytest.raises(InfraError, match="the record of this version cannot be read") as caught:
         trace(store, "tiny", 2)
     assert caught.value.where.endswith(key)
+
+
+def test_a_parents_number_that_another_model_has_now_is_damage(store, version, monkeypatch):
+    parent = versions.by_number("base", 1)
+    other = versions.Version(1, parent.run_id, "9" * 64, parent.tags)
+    monkeypatch.setattr(versions, "by_number", lambda name, number: other if name == "base" else version)
+    found = trace(store, "tiny", 2)
+    assert (found.verdict, statuses(found)["parent"]) == ("fail", "damaged")

@@ -1,13 +1,20 @@
 """A finished training that the store did not take is not trained again; any other is."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
+from dpo_core.data.pairs import write_examples
+from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_weights
+from dpo_core.model.stops import named_ends, stop_tokens
 from dpo_core.recipe import Training
 from tasks.runtime.stages import code_digest
 from tasks.train import CODE, _is_trained
+from tasks.training import worker
+from tests.tiny import build_saying, scored_examples
 
 
 @pytest.fixture
@@ -18,9 +25,16 @@ def finished(tmp_path, tiny_model):
     return tmp_path
 
 
-def order(code):
-    training = Training().model_dump()
-    given = {"model_folder": "m", "trusted_code": None, "training": training, "seed": 0, "threads": 1, "run_id": "r"}
+def order(code, folder="m", **training):
+    training = Training(**training).model_dump()
+    given = {
+        "model_folder": str(folder),
+        "trusted_code": None,
+        "training": training,
+        "seed": 0,
+        "threads": 1,
+        "run_id": "r",
+    }
     return json.dumps({**given, "code": code})
 
 
@@ -50,3 +64,16 @@ def test_other_weights_other_code_and_half_a_result_are_trained_again(finished, 
 def test_without_a_result_there_is_no_training(finished):
     (finished / "result.json").unlink()
     assert not _is_trained(finished)
+
+
+def test_a_trained_model_names_every_token_at_which_its_answers_end(tmp_path, monkeypatch):
+    start = build_saying(tmp_path / "start", "yes", special=False, temperature=0.6)
+    tracker = SimpleNamespace(metrics=lambda *_: None, tags=lambda *_: None, in_background=nullcontext)
+    monkeypatch.setattr(worker, "attach_run", lambda _: tracker)
+    (tmp_path / "order.json").write_text(order("c", start, max_steps=1, learning_rate=1e-9))
+    write_examples(scored_examples(start, 4), tmp_path / "examples.jsonl")
+    worker.run(tmp_path)
+    wanted = stop_tokens(named_ends(start), load_tokenizer(start))
+    assert load_tokenizer(start).convert_ids_to_tokens(wanted) == ["<|endoftext|>", "<|im_end|>"]
+    assert named_ends(tmp_path / "model") == wanted
+    assert json.loads((tmp_path / "model" / "generation_config.json").read_text())["temperature"] == 0.6

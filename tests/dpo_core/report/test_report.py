@@ -99,7 +99,7 @@ def test_a_table_of_the_datas_words_cannot_write_html(header):
 def run():
     """A retrain page of little content."""
 
-    def page(verdict="promote", history=True, answer="yes", champion=None):
+    def page(verdict="promote", history=True, answer="yes", champion=None, not_promoted=""):
         mean = {"value": 1.0, "low": 0.5, "high": 1.0}
         steps = [
             {
@@ -118,6 +118,7 @@ def run():
             "model": "m",
             "version": 1,
             "champion_version": 1,
+            "not_promoted": not_promoted,
             "mlflow_run_id": "r",
             "weights_sha256": "w",
             "data_sha256": "d",
@@ -166,6 +167,18 @@ def run():
 )
 def test_the_gates_verdict_is_the_headline(run, verdict, word):
     assert re.search(rf'<p class="verdict [a-z-]+">{word}</p>', run(verdict))
+
+
+def test_a_version_that_was_not_promoted_though_the_gate_says_so_is_not_called_promoted(run):
+    page = run(not_promoted="version 3 is champion now")
+    assert re.search(r'<p class="verdict [a-z-]+">held</p>', page)
+    assert "The gate says promote, but version 3 is champion now." in page
+    assert "promoted</p>" not in page
+
+
+def test_there_was_no_champion_where_the_reference_was_the_baseline_and_only_there(run):
+    assert "the reference model, as there was no champion." in run()
+    assert "It was measured against the champion." in run(champion=0.5)
 
 
 def test_a_champion_gets_a_column_of_its_own(run):
