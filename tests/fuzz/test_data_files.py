@@ -1,4 +1,4 @@
-"""Seeded mutations of data files: each is refused in three parts, or every row is accounted for and every pair is right.
+"""Seeded mutations of data files: each is refused in three parts, or its rows are accounted for and its pairs right.
 
 FUZZ_CASES says how many (50 in `make test`), FUZZ_RECORD=1 writes benchmarks/results/fuzz_data_files.json. "Right" is
 what `expected` says, which knows the shapes that this file writes and nothing of the reader.
@@ -10,12 +10,11 @@ import io
 import json
 import os
 import random
+import shutil
 import time
 import tracemalloc
 from collections import Counter
 from pathlib import Path
-
-import pytest
 
 from dpo_core.data.pairs import text_of
 from dpo_core.data.readers import read_pairs
@@ -24,7 +23,21 @@ from dpo_core.errors import InputError
 CASES = int(os.environ.get("FUZZ_CASES", "50"))
 SECONDS, BYTES = 20, 600 << 20  # of one case
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "fuzz_data_files.json"
-WORDS = "river engine teacher garden window letter market bridge dog house 北京 안녕 ไทย naïve {x} <b> \\n".split()
+WORDS = (
+    "river",
+    "engine",
+    "teacher",
+    "garden",
+    "letter",
+    "market",
+    "北京",
+    "안녕",
+    "ไทย",
+    "naïve",
+    "{x}",
+    "<b>",
+    "\\n",
+)
 CONTAINERS = ("jsonl", "json", "jsonl.gz", "jsonl.zst", "json.gz", "parquet", "arrow", "csv", "tsv")
 SHAPES = (
     "text",
@@ -39,7 +52,6 @@ SHAPES = (
     "chatml",
     "repeat",
 )
-UNTOUCHED = object()
 
 
 def words(rng, low=3, high=12):
@@ -83,11 +95,6 @@ def row_of(shape, content):
     return {**rows[shape], **with_system}
 
 
-def same_answers(row, content):
-    row = json.loads(json.dumps(row).replace(json.dumps(content[3])[1:-1], json.dumps(content[2])[1:-1]))
-    return row if "json text" not in row else row
-
-
 VALUES = (
     None,
     5,
@@ -109,13 +116,10 @@ VALUES = (
 NAMES = ("system", "input", "history", "question", "messages", "reasoning_content", "images", "score", "meta", "tools")
 
 
-def mutate(rng, row, content):
-    """The row after one change, and what it should say then: the content, None for "not usable", or UNTOUCHED's word.
-
-    Where a change may or may not spoil the row (a strange value), the second is `...`: any outcome that is accounted for.
-    """
+def mutate(rng, shape, content):
+    """A row after one change, and what it should say then: the content; None if it cannot be used; `...` if either."""
     kind = rng.choice(["none"] * 6 + ["drop", "value", "extra text", "extra meaning", "identical", "key", "case"])
-    row = dict(row)
+    row = row_of(shape, content)
     name = rng.choice(list(row))
     if kind == "drop" and name not in ("system", "input"):
         del row[name]
@@ -128,8 +132,8 @@ def mutate(rng, row, content):
     if kind == "extra meaning":
         row[rng.choice(NAMES)] = rng.choice([words(rng), 3, [words(rng)], {"a": words(rng)}])
         return row, ...
-    if kind == "identical" and "Bad" in json.dumps(row):
-        return same_answers(row, content), None
+    if kind == "identical":
+        return row_of(shape, (*content[:3], content[2])), None
     if kind == "key":
         row[f"note {rng.randint(0, 999)}"] = rng.choice([1, "x", [1]])
     if kind == "case" and name not in ("system", "input"):
@@ -144,11 +148,7 @@ def written(rng, container, rows, path):
     import pyarrow.parquet as pq
 
     if container.startswith("json"):
-        text = (
-            json.dumps(rows, indent=rng.choice([None, 1]))
-            if container.startswith("json") and "l" not in container[4:5]
-            else ""
-        )
+        text = json.dumps(rows, indent=rng.choice([None, 1])) if "jsonl" not in container else ""
         text = text or "".join(json.dumps(row, ensure_ascii=rng.random() < 0.5) + "\n" for row in rows)
         data = text.encode("utf-8", "surrogatepass")
         data = gzip.compress(data, mtime=0) if container.endswith("gz") else data
@@ -191,7 +191,7 @@ def damage(rng, path):
     elif how == "insert":
         data[at:at] = rng.randbytes(rng.randint(1, 40))
     else:
-        data += data
+        data = data + data
     path.write_bytes(data)
 
 
@@ -199,7 +199,7 @@ def make(rng, folder):
     """A file of this seed: its path, the rows, and what each should say (nothing is known of a damaged file)."""
     shape, container = rng.choice(SHAPES), rng.choice(CONTAINERS)
     contents = [content_of(rng, number) for number in range(rng.randint(1, 12))]
-    made = [mutate(rng, row_of(shape, content), content) for content in contents]
+    made = [mutate(rng, shape, content) for content in contents]
     if rng.random() < 0.4:
         made = [(row_of(shape, content), content) for content in contents]
     path = folder / f"p.{container}"
@@ -227,11 +227,16 @@ def look(path, rows, meant):
     try:
         read = read_pairs(path)
     except InputError as error:
-        assert error.says
-        assert error.where
-        assert error.do
-        assert meant is None or not any(isinstance(content, tuple) for content in meant), str(error)
-        return "refused"
+        refusal = error
+    else:
+        return accounted(read, rows, meant)
+    assert all((refusal.says, refusal.where, refusal.do))
+    assert meant is None or not any(isinstance(content, tuple) for content in meant), str(refusal)
+    return "refused"
+
+
+def accounted(read, rows, meant):
+    """The same of what was read."""
     assert read.rows == len(read.pairs) + len(read.quarantined)
     assert all(row.reason and row.where for row in read.quarantined)
     if meant is None:
@@ -248,7 +253,7 @@ def look(path, rows, meant):
 
 
 def test_no_file_is_read_otherwise_than_it_says(tmp_path):
-    outcomes, slowest, largest = Counter(), 0.0, 0
+    outcomes, slowest, largest, wrong = Counter(), 0.0, 0, []
     began = time.perf_counter()
     for seed in range(CASES):
         rng = random.Random(f"data {seed}")
@@ -256,18 +261,19 @@ def test_no_file_is_read_otherwise_than_it_says(tmp_path):
         folder.mkdir()
         path, rows, meant = make(rng, folder)
         tracemalloc.start()
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             outcomes[look(path, rows, meant)] += 1
-        except AssertionError as error:
-            pytest.fail(f"seed {seed}: {path} {error}")
-        except Exception as error:
-            pytest.fail(f"seed {seed}: {path} {type(error).__name__} {error}")
-        seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+        except Exception as error:  # whatever is thrown but an InputError is a finding
+            wrong.append(f"seed {seed}: {path} {type(error).__name__} {str(error)[:300]}")
+        seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert seconds < SECONDS, f"seed {seed}"  # a limit of the reader, a thousand times what a file takes
-        assert peak < BYTES, f"seed {seed}"
+        if seconds > SECONDS or peak > BYTES:  # limits a hundred times above what such a file takes
+            wrong.append(f"seed {seed}: {path} took {seconds:.0f} s, {peak >> 20} MiB")
         slowest, largest = max(slowest, seconds), max(largest, peak)
+        if not wrong:
+            shutil.rmtree(folder)
+    assert wrong == []
     if os.environ.get("FUZZ_RECORD") == "1":
         record = {
             "cases": CASES,
