@@ -37,7 +37,7 @@ class MissingColumn(BadRow):
 
     def __init__(self, column: str, row: Mapping[str, Any]) -> None:
         others = {str(name).lower(): str(name) for name in row if name not in (*COMMON, "prompt", "chosen", "rejected")}
-        near = difflib.get_close_matches(column, list(others)[:100], n=1, cutoff=0.5)
+        near = difflib.get_close_matches(column, list(others)[:100], n=1, cutoff=0.6)
         likeness = looks_like(row)
         columns = ", ".join(sorted(map(str, row)))[:200] or "nothing"
         hint = f"did you mean {others[near[0]][:40]!r}?" if near else f"the row has {columns}"
