@@ -64,12 +64,12 @@ def mlflow_errors(doing: str) -> Iterator[None]:
     """Make what MLflow, its database and its artifact store throw an InfraError: Unavailable, Rejected, or neither."""
     from mlflow import get_tracking_uri
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
     thrown: tuple[type[Exception], ...] = (MlflowException, SQLAlchemyError, OSError, *s3_errors())
     try:
         yield
-    except ImportError as error:  # of the database that the URI names
+    except (ImportError, NoSuchModuleError) as error:  # of the database that the URI names
         do = "pip install -c constraints.txt 'dpo-pipeline[postgres]' for postgresql://, else the driver that it names"
         says = f"MLflow could not {doing}: a package is missing ({error})"
         raise BadSetting(says, where=get_tracking_uri(), do=do) from error
