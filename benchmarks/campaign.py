@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ sys.path.insert(0, str(ROOT))
 
 from dpo_core.data.pairs import EncodedPair, Pair  # noqa: E402
 from dpo_core.data.readers import read_pairs  # noqa: E402
-from dpo_core.quality.check import Facts  # noqa: E402
+from dpo_core.quality.check import Check, Facts  # noqa: E402
 from dpo_core.quality.examine import SEPARATION, examine, tables_of  # noqa: E402
 from dpo_core.quality.features.ngrams import GramTable  # noqa: E402
 from dpo_core.quality.prompts.identity import prompt_clusters  # noqa: E402
-from dpo_core.quality.shortcuts import power  # noqa: E402
+from dpo_core.quality.shortcuts import findings, power  # noqa: E402
 from dpo_core.quality.table import PairTable  # noqa: E402
 from dpo_core.recipe import Validation  # noqa: E402
 from dpo_core.report.results import Finding  # noqa: E402
@@ -64,8 +64,7 @@ def nulls(first: str, last: str) -> None:
         kind = list(NULLS)[seed % len(NULLS)]
         if missing("nulls", str(seed)):
             pairs = NULLS[kind](seed)
-            findings = separated(pairs)
-            keep("nulls", str(seed), {"kind": kind, "pairs": len(pairs), **alarms(findings)})
+            keep("nulls", str(seed), {"kind": kind, "pairs": len(pairs), **alarms(separated(pairs))})
 
 
 def clustered(first: str, last: str) -> None:
@@ -84,7 +83,7 @@ def recall_clustered() -> None:
             sets = (
                 planted.clustered_word(seed, share, purity, PROMPTS, whole=whole) for seed in range(CLUSTERED_SEEDS)
             )
-            found = Counter(found_word(pairs) for pairs in sets)
+            found = Counter(found_word(pairs, (findings.CHECK,)) for pairs in sets)
             keep(
                 "recall_clustered",
                 name,
@@ -101,15 +100,17 @@ def recall() -> None:
             keep("recall", name, {"count": count, "purity": purity, "share": share, "seeds": SEEDS, **found})
 
 
-def found_word(pairs: list[EncodedPair]) -> str:
-    """Severity of the planted word."""
-    return next((f.severity for f in separated(pairs) if f.feature in ("word 'zebra'", "last word 'zebra'")), "missed")
+def found_word(pairs: list[EncodedPair], checks: Sequence[Check] = SEPARATION) -> str:
+    """Severity of the planted word, at the end of answers or anywhere."""
+    return next(
+        (f.severity for f in separated(pairs, checks) if f.feature in ("word 'zebra'", "last word 'zebra'")), "missed"
+    )
 
 
-def separated(pairs: list[EncodedPair]) -> list[Finding]:
+def separated(pairs: list[EncodedPair], checks: Sequence[Check] = SEPARATION) -> list[Finding]:
     """What tells the chosen side from the rejected one."""
     validation = Validation()
-    return examine(Facts(*tables_of(pairs, validation, checks=SEPARATION)), validation, SEPARATION).findings
+    return examine(Facts(*tables_of(pairs, validation, checks=SEPARATION)), validation, checks).findings
 
 
 def real(folder: str) -> None:
@@ -181,10 +182,10 @@ def turned(pair: Pair) -> Pair:
     return replace(pair, chosen=pair.rejected, rejected=pair.chosen, meta=meta)
 
 
-def alarms(findings: list[Finding]) -> dict[str, list[str]]:
+def alarms(found: list[Finding]) -> dict[str, list[str]]:
     """What failed and warned, by check and feature."""
     return {
-        f"{severity}s": [f"{finding.check} {finding.feature}" for finding in findings if finding.severity == severity]
+        f"{severity}s": [f"{finding.check} {finding.feature}" for finding in found if finding.severity == severity]
         for severity in ("fail", "warn")
     }
 

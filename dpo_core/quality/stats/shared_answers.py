@@ -33,8 +33,9 @@ def paired_p(
     """P of each column of d (pairs, features) by flips of whole clusters, and by exchange of shared answers.
 
     A feature is beyond chance only if both are small. `sums`: `by_cluster` of d; `answers`: (pairs, 2), digests of the
-    chosen and the rejected answer. Only a first p under `below` is worked out. The second is an upper bound; it is 0 where no pair that differs in the feature
-    shares an answer, where the first is above `below`, and from column `own` on (what no single answer has or has not).
+    chosen and the rejected answer. The first p is worked out where it may be under `below`. The second is an upper
+    bound; it is 0 where no pair that differs in the feature shares an answer, where the first is above `below`, and
+    from column `own` on (what no single answer has or has not).
     """
     flips = flip_p(sums, below=below)
     exchanged = np.zeros(len(flips))
