@@ -13,6 +13,7 @@ import typer.main
 from flows.cli.app import app, run
 from flows.cli.config import recipe_keys
 from infra.settings import Settings
+from tasks.data_check.rows import tokenizer_of
 from tests.flows.test_check_compare import pairs
 
 ROOT = Path(__file__).parents[1]
@@ -294,4 +295,5 @@ def test_a_model_without_a_chat_template_gets_one_or_plain_pairs(place, tiny_mod
     assert "add chat_template.jinja to its folder, or give plain-text pairs" in do
     assert run(["check", "pairs.jsonl", "--model", "./bare"]) == 0
     (folder / "chat_template.jinja").write_text(template)
+    tokenizer_of.cache_clear()  # a command of its own has a process of its own
     assert run(["check", "chat.jsonl", "--model", "./bare"]) == 0

@@ -91,6 +91,8 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
     assert run.data.metrics["eval_rewards/accuracies"] == 1.0
     assert run.data.params["recipe.training.learning_rate"] == "0.003"
     assert run.data.tags["gate.verdict"] == "promote"
+    assert run.info.run_name == "retrain tiny"
+    assert (run.data.tags["mlflow.source.name"], run.data.tags["dpo.start_model"][-6:]) == ("retrain.yaml", "/model")
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"recipe.json", "evaluation.json", "gate.json", "reports"} <= names
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"tiny-training", "tiny-evaluation"}
