@@ -192,7 +192,7 @@ class Link(Record):
     """One thing that a version came from; `recorded`: its digest is known, and there is nothing here to check it on."""
 
     what: str = Field(
-        description="record, weights, registered, data, recipe, reference, evaluation, report, base model, code or parent"
+        description="record, weights, registered, data, reference, evaluation, report, base model, code or parent"
     )
     says: str = Field(description="in words")
     sha256: str = Field(description="its digest")

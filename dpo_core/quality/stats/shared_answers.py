@@ -101,8 +101,8 @@ class _Answers:
         found, number = np.unique(mixed, return_inverse=True)
         pairs, count = np.asarray(number.reshape(-1, 2), dtype=np.int64), len(found)
         links = sparse.coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-        _, part = csgraph.connected_components(links, directed=False)
-        part, size = part.astype(np.int64), np.bincount(part).astype(np.int64)
+        labels = csgraph.connected_components(links, directed=False)[1]
+        part, size = np.asarray(labels, dtype=np.int64), np.asarray(np.bincount(labels), dtype=np.int64)
         wins, losses = (np.bincount(pairs[:, side], minlength=count) for side in (0, 1))
         balance = (wins - losses) / (wins + losses)
         value = balance - (np.bincount(part, weights=balance) / size)[part]

@@ -62,5 +62,5 @@ def test_a_thought_that_cannot_be_meant_is_refused_with_its_place(message, reaso
 
 
 def test_keys_of_messages_that_nobody_reads_are_named_as_columns_are(tmp_path):
-    found = read(tmp_path, row({"content": "a", "weight": 1, "refusal": None}, {"content": "b"}, extra=1))
-    assert found.dropped_columns == {"extra": 1, "chosen[].weight": 1}
+    found = read(tmp_path, row({"content": "a", "audio": 1, "refusal": None}, {"content": "b"}, extra=1))
+    assert found.dropped_columns == {"extra": 1, "chosen[].audio": 1}
