@@ -7,14 +7,14 @@ a row is unusable: it cannot become a pair. Whether a pair is suspicious is for 
 
 import difflib
 import sys
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dpo_core.data.conversations import llama_factory_sides, openai_sides, shared_beginning, sharegpt_sides
 from dpo_core.data.messages import (
     BadRow,
+    as_compared,
     kind_of,
     messages_of,
     require_clean,
@@ -169,20 +169,8 @@ def _require_comparison(sides: Sides) -> None:
         raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
     for messages in (sides.chosen, sides.rejected):
         require_turns([*sides.prompt, *messages])
-    if _as_compared(sides.chosen) == _as_compared(sides.rejected):
+    if as_compared(sides.chosen) == as_compared(sides.rejected):
         raise BadRow("chosen and rejected are identical")
-
-
-def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, str, object]]:
-    """Without white space at the ends and differences of Unicode that cannot be seen."""
-    return [
-        (m["role"], _same(m["content"]), _same(m.get("reasoning_content", "")), m.get("tool_calls")) for m in messages
-    ]
-
-
-def _same(text: str) -> str:
-    text = text.strip()
-    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
 def _meta(row: Mapping[str, Any]) -> dict[str, Any]:
