@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -172,6 +173,18 @@ def require_words(messages: Sequence[Message], side: str) -> None:
     for message in messages:
         require_clean(message["content"], side)
         require_clean(message.get("reasoning_content", ""), side)
+
+
+def as_compared(messages: Sequence[Message]) -> list[tuple[str, str, str, object]]:
+    """Without white space at the ends and differences of Unicode that cannot be seen."""
+    return [
+        (m["role"], _same(m["content"]), _same(m.get("reasoning_content", "")), m.get("tool_calls")) for m in messages
+    ]
+
+
+def _same(text: str) -> str:
+    text = text.strip()
+    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
 def require_clean(text: str, place: str) -> None:

@@ -6,7 +6,6 @@ services (OpenAI, Azure, Together; Gemini); docs/data.md has a row of each. Here
 a row is unusable: it cannot become a pair. Whether a pair is suspicious is for dpo_core.quality to say.
 """
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,7 +30,7 @@ from dpo_core.data.conversations import (
     side_of,
     without_prompt,
 )
-from dpo_core.data.messages import BadRow, require_turns, require_words, say, tools_of
+from dpo_core.data.messages import BadRow, as_compared, require_turns, require_words, say, tools_of
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.data.questions import (
     ANSWERS,
@@ -187,20 +186,8 @@ def _require_comparison(sides: Sides) -> None:
         raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
     for messages in (sides.chosen, sides.rejected):
         require_turns([*sides.prompt, *messages])
-    if _as_compared(sides.chosen) == _as_compared(sides.rejected):
+    if as_compared(sides.chosen) == as_compared(sides.rejected):
         raise BadRow("chosen and rejected are identical")
-
-
-def _as_compared(messages: Sequence[Message]) -> list[tuple[str, str, str, object]]:
-    """Without white space at the ends and differences of Unicode that cannot be seen."""
-    return [
-        (m["role"], _same(m["content"]), _same(m.get("reasoning_content", "")), m.get("tool_calls")) for m in messages
-    ]
-
-
-def _same(text: str) -> str:
-    text = text.strip()
-    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
 def _hh(row: Mapping[str, Any]) -> Sides:
