@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign faults clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ campaign: .venv/.test ## false alarms and recall of the shortcut checks, into do
 faults: .venv/.test ## kill, starve and deceive whole runs for an hour, into docs/reliability.md
 	FAULTS_RECORD=1 $(BIN)/python -m pytest -m campaign; code=$$?; \
 	$(BIN)/python -m tests.faults.results && exit $$code
+
+fuzz: .venv/.test ## 2,000 mutations of model folders and 2,000 of data files, into benchmarks/results/
+	FUZZ_CASES=2000 FUZZ_RECORD=1 $(BIN)/python -m pytest tests/fuzz --timeout 14400
 
 clean: ## remove the environment, every run, every cache
 	rm -rf .venv .dpo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
