@@ -36,7 +36,8 @@ def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTra
     _require_ties(folder, expected, model)
     _require_finite(folder, model)
     without_dropout(model)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def without_dropout(model: PreTrainedModel) -> None:
