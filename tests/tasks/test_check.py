@@ -42,7 +42,7 @@ def judged(tmp_path, tiny_model, monkeypatch, make_plan):
     monkeypatch.setattr("tasks.check.publish", lambda *_: None)
 
     def run(**validation):
-        recipe = Recipe(name="n", model="m", data={"train": data}, validation=validation)
+        recipe = Recipe(name="n", model="m", data={"train": data, "text": "turns"}, validation=validation)
         files = {data: digest_file(tmp_path / "p.jsonl")}
         plan = make_plan(recipe=recipe, model_folder=str(tiny_model), files=files)
         stages = []

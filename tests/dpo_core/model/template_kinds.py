@@ -174,7 +174,7 @@ KINDS = {
     "ChatML": Kind(**CHATML),
     "ChatML, default system": Kind(**CHATML, system="default"),
     "ChatML, trimmed": Kind(**CHATML, trim=True),
-    "ChatML, <think> a token": Kind(**CHATML, added=WORDS),
+    "ChatML, marks of thoughts": Kind(**CHATML, added=WORDS),
     "Llama 2": Kind(**INST, system="first"),
     "Llama 3": Kind(**LLAMA3),
     "Llama 3.1": Kind(**LLAMA3, system="dated", tools="json", calls="instead"),

@@ -148,7 +148,7 @@ def table():
         lines.append(f"| {name} | {' | '.join(cells)} |")
     head = [f"| kind | {' | '.join(CONVERSATIONS)} |", "|---" * (len(CONVERSATIONS) + 1) + "|"]
     told = [f"{mark}: `{note}` is counted, and told by the check." for note, mark in notes.items()]
-    refused = [f"{number}: refused: *{reason}*." for reason, number in reasons.items()]
+    refused = [f"{number}: refused: `{reason}`." for reason, number in reasons.items()]
     return "\n".join([*head, *lines, "", *(line + "  " for line in (*told, *refused))])
 
 
