@@ -104,8 +104,8 @@ def show_evaluation(console: Console, document: "EvaluateDocument") -> None:
     """Metrics with their 95 % intervals, of which rows, and against what."""
     left_out = document.rows_quarantined
     of = f" of {document.rows_in:,} rows; {left_out:,} cannot be used" if left_out else ""
-    title = f"{document.pairs:,} pairs{of}"
-    table = Table("metric", "value", "95 % interval", title=title, title_justify="left", box=None)
+    console.print(f"{document.pairs:,} pairs{of}")
+    table = Table("metric", "value", "95 % interval", box=None)
     for name, metric in document.metrics.items():
         table.add_row(name, _number(name, metric.value), f"{_number(name, metric.low)} .. {_number(name, metric.high)}")
     console.print(table)

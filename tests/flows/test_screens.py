@@ -126,7 +126,7 @@ def test_an_evaluation_shows_values_with_intervals():
     counts = {"pairs": 12, "rows_in": 12, "rows_quarantined": 0}
     document = EvaluateDocument(**counts, model="m", reference=None, beta=0.1, metrics=metrics, slices={})
     text = screen(show_evaluation, document)
-    assert text.startswith("12 pairs ")
+    assert text.startswith("12 pairs\n")
     assert "75.0 %  50.0 % .. 90.0 %" in text
     assert "against     no reference: rewards are beta times the log-prob itself" in text
 
