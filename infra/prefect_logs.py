@@ -12,6 +12,8 @@ def show_on_page() -> None:
     from prefect.logging.handlers import APILogHandler
 
     logger = logging.getLogger("dpo")
+    if not logger.isEnabledFor(logging.INFO):
+        logger.setLevel(logging.INFO)
     if any(isinstance(handler, APILogHandler) for handler in logger.handlers):
         return
 
@@ -23,5 +25,3 @@ def show_on_page() -> None:
                 super().emit(record)
 
     logger.addHandler(OfFlowRuns())
-    if not logger.isEnabledFor(logging.INFO):
-        logger.setLevel(logging.INFO)
