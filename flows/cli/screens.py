@@ -105,11 +105,7 @@ def show_evaluation(console: Console, document: "EvaluateDocument") -> None:
     """Metrics with their 95 % intervals, of which rows, and against what."""
     left_out = document.rows_quarantined
     of = f" of {document.rows_in:,} rows; {left_out:,} cannot be used" if left_out else ""
-<<<<<<< HEAD
     console.print(f"{document.pairs:,} pairs{of}", highlight=False)
-=======
-    console.print(f"{document.pairs:,} pairs{of}")
->>>>>>> h15-f
     table = Table("metric", "value", "95 % interval", box=None)
     for name, metric in document.metrics.items():
         table.add_row(name, _number(name, metric.value), f"{_number(name, metric.low)} .. {_number(name, metric.high)}")
