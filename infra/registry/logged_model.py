@@ -70,7 +70,7 @@ def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path,
             f"{scratch}/model",
             mlflow_model=described,
             python_model=str(SERVED_MODEL),
-            artifacts={"checkpoint": str(model_folder)},
+            artifacts={"checkpoint": model_folder.absolute().as_uri()},  # a path is read as a URL: `?` ends it
             model_config={"trusted_code": trusted_code} if trusted_code else None,
             signature=ModelSignature(params=ParamSchema([ParamSpec("max_new_tokens", "integer", 48)])),
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
