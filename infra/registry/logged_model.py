@@ -77,7 +77,7 @@ def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path,
             f"{scratch}/model",
             mlflow_model=described,
             python_model=str(SERVED_MODEL),
-            artifacts={"checkpoint": str(model_folder)},
+            artifacts={"checkpoint": model_folder.absolute().as_uri()},  # a path is read as a URL: `?` ends it
             model_config={**LIMITS, "trusted_code": trusted_code, "files": _digests(model_folder)},
             signature=_signature(),
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
