@@ -13,7 +13,7 @@ import typer.main
 from flows.cli.app import app, run
 from flows.cli.config import recipe_keys
 from infra.settings import Settings
-from tasks.data_check.rows import tokenizer_of
+from tasks.data_check.encoding import tokenizer_of
 from tests.flows.test_check_compare import pairs
 
 ROOT = Path(__file__).parents[1]

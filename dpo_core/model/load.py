@@ -1,8 +1,11 @@
 """A model folder: load it, or convert a GGUF file into one."""
 
+import contextlib
 import copy
+import functools
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +97,8 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     transformers_logging.disable_progress_bar()
     try:
-        _convert(file, partial)
+        with _reading_once():
+            _convert(file, partial)
     except InputError:
         raise
     except Exception as error:
@@ -106,13 +110,28 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def _reading_once() -> Iterator[None]:
+    """Transformers has a file parsed once for each of its parts, and a map of all names made once a module."""
+    import gguf
+
+    asked = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    for name, function in asked.items():
+        setattr(gguf, name, functools.cache(function))
+    try:
+        yield
+    finally:
+        for name, function in asked.items():
+            setattr(gguf, name, function)
+
+
 def _convert(file: Path, partial: Path) -> None:
     source: dict[str, Any] = {"gguf_file": file.name}
     options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
     loaded: Any = AutoModelForCausalLM.from_pretrained(str(file.parent), **options, **source)
     quantized, info = loaded
     require_all_used(file, info)
-    config = copy.deepcopy(quantized.config)  # asked for by itself, the file's vocabulary would be read once more
+    config = copy.deepcopy(quantized.config)
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(quantized.state_dict())

@@ -40,4 +40,4 @@ def test_the_prompt_file_of_the_docs_is_one(tmp_path):
     assert summed.passes("Four.")
     assert [message["role"] for message in summed.prompt] == ["system", "user"]
     keys = {key for line in text.partition("```json\n")[2].partition("```")[0].splitlines() for key in json.loads(line)}
-    assert keys == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert keys == set(re.findall(r"^- `(\w+)`:", text, re.MULTILINE))

@@ -176,9 +176,9 @@ def test_a_version_that_was_not_promoted_though_the_gate_says_so_is_not_called_p
     assert "promoted</p>" not in page
 
 
-def test_there_was_no_champion_where_the_reference_was_the_baseline_and_only_there(run):
-    assert "the reference model, as there was no champion." in run()
-    assert "It was measured against the champion." in run(champion=0.5)
+def test_what_it_was_measured_against_is_named(run):
+    assert "It was measured against the reference: the model that it was trained from." in run()
+    assert "It was measured against the champion before it." in run(champion=0.5)
 
 
 def test_a_champion_gets_a_column_of_its_own(run):
