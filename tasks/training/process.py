@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -49,16 +50,17 @@ def launch(folder: Path, settings: Settings) -> None:
     environment = training_environment(os.environ, several=several)
     environment |= {"PYTHONWARNINGS": "ignore", "COLUMNS": str(shutil.get_terminal_size().columns)}
     kills = oom_kills()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    heard = Listener(process)
-    try:
+    before = psutil.Process().children()
+    try:  # begins before the process does: Ctrl-C in between would leave it running
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        heard = Listener(process)
         code = process.wait(timeout=settings.train_timeout_s)
     except subprocess.TimeoutExpired:
-        _stop(process.pid)
+        _stop(before)
         says = f"the training took longer than DPO_TRAIN_TIMEOUT_S, {settings.train_timeout_s} s, and was ended"
         raise ProcessFailed(says, where=str(folder), do=f"set it higher; {GO_ON}") from None
     except BaseException:
-        _stop(process.pid)
+        _stop(before)
         raise
     heard.join(10)  # a process that it left behind may hold the other end
     if code == 0:
@@ -166,10 +168,16 @@ def _error(folder: Path) -> dict[str, str]:
     return error
 
 
-def _stop(pid: int) -> None:
-    """End launcher and workers: they share our process group (so that a kill reaches all) and not our Ctrl-C."""
-    launcher = psutil.Process(pid)
-    family = [launcher, *launcher.children(recursive=True)]
+def _stop(before: Sequence[psutil.Process]) -> None:
+    """End the launcher, a child that was not there before, and its workers.
+
+    They share our process group (so that a kill reaches all) and not our Ctrl-C.
+    """
+    family = []
+    for launcher in psutil.Process().children():
+        if launcher not in before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += [launcher, *launcher.children(recursive=True)]
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()

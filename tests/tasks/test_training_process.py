@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -104,6 +105,21 @@ def test_a_launch_whose_other_machine_never_comes_ends_in_words(settings, order,
 def test_a_training_that_takes_too_long_is_told_by_its_setting(settings, order):
     with pytest.raises(ProcessFailed, match="took longer than DPO_TRAIN_TIMEOUT_S, 0 s"):
         launch(order("long"), settings.model_copy(update={"train_timeout_s": 0}))
+
+
+def test_ctrl_c_in_the_moment_of_the_start_leaves_no_process(settings, order, tmp_path, monkeypatch):
+    def interrupted(process):
+        raise KeyboardInterrupt
+
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr("tasks.training.process.Listener", interrupted)
+    before = psutil.Process().children(recursive=True)
+    with pytest.raises(KeyboardInterrupt):
+        launch(order("interrupted"), settings)
+    assert [child for child in psutil.Process().children(recursive=True) if child not in before] == []
 
 
 def test_what_the_worker_cannot_use_comes_back_in_three_parts(settings, order, tmp_path):
