@@ -142,7 +142,8 @@ class _Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, encoding: Encoding) -> None:
         self.tokenizer, self.encoding = tokenizer, encoding
         self.template = ChatTemplate(tokenizer, encoding.date)
-        self.special = frozenset(tokenizer.all_special_ids)
+        added = tokenizer.added_tokens_decoder.items()  # Phi's <|end|> is special, and in no map of special tokens
+        self.special = frozenset([*tokenizer.all_special_ids, *(number for number, token in added if token.special)])
 
     def all(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Ids | Refused]]:
         """Each pair with its ids; BATCH at once, as most of a tokenizer's call is not its text's."""

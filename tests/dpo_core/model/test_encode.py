@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 
 from dpo_core.data.pairs import Pair
@@ -48,6 +49,17 @@ def test_every_answer_ends_with_the_end_of_turn_token_exactly_once(tokenizer):
         for ids in (row.chosen_ids, row.rejected_ids):
             assert ids.count(tokenizer.eos_token_id) == 1
             assert ids[-1] == tokenizer.eos_token_id
+
+
+def test_an_end_of_turn_that_no_map_of_special_tokens_names_is_one():
+    tokenizer = build_tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("<|done|>", special=True)])
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "<|done|>")
+    done = tokenizer.convert_tokens_to_ids("<|done|>")
+    assert done not in tokenizer.all_special_ids
+    found = encode_one(chat("Hi", "yes", "no"), tokenizer)
+    assert [side[-1] for side in (found.chosen_ids, found.rejected_ids)] == [done, done]
+    assert tokenizer.eos_token_id not in found.chosen_ids
 
 
 def test_special_tokens_written_by_a_person_stay_text(tokenizer):
