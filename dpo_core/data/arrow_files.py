@@ -204,7 +204,9 @@ def _readable(path: Path) -> Iterator[None]:
     kind = "Parquet" if path.suffix == ".parquet" else "Arrow"
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, pa.ArrowException):
             raise
         reason = str(error).partition("\n")[0]
