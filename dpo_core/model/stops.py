@@ -1,11 +1,11 @@
 """Where an answer ends: one set of tokens for training, evaluation, chat and serving."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.errors import InputError
+from dpo_core.model.folder.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +25,7 @@ def stop_tokens(named: int | Sequence[int] | None, tokenizer: "PreTrainedTokeniz
 def named_ends(folder: Path) -> list[int]:
     """The ids that the model's files name: its generation config, or where that names none its configuration."""
     for name in (GENERATION, "config.json"):
-        values = generation_values(folder) if name == GENERATION else _values(folder / name)
+        values = _values(folder / name)
         for part in (values, values.get("text_config")):
             found = part.get("eos_token_id") if isinstance(part, dict) else None
             ids = found if isinstance(found, list) else [] if found is None else [found]
@@ -43,16 +43,7 @@ def generation_values(folder: Path) -> dict[str, Any]:
 
 
 def _values(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        do = "save the model again with save_pretrained"
-        raise InputError(f"{file.name} is no JSON object", where=str(file), do=do)
-    return values
+    return read_json(file) if file.is_file() else {}
 
 
 def _template_ends(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
