@@ -79,9 +79,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def forkserver(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator["Forkserver"]:
     """Where programs start in milliseconds: `python -m MODULE` by its `python` instead of this interpreter."""
     from tests.forkserver import Forkserver
+    from tests.made_tables import share_mlflow
 
     imported = getattr(pytestconfig, "workerinput", {}).get("imported")
     folder, parent = tmp_path_factory.mktemp("forks"), Path(imported) if imported else None
+    share_mlflow((parent or folder) / "tables")
     with Forkserver.running(folder, dict(os.environ), parent) as server:
         yield server
 

@@ -139,15 +139,18 @@ PRELOADED = (  # what a run, its training process and Prefect's server import, s
 )
 
 
-def preload() -> None:
-    """Import all that, and every module of ours; start nothing."""
+def preload(folder: Path) -> None:
+    """Import all that, and every module of ours; start nothing. Tables of databases are made once, in `folder`."""
     from infra.settings import load_settings, prepare_environment
+    from tests.made_tables import share_mlflow, share_prefect
 
     prepare_environment(load_settings())
     ours = [path for name in ("flows", "tasks", "infra", "dpo_core") for path in Path(name).rglob("*.py")]
     ours += [Path("tests/faults/life.py")]
     for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
         importlib.import_module(name.removesuffix(".__init__"))
+    share_mlflow(folder / "tables")
+    share_prefect(folder / "tables")
 
 
 def serve(address: str, python: str) -> dict | None:
@@ -261,10 +264,11 @@ def _become(order: dict, files: list[int], python: str) -> None:
 
 def main() -> None:
     """Serve; in a child, run its module to the end of this interpreter."""
-    preload()
+    address, python = sys.argv[1:]
+    preload(Path(address).parent)
     gc.collect()
     gc.freeze()  # what all share is not copied by a collection in one of them
-    order = serve(*sys.argv[1:])
+    order = serve(address, python)
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
