@@ -13,6 +13,7 @@ from dpo_core.report.compare import Comparison
 from dpo_core.report.document import quality_document
 from dpo_core.report.documents import QualityDocument
 from infra.errors import ObjectMissing
+from infra.registry.versions import parse
 from infra.secrets import without_secrets
 from infra.settings import load_settings
 from infra.store import open_store
@@ -20,6 +21,7 @@ from infra.store.base import Store
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.publish import publish
 from tasks.data_check.request import Examined, Request
+from tasks.data_check.sides import again_if_moved, record_sides, recorded_sides
 from tasks.documents import CheckDocument, DataCheckFailed
 from tasks.records import Checked, CheckOutput, Plan
 from tasks.runtime.scratch import scratch_folder
@@ -48,19 +50,26 @@ def check(plan: Plan) -> Checked:
     }
     reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 
+    @again_if_moved
     def compute() -> CheckOutput:
+        known, last = recorded_sides(store, _names(plan))
         request = Request(
             recipe.data.train,
             recipe.data.eval,
             recipe.validation,
             recipe.encoding,
             plan.model_folder,
+            known=known,
             previous=last_accepted(store, recipe.name),
             text=recipe.data.text,
             trusted_code=plan.trusted_code,
         )
         with scratch_folder(settings.home) as scratch:
-            return _keep(store, examine_request(request, scratch, settings), plan, reports_key, scratch)
+            examined = examine_request(request, scratch, settings)
+            if examined.result.verdict != "fail":
+                new, sha256 = examined.sides.without(known), examined.result.data_sha256
+                record_sides(store, recipe.name, new, base=last, data_sha256=sha256)
+            return _keep(store, examined, plan, reports_key, scratch)
 
     def there(output: CheckOutput) -> bool:
         rows = (output.train_key, output.eval_key, output.train_ids_key, output.eval_ids_key)
@@ -81,6 +90,12 @@ def check(plan: Plan) -> Checked:
     if checked.verdict == "fail":
         raise DataCheckFailed(document)
     return checked
+
+
+def _names(plan: Plan) -> list[str]:
+    """Models whose prompts keep their sides: this one, and the one that the run starts from."""
+    start = plan.start_model
+    return list(dict.fromkeys([plan.recipe.name, *([parse(start)[0]] if start.startswith("models:/") else [])]))
 
 
 def _of(checked: Checked, most: int = 3) -> str:

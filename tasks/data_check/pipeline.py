@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import Message, Pair, Spool
-from dpo_core.data.splits import held_out_places
+from dpo_core.data.splits import held_out_rows
 from dpo_core.errors import InputError
 from dpo_core.quality.check import Facts
 from dpo_core.quality.features.ngrams import merge
@@ -72,7 +72,9 @@ def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
 def _held_out(data: Normalised, request: Request) -> Bools:
     if request.held_out is not None:
         return np.asarray(data.origins == 1)
-    return held_out_places(data.places[data.groups.first]) if request.split else np.zeros(len(data.spool), np.bool_)
+    if not request.split:
+        return np.zeros(len(data.spool), np.bool_)
+    return held_out_rows(data.questions, data.groups.first, request.known)
 
 
 def _table(data: Normalised, described: Described, train: Ints) -> PairTable:

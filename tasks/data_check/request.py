@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import Spool
+from dpo_core.data.splits import Sides
 from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
@@ -27,6 +28,7 @@ class Request:
     encoding: Encoding
     tokenizer: str | None  # folder; without one words alone are examined
     split: bool = True
+    known: Sides = Sides.none()  # prompts that have a side already
     previous: Profile | None = None  # of the last accepted data set of this name
     text: Literal["plain", "turns"] = "plain"  # what pairs of plain text are taken for
     trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
@@ -38,13 +40,14 @@ class Examined:
 
     The rows are in `spool`, their token ids in `ids`; `train` and `held_out` are indices into both.
 
-    `weights`: of the loss, one for each of `train`; None where all weigh the same. `profile` is for the next check.
+    `sides`: of all those prompts. `weights`: of the loss, one for each of `train`; None where all weigh the same. `profile` is for the next check.
     """
 
     spool: Spool
     ids: Spool
     train: Ints
     held_out: Ints
+    sides: Sides
     weights: Floats | None
     profile: Profile
     quarantine: Path

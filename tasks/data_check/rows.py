@@ -18,14 +18,13 @@ from dpo_core.data.pairs import EncodedPair, Pair, Part, Spool, SpoolWriter, id_
 from dpo_core.data.readers import Quarantined, Tally, chunks_of, read_chunk
 from dpo_core.data.reasons import Reasons
 from dpo_core.data.sources import digest_source
-from dpo_core.data.splits import place_of
 from dpo_core.data.text_files import Chunk
 from dpo_core.errors import InputError
 from dpo_core.quality.examine import SEPARATION, columns
 from dpo_core.quality.features.ngrams import Grams, grams
 from dpo_core.quality.postings import PromptIndex
 from dpo_core.quality.prompts.groups import PromptGroups, Sketches, group_prompts, sketches
-from dpo_core.quality.prompts.identity import digest, prompt_key
+from dpo_core.quality.prompts.identity import digests, prompt_key, split_key
 from dpo_core.quality.shortcuts.mitigation import Rule, rule_columns
 from dpo_core.quality.table import Columns, joined
 from dpo_core.quality.text.redaction import redact
@@ -49,14 +48,14 @@ class Source:
 class Normalised:
     """Every good row of all sources, in order. Arrays have one entry a row.
 
-    `origins`: which source; `places`: of the split, in [0, 1); `prompts`: digests; `groups`: of nearly equal prompts;
-    `ids`: (N, 32), the pairs' ids.
+    `origins`: which source; `prompts`: digests; `questions`: digests of what the split goes by; `groups`: of nearly
+    equal prompts; `ids`: (N, 32), the pairs' ids.
     """
 
     spool: Spool
     origins: NDArray[np.int64]
-    places: NDArray[np.float64]
     prompts: NDArray[np.int64]
+    questions: NDArray[np.int64]
     groups: PromptGroups
     ids: NDArray[np.uint8]
     sources: list[Source]
@@ -68,8 +67,8 @@ class NormalisedChunk:
 
     lines: bytes
     lengths: NDArray[np.int64]
-    places: NDArray[np.float64]
     prompts: NDArray[np.int64]
+    questions: NDArray[np.int64]
     sketches: Sketches
     ids: bytes
     quarantined: list[Quarantined]
@@ -109,7 +108,7 @@ def normalise_sources(
                 quarantine.add(chunk.quarantined)
                 tally.add(chunk.tally)
                 ids = np.frombuffer(chunk.ids, dtype=np.uint8)
-                chunks.append((chunk.places, chunk.prompts, chunk.sketches, ids))
+                chunks.append((chunk.prompts, chunk.questions, chunk.sketches, ids))
                 origins.append(np.full(len(chunk.lengths), number))
             tally.require_pairs(name)
             if turns and NO_PROMPT in tally.formats:
@@ -120,9 +119,9 @@ def normalise_sources(
                 )
             sources.append(Source(name, tally, digest_source(name)))
         spool = writer.spool()
-    places, prompts, sketched, ids = (np.concatenate(column) for column in zip(*chunks, strict=True))
-    groups = group_prompts(prompts, sketched)
-    return Normalised(spool, np.concatenate(origins), places, prompts, groups, ids.reshape(-1, 32), sources)
+    prompts, questions, sketched, ids = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    groups = group_prompts(questions, sketched)
+    return Normalised(spool, np.concatenate(origins), prompts, questions, groups, ids.reshape(-1, 32), sources)
 
 
 def _normalised_chunks(name: str, workers: int, turns: bool) -> Iterator[NormalisedChunk]:
@@ -139,11 +138,10 @@ def normalise_chunk(first: Pair | None, turns: bool, chunk: Chunk) -> Normalised
     """Parse and check the rows of a chunk."""
     rows, tally = read_chunk(chunk, first)
     pairs = [taken(row, turns) for row in rows if isinstance(row, Pair)]
-    prompts = [prompt_key(pair.prompt) for pair in pairs]
     return NormalisedChunk(
         *lines_of(pairs),
-        places=np.array([place_of(prompt) for prompt in prompts], dtype=np.float64),
-        prompts=np.array([digest(prompt) for prompt in prompts], dtype=np.int64),
+        prompts=digests(prompt_key(pair.prompt) for pair in pairs),
+        questions=digests(split_key(pair.prompt) for pair in pairs),
         sketches=sketches([pair.prompt for pair in pairs]),
         ids=bytes.fromhex("".join(pair.id for pair in pairs)),
         quarantined=[row for row in rows if isinstance(row, Quarantined)],

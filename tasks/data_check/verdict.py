@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.digests import digest_rows
+from dpo_core.data.splits import Sides
 from dpo_core.data.unread import UnreadColumns
 from dpo_core.quality.profile import profile_of
 from dpo_core.quality.table import PairTable
@@ -74,6 +75,9 @@ def judge(
         ids=described.ids,
         train=train,
         held_out=held_out,
+        sides=Sides.of(
+            data.questions[np.concatenate([train, held_out])], np.arange(len(train) + len(held_out)) >= len(train)
+        ),
         weights=found.weights,
         profile=profile_of(found.table),
         quarantine=quarantine.path,

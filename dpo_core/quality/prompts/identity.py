@@ -1,13 +1,13 @@
 """Which pairs belong together: those with the same prompt, and those of one origin.
 
 The same prompt is the same `prompt_key`. Copies and leaks are looked for by `compared_key`, in which Unicode's ways to
-write one text are one. Two parts of a prompt are compared by themselves: its questions, one by one (`question_keys`),
-and its text without what whole data sets share (`asked`).
+write one text are one. Parts of a prompt are compared by themselves: its questions, one by one (`question_keys`) or all
+of them (`split_key`: what is held out), and its text without what whole data sets share (`asked`).
 """
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {  # column: the keys of a row's `meta`
 def prompt_key(prompt: Iterable[Message]) -> str:
     """A prompt as compared: roles and text (tool calls too), case folded, runs of white space as one space.
 
-    Prompts of one key are the same: in the split, the sample and the clusters of every test. A change of this function
-    moves pairs between training and held-out data.
+    Prompts of one key are the same: in the sample and the clusters of every test.
     """
     return "\n".join(f"{m['role']}: {' '.join(text_of((m,)).casefold().split())}" for m in prompt)
 
@@ -41,6 +40,15 @@ def compared_key(prompt: Iterable[Message]) -> str:
 def question_keys(prompt: Iterable[Message]) -> list[str]:
     """The compared key of each question in a conversation: a benchmark asks one, wherever it comes."""
     return [compared_key((message,)) for message in prompt if message["role"] == "user"]
+
+
+def split_key(prompt: Sequence[Message]) -> str:
+    """What is asked, whatever the system message says and the assistant has answered; all turns where no user speaks.
+
+    Prompts of one key are on one side of the split. A change of this function moves pairs between training and
+    held-out data.
+    """
+    return "\n".join(question_keys(prompt)) or compared_key(prompt)
 
 
 def asked(prompt: Iterable[Message]) -> str:

@@ -1,0 +1,79 @@
+"""Which prompts are held out, for good: a record in the store that every check of a model's data goes by.
+
+`splits/NAME/` is a chain of entries, one a data set that brought new prompts; each names the object that holds them.
+"""
+
+import hashlib
+import io
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from dpo_core.data.splits import Sides
+from infra.errors import Damaged
+from infra.ledger.chain import Chain, Moved
+from infra.store.base import Store
+
+log = logging.getLogger("dpo.check")
+
+
+TRIES = 5  # of a check beside others of the same model
+
+Result = TypeVar("Result")
+
+
+def again_if_moved(check: Callable[[], Result]) -> Callable[[], Result]:
+    """A check that does all again where another run has put prompts on their sides meanwhile."""
+
+    def checked() -> Result:
+        for _ in range(TRIES - 1):
+            try:
+                return check()
+            except Moved:
+                log.warning("split_moved action='another run has split new prompts meanwhile: checked again'")
+        return check()
+
+    return checked
+
+
+def recorded_sides(store: Store, names: Sequence[str]) -> tuple[Sides, int]:
+    """What is recorded of these models' prompts, and the last entry's number of the first of them.
+
+    Raises Damaged where the record was changed.
+    """
+    known, last = Sides.none(), 0
+    for name in names:
+        entries = Chain(store, f"splits/{name}").entries()
+        for entry in entries:
+            known = known.with_more(_read(store, str(entry.body["sides"])))
+        if name == names[0]:
+            last = len(entries)
+    return known, last
+
+
+def record_sides(store: Store, name: str, new: Sides, *, base: int, data_sha256: str) -> None:
+    """Append what is new, if anything is. Raises Moved if another run has recorded something since entry `base`."""
+    if not len(new):
+        return
+    file = io.BytesIO()
+    np.save(file, np.stack([new.keys, new.held_out.astype(np.int64)]), allow_pickle=False)
+    key = f"splits/{name}/sides/{hashlib.sha256(file.getvalue()).hexdigest()}.npy"
+    store.put_bytes(key, file.getvalue())
+    held_out = int(new.held_out.sum())
+    counts = {"held_out": held_out, "trained_on": len(new) - held_out}
+    Chain(store, f"splits/{name}").append({"data_sha256": data_sha256, "sides": key, **counts}, base=base)
+    log.info("split_recorded name=%s new_prompts=%d held_out=%d", name, len(new), held_out)
+
+
+def _read(store: Store, key: str) -> Sides:
+    data = store.get_bytes(key)
+    if hashlib.sha256(data).hexdigest() != key.rpartition("/")[2].removesuffix(".npy"):
+        raise Damaged(
+            "the record of which prompts are held out was changed",
+            where=f"{store.url}/{key}",
+            do="put the object back from a copy of the store: without it, held-out prompts would be trained on",
+        )
+    keys, held_out = np.load(io.BytesIO(data), allow_pickle=False)
+    return Sides(keys, held_out.astype(np.bool_))
