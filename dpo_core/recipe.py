@@ -167,6 +167,29 @@ class Gate(Section):
     )
 
 
+class Retrain(Section):
+    """Where a run of a model that has versions starts, and what it is compared with."""
+
+    start: Literal["base", "champion"] = Field(
+        "base",
+        description="base: `model`, on all pairs; champion: the version in use (`model` while there is none), on pairs "
+        "new to it",
+    )
+    replay: Fraction = Field(
+        0.1, description="start: champion: share of the earlier pairs that is trained on again, by lot"
+    )
+    against: Literal["champion", "base"] | int = Field(
+        "champion",
+        description="what the gate compares with: the version in use (the base model while there is none), "
+        "the base model, or a version by its number",
+    )
+    anchor: Literal["first", "none"] | int = Field(
+        "first",
+        description="version that many small losses are measured from: every gate.keep holds against it too; "
+        "first: the first champion",
+    )
+
+
 class Recipe(Section):
     """One retraining run."""
 
@@ -183,6 +206,7 @@ class Recipe(Section):
     validation: Validation = Validation()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    retrain: Retrain = Retrain()
     gate: Gate = Gate()
 
     @field_validator("trust_remote_code", mode="before")

@@ -9,20 +9,23 @@ from tasks.plan import plan
 from tasks.release import gate, promote, register
 from tasks.runtime.tracked import tracked
 from tasks.score import score
-from tasks.summary import summarise
+from tasks.select import select
+from tasks.summary import nothing_new, summarise
 from tasks.train import train
 
 
 @flow(name="retrain")
 def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> Retrained:
-    """Check, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
+    """Check, select, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
 
     `recipe` is a YAML file, `overrides` are `key=value`, `force` computes every stage anew. Returns what
     `dpo retrain` prints. Raises DataCheckFailed where the data must not be trained on.
     """
     run = plan(recipe, overrides or [], force)
     with tracked(run):
-        checked = check(run)
+        checked = select(run, check(run))
+        if checked.new == 0:
+            return nothing_new(run, checked)
         scored = score(run, checked)
         trained = train(run, checked, scored)
         evaluated = evaluate(run, checked, scored, trained)

@@ -67,7 +67,7 @@ def check(plan: Plan) -> Checked:
         with scratch_folder(settings.home) as scratch:
             examined = examine_request(request, scratch, settings)
             if examined.result.verdict != "fail":
-                new, sha256 = examined.sides.without(known), examined.result.data_sha256
+                new, sha256 = known.with_more(examined.sides).without(known), examined.result.data_sha256
                 record_sides(store, recipe.name, new, base=last, data_sha256=sha256)
             return _keep(store, examined, plan, reports_key, scratch)
 

@@ -151,7 +151,7 @@ class GateLine(Record):
 
     verdict: GateVerdict
     reasons: list[str]
-    baseline: Literal["reference", "champion"]
+    baseline: Literal["reference", "champion", "version"]
 
 
 class RetrainDisplay(Record):

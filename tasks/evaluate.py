@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import digest_json, prompt_digest
+from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.stops import named_ends
+from dpo_core.quality.prompts.identity import split_key
 from dpo_core.report.documents import EvaluationEvidence
 from infra.errors import Damaged, InfraError
 from infra.registry.versions import download_weights
@@ -21,28 +22,31 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
+from tasks.baseline import Compared, compared
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
-from tasks.runtime.models import stored_model
+from tasks.runtime.models import local_model, stored_model
 from tasks.runtime.pairs import encoded_pairs, stored_pairs
 from tasks.runtime.stages import remembered
 
 if TYPE_CHECKING:
-    from dpo_core.evaluate.preference import PairValues
+    from torch import Tensor
 
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks.evaluate",)
-BASELINE, BASELINE_WEIGHTS = "gate.baseline", "dpo.baseline_weights_sha256"  # tags of a version, by its gate
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
 def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> Evaluated:
     """Held-out preferences, behaviour, retention and sample answers of the challenger and what it is up against."""
     store = open_store(load_settings(), patient=True)
-    against, baseline = _baseline(plan, trained)
+    models = compared(store, plan, checked, trained)
     inputs = {
         "challenger": trained.weights_sha256,
-        "baseline": baseline,
+        "baseline": models.baseline,
+        "reference": models.reference.weights_sha256,
+        "anchor": models.anchor,
+        "trained_on": models.trained_on,
         "questions": _questions_digest(plan),
         "data": checked.data_sha256,
         "ids": checked.ids_sha256,
@@ -54,7 +58,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> EvaluateOutput:
-        evidence = _evidence(store, plan, checked, scored, trained, baseline)
+        evidence = _evidence(store, plan, checked, scored, trained, models)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
@@ -74,34 +78,14 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     return Evaluated(
         **dict(output),
         key=key,
-        baseline=against,
-        baseline_weights_sha256=baseline,
+        baseline=models.against,
+        baseline_weights_sha256=models.baseline,
         stage=stage,
     )
 
 
 def _logged(name: str) -> str:
     return name if name.startswith(("behaviour/", "retention/")) else f"eval_{name}"
-
-
-def _baseline(plan: Plan, trained: Trained) -> tuple[Literal["reference", "champion"], str]:
-    """What the challenger must beat, and its weights: the champion; the reference while there is none.
-
-    Where the challenger is the champion already, what that champion was gated against.
-    """
-    champion = plan.champion
-    if champion is None:
-        return "reference", plan.weights_sha256
-    if not champion.weights_sha256:
-        raise InfraError(
-            f"version {champion.number}, the champion, was registered by another program: it names no weights",
-            where=f"models:/{plan.recipe.name}@champion",
-            do="take the alias off it on the MLflow page: the next version is then compared with the start model",
-        )
-    if champion.weights_sha256 != trained.weights_sha256:
-        return "champion", champion.weights_sha256
-    weights = champion.tags.get(BASELINE_WEIGHTS, plan.weights_sha256)
-    return "champion" if champion.tags.get(BASELINE) == "champion" else "reference", weights
 
 
 def _questions_digest(plan: Plan) -> str:
@@ -113,19 +97,50 @@ def _questions_digest(plan: Plan) -> str:
 
 
 def _evidence(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, baseline: str
+    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Compared
 ) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
-    from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
+    from dpo_core.evaluate.evidence import PAIRS, Measured, draw_samples, side_by_side
+    from dpo_core.evaluate.preference import pair_values
+    from dpo_core.evaluate.unseen import unseen_items
 
-    suites = _suites(plan)
-    samples = draw_samples(stored_pairs(store, checked.eval_key), plan.recipe.evaluation.samples)
-    weights = {"reference": plan.weights_sha256, "challenger": trained.weights_sha256, "baseline": baseline}
-    models = {}
-    for sha in dict.fromkeys(weights.values()):
-        found = _answers(store, plan, checked, scored, sha, suites, samples)
-        models[sha] = Measured(found.answers, found.nll, _pair_values(store, plan, checked, scored, found.logps))
-    return side_by_side({who: models[sha] for who, sha in weights.items()}, suites, samples)
+    suites, pairs = _suites(plan), encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
+    samples = draw_samples([encoded.pair for encoded in pairs], plan.recipe.evaluation.samples)
+    reference, beta = models.reference.weights_sha256, plan.recipe.training.beta
+    parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": models.baseline}
+    parts |= {"anchor": models.anchor} if models.anchor else {}
+    found = {
+        sha: _answers(store, plan, checked, scored, sha, suites, samples, models)
+        for sha in dict.fromkeys(parts.values())
+    }
+    stored = reference_sums(store, scored.path, pairs)
+    sums = {sha: stored if output.logps is None else _sums(output.logps) for sha, output in found.items()}
+    measured = {
+        sha: Measured(output.answers, output.nll, pair_values(sums[sha], sums[reference], beta=beta))
+        for sha, output in found.items()
+    }
+    asked = {PAIRS: [encoded.pair.prompt for encoded in pairs]}
+    asked |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
+    trained_on = _trained_on(store, checked, models)
+    items = {name: unseen_items(prompts, trained_on) for name, prompts in asked.items()}
+    by_part = {who: measured[sha] for who, sha in parts.items()}
+    return side_by_side(by_part, suites, samples, [encoded.pair for encoded in pairs], items)
+
+
+def _trained_on(store: Store, checked: Checked, models: Compared) -> list[list[tuple[Message, ...]]]:
+    """Prompts of this data set's rows that are trained on, and what else one of the models was trained on."""
+    own = [pair.prompt for pair in stored_pairs(store, checked.train_key)]
+    known = set(map(split_key, own))
+    others = (pair.prompt for key in models.trained_on if key != checked.train_key for pair in stored_pairs(store, key))
+    return [own, [prompt for prompt in others if split_key(prompt) not in known]]
+
+
+def _sums(logps: Mapping[str, Sequence[float]]) -> "tuple[Tensor, Tensor]":
+    """(chosen, rejected): log-probs of each pair's answers in nats."""
+    import torch
+
+    chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
+    return chosen, rejected
 
 
 def _suites(plan: Plan) -> dict[str, list[BehaviourCheck]]:
@@ -142,9 +157,10 @@ def _answers(
     weights: str,
     suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
+    models: Compared,
 ) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
-    is_reference = weights == plan.weights_sha256
+    is_reference = weights == plan.weights_sha256  # the log-probs of the model that the run started from are stored
     inputs = {
         "weights": weights,
         "own_code": plan.trusted_code,
@@ -160,38 +176,25 @@ def _answers(
     def compute() -> MeasureOutput:
         from tasks.measure import measure
 
-        return measure(_folder(store, plan, weights), plan, store, checked, suites, samples, logps=not is_reference)
+        return measure(
+            _folder(store, plan, weights, models), plan, store, checked, suites, samples, logps=not is_reference
+        )
 
     return remembered(store, "measure", inputs, compute, output=MeasureOutput, code=CODE, force=plan.force)[0]
 
 
-def _folder(store: Store, plan: Plan, weights: str) -> Path:
+def _folder(store: Store, plan: Plan, weights: str, models: Compared) -> Path:
     """The model with exactly these weights, wherever it lies. Raises Damaged where the bytes are others."""
     home = load_settings().home
     if weights == plan.weights_sha256:
         folder = Path(plan.model_folder)
     elif store.exists(f"models/{weights}/MANIFEST.json"):
         folder = stored_model(store, f"models/{weights}", home)
+    elif weights == models.reference.weights_sha256 and models.reference.model:
+        folder = local_model(models.reference.model, home, pin=plan.recipe.trust_remote_code)
     else:
         folder = download_weights(plan.recipe.name, weights, home / "downloads" / weights)
     if (found := digest_weights(folder)) != weights:
         do = "find out who changed them, then run the same command again"
         raise Damaged(f"these weights have the digest {found}, wanted are those of {weights}", where=str(folder), do=do)
     return folder
-
-
-def _pair_values(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, logps: Mapping[str, list[float]] | None
-) -> "PairValues":
-    """TRL's metrics of each held-out pair against the stored reference log-probs (`logps` None: its own)."""
-    import torch
-
-    from dpo_core.evaluate.preference import PairValues, pair_values
-
-    encoded = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
-    policy = reference = reference_sums(store, scored.path, encoded)
-    if logps is not None:
-        chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
-        policy = (chosen, rejected)
-    values = pair_values(policy, reference, beta=plan.recipe.training.beta)
-    return PairValues(values, [prompt_digest(e.pair.prompt) for e in encoded], [e.pair.source for e in encoded])

@@ -105,7 +105,7 @@ def write_lineage(
         recipe=json.loads(plan.recipe.model_dump_json()),
         code=LineageCode(sha256=code_digest(RUN), version=version("dpo-pipeline")),
         base=LineageBase(
-            model=plan.recipe.model,
+            model=plan.start_model,
             model_sha256=plan.model_sha256,
             own_code_sha256=plan.trusted_code,
             weights_sha256=plan.weights_sha256,
@@ -140,9 +140,9 @@ def _objects(
 
 def _parent(plan: Plan) -> LineageParent | None:
     """The version that the run started from, where it started from a registered model."""
-    if not plan.recipe.model.startswith("models:/"):
+    if not plan.start_model.startswith("models:/"):
         return None
-    name, _ = versions.parse(plan.recipe.model)
+    name, _ = versions.parse(plan.start_model)
     found = versions.by_weights(name, plan.weights_sha256)
     return LineageParent(name=name, version=found.number, weights_sha256=plan.weights_sha256) if found else None
 

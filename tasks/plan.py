@@ -48,7 +48,9 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         read_checks(path)
     content = _without_paths(checked, files)
     request = digest_json([kind, content, checked.model])
-    start = start_model(checked.model, request)
+    champion = by_alias(checked.name, "champion")
+    from_champion = champion is not None and checked.retrain.start == "champion"
+    start = start_model(f"models:/{checked.name}@champion" if from_champion else checked.model, request)
     model_folder = local_model(start, settings.home, pin=checked.trust_remote_code)
     trusted = trusted_code(checked.trust_remote_code, model_folder)
     _require_context(checked, model_folder)
@@ -71,7 +73,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         weights_sha256=digest_weights(model_folder),
         tokenizer_sha256=tokenizer,
         files=files,
-        champion=by_alias(checked.name, "champion"),
+        champion=champion,
         start_model=start,
         request=request,
         run_id=run.id,

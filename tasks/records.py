@@ -34,6 +34,7 @@ class Plan(Record):
     tokenizer_sha256: str
     files: dict[str, str] = Field(description="SHA-256 of each file that the recipe names")
     champion: Version | None = Field(description="before this run")
+    first_champion: Version | None = Field(None, description="the first version that ever was")
     start_model: str = Field(description="the recipe's model by a name that does not move: models:/NAME/NUMBER")
     request: str = Field(description="SHA-256 of what was asked for: recipe and data, not what its model's alias means")
     run_id: str
@@ -70,6 +71,7 @@ class Checked(CheckOutput):
     """The check of this run."""
 
     report: str = Field(description="the page, on this machine")
+    new: int | None = Field(None, description="pairs that the start model has not seen; None: all are trained on")
     stage: Stage
 
 
@@ -124,7 +126,7 @@ class Evaluated(EvaluateOutput):
     """Where the evidence lies (`key` in the store), and what it was gated against."""
 
     key: str
-    baseline: Literal["reference", "champion"]
+    baseline: Literal["reference", "champion", "version"]
     baseline_weights_sha256: str
     stage: Stage
 

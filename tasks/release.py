@@ -16,7 +16,7 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
-from tasks.evaluate import BASELINE, BASELINE_WEIGHTS
+from tasks.baseline import BASELINE, BASELINE_WEIGHTS
 from tasks.lineage import KEY, write_lineage
 from tasks.records import (
     Checked,
@@ -103,7 +103,8 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     def compute() -> GateOutput:
         items = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key)).items
         new, old = (
-            {name: Scores(s.values, s.clusters) for name, s in items[who].items()} for who in ("challenger", "baseline")
+            {name: Scores(s.values, s.clusters, s.left_out) for name, s in items[who].items()}
+            for who in ("challenger", "baseline")
         )
         decision: Decision = decide(new, old, rules)
         return GateOutput(verdict=decision.verdict, reasons=decision.reasons, conditions=decision.conditions)

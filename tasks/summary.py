@@ -5,8 +5,11 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import TypeAdapter
 
+from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
+from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -25,6 +28,7 @@ from tasks.documents import (
 )
 from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
 
+VERDICT: TypeAdapter[GateVerdict] = TypeAdapter(GateVerdict)
 ANSWERS = 3  # shown side by side in the terminal
 
 
@@ -67,6 +71,39 @@ def summarise(
     if document.changed or not page.is_file() or not store.exists(_key(page)):
         _write_page(page, retrained, trained, evidence, store, plan)
     return retrained
+
+
+@task(name="nothing_new", cache_policy=NO_CACHE)
+def nothing_new(plan: Plan, checked: Checked) -> Retrained:
+    """The end of a run whose pairs the version that it starts from has all seen: that version, as it is."""
+    version = versions.resolve(plan.start_model)
+    why = (
+        f"no pair is new to version {version.number}, which the run starts from: nothing to train on. Add pairs, or "
+        "train on all of them with --set retrain.start=base"
+    )
+    document = RetrainDocument(
+        verdict=VERDICT.validate_python(version.tags.get("gate.verdict", "hold_no_gain")),
+        changed=False,
+        model=plan.recipe.name,
+        version=version.number,
+        champion_version=plan.champion.number if plan.champion else None,
+        mlflow_run_id=version.run_id,
+        weights_sha256=version.weights_sha256,
+        data_sha256=checked.data_sha256,
+        stages=[StageLine.of(checked.stage)],
+        reference=ReferenceCounts(rows=0, hits=0, forwards=0),
+        training=TrainingFigures(steps=0, first_dpo_loss=0.0, pairs_per_second=0.0),
+        report=checked.report,
+    )
+    display = RetrainDisplay(
+        before_after=[],
+        answers=[],
+        drift=Drift(chosen_logratio=0.0, rejected_logratio=0.0, margin=0.0),
+        gate=GateLine(verdict=document.verdict, reasons=[why], baseline="champion"),
+        report=checked.report,
+        run_url=plan.run_url,
+    )
+    return Retrained(document=document, display=display)
 
 
 def _display(

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.gate import Scores
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.preference import PairValues, by_slice, summarise
+from dpo_core.evaluate.unseen import Items
 from dpo_core.report.documents import (
     CheckAnswers,
     Estimate,
@@ -19,7 +19,9 @@ from dpo_core.report.documents import (
     SampleAnswers,
 )
 
+SHOWN = ("reference", "challenger", "baseline")  # whose answers stand side by side
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
+PAIRS = "pairs"  # the held-out ones, among the names of suites
 Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
 
 
@@ -29,7 +31,7 @@ class Measured:
 
     answers: Mapping[str, Sequence[str]]
     nll: Sequence[float]
-    pairs: PairValues
+    pairs: Mapping[str, Sequence[float]]
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -49,27 +51,37 @@ def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]
 
 
 def side_by_side(
-    models: Mapping[str, Measured], suites: Suites, samples: Sequence[tuple[Message, ...]]
+    models: Mapping[str, Measured],
+    suites: Suites,
+    samples: Sequence[tuple[Message, ...]],
+    pairs: Sequence[Pair],
+    items: Mapping[str, Items],
 ) -> EvaluationEvidence:
-    """The evidence of `reference`, `challenger` and `baseline`."""
-    scores = {who: _scores(model, suites) for who, model in models.items()}
-    pairs = models["challenger"].pairs
+    """The evidence of `reference`, `challenger`, `baseline`, and `anchor` if there is one.
+
+    `items` are those that may be compared, of the held-out `pairs` (PAIRS) and of each suite: no other is counted.
+    """
+    scores = {who: _scores(model, suites, items) for who, model in models.items()}
+    places, clusters = items[PAIRS].places, list(items[PAIRS].clusters)
+    values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
+    compared = PairValues(values, clusters, [pairs[i].source for i in places])
     means = {
-        who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items()}
+        who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items() if s.values}
         for who, by_metric in scores.items()
     }
-    of_pairs = {name: _estimate(interval) for name, interval in summarise(pairs).items()}
+    of_pairs = {name: _estimate(interval) for name, interval in summarise(compared).items()} if places else {}
     return EvaluationEvidence(
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
         means=means,
-        slices={name: {m: _estimate(i) for m, i in row.items()} for name, row in by_slice(pairs).items()},
+        slices={name: {m: _estimate(i) for m, i in row.items()} for name, row in by_slice(compared).items()},
         items={
-            who: {name: ItemScores(**asdict(s)) for name, s in scores[who].items()}
-            for who in ("challenger", "baseline")
+            who: {name: ItemScores(**asdict(s)) for name, s in by_metric.items()}
+            for who, by_metric in scores.items()
+            if who != "reference"
         },
         flips={name: _flips(models, name, suites[name]) for name in suites if name.startswith("retention/")},
         samples=[
-            SampleAnswers(prompt=text_of(prompt), **{who: model.answers["samples"][i] for who, model in models.items()})
+            SampleAnswers(prompt=text_of(prompt), **{who: models[who].answers["samples"][i] for who in SHOWN})
             for i, prompt in enumerate(samples)
         ],
         checks={name: _answered(models, name, checks) for name, checks in suites.items()},
@@ -80,12 +92,16 @@ def _estimate(interval: Interval) -> Estimate:
     return Estimate(**interval._asdict())
 
 
-def _scores(model: Measured, suites: Suites) -> dict[str, Scores]:
+def _scores(model: Measured, suites: Suites, items: Mapping[str, Items]) -> dict[str, Scores]:
     """Per-item values of every metric that the gate may name; more is better."""
-    scores = {name: Scores(model.pairs.values[name], model.pairs.prompts) for name in PAIR_METRICS}
+
+    def scores_of(values: Sequence[float], which: Items) -> Scores:
+        return Scores([values[place] for place in which.places], which.clusters, which.left_out)
+
+    scores = {name: scores_of(model.pairs[name], items[PAIRS]) for name in PAIR_METRICS}
     for name, checks in suites.items():
         passed = [float(check.passes(answer)) for check, answer in zip(checks, model.answers[name], strict=True)]
-        scores[name] = Scores(passed, [prompt_digest(check.prompt) for check in checks])
+        scores[name] = scores_of(passed, items[name])
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores
@@ -96,7 +112,7 @@ def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[Behavi
         CheckAnswers(
             prompt=text_of(check.prompt),
             source=check.source,
-            **{who: model.answers[name][i] for who, model in models.items()},
+            **{who: models[who].answers[name][i] for who in SHOWN},
             passes=check.passes(models["challenger"].answers[name][i]),
         )
         for i, check in enumerate(checks)

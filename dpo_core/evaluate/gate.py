@@ -23,6 +23,7 @@ class Scores:
 
     values: Sequence[float]
     clusters: Sequence[str]
+    left_out: int = 0  # items that one of the models was trained on
 
 
 @dataclass(frozen=True)

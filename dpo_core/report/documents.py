@@ -80,6 +80,7 @@ class ItemScores(ReportRecord):
 
     values: list[float]
     clusters: list[str]
+    left_out: int = 0  # items that a model in the comparison was trained on
 
 
 class Flip(ReportRecord):
@@ -118,9 +119,9 @@ class CheckAnswers(ReportRecord):
 
 
 class EvaluationEvidence(ReportRecord):
-    """What the gate decides on and the run's page shows, of `reference`, `challenger` and `baseline`.
+    """What the gate decides on and the run's page shows, of `reference`, `challenger`, `baseline`, and an `anchor`.
 
-    `metrics` and `slices` are the challenger's, `means` each model's, `items` those of challenger and baseline, `flips`
+    `metrics` and `slices` are the challenger's, `means` each model's, `items` those that the gate compares, `flips`
     the retention suites' against the reference; `samples` and `checks` hold every answer.
     """
 

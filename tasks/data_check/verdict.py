@@ -75,9 +75,7 @@ def judge(
         ids=described.ids,
         train=train,
         held_out=held_out,
-        sides=Sides.of(
-            data.questions[np.concatenate([train, held_out])], np.arange(len(train) + len(held_out)) >= len(train)
-        ),
+        sides=_sides(data, train, held_out),
         weights=found.weights,
         profile=profile_of(found.table),
         quarantine=quarantine.path,
@@ -89,6 +87,11 @@ def judge(
         facts=_facts(request, data, found.table, len(held_out), quarantine, result, described.encoding)
         | {"dropped_columns": unread.counts()},
     )
+
+
+def _sides(data: Normalised, train: Ints, held_out: Ints) -> Sides:
+    rows = np.concatenate([train, held_out])
+    return Sides.of(data.questions[rows], np.arange(len(rows)) >= len(train))
 
 
 def _numbers(described: Described, rows: Ints, *, tokens: bool) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ import json
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
-from dpo_core.evaluate.preference import PairValues
+from dpo_core.evaluate.unseen import Items
 
 
 def asked(text: str) -> tuple[Message, ...]:
@@ -18,15 +18,22 @@ SUITES = {"retention/facts": [BehaviourCheck(CAPITAL, (("Paris",),)), BehaviourC
 
 def measured(*answers: str, margins: tuple[float, ...] = (0.0, 0.0), nll: tuple[float, ...] = ()) -> Measured:
     values = {"rewards/margins": list(margins), "rewards/accuracies": [float(margin > 0) for margin in margins]}
-    pairs = PairValues(values, ["a", "b"], ["web", "web"])
-    return Measured({"retention/facts": answers, "samples": [answers[0]]}, nll, pairs)
+    return Measured({"retention/facts": answers, "samples": [answers[0]]}, nll, values)
 
 
 REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
 CHALLENGER = measured("It is Lyon.", "It is four.", margins=(0.5, -0.1), nll=(2.5, 2.0))
-EVIDENCE = side_by_side(
-    {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}, SUITES, [asked("The capital?")]
-).to_document()
+MODELS = {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}
+PAIRS = [Pair(CAPITAL, (), (), source="web"), Pair(SUM, (), (), source="web")]
+BOTH = Items([0, 1], ["a", "b"])
+
+
+def evidence(**items: Items):
+    compared = {"pairs": BOTH, "retention/facts": BOTH} | items
+    return side_by_side(MODELS, SUITES, [asked("The capital?")], PAIRS, compared).to_document()
+
+
+EVIDENCE = evidence()
 
 
 def test_a_question_lost_and_one_won_are_flips_although_the_mean_stays() -> None:
@@ -59,3 +66,17 @@ def test_samples_come_from_every_source_before_a_second_of_one() -> None:
     pairs = [Pair(asked(text), (), (), source=text[0]) for text in ("a1", "a2", "a3", "b1", "a1")]
     texts = [prompt[0]["content"] for prompt in draw_samples(pairs, 3)]
     assert texts == ["a1", "b1", "a2"]
+
+
+def test_an_item_that_a_model_was_trained_on_is_in_no_figure_and_is_counted() -> None:
+    document = evidence(pairs=Items([1], ["b"], 1))
+    scores = document["items"]["challenger"]["rewards/margins"]
+    assert scores == {"values": [-0.1], "clusters": ["b"], "left_out": 1}
+    assert document["metrics"]["rewards/margins"]["value"] == -0.1
+    assert document["slices"]["web"]["rewards/margins"]["value"] == -0.1
+
+
+def test_where_no_pair_is_left_there_is_no_figure_of_pairs() -> None:
+    document = evidence(pairs=Items([], [], 2))
+    assert "rewards/margins" not in document["metrics"]
+    assert document["items"]["challenger"]["rewards/margins"]["values"] == []

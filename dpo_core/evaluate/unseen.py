@@ -1,0 +1,48 @@
+"""Which items may be compared: those that no model in the comparison was trained on, by what they ask."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_core.data.pairs import Message
+from dpo_core.quality.prompts.groups import group_prompts, sketches
+from dpo_core.quality.prompts.identity import digests, split_key
+
+Prompt = Sequence[Message]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Of a list of items those that may be compared, by their place; the cluster of each; how many may not."""
+
+    places: Sequence[int]
+    clusters: Sequence[str]
+    left_out: int = 0
+
+
+def unseen_items(asked: Sequence[Prompt], trained: Sequence[Sequence[Prompt]]) -> Items:
+    """The prompts that none of these sets of trained prompts asks, or, as the split sees it, nearly asks.
+
+    Wordings of one question are one cluster. Each set is looked at by itself: how alike two prompts of a template may
+    be depends on how many of them there are.
+    """
+    new = np.ones(len(asked), np.bool_)
+    for prompts in trained:
+        groups = _groups([*asked, *prompts])
+        new &= ~np.isin(groups[: len(asked)], groups[len(asked) :])
+    names = _groups(asked)
+    places = np.flatnonzero(new).tolist()
+    return Items(places, [f"{names[place]:016x}" for place in places], len(asked) - len(places))
+
+
+def _groups(prompts: Sequence[Prompt]) -> NDArray[np.int64]:
+    """The group of each prompt, named by the lowest key in it: a name that does not depend on the prompts' order."""
+    if not prompts:
+        return np.zeros(0, np.int64)
+    keys = digests(split_key(prompt) for prompt in prompts)
+    first = group_prompts(keys, sketches(prompts)).first
+    lowest = keys.copy()
+    np.minimum.at(lowest, first, keys)
+    return np.asarray(lowest[first], dtype=np.int64)

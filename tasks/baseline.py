@@ -1,0 +1,115 @@
+"""What a challenger is compared with: the baseline, the anchor, the reference of every reward; who trained on what."""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.errors import InfraError
+from infra.registry import versions
+from infra.registry.versions import Version
+from infra.store.base import Store
+from tasks.records import Checked, Plan, Trained
+from tasks.runtime.ancestry import line_of, training_rows
+from tasks.runtime.start import START, START_WEIGHTS
+
+log = logging.getLogger("dpo.evaluate")
+BASELINE, BASELINE_WEIGHTS = "gate.baseline", "dpo.baseline_weights_sha256"  # tags of a version, by its gate
+Against = Literal["reference", "champion", "version"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A start model that is no registered version: its weights, and the name that it is fetched by."""
+
+    weights_sha256: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The models of one comparison, by their weights.
+
+    `reference`: the model that all rewards are measured against, the same for every version of a line. `anchor`: the
+    version that no keep condition may drift from; None where it is the baseline. `trained_on`: keys in the store of
+    every row that one of the models, or of those that it descends from, was trained on.
+    """
+
+    against: Against
+    baseline: str
+    reference: Base
+    anchor: str | None
+    trained_on: list[str]
+
+
+def compared(store: Store, plan: Plan, checked: Checked, trained: Trained) -> Compared:
+    """Who takes part. Raises InputError or InfraError for a version that cannot."""
+    anchor = _anchor(plan)
+    reference = _base(anchor) if anchor else _start(plan)
+    against, version, baseline = _baseline(plan, trained, reference)
+    in_play = [found for found in (anchor, version, _started_from(plan)) if found is not None]
+    weights = anchor.weights_sha256 if anchor else None
+    return Compared(
+        against=against,
+        baseline=baseline,
+        reference=reference,
+        anchor=None if weights in (None, baseline, trained.weights_sha256) else weights,
+        trained_on=sorted({checked.train_key, *training_rows(store, in_play)}),
+    )
+
+
+def _anchor(plan: Plan) -> Version | None:
+    wanted = plan.recipe.retrain.anchor
+    if wanted == "none":
+        return None
+    if wanted == "first":
+        return plan.first_champion
+    return versions.by_number(plan.recipe.name, wanted)
+
+
+def _baseline(plan: Plan, trained: Trained, reference: Base) -> tuple[Against, Version | None, str]:
+    """What the challenger must beat, and its weights: the champion by default, the reference while there is none.
+
+    Where the challenger is the champion already, what that champion was gated against.
+    """
+    wanted, champion = plan.recipe.retrain.against, plan.champion
+    if wanted == "base":
+        return "reference", None, reference.weights_sha256
+    if isinstance(wanted, int):
+        version = versions.by_number(plan.recipe.name, wanted)
+        return "version", version, _weights(version, plan.recipe.name)
+    if champion is None:
+        return "reference", None, reference.weights_sha256
+    if _weights(champion, plan.recipe.name) != trained.weights_sha256:
+        return "champion", champion, champion.weights_sha256
+    weights = champion.tags.get(BASELINE_WEIGHTS, reference.weights_sha256)
+    if champion.tags.get(BASELINE) != "champion":
+        return "reference", None, weights
+    return "champion", versions.by_weights(plan.recipe.name, weights), weights
+
+
+def _weights(version: Version, name: str) -> str:
+    if not version.weights_sha256:
+        raise InfraError(
+            f"version {version.number} was registered by another program: it names no weights",
+            where=f"models:/{name}/{version.number}",
+            do="take the alias champion off it on the MLflow page, or name another version in retrain.against",
+        )
+    return version.weights_sha256
+
+
+def _start(plan: Plan) -> Base:
+    version = _started_from(plan)
+    return _base(version) if version else Base(plan.weights_sha256, plan.start_model)
+
+
+def _started_from(plan: Plan) -> Version | None:
+    return versions.resolve(plan.start_model) if plan.start_model.startswith("models:/") else None
+
+
+def _base(version: Version) -> Base:
+    """The model that the first of a version's line started from; the version itself where nobody wrote that down."""
+    *_, first = line_of(version)
+    weights, model = first.tags.get(START_WEIGHTS), first.tags.get(START, "")
+    if weights and model and not model.startswith("models:/"):
+        return Base(weights, model)
+    return Base(first.weights_sha256, "")
