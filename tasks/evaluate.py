@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,7 +16,7 @@ from dpo_core.model.identity import digest_weights
 from dpo_core.model.stops import named_ends
 from dpo_core.quality.prompts.identity import split_key
 from dpo_core.report.documents import EvaluationEvidence
-from infra.errors import Damaged, InfraError
+from infra.errors import Damaged
 from infra.registry.versions import download_weights
 from infra.settings import load_settings
 from infra.store import open_store

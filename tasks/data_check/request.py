@@ -14,6 +14,7 @@ from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
 from tasks.records import CheckResult
 
+NONE = Sides.none()
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ class Request:
     encoding: Encoding
     tokenizer: str | None  # folder; without one words alone are examined
     split: bool = True
-    known: Sides = Sides.none()  # prompts that have a side already
+    known: Sides = NONE  # prompts that have a side already
     previous: Profile | None = None  # of the last accepted data set of this name
     text: Literal["plain", "turns"] = "plain"  # what pairs of plain text are taken for
     trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
@@ -40,7 +41,8 @@ class Examined:
 
     The rows are in `spool`, their token ids in `ids`; `train` and `held_out` are indices into both.
 
-    `sides`: of all those prompts. `weights`: of the loss, one for each of `train`; None where all weigh the same. `profile` is for the next check.
+    `sides`: of all their prompts. `weights`: of the loss, one for each of `train`; None where all weigh the same.
+    `profile` is for the next check.
     """
 
     spool: Spool
