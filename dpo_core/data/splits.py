@@ -10,19 +10,19 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sides:
+class SplitSides:
     """Prompts by their key (ascending, each once), and whether they are held out; the others are trained on."""
 
     keys: Keys
     held_out: Bools
 
     @classmethod
-    def none(cls) -> "Sides":
+    def none(cls) -> "SplitSides":
         """Nothing is known yet."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
     @classmethod
-    def of(cls, keys: Keys, held_out: Bools) -> "Sides":
+    def of(cls, keys: Keys, held_out: Bools) -> "SplitSides":
         """Of rows in any order; a key on both sides is trained on."""
         order = np.lexsort((held_out, keys))
         unique, first = np.unique(keys[order], return_index=True)
@@ -31,16 +31,16 @@ class Sides:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def with_more(self, other: "Sides") -> "Sides":
+    def with_more(self, other: "SplitSides") -> "SplitSides":
         """Both; what either has trained on is trained on."""
         keys, held_out = (np.concatenate(both) for both in ((self.keys, other.keys), (self.held_out, other.held_out)))
         return self.of(keys, held_out)
 
-    def without(self, other: "Sides") -> "Sides":
+    def without(self, other: "SplitSides") -> "SplitSides":
         """What `other` does not say in the same way."""
         known, held_out = other.of_rows(self.keys)
         new = ~known | (held_out != self.held_out)
-        return Sides(self.keys[new], self.held_out[new])
+        return SplitSides(self.keys[new], self.held_out[new])
 
     def of_rows(self, keys: Keys) -> tuple[Bools, Bools]:
         """Of each row by its key: whether it is known, and whether it is held out."""
@@ -51,7 +51,7 @@ class Sides:
         return known, known & self.held_out[place]
 
 
-def held_out_rows(keys: Keys, groups: Keys, known: Sides, fraction: float = 0.1) -> Bools:
+def held_out_rows(keys: Keys, groups: Keys, known: SplitSides, fraction: float = 0.1) -> Bools:
     """Which rows are held out: `keys` (N,) are their prompts', `groups` (N,) name those that ask nearly the same.
 
     A prompt with a side keeps it. A new one goes where its group is, to training if the group is on both sides; a new

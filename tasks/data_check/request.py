@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import Spool
-from dpo_core.data.splits import Sides
+from dpo_core.data.splits import SplitSides
 from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
 from dpo_core.report.results import Finding, Measure
 from tasks.records import CheckResult
 
-NONE = Sides.none()
+NOBODY = SplitSides.none()
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ class Request:
     encoding: Encoding
     tokenizer: str | None  # folder; without one words alone are examined
     split: bool = True
-    known: Sides = NONE  # prompts that have a side already
+    known: SplitSides = NOBODY  # prompts that have a side already
     previous: Profile | None = None  # of the last accepted data set of this name
     text: Literal["plain", "turns"] = "plain"  # what pairs of plain text are taken for
     trusted_code: str | None = None  # SHA-256 of code of the tokenizer's own that may run
@@ -49,7 +49,7 @@ class Examined:
     ids: Spool
     train: Ints
     held_out: Ints
-    sides: Sides
+    sides: SplitSides
     weights: Floats | None
     profile: Profile
     quarantine: Path

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from infra.ledger.chain import Chain, Moved
 
-from dpo_core.data.splits import Sides
+from dpo_core.data.splits import SplitSides
 from infra.errors import Damaged
 from infra.store.base import Store
 
@@ -38,12 +38,12 @@ def again_if_moved(check: Callable[[], Result]) -> Callable[[], Result]:
     return checked
 
 
-def recorded_sides(store: Store, names: Sequence[str]) -> tuple[Sides, int]:
+def recorded_sides(store: Store, names: Sequence[str]) -> tuple[SplitSides, int]:
     """What is recorded of these models' prompts, and the last entry's number of the first of them.
 
     Raises Damaged where the record was changed.
     """
-    known, last = Sides.none(), 0
+    known, last = SplitSides.none(), 0
     for name in names:
         entries = Chain(store, f"splits/{name}").entries()
         for entry in entries:
@@ -53,7 +53,7 @@ def recorded_sides(store: Store, names: Sequence[str]) -> tuple[Sides, int]:
     return known, last
 
 
-def record_sides(store: Store, name: str, new: Sides, *, base: int, data_sha256: str) -> None:
+def record_sides(store: Store, name: str, new: SplitSides, *, base: int, data_sha256: str) -> None:
     """Append what is new, if anything is. Raises Moved if another run has recorded something since entry `base`."""
     if not len(new):
         return
@@ -67,7 +67,7 @@ def record_sides(store: Store, name: str, new: Sides, *, base: int, data_sha256:
     log.info("split_recorded name=%s new_prompts=%d held_out=%d", name, len(new), held_out)
 
 
-def _read(store: Store, key: str) -> Sides:
+def _read(store: Store, key: str) -> SplitSides:
     data = store.get_bytes(key)
     if hashlib.sha256(data).hexdigest() != key.rpartition("/")[2].removesuffix(".npy"):
         raise Damaged(
@@ -76,4 +76,4 @@ def _read(store: Store, key: str) -> Sides:
             do="put the object back from a copy of the store: without it, held-out prompts would be trained on",
         )
     keys, held_out = np.load(io.BytesIO(data), allow_pickle=False)
-    return Sides(keys, held_out.astype(np.bool_))
+    return SplitSides(keys, held_out.astype(np.bool_))

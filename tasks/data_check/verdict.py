@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.digests import digest_rows
-from dpo_core.data.splits import Sides
+from dpo_core.data.splits import SplitSides
 from dpo_core.data.unread import UnreadColumns
 from dpo_core.quality.profile import profile_of
 from dpo_core.quality.table import PairTable
@@ -89,9 +89,9 @@ def judge(
     )
 
 
-def _sides(data: Normalised, train: Ints, held_out: Ints) -> Sides:
+def _sides(data: Normalised, train: Ints, held_out: Ints) -> SplitSides:
     rows = np.concatenate([train, held_out])
-    return Sides.of(data.questions[rows], np.arange(len(rows)) >= len(train))
+    return SplitSides.of(data.questions[rows], np.arange(len(rows)) >= len(train))
 
 
 def _numbers(described: Described, rows: Ints, *, tokens: bool) -> dict[str, NDArray[Any]]:

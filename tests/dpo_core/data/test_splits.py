@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.data.splits import Sides, held_out_rows
+from dpo_core.data.splits import SplitSides, held_out_rows
 
 KEYS = st.lists(st.integers(0, 2**62), min_size=2, max_size=60, unique=True)
 
@@ -16,11 +16,11 @@ def keys_of(count, seed=0):
 
 def split(keys, groups=None, known=None):
     keys = np.asarray(keys, dtype=np.int64)
-    return held_out_rows(keys, keys if groups is None else np.asarray(groups), known or Sides.none())
+    return held_out_rows(keys, keys if groups is None else np.asarray(groups), known or SplitSides.none())
 
 
 def put(trained=(), held_out=()):
-    return Sides.of(
+    return SplitSides.of(
         np.array([*trained, *held_out], dtype=np.int64), np.arange(len(trained) + len(held_out)) >= len(trained)
     )
 
@@ -55,7 +55,7 @@ def test_rows_of_one_group_stay_together():
 def test_what_has_a_side_keeps_it_whatever_is_added_or_taken_away():
     keys = keys_of(400)
     first = split(keys[:200])
-    known = Sides.of(keys[:200], first)
+    known = SplitSides.of(keys[:200], first)
     later = np.concatenate([keys[300:], keys[100:300]])
     assert (split(later, known=known)[100:200] == first[100:]).all()
 
