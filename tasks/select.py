@@ -23,7 +23,8 @@ log = logging.getLogger("dpo.select")
 def select(plan: Plan, checked: Checked) -> Checked:
     """The check's rows with those to train on: what is new to the champion, and `retrain.replay` of the other ones.
 
-    A run that starts from the base model trains on all rows.
+    They are in the order of their ids: the same rows in another order are the same training. A run that starts from
+    the base model trains on all rows, as they come.
     """
     if plan.recipe.retrain.start == "base" or not plan.start_model.startswith("models:/"):
         return checked
@@ -36,10 +37,10 @@ def select(plan: Plan, checked: Checked) -> Checked:
     if not new:
         return checked.model_copy(update={"new": 0})
     again = _drawn([name for name in names if name in seen], plan.recipe.retrain.replay, plan.recipe.seed)
-    taken = [number for number, name in enumerate(names) if name in new or name in again]
+    taken = sorted((n for n, name in enumerate(names) if name in new or name in again), key=names.__getitem__)
     train, train_ids = (b"".join(lines[number] + b"\n" for number in taken) for lines in (rows, ids))
-    pairs = [stored for number, stored in enumerate(stored_pairs(store, checked.train_key)) if number in set(taken)]
-    data_sha256 = digest_pairs(pairs, stored_pairs(store, checked.eval_key))
+    pairs = stored_pairs(store, checked.train_key)
+    data_sha256 = digest_pairs([pairs[number] for number in taken], stored_pairs(store, checked.eval_key))
     ids_sha256 = digest_json([checked.ids_sha256, data_sha256])
     train_key = f"data/{data_sha256}/train.jsonl"
     train_ids_key = f"data/{data_sha256}/{ids_sha256[:16]}/train.ids.jsonl"

@@ -7,8 +7,8 @@ import pytest
 
 from dpo_core.data.pairs import EncodedPair, digest_pairs
 from dpo_core.data.readers import read_pairs
-from dpo_core.data.splits import held_out_places, place_of
-from dpo_core.quality.prompts.identity import prompt_key
+from dpo_core.data.splits import SplitSides, held_out_rows
+from dpo_core.quality.prompts.identity import digests, split_key
 from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
 from tasks.data_check.pipeline import examine_request
@@ -71,7 +71,8 @@ def test_chunks_and_processes_change_nothing(run, tiny_model):
 def test_a_tenth_is_held_out_by_prompt_and_rows_are_written_as_they_were_read(run, data, tmp_path):
     examined = run()
     pairs = read_pairs(data).pairs
-    sides = held_out_places(np.array([place_of(prompt_key(pair.prompt)) for pair in pairs]))
+    keys = digests(split_key(pair.prompt) for pair in pairs)
+    sides = held_out_rows(keys, keys, SplitSides.none())
     train, held_out = ([pair for pair, out in zip(pairs, sides, strict=True) if out == side] for side in (False, True))
     assert examined.spool.pairs(examined.train.tolist()) == train
     assert examined.spool.pairs(examined.held_out.tolist()) == held_out
@@ -108,7 +109,7 @@ def test_rows_added_at_the_end_move_no_group_to_the_other_side(run, tmp_path):
     lines = data.read_text().splitlines()
     more = [json.loads(line) | {"prompt": json.loads(line)["prompt"] + " or so"} for line in lines[::6]]
     data.write_text("\n".join([*lines, *map(json.dumps, more)]) + "\n")
-    after = run("after", train=str(data))
+    after = run("after", train=str(data), known=before.sides)
     assert [row for row in after.held_out if row < len(lines)] == before.held_out.tolist()
     mine = {row // 3 for row in before.held_out}
     assert [row for row in after.held_out if row >= len(lines)] == [240 + n for n in range(40) if 2 * n in mine]

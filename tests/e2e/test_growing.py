@@ -1,0 +1,80 @@
+"""A model that is retrained as its data grows: from the base model on all pairs, or from the champion on the new ones."""
+
+import json
+
+import pytest
+
+from tests.recipes import NOUNS, pair, tiny_recipe, write_jsonl
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def weeks(tmp_path_factory):
+    """Four weeks of one recipe: the first rows; more rows; nothing but another order; more again. The documents."""
+    from flows.retrain import retrain
+
+    folder = tmp_path_factory.mktemp("growing")
+    start = {"start": "champion", "replay": 0.25}
+    recipe = tiny_recipe(
+        folder,
+        retrain=start,
+        training={"num_train_epochs": 1.0},
+        gate={"improve": [], "keep": {}, "floor": {"rewards/accuracies": 0.5}},
+    )
+    rows = [pair(NOUNS[i % 12], i, "say") for i in range(160)]
+    done = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPO_HOME", str(folder / "home"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        for content in (rows[:96], rows[:136], rows[:136][::-1], rows):
+            write_jsonl(folder / "train.jsonl", content)
+            done.append(retrain(str(recipe)))
+        yield folder, done
+
+
+def trained_rows(folder, document):
+    lineage = json.loads((folder / f"home/store/lineage/tiny/{document.weights_sha256}.json").read_text())
+    return lineage, (folder / "home/store" / lineage["data"]["train"]).read_text().splitlines()
+
+
+def test_while_there_is_no_champion_the_base_model_is_trained_on_all_pairs(weeks):
+    folder, done = weeks
+    lineage, rows = trained_rows(folder, done[0].document)
+    assert (done[0].document.verdict, done[0].document.version) == ("promote", 1)
+    assert len(rows) == 96
+    assert lineage["parent"] is None
+
+
+def test_the_champion_is_trained_on_what_is_new_and_on_a_share_of_what_it_knows(weeks):
+    folder, done = weeks
+    lineage, rows = trained_rows(folder, done[1].document)
+    assert lineage["parent"]["version"] == 1
+    assert len(rows) == 40 + 24  # a quarter of 96
+    numbers = [int(json.loads(row)["prompt"][0]["content"].split()[-1].rstrip("?")) for row in rows]
+    assert sum(number >= 96 for number in numbers) == 40
+
+
+def test_the_same_rows_in_another_order_are_nothing_new(weeks):
+    _, done = weeks
+    document = done[2].document
+    assert document.changed is False
+    assert (document.version, document.champion_version) == (2, 2)
+    assert [stage.name for stage in document.stages] == ["check"]
+    assert "no pair is new to version" in done[2].display.gate.reasons[0]
+
+
+def test_rewards_of_every_version_are_measured_against_the_first_reference(weeks):
+    """The second version starts from the first: against that, the first's reward accuracy would be one half."""
+    folder, done = weeks
+    key = json.loads((folder / f"home/store/lineage/tiny/{done[1].document.weights_sha256}.json").read_text())[
+        "evaluation"
+    ]
+    evidence = json.loads((folder / "home/store" / key).read_text())
+    assert evidence["means"]["reference"]["rewards/accuracies"]["value"] == 0.5
+    assert evidence["means"]["baseline"]["rewards/accuracies"]["value"] > 0.9
+    first = json.loads((folder / f"home/store/lineage/tiny/{done[0].document.weights_sha256}.json").read_text())
+    before = json.loads((folder / "home/store" / first["evaluation"]).read_text())
+    assert evidence["means"]["baseline"]["rewards/margins"] == pytest.approx(
+        before["means"]["challenger"]["rewards/margins"], rel=1e-5
+    )
