@@ -188,6 +188,9 @@ class Retrain(Section):
         description="version that many small losses are measured from: every gate.keep holds against it too; "
         "first: the first champion",
     )
+    looks: int = Field(
+        52, ge=1, description="candidates a year that are gated on the same held-out items: more are held"
+    )
 
 
 class Recipe(Section):

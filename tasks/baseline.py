@@ -26,7 +26,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Baselines:
     """The models of one comparison, by their weights.
 
     `reference`: the model that all rewards are measured against, the same for every version of a line. `anchor`: the
@@ -41,14 +41,14 @@ class Compared:
     trained_on: list[str]
 
 
-def compared(store: Store, plan: Plan, checked: Checked, trained: Trained) -> Compared:
+def baselines(store: Store, plan: Plan, checked: Checked, trained: Trained) -> Baselines:
     """Who takes part. Raises InputError or InfraError for a version that cannot."""
     anchor = _anchor(plan)
     reference = _base(anchor) if anchor else _start(plan)
     against, version, baseline = _baseline(plan, trained, reference)
     in_play = [found for found in (anchor, version, _started_from(plan)) if found is not None]
     weights = anchor.weights_sha256 if anchor else None
-    return Compared(
+    return Baselines(
         against=against,
         baseline=baseline,
         reference=reference,

@@ -22,7 +22,7 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
-from tasks.baseline import Compared, compared
+from tasks.baseline import Baselines, baselines
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import local_model, stored_model
@@ -40,7 +40,7 @@ CODE = ("tasks.evaluate",)
 def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> Evaluated:
     """Held-out preferences, behaviour, retention and sample answers of the challenger and what it is up against."""
     store = open_store(load_settings(), patient=True)
-    models = compared(store, plan, checked, trained)
+    models = baselines(store, plan, checked, trained)
     inputs = {
         "challenger": trained.weights_sha256,
         "baseline": models.baseline,
@@ -97,7 +97,7 @@ def _questions_digest(plan: Plan) -> str:
 
 
 def _evidence(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Compared
+    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Baselines
 ) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
     from dpo_core.evaluate.evidence import PAIRS, Measured, draw_samples, side_by_side
@@ -127,7 +127,7 @@ def _evidence(
     return side_by_side(by_part, suites, samples, [encoded.pair for encoded in pairs], items)
 
 
-def _trained_on(store: Store, checked: Checked, models: Compared) -> list[list[tuple[Message, ...]]]:
+def _trained_on(store: Store, checked: Checked, models: Baselines) -> list[list[tuple[Message, ...]]]:
     """Prompts of this data set's rows that are trained on, and what else one of the models was trained on."""
     own = [pair.prompt for pair in stored_pairs(store, checked.train_key)]
     known = set(map(split_key, own))
@@ -157,7 +157,7 @@ def _answers(
     weights: str,
     suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
-    models: Compared,
+    models: Baselines,
 ) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
     is_reference = weights == plan.weights_sha256  # the log-probs of the model that the run started from are stored
@@ -183,7 +183,7 @@ def _answers(
     return remembered(store, "measure", inputs, compute, output=MeasureOutput, code=CODE, force=plan.force)[0]
 
 
-def _folder(store: Store, plan: Plan, weights: str, models: Compared) -> Path:
+def _folder(store: Store, plan: Plan, weights: str, models: Baselines) -> Path:
     """The model with exactly these weights, wherever it lies. Raises Damaged where the bytes are others."""
     home = load_settings().home
     if weights == plan.weights_sha256:

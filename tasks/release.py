@@ -2,14 +2,15 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.evaluate.gate import Decision, Scores, decide
+from dpo_core.evaluate.gate import Scores, decide
 from dpo_core.report.documents import EvaluationEvidence
+from dpo_core.report.sentences import looks_are_spent
 from infra.registry import versions
 from infra.registry.versions import Version
 from infra.settings import load_settings
@@ -18,6 +19,7 @@ from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import BASELINE, BASELINE_WEIGHTS
 from tasks.lineage import KEY, write_lineage
+from tasks.looks import Look, look
 from tasks.records import (
     Checked,
     Evaluated,
@@ -102,17 +104,21 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
 
     def compute() -> GateOutput:
         items = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key)).items
-        new, old = (
-            {name: Scores(s.values, s.clusters, s.left_out) for name, s in items[who].items()}
-            for who in ("challenger", "baseline")
-        )
-        decision: Decision = decide(new, old, rules)
-        return GateOutput(verdict=decision.verdict, reasons=decision.reasons, conditions=decision.conditions)
+        models = {
+            who: {name: Scores(s.values, s.clusters, s.left_out) for name, s in by_metric.items()}
+            for who, by_metric in items.items()
+        }
+        planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, registered, models)
+        decision = decide(models["challenger"], models["baseline"], rules, anchor=models.get("anchor"), looks=planned)
+        verdict, reasons = decision.verdict, decision.reasons
+        if verdict == "promote" and number > planned:
+            verdict, reasons = "hold_underpowered", [looks_are_spent(number, planned, fresh)]
+        return GateOutput(verdict=verdict, reasons=reasons, conditions=decision.conditions)
 
     output, stage = remembered(
         store,
         "gate",
-        {"evaluation": evaluated.key, "rules": rules.model_dump()},
+        {"evaluation": evaluated.key, "rules": rules.model_dump(), "looks": plan.recipe.retrain.looks},
         compute,
         output=GateOutput,
         code=("dpo_core.evaluate.gate",),
@@ -134,6 +140,24 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         versions.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output.verdict, evaluated.baseline)
     return Gated(**dict(output), stage=stage)
+
+
+def _look(
+    store: Store, plan: Plan, evaluated: Evaluated, registered: Registered, models: Mapping[str, Mapping[str, Scores]]
+) -> Look:
+    """Spend one look at the items that a gain is looked for on; where none is, none is spent."""
+    scores = [models["challenger"][metric] for metric in plan.recipe.gate.improve if metric in models["challenger"]]
+    items = [cluster for found in scores for cluster in found.clusters]
+    if not items:
+        return Look(0, 0)
+    return look(
+        store,
+        plan.recipe.name,
+        challenger=versions.by_number(plan.recipe.name, registered.version).weights_sha256,
+        evaluation=evaluated.key,
+        run_id=plan.run_id,
+        items=items,
+    )
 
 
 @task(name="promote", cache_policy=NO_CACHE)

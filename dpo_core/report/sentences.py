@@ -53,5 +53,15 @@ def drift_sentence(chosen: float, rejected: float) -> str:
 def measured_against(baseline: str, *, is_champion: bool) -> str:
     """What the gate compared with. `is_champion`: the new version is the champion now."""
     if baseline == "reference":
-        return "It was measured against the reference: the model that it was trained from."
+        return "It was measured against the reference: the base model, from which all rewards are measured."
+    if baseline == "version":
+        return "It was measured against the version that retrain.against names."
     return f"It was measured against the champion{' before it' if is_champion else ''}."
+
+
+def looks_are_spent(number: int, planned: int, fresh: int) -> str:
+    """Why a candidate whose conditions hold is held: so many are gated on the same items that one looks better by luck."""
+    return (
+        f"This is candidate {number} on these held-out items within a year; retrain.looks plans for {planned}, and the "
+        f"conditions of the gate hold for so many alone. {fresh} held-out items that no candidate was gated on reopen it."
+    )

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from infra.ledger.chain import Chain, Moved
 
 from dpo_core.data.splits import SplitSides
 from infra.errors import Damaged
+from infra.ledger.chain import Chain, Moved
 from infra.store.base import Store
 
 log = logging.getLogger("dpo.check")

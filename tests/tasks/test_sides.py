@@ -21,7 +21,7 @@ WORDS = "river stone window garden letter bridge candle mirror basket ladder pil
 
 
 def row(number, *, system="", wording=""):
-    """A question of thirty words of its own, in one of its wordings; the answers differ in a word that tells nothing."""
+    """A question of thirty words of its own, in one of its wordings; the answers tell nothing."""
     asked = " ".join(random.Random(number).choices(WORDS, k=30))
     turns = [{"role": "user", "content": f"{number} {asked}{wording}"}]
     sides = ["to the left", "to the west"]

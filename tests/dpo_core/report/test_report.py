@@ -177,7 +177,7 @@ def test_a_version_that_was_not_promoted_though_the_gate_says_so_is_not_called_p
 
 
 def test_what_it_was_measured_against_is_named(run):
-    assert "It was measured against the reference: the model that it was trained from." in run()
+    assert "It was measured against the reference: the base model" in run()
     assert "It was measured against the champion before it." in run(champion=0.5)
 
 

@@ -33,7 +33,7 @@ def test_learned_is_said_only_where_the_chosen_answers_rose_and_the_margin_with_
 
 
 def test_what_was_compared_with_is_what_was():
-    assert "trained from" in measured_against("reference", is_champion=True)
+    assert "the base model" in measured_against("reference", is_champion=True)
     assert measured_against("champion", is_champion=False).endswith("against the champion.")
     assert measured_against("champion", is_champion=True).endswith("against the champion before it.")
 

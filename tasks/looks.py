@@ -1,0 +1,72 @@
+"""Looks at the held-out items: each candidate that is gated on them makes the best score of the year look better.
+
+`looks/NAME/` is a chain of entries, one a candidate: what was looked at, with what, in which run. A look counts for a
+year, and as long as half of the items that are compared now were looked at then.
+"""
+
+import datetime
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from infra.ledger.chain import Chain, Entry
+from infra.store.base import Store
+from tasks.data_check.sides import again_if_moved
+
+log = logging.getLogger("dpo.release")
+YEAR = datetime.timedelta(days=365)
+
+
+class Look(NamedTuple):
+    """`number` of this look among those that count; `fresh_needed`: new items after which the earlier ones do not."""
+
+    number: int
+    fresh_needed: int
+
+
+def look(
+    store: Store,
+    name: str,
+    *,
+    challenger: str,
+    evaluation: str,
+    run_id: str,
+    items: Sequence[str],
+    now: datetime.datetime | None = None,
+) -> Look:
+    """Record that a challenger (its weights) is gated on these items; the same again is the same look."""
+    compared, since = set(items), (now or datetime.datetime.now(datetime.UTC)) - YEAR
+    chain = Chain(store, f"looks/{name}")
+
+    @again_if_moved
+    def recorded() -> list[Entry]:
+        entries = chain.entries()
+        if any((e.body["challenger"], e.body["evaluation"]) == (challenger, evaluation) for e in entries):
+            return entries
+        data = json.dumps(sorted(compared)).encode()
+        key = f"looks/{name}/items/{hashlib.sha256(data).hexdigest()}.json"
+        store.put_bytes(key, data)
+        body: dict[str, object] = {"challenger": challenger, "evaluation": evaluation, "mlflow_run_id": run_id}
+        return [*entries, chain.append({**body, "items": key, "count": len(compared)}, base=len(entries))]
+
+    counted = list(_counted(store, recorded(), compared, since))
+    seen = compared.intersection(set().union(*(items for _, items in counted)))
+    candidates = {challenger, *(str(entry.body["challenger"]) for entry, _ in counted)}
+    return Look(len(candidates), max(0, 2 * len(seen) - len(compared) + 1))
+
+
+def _counted(
+    store: Store, entries: Sequence[Entry], compared: set[str], since: datetime.datetime
+) -> Iterator[tuple[Entry, set[str]]]:
+    """The looks since then at half of these items or more, with the items of each."""
+    read: dict[str, set[str]] = {}
+    for entry in entries:
+        if datetime.datetime.fromisoformat(entry.at) < since:
+            continue
+        key = str(entry.body["items"])
+        if key not in read:
+            read[key] = set(json.loads(store.get_bytes(key)))
+        if 2 * len(read[key] & compared) >= len(compared):
+            yield entry, read[key]
