@@ -224,7 +224,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> "Recipe":
-        known = {"rewards/accuracies", "rewards/margins"}
+        known = {"rewards/accuracies", "rewards/margins", "generations/sound"}
         known |= {f"behaviour/{name}" for name in self.evaluation.behaviour}
         known |= {f"retention/{name}" for name in self.evaluation.retention}
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()

@@ -100,7 +100,7 @@ def _evidence(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Baselines
 ) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
-    from dpo_core.evaluate.evidence import PAIRS, Measured, draw_samples, side_by_side
+    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, draw_samples, side_by_side
     from dpo_core.evaluate.preference import pair_values
     from dpo_core.evaluate.unseen import unseen_items
 
@@ -119,7 +119,7 @@ def _evidence(
         sha: Measured(output.answers, output.nll, pair_values(sums[sha], sums[reference], beta=beta))
         for sha, output in found.items()
     }
-    asked = {PAIRS: [encoded.pair.prompt for encoded in pairs]}
+    asked = {PAIRS: [encoded.pair.prompt for encoded in pairs], SAMPLES: samples}
     asked |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
     trained_on = _trained_on(store, checked, models)
     items = {name: unseen_items(prompts, trained_on) for name, prompts in asked.items()}

@@ -9,6 +9,7 @@ from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.gate import Scores
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.preference import PairValues, by_slice, summarise
+from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
 from dpo_core.report.documents import (
     CheckAnswers,
@@ -18,11 +19,13 @@ from dpo_core.report.documents import (
     Flips,
     ItemScores,
     SampleAnswers,
+    UnsoundAnswer,
 )
 
 SHOWN = ("reference", "challenger", "baseline")  # whose answers stand side by side
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
-PAIRS = "pairs"  # the held-out ones, among the names of suites
+PAIRS, SAMPLES = "pairs", "samples"  # held-out pairs, and prompts of some of them, among the names of suites
+SOUND = "generations/sound"
 Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
 
 
@@ -62,7 +65,9 @@ def side_by_side(
 
     `items` are those that may be compared, of the held-out `pairs` (PAIRS) and of each suite: no other is counted.
     """
-    scores = {who: _scores(model, suites, items) for who, model in models.items()}
+    prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
+    unsound = {who: _unsound(model, prompts) for who, model in models.items()}
+    scores = {who: _scores(model, suites, items, unsound[who]) for who, model in models.items()}
     places, clusters = items[PAIRS].places, list(items[PAIRS].clusters)
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
@@ -86,14 +91,27 @@ def side_by_side(
             for i, prompt in enumerate(samples)
         ],
         checks={name: _answered(models, name, checks) for name, checks in suites.items()},
+        unsound=[
+            UnsoundAnswer(prompt=text_of(prompt), answer=models["challenger"].answers[name][i], fault=fault)
+            for name, found in unsound["challenger"].items()
+            for i, (prompt, fault) in enumerate(zip(prompts[name], found, strict=True))
+            if fault
+        ],
     )
+
+
+def _unsound(model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]]) -> dict[str, list[str]]:
+    """The fault of every answer, by suite; nothing where a model without a chat template gave none."""
+    return {name: faults(model.answers[name], asked) for name, asked in prompts.items() if model.answers[name]}
 
 
 def _estimate(interval: Interval) -> Estimate:
     return Estimate(**interval._asdict())
 
 
-def _scores(model: Measured, suites: Suites, items: Mapping[str, Items]) -> dict[str, Scores]:
+def _scores(
+    model: Measured, suites: Suites, items: Mapping[str, Items], unsound: Mapping[str, Sequence[str]]
+) -> dict[str, Scores]:
     """Per-item values of every metric that the gate may name; more is better."""
 
     def scores_of(values: Sequence[float], which: Items) -> Scores:
@@ -103,6 +121,12 @@ def _scores(model: Measured, suites: Suites, items: Mapping[str, Items]) -> dict
     for name, checks in suites.items():
         passed = [float(check.passes(answer)) for check, answer in zip(checks, model.answers[name], strict=True)]
         scores[name] = scores_of(passed, items[name])
+    sound = [scores_of([float(not fault) for fault in found], items[name]) for name, found in unsound.items() if found]
+    scores[SOUND] = Scores(
+        [value for part in sound for value in part.values],
+        [cluster for part in sound for cluster in part.clusters],
+        sum(part.left_out for part in sound),
+    )
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores

@@ -118,11 +118,19 @@ class CheckAnswers(ReportRecord):
     passes: bool
 
 
+class UnsoundAnswer(ReportRecord):
+    """An answer of the challenger that is empty, repeats itself, or is in another language than the question."""
+
+    prompt: str
+    answer: str
+    fault: str
+
+
 class EvaluationEvidence(ReportRecord):
     """What the gate decides on and the run's page shows, of `reference`, `challenger`, `baseline`, and an `anchor`.
 
     `metrics` and `slices` are the challenger's, `means` each model's, `items` those that the gate compares, `flips`
-    the retention suites' against the reference; `samples` and `checks` hold every answer.
+    the retention suites' against the reference; `samples` and `checks` hold every answer, `unsound` what is wrong with some.
     """
 
     metrics: dict[str, Estimate]
@@ -132,3 +140,4 @@ class EvaluationEvidence(ReportRecord):
     flips: dict[str, Flips]
     samples: list[SampleAnswers]
     checks: dict[str, list[CheckAnswers]]
+    unsound: list[UnsoundAnswer] = Field([])

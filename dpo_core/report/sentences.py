@@ -60,8 +60,8 @@ def measured_against(baseline: str, *, is_champion: bool) -> str:
 
 
 def looks_are_spent(number: int, planned: int, fresh: int) -> str:
-    """Why a candidate whose conditions hold is held: so many are gated on the same items that one looks better by luck."""
+    """Why a candidate whose conditions hold is held: of so many on the same items, one looks better by luck."""
     return (
-        f"This is candidate {number} on these held-out items within a year; retrain.looks plans for {planned}, and the "
-        f"conditions of the gate hold for so many alone. {fresh} held-out items that no candidate was gated on reopen it."
+        f"This is candidate {number} on these held-out items within a year; retrain.looks plans for {planned}, and a "
+        f"gain is tested for so many. {fresh} more held-out items, on which no candidate was gated, reopen the gate."
     )

@@ -1,4 +1,4 @@
-"""A model that is retrained as its data grows: from the base model on all pairs, or from the champion on the new ones."""
+"""A model that is retrained as its data grows: from the base model on all pairs, or from the champion on new ones."""
 
 import json
 

@@ -29,7 +29,7 @@ BOTH = Items([0, 1], ["a", "b"])
 
 
 def evidence(**items: Items):
-    compared = {"pairs": BOTH, "retention/facts": BOTH} | items
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])} | items
     return side_by_side(MODELS, SUITES, [asked("The capital?")], PAIRS, compared).to_document()
 
 
@@ -80,3 +80,12 @@ def test_where_no_pair_is_left_there_is_no_figure_of_pairs() -> None:
     document = evidence(pairs=Items([], [], 2))
     assert "rewards/margins" not in document["metrics"]
     assert document["items"]["challenger"]["rewards/margins"]["values"] == []
+
+
+def test_answers_that_are_no_language_are_counted_in_every_suite_and_named() -> None:
+    models = MODELS | {"challenger": measured("", "It is four.", margins=(0.5, -0.1))}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    document = side_by_side(models, SUITES, [asked("The capital?")], PAIRS, compared).to_document()
+    assert document["items"]["challenger"]["generations/sound"]["values"] == [0.0, 0.0, 1.0]  # sample; two facts
+    assert document["items"]["baseline"]["generations/sound"]["values"] == [1.0, 1.0, 1.0]
+    assert document["unsound"][1] == {"prompt": "The capital of France?", "answer": "", "fault": "is empty"}

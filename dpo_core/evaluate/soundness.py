@@ -1,0 +1,41 @@
+"""Whether an answer is language at all: preference training can break a model while its rewards rise."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from dpo_core.data.pairs import Message
+from dpo_core.quality.prompts.identity import asked
+from dpo_core.quality.text.language import UNKNOWN, languages
+from dpo_core.quality.words import TextArray, words
+
+NGRAM, FEWEST, REPEATED = 4, 8, 0.5
+FAULTS = ("is empty", "repeats itself", "is in another language")
+
+
+def faults(answers: Sequence[str], prompts: Sequence[Sequence[Message]]) -> list[str]:
+    """What is wrong with each greedy answer to its prompt, one of FAULTS; nothing for a sound one.
+
+    Empty: no word in it. Repeating: half of its word 4-grams, or more, occurred before (seq-rep-4: Welleck et al. 2020,
+    arXiv:1908.04319, section 6), where it has eight. Another language: prompt and answer are clearly in two; a
+    translation is counted here too, of every model that is asked for one.
+    """
+    written, asked_in = (languages(TextArray.of(texts)) for texts in (list(answers), list(map(asked, prompts))))
+    found = []
+    for answer, language, wanted in zip(answers, written.tolist(), asked_in.tolist(), strict=True):
+        split = words(answer)
+        if not split:
+            found.append(FAULTS[0])
+        elif repetition(split) >= REPEATED:
+            found.append(FAULTS[1])
+        elif UNKNOWN not in (language, wanted) and language != wanted:
+            found.append(FAULTS[2])
+        else:
+            found.append("")
+    return found
+
+
+def repetition(split: Sequence[str]) -> float:
+    """Share of the words' 4-grams that occurred before in the text; 0 where it has fewer than eight."""
+    ngrams = Counter(zip(*(split[start:] for start in range(NGRAM)), strict=False))
+    total = ngrams.total()
+    return 1 - len(ngrams) / total if total >= FEWEST else 0.0

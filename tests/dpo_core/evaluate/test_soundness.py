@@ -1,0 +1,45 @@
+"""Answers that are no answers."""
+
+import pytest
+
+from dpo_core.evaluate.soundness import faults, repetition
+
+ENGLISH = "What is the capital of the country that lies to the north of Spain, and how many people live in it?"
+
+
+def fault(answer, prompt=ENGLISH):
+    return faults([answer], [[{"role": "user", "content": prompt}]])[0]
+
+
+@pytest.mark.parametrize("answer", ["", " \n", "...", "!?"])
+def test_an_answer_without_a_word_is_empty(answer):
+    assert fault(answer) == "is empty"
+
+
+def test_half_of_the_four_grams_again_is_repetition():
+    # 4 words over and over: n words have n - 3 four-grams, of which 4 are different
+    assert repetition("a b c d".split() * 3) == pytest.approx(1 - 4 / 9)
+    assert repetition(list("abcdefghijk")) == 0
+    assert fault("the sea is the sea is the sea is the sea is the sea") == "repeats itself"
+    assert fault("yes yes yes") == ""  # too short to tell
+
+
+def test_a_list_of_steps_with_one_beginning_is_no_repetition():
+    steps = "First you take the bread. Then you take the knife. Then you take the butter. At last you eat."
+    assert fault(steps, "How is it done, and what is it that you need for it?") == ""
+
+
+def test_an_answer_in_another_language_than_the_question_is_told():
+    german = (
+        "Die Hauptstadt des Landes ist Paris, und es leben dort mehr als zwei Millionen Menschen, die ich nicht kenne."
+    )
+    assert fault(german) == "is in another language"
+    assert fault("首都是巴黎，那里有两百多万人居住。") == "is in another language"
+    assert fault(german, german) == ""
+    assert fault("Paris") == ""  # one word could be of any
+
+
+def test_the_system_message_is_in_no_language_that_counts():
+    prompt = [{"role": "system", "content": "Du bist ein Assistent, und du bist nicht der, den ich kenne."}]
+    prompt += [{"role": "user", "content": ENGLISH}]
+    assert faults(["It is the city of Paris, and there are more than two million of them."], [prompt]) == [""]
