@@ -193,6 +193,15 @@ class Retrain(Section):
     )
 
 
+class Promotion(Section):
+    """What follows where the gate says promote."""
+
+    approval: Literal["auto", "required"] = Field(
+        "auto", description="auto: the version becomes champion; required: it waits for `dpo approve`"
+    )
+    approval_days: float = Field(14.0, gt=0, description="after so many days a version waits no longer")
+
+
 class Recipe(Section):
     """One retraining run."""
 
@@ -211,6 +220,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     retrain: Retrain = Retrain()
     gate: Gate = Gate()
+    promotion: Promotion = Promotion()
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from pydantic import Field
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.records import Document, Record
 from dpo_core.report.documents import Estimate, FindingRecord
+from infra.ledger.standing import Kind
 from tasks.records import Environment, Stage
 
 
@@ -117,6 +118,48 @@ class RetrainDocument(Document):
     reference: ReferenceCounts = Field(description="the reference pass")
     training: TrainingFigures = Field(description="the training, also where it was looked up")
     report: str = Field(description="the page, on this machine")
+
+
+class PromotionDocument(Document):
+    """`dpo promote`, `approve`, `rollback` and `hold`: what became of it."""
+
+    model: str = Field(description="the registered model")
+    version: int | None = Field(description="that it was about")
+    champion_version: int | None = Field(description="now")
+    state: Literal["promoted", "waiting_for_approval", "refused", "rolled_back", "held", "lifted"] = Field(
+        description="what is the case now"
+    )
+    changed: bool = Field(description="false where it was the case before")
+    seq: int = Field(description="number of the ledger's last entry")
+
+
+class LedgerEntry(Record):
+    """One entry of the ledger."""
+
+    seq: int = Field(description="its number")
+    at: str = Field(description="UTC, ISO 8601")
+    kind: Kind = Field(description="what happened")
+    version: int | None = Field(description="of the model; null: none, or no version is concerned")
+    over: int | None = Field(description="the champion before it")
+    who: str = Field(description="a person, or the gate")
+    why: str = Field(description="in words")
+    weights_sha256: str = Field(description="of the version")
+    evidence: dict[str, str] = Field(description="keys in the store: the gate's record, the evaluation")
+    sha256: str = Field(description="of the entry; the next one names it")
+
+
+class LedgerDocument(Document):
+    """`dpo history`: all that was decided about a model's champion."""
+
+    model: str = Field(description="the registered model")
+    champion_version: int | None = Field(description="by the ledger")
+    alias_version: int | None = Field(description="by the registry's alias")
+    barred: list[int] = Field(description="versions that no run promotes: they were taken back")
+    held: str = Field(description="why promotion is on hold; empty: it is not")
+    waiting: list[int] = Field(description="versions that wait for approval")
+    verified: bool = Field(description="with --verify: every entry and every champion's weights are as they were")
+    problems: list[str] = Field(description="what is not; exit code 1 where there is something")
+    entries: list[LedgerEntry] = Field(description="oldest first")
 
 
 class BeforeAfter(Record):

@@ -1,5 +1,6 @@
 """The first task: everything a run needs to know before it costs anything."""
 
+import contextlib
 import glob
 import json
 import logging
@@ -18,8 +19,10 @@ from dpo_core.model.identity import context_length, digest_model, digest_tokeniz
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
+from infra.errors import ObjectMissing
+from infra.ledger.promotions import Promotions
 from infra.prefect_logs import show_on_page
-from infra.registry.versions import by_alias
+from infra.registry.versions import Version, by_number
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from infra.tracking.runs import open_run
@@ -48,7 +51,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         read_checks(path)
     content = _without_paths(checked, files)
     request = digest_json([kind, content, checked.model])
-    champion = by_alias(checked.name, "champion")
+    standing = Promotions(open_store(settings, patient=True), checked.name).settle()
+    champion, first = (_version(checked.name, number) for number in (standing.champion, standing.first))
     from_champion = champion is not None and checked.retrain.start == "champion"
     start = start_model(f"models:/{checked.name}@champion" if from_champion else checked.model, request)
     model_folder = local_model(start, settings.home, pin=checked.trust_remote_code)
@@ -74,6 +78,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         tokenizer_sha256=tokenizer,
         files=files,
         champion=champion,
+        first_champion=first,
         start_model=start,
         request=request,
         run_id=run.id,
@@ -82,6 +87,13 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         force=force,
         trusted_code=trusted,
     )
+
+
+def _version(name: str, number: int | None) -> Version | None:
+    """That version, if there is one still."""
+    with contextlib.suppress(ObjectMissing):
+        return by_number(name, number) if number is not None else None
+    return None
 
 
 def _files(recipe: Recipe) -> list[str]:
@@ -126,5 +138,6 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
     content: dict[str, Any] = swap(recipe.model_dump())
     content["training"].pop("save_steps")  # changes no weight
     content["model"] = "see model_sha256"
+    content.pop("promotion")  # changes no weight and no verdict
     content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content

@@ -157,6 +157,7 @@ class Promoted(Record):
 
     champion_version: int | None
     not_promoted: str = Field(description="why the alias was left where it is though the gate says promote; else empty")
+    waiting_until: str = Field("", description="until when the version waits for approval, UTC; empty: it does not")
     stage: Stage
 
 

@@ -13,6 +13,7 @@ from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PR
 from flows.cli.init import init
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
+from flows.cli.promotion import approve, history, hold, promote, rollback
 from flows.cli.store import app as store_commands
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ app = typer.Typer(
 app.add_typer(store_commands, name="store")
 app.command()(init)
 app.command()(lineage)
+for command in (promote, approve, rollback, hold, history):
+    app.command()(command)
 
 RecipePath = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
 Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]

@@ -1,1 +1,5 @@
-"""Append-only records in the store: what was decided, by whom, in an order that nobody can change unseen."""
+"""The ledger: append-only records in the store of what was decided, by whom and why.
+
+`chain` writes and checks them; `standing` reads promotions as the state that they add up to; `promotions` commits one
+and makes the registry's alias follow.
+"""

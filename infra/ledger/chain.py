@@ -44,7 +44,7 @@ class Chain:
 
     def entries(self) -> list[Entry]:
         """All records, in order. Raises Damaged for a gap, a change or what is no record, at its key."""
-        keys = [key for key in self.store.list(f"{self.prefix}/") if _number(key)]
+        keys = [key for key in self.store.list(f"{self.prefix}/0") if key == self._key(_number(key))]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             contents = list(pool.map(self.store.get_bytes, keys))
         found: list[Entry] = []

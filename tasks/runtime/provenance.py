@@ -13,14 +13,21 @@ from tasks.runtime.start import START
 def provenance(recipe: Recipe, file: Path) -> dict[str, str]:
     """Tags of a run of the recipe in `file`, under MLflow's own names where it has one; unknown ones are left out."""
     tags = {START: recipe.model, "mlflow.source.name": file.name, "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
-        tags["mlflow.user"] = getpass.getuser()
+    if name := user():
+        tags["mlflow.user"] = name
     folder = file.resolve().parent
     if commit := _git(folder, "rev-parse", "HEAD"):
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
         tags["mlflow.source.git.commit"] = commit
         tags["mlflow.source.git.dirty"] = str(bool(changed)).lower()
     return tags
+
+
+def user() -> str:
+    """Who runs this: the login name; nothing where there is none, as in some containers."""
+    with contextlib.suppress(OSError, KeyError):
+        return getpass.getuser()
+    return ""
 
 
 def _git(folder: Path, *arguments: str) -> str:
