@@ -4,6 +4,7 @@ from prefect import flow
 
 from tasks.check import check
 from tasks.documents import Retrained
+from tasks.ending import named_states
 from tasks.evaluate import evaluate
 from tasks.plan import plan
 from tasks.promote import promote
@@ -16,6 +17,7 @@ from tasks.train import train
 
 
 @flow(name="retrain")
+@named_states
 def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> Retrained:
     """Check, select, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
 

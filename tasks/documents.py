@@ -102,15 +102,22 @@ class TrainingFigures(Record):
     pairs_per_second: float = Field(description="at the end of the training")
 
 
+RetrainState = Literal["promoted", "held", "rejected", "nothing_new", "waiting_for_approval"]
+
+
 class RetrainDocument(Document):
     """`dpo retrain`: what became of a run."""
 
+    state: RetrainState = Field(description="nothing_new: every stage was a look-up, or no pair was new; exit code 0")
     verdict: GateVerdict = Field(description="the gate's")
     changed: bool = Field(description="false where every stage was a look-up")
     model: str = Field(description="the registered model")
     version: int = Field(description="of the registered model, made or found")
     champion_version: int | None = Field(description="after the run")
     not_promoted: str = Field("", description="why the champion stays though the verdict is promote; else empty")
+    waiting_until: str = Field("", description="until when the version waits for approval, UTC; else empty")
+    reasons: list[str] = Field([], description="what decided, in words")
+    metrics: dict[str, Estimate] = Field({}, description="the new version's, with 95 % intervals")
     mlflow_run_id: str = Field(description="the MLflow run")
     weights_sha256: str = Field(description="of the new weights")
     data_sha256: str = Field(description="of every column of every kept row, weights and the split")
@@ -118,6 +125,7 @@ class RetrainDocument(Document):
     reference: ReferenceCounts = Field(description="the reference pass")
     training: TrainingFigures = Field(description="the training, also where it was looked up")
     report: str = Field(description="the page, on this machine")
+    data_report: str = Field("", description="the page of the data check, on this machine")
 
 
 class PromotionDocument(Document):

@@ -22,6 +22,7 @@ from tasks.documents import (
     RetrainDisplay,
     RetrainDocument,
     Retrained,
+    RetrainState,
     SideBySide,
     StageLine,
     TrainingFigures,
@@ -48,13 +49,18 @@ def summarise(
     store = open_store(load_settings(), patient=True)
     evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
     page = load_settings().home / "reports" / f"{plan.recipe.name}-{trained.weights_sha256[:12]}" / "retrain.html"
+    changed = not all(output.stage.cached for output in done)
     document = RetrainDocument(
+        state=_state(gated, promoted, changed=changed),
         verdict=gated.verdict,
-        changed=not all(output.stage.cached for output in done),
+        changed=changed,
         model=plan.recipe.name,
         version=registered.version,
         champion_version=promoted.champion_version,
         not_promoted=promoted.not_promoted,
+        waiting_until=promoted.waiting_until,
+        reasons=[*filter(None, [promoted.not_promoted]), *gated.reasons],
+        metrics=evaluated.metrics,
         mlflow_run_id=plan.run_id,
         weights_sha256=trained.weights_sha256,
         data_sha256=checked.data_sha256,
@@ -66,11 +72,22 @@ def summarise(
             pairs_per_second=round(trained.pairs_per_second, 3),
         ),
         report=str(page),
+        data_report=checked.report,
     )
     retrained = Retrained(document=document, display=_display(plan, checked, evaluated, gated, evidence))
     if document.changed or not page.is_file() or not store.exists(_key(page)):
         _write_page(page, retrained, trained, evidence, store, plan)
     return retrained
+
+
+def _state(gated: Gated, promoted: Promoted, *, changed: bool) -> RetrainState:
+    if promoted.waiting_until:
+        return "waiting_for_approval"
+    if not changed:
+        return "nothing_new"
+    if gated.verdict == "promote" and not promoted.not_promoted:
+        return "promoted"
+    return "rejected" if gated.verdict == "reject_regression" else "held"
 
 
 @task(name="nothing_new", cache_policy=NO_CACHE)
@@ -82,6 +99,9 @@ def nothing_new(plan: Plan, checked: Checked) -> Retrained:
         "train on all of them with --set retrain.start=base"
     )
     document = RetrainDocument(
+        state="nothing_new",
+        reasons=[why],
+        data_report=checked.report,
         verdict=VERDICT.validate_python(version.tags.get("gate.verdict", "hold_no_gain")),
         changed=False,
         model=plan.recipe.name,

@@ -108,8 +108,7 @@ def retrain(
     except DataCheckFailed as failed:
         return _checked(failed.document)
     document = done.document
-    promoted = document.verdict == "promote" and not document.not_promoted
-    code = DONE if promoted or not document.changed else NOT_PROMOTED
+    code = NOT_PROMOTED if document.state in ("held", "rejected") else DONE
     return CommandResult(document.to_json(), lambda console: show_retrain(console, done), code)
 
 

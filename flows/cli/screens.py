@@ -35,6 +35,7 @@ VERDICTS = {
     "warn": "bold yellow",
     "fail": "bold red",
 }
+TITLES = {"waiting_for_approval": "WAITING FOR APPROVAL", "nothing_new": "NOTHING NEW"}
 SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
 
 
@@ -47,9 +48,11 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         _before_after(console, display.before_after)
         _answers(console, display.answers)
         _drift(console, display.drift)
-    else:
+    elif len(document.stages) > 1:
         _unchanged(console, document)
     outcome, style = OUTCOMES[display.gate.verdict].headline, VERDICTS[display.gate.verdict]
+    if document.state in TITLES:
+        outcome, style = TITLES[document.state], "bold yellow"
     title, style = ("NOT PROMOTED", "bold yellow") if document.not_promoted else (outcome, style)
     champion_now = f"version {document.champion_version}" if document.champion_version else "none yet"
     console.print(f"\n[{style}]{title}[/]  {document.model} version {document.version}; champion: {champion_now}")
@@ -175,6 +178,9 @@ def _next_commands(document: "RetrainDocument") -> list[tuple[str, str]]:
     promoted = champion is not None and champion == version
     talk = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
     commands = [(shlex.join([program("dpo"), "chat", talk]), "talk to it")]
+    if document.state == "waiting_for_approval":
+        command = shlex.join([program("dpo"), "approve", name, str(version), "--why", "..."])
+        commands.append((command, f"by another person, until {document.waiting_until[:10]}; or with --reject"))
     if os.path.exists(SHORTCUT_EXAMPLE):  # noqa: PTH110
         command = shlex.join([program("dpo"), "check", SHORTCUT_EXAMPLE])
         commands.append((command, "see a data set stopped: it has a shortcut in it"))

@@ -7,12 +7,15 @@ import pytest
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
+from dpo_core.recipe import Promotion
 from infra.errors import Damaged, InfraError
 from infra.registry import versions
 from infra.tracking.runs import open_run
+from tasks.baseline import BASELINE, BASELINE_WEIGHTS, Base, Baselines, _baseline
 from tasks.commands.evaluate_model import _start_of
-from tasks.evaluate import BASELINE, BASELINE_WEIGHTS, _baseline, _folder
-from tasks.release import PROMOTED, promote
+from tasks.commands.promotion import history, hold
+from tasks.evaluate import _folder
+from tasks.promote import promote
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS, start_model
 from tests.tiny import build_tiny_model
 
@@ -39,13 +42,14 @@ def registered(name):
 
 @pytest.fixture
 def release(name, make_plan, recipe):
-    """Promote a version that was gated (`verdict`) against the champion's weights, or the reference's."""
+    """Promote a version that was gated (`verdict`) while `before` was champion; `promotion` are the recipe's keys."""
 
-    def done(version, against=None, verdict="promote", force=False, reference="r"):
-        plan = make_plan(recipe=recipe.model_copy(update={"name": name}), model_folder="", force=force)
-        weights = {"baseline_weights_sha256": (against or reference) * 64}
-        evaluated = SimpleNamespace(baseline="champion" if against else "reference", **weights)
-        return promote.fn(plan, evaluated, SimpleNamespace(version=version), SimpleNamespace(verdict=verdict))
+    def done(version, before=None, verdict="promote", **promotion):
+        changed = {"name": name, "promotion": Promotion(**promotion)}
+        found = versions.by_number(name, before) if before else None
+        plan = make_plan(recipe=recipe.model_copy(update=changed), model_folder="", champion=found)
+        gated = SimpleNamespace(verdict=verdict, reasons=["better"], stage=SimpleNamespace(key="stages/gate/x.json"))
+        return promote.fn(plan, SimpleNamespace(key="evaluations/x.json"), SimpleNamespace(version=version), gated)
 
     return done
 
@@ -70,58 +74,63 @@ def outcome(promoted):
 def test_the_alias_moves_when_the_gate_says_so_and_the_same_again_is_a_look_up(registered, release, name):
     registered("a"), registered("b")
     assert outcome(release(1)) == (1, False, "")
-    assert outcome(release(1)) == (1, True, "")
-    assert outcome(release(2, "a", verdict="hold_no_gain")) == (1, True, "")
-    assert outcome(release(2, "a")) == (2, False, "")
+    assert outcome(release(1, 1)) == (1, True, "")
+    assert outcome(release(2, 1, verdict="hold_no_gain")) == (1, True, "")
+    assert outcome(release(2, 1)) == (2, False, "")
     assert champion(name) == 2
-    assert versions.by_number(name, 2).tags[PROMOTED] == "a" * 64
 
 
-def test_an_alias_that_a_person_moved_back_stays_and_force_promotes_again(registered, release, name):
+def test_rolled_back_stays_rolled_back_whoever_did_it(registered, release, name):
     registered("a"), registered("b")
-    release(1), release(2, "a")
-    versions.set_alias(name, "champion", 1)
-    stays = release(2, "a")
+    release(1), release(2, 1)
+    versions.set_alias(name, "champion", 1)  # by hand, on MLflow's page
+    stays = release(2, 1)
     assert (stays.champion_version, stays.stage.cached, champion(name)) == (1, True, 1)
-    assert "version 1 is champion: this version was promoted before" in stays.not_promoted
-    assert "--force promotes this version again" in stays.not_promoted
-    assert outcome(release(2, "a", force=True)) == (2, False, "")
+    assert "version 2 was champion before, and was taken back" in stays.not_promoted
+    assert f"dpo promote {name} 2 --why" in stays.not_promoted
 
 
 def test_an_alias_that_a_person_took_away_stays_away(registered, release, name):
     registered("a")
     release(1)
     MlflowClient().delete_registered_model_alias(name, "champion")
-    stays = release(1)
-    assert (stays.champion_version, champion(name)) == (None, None)
-    assert "no version is champion: this version was promoted before" in stays.not_promoted
+    assert release(1).champion_version is champion(name) is None
 
 
-def test_a_version_that_was_promoted_over_one_may_still_win_over_another(registered, release, name):
+def test_a_version_that_another_one_replaced_may_still_win_over_that(registered, release, name):
     registered("a"), registered("b"), registered("c")
-    release(1), release(2, "a"), release(3, "b")
-    assert outcome(release(2, "c")) == (2, False, "")
-    assert versions.by_number(name, 2).tags[PROMOTED].split() == ["a" * 64, "c" * 64]
-    versions.set_alias(name, "champion", 1)
-    assert champion(name) == release(2, "a").champion_version == 1
+    release(1), release(2, 1), release(3, 2)
+    assert outcome(release(2, 3)) == (2, False, "")
 
 
 def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(registered, release, name):
     registered("a"), registered("b"), registered("c")
-    release(1), release(3, "a")
-    late = release(2, "a", force=True)  # gated against version 1
-    assert (late.champion_version, champion(name)) == (3, 3)
-    assert "version 3 is champion now, and this version was not compared with it" in late.not_promoted
-    first = release(2)  # planned while there was none
-    assert (first.champion_version, champion(name)) == (3, 3)
-    assert outcome(release(2, "c")) == (2, False, "")  # the same command again compares them
+    release(1), release(3, 1)
+    for planned in (1, None):
+        late = release(2, planned)
+        assert (late.champion_version, champion(name)) == (3, 3)
+        assert "version 3 is champion now, and this version was not compared with it" in late.not_promoted
+    assert outcome(release(2, 3)) == (2, False, "")  # the same command again compares them
 
 
-def test_a_run_killed_between_alias_and_tag_is_gone_on_with(registered, release, name):
+def test_while_a_model_is_on_hold_no_run_promotes(registered, release, name):
     registered("a")
-    versions.set_alias(name, "champion", 1)
-    assert outcome(release(1)) == (1, True, "")
-    assert versions.by_number(name, 1).tags[PROMOTED] == "r" * 64
+    hold(name, "the judges are on holiday")
+    held = release(1)
+    assert (held.champion_version, champion(name)) == (None, None)
+    assert "on hold (the judges are on holiday)" in held.not_promoted
+    hold(name, "", lift=True)
+    assert outcome(release(1)) == (1, False, "")
+
+
+def test_where_approval_is_required_the_version_waits_and_the_same_again_asks_once(registered, release, name):
+    registered("a")
+    asked = release(1, approval="required")
+    assert (asked.champion_version, champion(name), asked.not_promoted) == (None, None, "")
+    again = release(1, approval="required")
+    assert again.waiting_until == asked.waiting_until != ""
+    assert again.stage.cached is True
+    assert [entry.kind for entry in history(name).entries] == ["waiting"]
 
 
 def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, name):
@@ -139,10 +148,11 @@ def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, na
     assert start_model(alias, "request") == f"models:/{name}/2"
 
 
-def test_what_a_challenger_is_compared_with_is_named_for_what_it_is(registered, make_plan, recipe):
+def test_what_a_challenger_is_compared_with_is_named_for_what_it_is(registered, make_plan, recipe, name):
     def baseline(champion, challenger="n", reference="r"):
-        plan = make_plan(recipe=recipe, model_folder="", champion=champion, weights_sha256=reference * 64)
-        return _baseline(plan, SimpleNamespace(weights_sha256=challenger * 64))
+        plan = make_plan(recipe=recipe.model_copy(update={"name": name}), model_folder="", champion=champion)
+        against, _, weights = _baseline(plan, SimpleNamespace(weights_sha256=challenger * 64), Base(reference * 64, ""))
+        return against, weights
 
     assert baseline(None) == ("reference", "r" * 64)
     assert baseline(registered("a")) == ("champion", "a" * 64)
@@ -159,10 +169,10 @@ def test_a_champion_of_another_program_is_refused_and_without_the_alias_the_run_
 ):
     plan = make_plan(recipe=recipe, model_folder="", champion=registered(""))
     with pytest.raises(InfraError, match="names no weights") as caught:
-        _baseline(plan, SimpleNamespace(weights_sha256="n" * 64))
-    assert "take the alias off it" in caught.value.do
+        _baseline(plan, SimpleNamespace(weights_sha256="n" * 64), Base("r" * 64, ""))
+    assert "take the alias champion off it" in caught.value.do
     without = plan.model_copy(update={"champion": versions.by_alias(name, "champion")})
-    assert _baseline(without, SimpleNamespace(weights_sha256="n" * 64))[0] == "reference"
+    assert _baseline(without, SimpleNamespace(weights_sha256="n" * 64), Base("r" * 64, ""))[0] == "reference"
 
 
 def test_weights_are_those_that_were_asked_for_whatever_is_champion_now(
@@ -177,11 +187,12 @@ def test_weights_are_those_that_were_asked_for_whatever_is_champion_now(
     versions.set_alias(name, "champion", 2)
     store = SimpleNamespace(exists=lambda key: False)
     plan = make_plan(recipe=recipe.model_copy(update={"name": name}), model_folder=str(tiny_model))
+    compared = Baselines("reference", shas[0], Base(shas[0], ""), None, [])
     for sha in shas:
-        assert versions.weights_digest(_folder(store, plan, sha)) == sha
+        assert versions.weights_digest(_folder(store, plan, sha, compared)) == sha
     changed = plan.model_copy(update={"weights_sha256": shas[1]})  # the start model's folder, changed since
     with pytest.raises(Damaged, match=f"have the digest {shas[0]}, wanted are those of {shas[1]}"):
-        _folder(store, changed, shas[1])
+        _folder(store, changed, shas[1], compared)
 
 
 def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says_that_it_changed(
