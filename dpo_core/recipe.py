@@ -210,8 +210,8 @@ class Gate(Section):
                 if is_share(metric) and amount >= 1:
                     vain = "allows any loss" if rule == "keep" else "can never be shown"
                     raise ValueError(
-                        f"{rule} of {metric}: {amount:g} {vain}, for this metric is a share; 2 points are 0.02, and less "
-                        "than 1 is asked for here"
+                        f"{rule} of {metric}: {amount:g} {vain}, for this metric is a share; 2 points are 0.02, and "
+                        "less than 1 is asked for here"
                     )
         return self
 

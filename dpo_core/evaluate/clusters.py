@@ -64,7 +64,7 @@ def degrees_of_freedom(groups: Groups) -> float:
 
 
 def bootstrap_t(groups: Groups) -> Floats:
-    """t of resampled groups about the mean seen, sorted: (mean* - mean) / SE*, seeded; infinite where SE* is 0."""
+    """Efron's t of resampled groups about the mean seen, sorted: (mean* - mean) / SE*; infinite where SE* is 0."""
     mean = groups.mean
     about = groups.sums - groups.sizes * mean
     columns = np.stack([about, groups.sizes, about**2, about * groups.sizes, groups.sizes**2], axis=1)

@@ -53,7 +53,7 @@ def p_value(won: int, lost: int, n: int, delta: float) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def low_bound(won: int, lost: int, n: int, alpha: float, pivot: float) -> float:
-    """A lower bound of d that is wrong in at most `alpha`; it lies above `pivot` where `p_value` there is that small."""
+    """A lower bound of d, wrong in at most `alpha`; it lies above `pivot` where `p_value` there is that small."""
     beyond = p_value(won, lost, n, pivot) <= alpha
     first, last = (pivot, (won - lost) / n) if beyond else (-1.0, pivot)
     low = math.ceil(first / STEP - 1e-9)
@@ -116,7 +116,7 @@ def _region(won: int, lost: int, n: int, delta: float) -> _Region:
 
 
 def _log_ways(n: ArrayLike, k: ArrayLike) -> Floats:
-    """ln of the binomial coefficient."""
+    """Logarithm of the binomial coefficient."""
     n, k = np.asarray(n), np.asarray(k)
     ways: Floats = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
     return ways

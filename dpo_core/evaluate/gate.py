@@ -68,7 +68,7 @@ def _notes(rules: Gate) -> list[str]:
     if (many := len(rules.gains)) < 2:
         return []
     return [
-        f"{many} metrics must all improve: where each is better by its smallest detectable effect, all of them pass with "
-        f"probability {power.joint_power(many):.2g}, were they independent. One metric in gate.improve, and the rest in "
-        "gate.keep, is found better more often"
+        f"{many} metrics must all improve: where each is better by its smallest detectable effect, all of them pass "
+        f"with probability {power.joint_power(many):.2g}, were they independent. With one in gate.improve and the rest "
+        "in gate.keep, a better model is found more often"
     ]

@@ -1,7 +1,8 @@
 """How many looks a year of candidates may take at one set of held-out items: each is made at a smaller alpha.
 
 The candidates of a year are compared with one champion on the same items. Dunnett (J. Am. Stat. Assoc. 1955, 50,
-1096-1121): of `looks` equal ones the best exceeds z with probability 1 - integral of phi(x) Phi(x + sqrt(2) z)^looks dx.
+1096-1121): of `looks` equal ones
+the best exceeds z with probability 1 - integral of phi(x) Phi(x + sqrt(2) z)^looks dx.
 """
 
 import math
