@@ -80,6 +80,7 @@ class ItemScores(ReportRecord):
 
     values: list[float]
     clusters: list[str]
+    left_out: int = 0
 
 
 class Flip(ReportRecord):
