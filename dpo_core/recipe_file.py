@@ -5,7 +5,7 @@ How its text becomes values is `dpo_core.recipe_text`.
 
 import difflib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ REMEDIES = {  # of what pydantic finds, by its name for it
     "bool_type": "write {key}: true or {key}: false; ",
     "float_type": "write a number: {key}: 0.1; ",
     "int_type": "write a whole number: {key}: 10; ",
+    "finite_number": "write a number that is one: {key}: 0.1; ",
 }
 PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text")
 PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
@@ -64,7 +65,7 @@ def checked_recipe(
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, origins, where) from None
+        raise explain(error, origins, where) from None
 
 
 def recipe_of_pairs(
@@ -149,7 +150,7 @@ def _apply(values: dict[str, Any], origins: dict[str, str], override: str) -> No
     origins.update(dict.fromkeys([key, *lines], where))
 
 
-def _explain(error: ValidationError, origins: dict[str, str], file: str) -> InputError:
+def explain(error: ValidationError, origins: Mapping[str, str], file: str) -> InputError:
     """The first problem in the words of the recipe; the others as a count."""
     problem = error.errors()[0]
     more = error.error_count() - 1
@@ -172,7 +173,7 @@ def _explain(error: ValidationError, origins: dict[str, str], file: str) -> Inpu
     return InputError(f"{key or 'recipe'}: {says}{given}{rest}", where=where, do=do)
 
 
-def _origin(key: str, origins: dict[str, str]) -> str | None:
+def _origin(key: str, origins: Mapping[str, str]) -> str | None:
     """Where a key was set, or the section around it."""
     while key and key not in origins:
         key = key.rpartition(".")[0]

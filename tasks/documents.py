@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dpo_core.evaluate.gate import GateVerdict
+from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.records import Document, Record
 from dpo_core.report.documents import Estimate, FindingRecord
 from infra.ledger.standing import Kind
@@ -203,6 +203,8 @@ class GateLine(Record):
     verdict: GateVerdict
     reasons: list[str]
     baseline: Literal["reference", "champion", "version"]
+    conditions: list[Condition] = Field([], description="all of them, those too that did not decide")
+    notes: list[str] = Field([], description="what else to know of the rules")
 
 
 class RetrainDisplay(Record):
@@ -234,6 +236,20 @@ class EvaluateDocument(Document):
     beta: float = Field(description="reward per nat of log-ratio")
     metrics: dict[str, Estimate] = Field(description="TRL's names; means over pairs with 95 % intervals")
     slices: dict[str, dict[str, Estimate]] = Field(description="the same by source of the pairs")
+
+
+class GateDocument(Document):
+    """`dpo gate`: the verdict on scores from elsewhere, by the conditions of the rules and no others."""
+
+    verdict: GateVerdict = Field(description="the worst of the conditions'; all but promote: exit code 4")
+    conditions: list[Condition] = Field(description="improve, keep against the baseline, against the anchor, floor")
+    notes: list[str] = Field(description="what else to know of the rules, in words")
+
+
+class GateCases(Document):
+    """`dpo gate` with a `case` in the lines: many gates in one call, exit code 0 once all are judged."""
+
+    cases: dict[str, GateDocument] = Field(description="by case, in the order of the file")
 
 
 LinkStatus = Literal["verified", "recorded", "damaged", "missing"]

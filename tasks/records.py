@@ -142,8 +142,9 @@ class GateOutput(Record):
     """The gate's decision on one challenger."""
 
     verdict: GateVerdict
-    reasons: list[str]
+    reasons: list[str] = Field(description="the conditions that decided, in words")
     conditions: list[Condition]
+    notes: list[str] = Field(description="what else to know of the rules, in words")
 
 
 class Gated(GateOutput):

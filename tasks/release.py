@@ -107,10 +107,11 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         }
         planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, registered, models)
         decision = decide(models["challenger"], models["baseline"], rules, anchor=models.get("anchor"), looks=planned)
-        verdict, reasons = decision.verdict, decision.reasons
-        if verdict == "promote" and number > planned:
-            verdict, reasons = "hold_underpowered", [looks_are_spent(number, planned, fresh)]
-        return GateOutput(verdict=verdict, reasons=reasons, conditions=decision.conditions)
+        output = GateOutput(**decision._asdict(), reasons=decision.reasons)
+        if output.verdict == "promote" and number > planned:
+            held = {"verdict": "hold_underpowered", "reasons": [looks_are_spent(number, planned, fresh)]}
+            return output.model_copy(update=held)
+        return output
 
     output, stage = remembered(
         store,
@@ -143,7 +144,7 @@ def _look(
     store: Store, plan: Plan, evaluated: Evaluated, registered: Registered, models: Mapping[str, Mapping[str, Scores]]
 ) -> Look:
     """Spend one look at the items that a gain is looked for on; where none is, none is spent."""
-    scores = [models["challenger"][metric] for metric in plan.recipe.gate.improve if metric in models["challenger"]]
+    scores = [models["challenger"][metric] for metric in plan.recipe.gate.gains if metric in models["challenger"]]
     items = [cluster for found in scores for cluster in found.clusters]
     if not items:
         return Look(0, 0)

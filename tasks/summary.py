@@ -149,7 +149,13 @@ def _display(
             for answer in _answers(evidence)[:ANSWERS]
         ],
         drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
-        gate=GateLine(verdict=gated.verdict, reasons=gated.reasons, baseline=evaluated.baseline),
+        gate=GateLine(
+            verdict=gated.verdict,
+            reasons=gated.reasons,
+            baseline=evaluated.baseline,
+            conditions=gated.conditions,
+            notes=gated.notes,
+        ),
         report=checked.report,
         run_url=plan.run_url,
     )

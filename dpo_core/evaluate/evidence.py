@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
-from dpo_core.evaluate.gate import Scores
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.preference import PairValues, by_slice, summarise
+from dpo_core.evaluate.scores import Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
 from dpo_core.report.documents import (

@@ -80,7 +80,7 @@ class ItemScores(ReportRecord):
 
     values: list[float]
     clusters: list[str]
-    left_out: int = 0  # items that a model in the comparison was trained on
+    left_out: int = 0
 
 
 class Flip(ReportRecord):

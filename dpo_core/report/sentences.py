@@ -14,17 +14,23 @@ class GateWords(NamedTuple):
 
 
 OUTCOMES = {
-    "promote": GateWords("PROMOTED", "promoted", "Every condition of the gate holds."),
+    "promote": GateWords(
+        "PROMOTED", "promoted", "Every condition of the gate holds, each at the error that it allows."
+    ),
     "hold_underpowered": GateWords(
         "HELD: too little was measured to tell",
         "held",
-        "Too little was measured to tell whether the gate's conditions hold.",
+        "Too little was measured to tell whether every condition of the gate holds.",
     ),
     "hold_no_gain": GateWords(
-        "HELD: the gate asks for more", "held", "Not every gain that the gate asks for is there beyond chance."
+        "HELD: the gate asks for more",
+        "held",
+        "Something that the gate asks for, a gain or a level, is not there beyond chance.",
     ),
     "reject_regression": GateWords(
-        "REJECTED: something got worse", "rejected", "Something is worse, or was not measured as the gate needs it."
+        "REJECTED: something got worse",
+        "rejected",
+        "Something is worse beyond chance, or the new model computes no finite number for it.",
     ),
 }
 

@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
+from flows.cli.gate import gate
 from flows.cli.init import init
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(store_commands, name="store")
 app.command()(init)
+app.command()(gate)
 app.command()(lineage)
 for command in (promote, approve, rollback, hold, history):
     app.command()(command)

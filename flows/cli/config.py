@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -144,6 +144,8 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 def _type(field: FieldInfo) -> str:
     def name(annotation: Any) -> str:
         origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is Annotated:
+            return name(args[0])
         if origin is Literal:
             return " | ".join(map(str, args))
         if origin in (types.UnionType, typing.Union):

@@ -37,7 +37,7 @@ training:
 
 gate:
   improve: [rewards/accuracies]  # must be better on held-out pairs, beyond chance
-  min_items: 10  # decided on at least so many held-out prompts
+  min_items: 20  # decided on at least so many held-out prompts
 """
 NO_EVAL = "  # eval: held-out.jsonl  # without it a stable tenth of the pairs is held out, by prompt"
 

@@ -3,7 +3,7 @@
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 
@@ -17,6 +17,8 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo check DATA": of_runs.CheckDocument,
     "dpo check DATA --show-ids N": of_runs.TokenRows,
     "dpo evaluate MODEL DATA": of_runs.EvaluateDocument,
+    "dpo gate SCORES.jsonl --rules RULES.yaml": of_runs.GateDocument,
+    "dpo gate, with cases": of_runs.GateCases,
     "dpo lineage NAME VERSION": of_runs.Lineage,
     "dpo promote, approve, rollback, hold NAME": of_runs.PromotionDocument,
     "dpo history NAME": of_runs.LedgerDocument,
@@ -81,6 +83,8 @@ def _inside(annotation: Any) -> tuple[type[BaseModel] | None, str]:
 
 def _name(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _name(args[0])
     if origin is Literal:
         return " \\| ".join(f"`{arg}`" for arg in args)
     if origin in (types.UnionType, typing.Union):

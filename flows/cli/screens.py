@@ -58,6 +58,8 @@ def show_retrain(console: Console, done: "Retrained") -> None:
     console.print(f"\n[{style}]{title}[/]  {document.model} version {document.version}; champion: {champion_now}")
     for reason in filter(None, [document.not_promoted, *display.gate.reasons]):
         console.print(Padding(Text(reason), (0, 0, 0, 2)))
+    for other in [c.says for c in display.gate.conditions if c.says not in display.gate.reasons] + display.gate.notes:
+        console.print(Padding(Text(other, style="dim"), (0, 0, 0, 2)))
     _pairs(console, [("report", document.report), ("data report", display.report)])
     url = display.run_url
     _pairs(console, [("MLflow run", url if url.startswith("http") else document.mlflow_run_id)])
