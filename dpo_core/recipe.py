@@ -149,7 +149,7 @@ class Evaluation(Section):
 
     max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens (greedy)")
     batch_size: int = Field(32, ge=1, description="prompts generated at once")
-    samples: int = Field(12, ge=0, description="held-out prompts answered side by side in the report")
+    samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
     behaviour: dict[str, str] = Field({}, description="name: prompt file with what an answer must (not) contain")
     retention: dict[str, str] = Field({}, description="name: such a file of questions that must stay right")
     neutral_text: str | None = Field(None, description="text file; its NLL per token must not rise")
@@ -158,8 +158,9 @@ class Evaluation(Section):
 class Gate(Section):
     """When a challenger replaces the champion (or, the first time, the reference model).
 
-    Metrics are `rewards/accuracies`, `rewards/margins`, `behaviour/NAME`, `retention/NAME` and
-    `retention/neutral_text` (minus nats per token, so that more is better everywhere).
+    Metrics are `rewards/accuracies`, `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text`
+    (minus nats per token, so that more is better everywhere) and `generations/sound` (share of all generated answers
+    that are not empty, do not repeat themselves, and are in the language of their question).
     """
 
     improve: list[str] | dict[str, Amount] = Field(
@@ -167,7 +168,8 @@ class Gate(Section):
         description="metrics that must be better, beyond chance: a list, or metric: by more than this, its own unit",
     )
     keep: dict[str, Amount] = Field(
-        {}, description="metric: how much worse it may be at most, its own unit; more must be ruled out"
+        {"generations/sound": 0.1},
+        description="metric: how much worse it may be at most, its own unit; more must be ruled out",
     )
     floor: dict[str, Finite] = Field({}, description="metric: the least that the challenger must be shown to reach")
     alpha: Alpha = Field(0.05, description="one-sided error of each test")
@@ -219,7 +221,7 @@ class Gate(Section):
 def is_share(metric: str) -> bool:
     """Whether a metric of ours lies between 0 and 1: a share of pairs, or of right answers."""
     suites = metric.startswith(("behaviour/", "retention/")) and metric != "retention/neutral_text"
-    return suites or metric == "rewards/accuracies"
+    return suites or metric in ("rewards/accuracies", "generations/sound")
 
 
 class Retrain(Section):
@@ -237,11 +239,6 @@ class Retrain(Section):
         "champion",
         description="what the gate compares with: the version in use (the base model while there is none), "
         "the base model, or a version by its number",
-    )
-    anchor: Literal["first", "none"] | int = Field(
-        "first",
-        description="version that many small losses are measured from: every gate.keep holds against it too; "
-        "first: the first champion",
     )
     looks: int = Field(
         52, ge=1, description="candidates a year that are gated on the same held-out items: more are held"

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
+from dpo_core.errors import InputError
 from infra.errors import InfraError
 from infra.registry import versions
 from infra.registry.versions import Version
@@ -14,6 +15,7 @@ from tasks.runtime.start import START, START_WEIGHTS
 
 log = logging.getLogger("dpo.evaluate")
 BASELINE, BASELINE_WEIGHTS = "gate.baseline", "dpo.baseline_weights_sha256"  # tags of a version, by its gate
+TOKENIZER = "dpo.tokenizer_sha256"  # tag of a version
 Against = Literal["reference", "champion", "version"]
 
 
@@ -58,12 +60,17 @@ def baselines(store: Store, plan: Plan, checked: Checked, trained: Trained) -> B
 
 
 def _anchor(plan: Plan) -> Version | None:
-    wanted = plan.recipe.retrain.anchor
-    if wanted == "none":
+    wanted = plan.recipe.gate.anchor
+    anchor = versions.by_number(plan.recipe.name, wanted) if wanted is not None else plan.first_champion
+    if anchor is not None and not _same_tokenizer(anchor, plan):
+        log.warning("anchor_left_out version=%d reason='it has another tokenizer'", anchor.number)
         return None
-    if wanted == "first":
-        return plan.first_champion
-    return versions.by_number(plan.recipe.name, wanted)
+    return anchor
+
+
+def _same_tokenizer(version: Version, plan: Plan) -> bool:
+    """Whether log-probs of the same ids can be compared; a version of another program does not say."""
+    return version.tags.get(TOKENIZER, plan.tokenizer_sha256) == plan.tokenizer_sha256
 
 
 def _baseline(plan: Plan, trained: Trained, reference: Base) -> tuple[Against, Version | None, str]:
@@ -76,10 +83,10 @@ def _baseline(plan: Plan, trained: Trained, reference: Base) -> tuple[Against, V
         return "reference", None, reference.weights_sha256
     if isinstance(wanted, int):
         version = versions.by_number(plan.recipe.name, wanted)
-        return "version", version, _weights(version, plan.recipe.name)
+        return "version", version, _weights(version, plan)
     if champion is None:
         return "reference", None, reference.weights_sha256
-    if _weights(champion, plan.recipe.name) != trained.weights_sha256:
+    if _weights(champion, plan) != trained.weights_sha256:
         return "champion", champion, champion.weights_sha256
     weights = champion.tags.get(BASELINE_WEIGHTS, reference.weights_sha256)
     if champion.tags.get(BASELINE) != "champion":
@@ -87,7 +94,14 @@ def _baseline(plan: Plan, trained: Trained, reference: Base) -> tuple[Against, V
     return "champion", versions.by_weights(plan.recipe.name, weights), weights
 
 
-def _weights(version: Version, name: str) -> str:
+def _weights(version: Version, plan: Plan) -> str:
+    name = plan.recipe.name
+    if not _same_tokenizer(version, plan):
+        raise InputError(
+            f"version {version.number} has another tokenizer than the start model: their log-probs cannot be compared",
+            where=f"models:/{name}/{version.number}",
+            do="set retrain.against to base; later versions are compared with what this run makes",
+        )
     if not version.weights_sha256:
         raise InfraError(
             f"version {version.number} was registered by another program: it names no weights",

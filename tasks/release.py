@@ -16,7 +16,7 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
-from tasks.baseline import BASELINE, BASELINE_WEIGHTS
+from tasks.baseline import BASELINE, BASELINE_WEIGHTS, TOKENIZER
 from tasks.lineage import KEY, write_lineage
 from tasks.looks import Look, look
 from tasks.records import (
@@ -72,7 +72,7 @@ def _new_version(
         START: plan.start_model,
         START_WEIGHTS: plan.weights_sha256,
         REQUEST: plan.request,
-        "dpo.tokenizer_sha256": plan.tokenizer_sha256,
+        TOKENIZER: plan.tokenizer_sha256,
         "dpo.seed": plan.recipe.seed,
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
