@@ -45,7 +45,7 @@ def load_rules(path: str | Path) -> Gate:
     else:
         section = whole["gate"]
     if isinstance(section, dict):
-        section = {"improve": [], **section}
+        section = {"improve": [], "keep": {}, **section}
     try:
         return _Rules.model_validate({"gate": section}).gate
     except ValidationError as error:
