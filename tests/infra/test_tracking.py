@@ -150,11 +150,14 @@ def test_three_processes_may_make_the_same_new_database(tmp_path, forkserver):
 
 def test_tables_that_a_killed_run_began_to_make_are_made_anew(tmp_path, monkeypatch):
     def killed(engine):
+        from mlflow.store.tracking.dbmodels.initial_models import Base as Tables
+
+        Tables.metadata.tables["experiments"].create(engine)
         raise KeyboardInterrupt  # MLflow's first tables are there, its migrations are not: it refuses such a file
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow.store.db.utils._upgrade_db", killed)
+        patch.setattr("mlflow.store.db.utils._initialize_tables", killed)
         with pytest.raises(KeyboardInterrupt):
             client_of(uri)
     assert not (tmp_path / "mlflow.db").exists()
