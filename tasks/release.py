@@ -103,7 +103,8 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     def compute() -> GateOutput:
         items = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key)).items
         new, old = (
-            {name: Scores(s.values, s.clusters, s.left_out) for name, s in items[who].items()} for who in ("challenger", "baseline")
+            {name: Scores(s.values, s.clusters, s.left_out) for name, s in items[who].items()}
+            for who in ("challenger", "baseline")
         )
         decision: Decision = decide(new, old, rules)
         return GateOutput(**decision._asdict(), reasons=decision.reasons)

@@ -14,7 +14,9 @@ class GateWords(NamedTuple):
 
 
 OUTCOMES = {
-    "promote": GateWords("PROMOTED", "promoted", "Every condition of the gate holds, each at the error that it allows."),
+    "promote": GateWords(
+        "PROMOTED", "promoted", "Every condition of the gate holds, each at the error that it allows."
+    ),
     "hold_underpowered": GateWords(
         "HELD: too little was measured to tell",
         "held",
