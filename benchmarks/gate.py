@@ -137,11 +137,14 @@ def clustered_cell(n: int, share: float, margin: float, size: int, icc: float) -
     draw, rules = _seed("clustered", n, share, margin, size, icc), keep(margin)
     groups = round(n / size)
     names = [str(i // size) for i in range(groups * size)]
-    draws = DRAWS if groups >= rules.min_items else 20  # below, it is held whatever the answers are
+    draws = DRAWS if n <= 72 else DRAWS // 2 if n <= 200 else DRAWS // 4
+    if groups < rules.min_items:
+        draws = 20  # it is held whatever the answers are
     at_margin = verdicts(clustered(draw, draws, groups, size, share, -margin, icc), rules, names)
     equal = verdicts(clustered(draw, draws, groups, size, share, 0.0, icc), rules, names)
     return {
         "n": groups * size,
+        "draws": draws,
         "groups": groups,
         "wordings": size,
         "icc": icc,
@@ -316,7 +319,7 @@ TABLES: dict[str, list[tuple[Callable[..., Any], tuple[Any, ...]]]] = {
 
 
 def run(tables: Sequence[str], workers: int) -> None:
-    """Measure the cells of these tables; each table is written when it is done."""
+    """Measure the cells of these tables; each is written when it is done."""
     with ProcessPoolExecutor(workers) as pool:
         for table in tables:
             jobs = [pool.submit(measure, *given) for measure, given in TABLES[table]]
@@ -324,8 +327,8 @@ def run(tables: Sequence[str], workers: int) -> None:
             for job, (measure, given) in zip(jobs, TABLES[table], strict=True):
                 measured.append(job.result())
                 print(measure.__name__, *given, measured[-1], flush=True)
-            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            RESULTS.write_text(json.dumps({**results, table: measured}, indent=1) + "\n")
+                results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+                RESULTS.write_text(json.dumps({**results, table: measured}, indent=1) + "\n")
 
 
 def report() -> None:

@@ -7,7 +7,7 @@ that name the line, is `dpo_core.recipe_file`.
 import datetime
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -190,7 +190,7 @@ class Gate(Section):
             if twice := [metric for metric in metrics if metrics.count(metric) > 1]:
                 raise ValueError(f"{twice[0]} stands twice: name each metric once")
             return metrics
-        gains = metrics.values() if isinstance(metrics, dict) else [None]
+        gains: list[Any] = list(metrics.values()) if isinstance(metrics, dict) else [None]
         if not all(type(gain) in (int, float) and 0 <= gain < math.inf for gain in gains):
             raise ValueError(
                 "write a list of metrics, improve: [one, two], or the gain that each must exceed, 0 or more: "

@@ -40,9 +40,16 @@ class Groups(NamedTuple):
 
 def group(values: Floats, clusters: Sequence[str]) -> Groups:
     """Items by the name of their group, in the order in which the names come."""
-    places: dict[str, int] = {}
-    index = [places.setdefault(name, len(places)) for name in clusters]
-    return Groups(np.bincount(index, weights=values), np.bincount(index).astype(np.float64))
+    index = places(tuple(clusters))
+    sums = np.bincount(index, weights=values).astype(np.float64)
+    return Groups(sums, np.bincount(index).astype(np.float64))
+
+
+@lru_cache(maxsize=16)
+def places(clusters: tuple[str, ...]) -> NDArray[np.int64]:
+    """The number of each item's group: from 0 on, in the order in which their names come."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in clusters], dtype=np.int64)
 
 
 def residual_squares(groups: Groups) -> float:

@@ -10,7 +10,7 @@ from dpo_core.evaluate.clusters import group
 from dpo_core.evaluate.floors import Level, level
 from dpo_core.evaluate.paired import Difference, difference
 from dpo_core.evaluate.scores import Compared, mean
-from dpo_core.evaluate.wording import Facts, Outcome, sentence
+from dpo_core.evaluate.wording import Numbers, Outcome, sentence
 from dpo_core.records import Record
 
 GateVerdict = Literal["promote", "hold_underpowered", "hold_no_gain", "reject_regression"]
@@ -156,7 +156,7 @@ def _condition(ask: Asked, compared: Compared, found: _Judged, bounds: tuple[flo
     before, after = mean(compared.baseline), mean(compared.challenger)
     change = mean(compared.challenger - compared.baseline)
     fewest = ask.fewest if found.outcome == "few" else power.fewest_groups(ask.alpha)
-    facts = Facts(
+    facts = Numbers(
         ask.metric, ask.against, before, after, compared.items, compared.groups, compared.left_out,
         found.low, found.high, found.p, ask.alpha, ask.amount, found.needed, fewest,
     )  # fmt: skip

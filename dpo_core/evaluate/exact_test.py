@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from dpo_core.evaluate.score_test import Floats, lower_bound, score
+from dpo_core.evaluate.score_test import Floats, lower_bound, one_score, score
 
 Ints = NDArray[np.int64]
 LARGEST = 500  # items: above, the score's normal approximation serves
@@ -103,7 +103,7 @@ def _peaks(values: Floats) -> Ints:
 
 def _region(won: int, lost: int, n: int, delta: float) -> _Region:
     """The outcomes, by bisection: among k items that differ the score grows with those won."""
-    seen = float(score(won, lost, n, delta))
+    seen = one_score(won, lost, n, delta)
     seen -= 1e-9 * (1 + abs(seen)) if math.isfinite(seen) else 0.0
     k = np.arange(n + 1)
     low, high = np.zeros(n + 1, dtype=np.int64), k + 1

@@ -5,7 +5,7 @@ that CR2 finds between groups. Values without limits: t with CR2, or by bootstra
 """
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import special
@@ -15,6 +15,7 @@ from dpo_core.evaluate.clusters import Floats, Groups
 from dpo_core.evaluate.paired import mean_of
 
 
+@runtime_checkable
 class Level(Protocol):
     """A model's mean on all items."""
 

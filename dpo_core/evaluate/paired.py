@@ -12,7 +12,7 @@ p and bound of one test always agree: p <= alpha where the bound is beyond what 
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import special
@@ -20,9 +20,11 @@ from scipy import special
 from dpo_core.evaluate import clusters as of_groups
 from dpo_core.evaluate import exact_test
 from dpo_core.evaluate.clusters import Floats, Groups
-from dpo_core.evaluate.score_test import lower_bound, score
+from dpo_core.evaluate.score_test import lower_bound, one_score
 
 
+@runtime_checkable
+@runtime_checkable
 class Difference(Protocol):
     """Challenger - baseline. All is asked upwards: `mirrored` turns it round."""
 
@@ -39,7 +41,7 @@ class Difference(Protocol):
         """Baseline - challenger."""
 
 
-class Exact:
+class ExactDifference:
     """Answers won and lost of independent ones; `unit` is what one is worth."""
 
     def __init__(self, won: int, lost: int, n: int, unit: float) -> None:
@@ -56,12 +58,12 @@ class Exact:
         pivot = min(max(pivot / self.unit, -1.0), 1.0)
         return self.unit * exact_test.low_bound(self.won, self.lost, self.n, alpha, pivot)
 
-    def mirrored(self) -> "Exact":
+    def mirrored(self) -> "ExactDifference":
         """See Difference."""
-        return Exact(self.lost, self.won, self.n, self.unit)
+        return ExactDifference(self.lost, self.won, self.n, self.unit)
 
 
-class Scored:
+class ScoreDifference:
     """The same by Tango's score: of many answers, or of the effective number of clustered ones."""
 
     def __init__(self, won: float, lost: float, n: float, unit: float, freedom: float = math.inf) -> None:
@@ -71,19 +73,19 @@ class Scored:
 
     def p(self, delta: float) -> float:
         """See Difference."""
-        t = float(score(self.won, self.lost, self.n, min(max(delta / self.unit, -1.0), 1.0)))
+        t = one_score(self.won, self.lost, self.n, min(max(delta / self.unit, -1.0), 1.0))
         return _above(t, self.freedom)
 
     def low(self, alpha: float, pivot: float) -> float:
         """See Difference."""
         return self.unit * lower_bound(self.won, self.lost, self.n, _quantile(alpha, self.freedom))
 
-    def mirrored(self) -> "Scored":
+    def mirrored(self) -> "ScoreDifference":
         """See Difference."""
-        return Scored(self.lost, self.won, self.n, self.unit, self.freedom)
+        return ScoreDifference(self.lost, self.won, self.n, self.unit, self.freedom)
 
 
-class Mean:
+class MeanDifference:
     """The mean over groups: t with CR2; where values have no limits also t by bootstrap, sorted."""
 
     def __init__(self, mean: float, error: float, freedom: float, bootstrap: tuple[float, Floats] | None) -> None:
@@ -108,10 +110,10 @@ class Mean:
             low = min(low, self.mean - error * float(t[-beyond]) if beyond else -math.inf)
         return low
 
-    def mirrored(self) -> "Mean":
+    def mirrored(self) -> "MeanDifference":
         """See Difference."""
         turned = (self.bootstrap[0], -self.bootstrap[1][::-1]) if self.bootstrap is not None else None
-        return Mean(-self.mean, self.error, self.freedom, turned)
+        return MeanDifference(-self.mean, self.error, self.freedom, turned)
 
 
 def difference(challenger: Floats, baseline: Floats, clusters: Sequence[str], *, shares: bool) -> Difference:
@@ -122,21 +124,23 @@ def difference(challenger: Floats, baseline: Floats, clusters: Sequence[str], *,
     if unit is not None:
         won, lost, n = int((values > 0).sum()), int((values < 0).sum()), len(values)
         if len(groups.sums) == n:
-            return Exact(won, lost, n, unit) if n <= exact_test.LARGEST else Scored(won, lost, n, unit)
+            return (
+                ExactDifference(won, lost, n, unit) if n <= exact_test.LARGEST else ScoreDifference(won, lost, n, unit)
+            )
         effect = _design_effect(values / unit, Groups(groups.sums / unit, groups.sizes))
-        return Scored(won / effect, lost / effect, n / effect, unit, of_groups.degrees_of_freedom(groups))
+        return ScoreDifference(won / effect, lost / effect, n / effect, unit, of_groups.degrees_of_freedom(groups))
     return mean_of(groups, limits=(-1.0, 1.0) if shares else None)
 
 
-def mean_of(groups: Groups, limits: tuple[float, float] | None) -> Mean:
+def mean_of(groups: Groups, limits: tuple[float, float] | None) -> MeanDifference:
     """The mean of grouped values that lie within `limits` (None: anywhere)."""
     freedom = of_groups.degrees_of_freedom(groups)
     if limits is not None:
-        return Mean(groups.mean, of_groups.standard_error(groups.with_two_more(*limits)), freedom, None)
+        return MeanDifference(groups.mean, of_groups.standard_error(groups.with_two_more(*limits)), freedom, None)
     error, plain = of_groups.standard_error(groups), of_groups.plain_standard_error(groups)
     if plain <= 1e-12 * abs(groups.mean) or not plain:  # every group moved alike: nothing to resample
-        return Mean(groups.mean, 0.0, freedom, None)
-    return Mean(groups.mean, error, freedom, (plain, of_groups.bootstrap_t(groups)))
+        return MeanDifference(groups.mean, 0.0, freedom, None)
+    return MeanDifference(groups.mean, error, freedom, (plain, of_groups.bootstrap_t(groups)))
 
 
 def _unit(challenger: Floats, baseline: Floats) -> float | None:

@@ -3,6 +3,8 @@
 A pair of answers is won (only the new model is right), lost or neither; d is P(won) - P(lost).
 """
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
@@ -27,11 +29,22 @@ def score(won: ArrayLike, lost: ArrayLike, n: ArrayLike, delta: ArrayLike) -> Fl
         return np.where(sure, certain, gap / np.sqrt(np.where(sure, 1.0, variance)))
 
 
+def one_score(won: float, lost: float, n: float, delta: float) -> float:
+    """`score` of one outcome, without arrays."""
+    b = (2 * n - won + lost) * delta - won - lost
+    c = -lost * delta * (1 - delta)
+    q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    variance, gap = n * (2 * q + delta * (1 - delta)), won - lost - n * delta
+    if variance > 1e-12 * n:
+        return gap / math.sqrt(variance)
+    return 0.0 if abs(gap) < 1e-9 * n else math.copysign(math.inf, gap)
+
+
 def lower_bound(won: float, lost: float, n: float, z: float) -> float:
     """The least `delta` whose score is below `z`: what d exceeds, as sure as `z` is large."""
-    if float(score(won, lost, n, -1 + 1e-12)) <= z:
+    bottom, top = -1 + 1e-12, (won - lost) / n  # at `top` the score is 0
+    if one_score(won, lost, n, bottom) <= z:
         return -1.0
-    top = (won - lost) / n  # the score is 0 here
-    if top <= -1 + 1e-12 or z <= 0:
+    if top <= bottom or z <= 0:
         return top
-    return float(optimize.brentq(lambda delta: float(score(won, lost, n, delta)) - z, -1 + 1e-12, top, xtol=1e-13))
+    return float(optimize.brentq(lambda delta: one_score(won, lost, n, delta) - z, bottom, top, xtol=1e-13))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpo_core.evaluate.clusters import Floats
+from dpo_core.evaluate.clusters import Floats, places
 
 UNLIMITED = ("rewards/margins", "retention/neutral_text")  # also where all values happen to lie between 0 and 1
 
@@ -66,7 +66,7 @@ def compare(metric: str, challenger: Scores | None, baseline: Scores | None) -> 
         return "does not name a group for each item"
     if not np.isfinite(old).all():
         return "was not measured: not every value of what it is compared with is a number"
-    groups = len(set(challenger.clusters))
+    groups = int(places(tuple(challenger.clusters)).max()) + 1
     return Compared(metric, new, old, challenger.clusters, groups, max(challenger.left_out, baseline.left_out))
 
 

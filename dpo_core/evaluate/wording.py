@@ -10,7 +10,7 @@ Outcome = Literal[
 ]  # fmt: skip
 
 
-class Facts(NamedTuple):
+class Numbers(NamedTuple):
     """The numbers of a condition. `low`, `high`: one-sided bounds of the difference, of a floor: of the value."""
 
     metric: str
@@ -29,12 +29,12 @@ class Facts(NamedTuple):
     fewest: int
 
 
-def sentence(outcome: Outcome, f: Facts) -> str:
+def sentence(outcome: Outcome, f: Numbers) -> str:
     """The condition in words."""
     return f"{_measured(f)}: {_outcome(outcome, f)}"
 
 
-def _measured(f: Facts) -> str:
+def _measured(f: Numbers) -> str:
     against = " (against the anchor)" if f.against == "anchor" else ""
     left_out = f", {f.left_out} left out that a model was trained on" if f.left_out else ""
     return f"{f.metric}{against}: {f.before:.4g} -> {f.after:.4g} on {counted(f.items, f.groups)}{left_out}"
@@ -46,7 +46,7 @@ def counted(items: int, groups: int) -> str:
     return named if items == groups else f"{named} of {groups} prompt{'s' * (groups != 1)}"
 
 
-def _outcome(outcome: Outcome, f: Facts) -> str:
+def _outcome(outcome: Outcome, f: Numbers) -> str:
     sure, p = f"{100 * (1 - f.alpha):.4g} % bound", f"p = {f.p:.2g}"
     bounds = f"{f.low:+.4g} and {f.high:+.4g} ({sure} each way)"
     than = f" by more than {f.asked:g}" if f.asked else ""
@@ -89,14 +89,14 @@ def _outcome(outcome: Outcome, f: Facts) -> str:
             )
 
 
-def _more(f: Facts) -> str:
+def _more(f: Numbers) -> str:
     """How many items would show it, were what was seen the truth."""
     if f.needed is None:
         return ""
     return f"; were this the truth, about {f.needed} items would show it in 4 of 5 measurements"
 
 
-def _more_if_equal(f: Facts) -> str:
+def _more_if_equal(f: Numbers) -> str:
     if f.needed is None:
         return "; a loss of nothing at all cannot be shown by any number of items"
     return f"; were both equally good, about {f.needed} items would rule it out in 4 of 5 measurements"

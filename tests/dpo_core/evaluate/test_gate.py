@@ -1,145 +1,341 @@
+import itertools
 import math
+import re
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
+from dpo_core.evaluate.conditions import VERDICTS
 from dpo_core.evaluate.gate import Scores, decide
+from dpo_core.evaluate.looks import alpha_of_a_look
+from dpo_core.evaluate.score_test import score
 from dpo_core.recipe import Gate
 
 
-def scores(ones, zeros, tail=()):
-    values = [1.0] * ones + [0.0] * zeros + list(tail)
-    return Scores(values, [str(i) for i in range(len(values))])
+def named(values, size=1):
+    return Scores([float(value) for value in values], [str(i // size) for i in range(len(values))])
 
 
-def verdict(new, old, **rules):
-    decision = decide({"m": new}, {"m": old}, Gate(**{"improve": [], **rules}))
-    return decision.verdict, decision.reasons
+def counted(won, lost, n, size=1):
+    """Items that only the new model has right, only the old one, and both."""
+    rest = [1] * (n - won - lost)
+    return named([1] * won + [0] * lost + rest, size), named([0] * won + [1] * lost + rest, size)
+
+
+def judged(new, old, *, anchor=None, looks=1, **rules):
+    decision = decide({"m": new}, {"m": old}, Gate(**{"improve": [], **rules}), anchor=anchor, looks=looks)
+    return decision.conditions[0]
 
 
 def test_a_gain_beyond_chance_is_promoted():
-    # 8 items won, none lost: exact McNemar one-sided p = 2^-8 = 0.0039
-    outcome, reasons = verdict(scores(8, 2), scores(0, 10), improve=["m"])
-    assert outcome == "promote"
-    assert "(p = 0.0039)" in reasons[0]
+    # 8 of 20 items won, none lost: p is the largest chance of a score sqrt(8) or above, by enumeration 0.0025
+    condition = judged(*counted(8, 0, 20), improve=["m"])
+    assert condition.verdict == "promote"
+    assert (condition.won, condition.lost, condition.items, condition.clusters) == (8, 0, 20, 20)
+    assert condition.p < 0.005
+    assert condition.low > 0
 
 
-def test_a_gain_within_chance_is_held():
-    # 3 won, none lost: p = 2^-3 = 0.125
-    assert verdict(scores(3, 7), scores(0, 10), improve=["m"])[0] == "hold_no_gain"
+@pytest.mark.parametrize(("new", "old"), [counted(2, 0, 20), counted(0, 0, 50), counted(12, 10, 100)])
+def test_a_gain_within_chance_is_held(new, old):
+    condition = judged(new, old, improve=["m"])
+    assert condition.verdict == "hold_no_gain"
+    assert condition.low <= 0 <= condition.high
 
 
-@pytest.mark.parametrize(("pairs", "p"), [(1, 0.5), (2, 0.25), (4, 0.0625), (5, 0.03125)])
-def test_the_first_model_is_gated_by_an_exact_sign_test(pairs, p):
-    """The reference prefers neither answer: 0.5 each. All won by chance: p = 2^-pairs; 5 are the fewest below 0.05."""
-    names = [str(i) for i in range(pairs)]
-    outcome, [reason] = verdict(Scores([1.0] * pairs, names), Scores([0.5] * pairs, names), improve=["m"], min_items=1)
-    assert f"(p = {p:.2g})" in reason
-    assert outcome == ("promote" if p <= 0.05 else "hold_underpowered")
-    assert ("at least 5 with prompts of their own are needed (alpha 0.05)" in reason) == (p > 0.05)
+def test_the_first_model_is_gated_against_a_reference_that_ties_with_itself():
+    """0.5 each: an item is worth one half. 20 of 20 by chance: 0.5^20; a change of 0.5 at most."""
+    condition = judged(named([1] * 20), named([0.5] * 20), improve=["m"])
+    assert condition.p == pytest.approx(0.5**20, rel=1e-6)
+    assert condition.difference == 0.5
+    assert 0.3 < condition.low < 0.5
 
 
-@pytest.mark.parametrize("rule", ["improve", "keep", "floor"])
-@pytest.mark.parametrize("won", [True, False])
+@pytest.mark.parametrize("rule", [{"improve": ["m"]}, {"keep": {"m": 0.1}}, {"floor": {"m": 0.5}}])
+@pytest.mark.parametrize("won", [0, 19])
 def test_below_min_items_nothing_is_promoted_nor_rejected(rule, won):
-    names = [str(i) for i in range(9)]
-    rules = {"improve": {"improve": ["m"]}, "keep": {"keep": {"m": 0.1}}, "floor": {"floor": {"m": 0.5}}}[rule]
-    outcome, [reason] = verdict(Scores([float(won)] * 9, names), Scores([0.5] * 9, names), **rules)
-    assert outcome == "hold_underpowered"
-    assert "9 items" in reason
-    assert "at least 10 with prompts of their own are needed (gate.min_items)" in reason
+    condition = judged(*counted(won, 19 - won, 19), **rule)
+    assert condition.verdict == "hold_underpowered"
+    assert "on 19 items: too few to tell, 20 with prompts of their own are needed (gate.min_items)" in condition.says
+    assert condition.items_needed >= 20
+
+
+def test_five_items_never_promote():
+    assert judged(*counted(5, 0, 5), improve=["m"]).verdict == "hold_underpowered"
+
+
+def test_a_test_that_cannot_reach_alpha_says_how_many_prompts_it_takes():
+    # at alpha 0.0046 all of 7 won by chance is 1/128 = 0.0078; of 8 1/256 = 0.0039
+    condition = judged(*counted(7, 0, 7), improve=["m"], min_items=5, looks=52)
+    assert condition.verdict == "hold_underpowered"
+    assert "about 8 with prompts of their own" in condition.says
+    assert judged(*counted(8, 0, 8), improve=["m"], min_items=5, looks=52).verdict == "promote"
 
 
 def test_many_pairs_of_one_prompt_are_one_item():
-    names = ["a"] * 20 + ["b"] * 20
-    outcome, [reason] = verdict(Scores([1.0] * 40, names), Scores([0.5] * 40, names), improve=["m"])
-    assert outcome == "hold_underpowered"
-    assert "40 items of 2 prompts (p = 0.25)" in reason
+    assert judged(named([1] * 60, 20), named([0.5] * 60, 20), improve=["m"]).verdict == "hold_underpowered"
+    one, four = (judged(*counted(36, 16, 160, size), improve=["m"]) for size in (1, 4))
+    assert four.p > 2 * one.p  # blocks of four won, as they are sorted here
 
 
-def test_margins_of_few_prompts_are_no_proof_however_large():
-    """Three margins above 0: of the 8 patterns of signs one has so large a sum, p = 1/8."""
-    names = ["a", "b", "c"]
-    outcome, [reason] = verdict(Scores([9.0, 5.0, 7.0], names), Scores([0.0] * 3, names), improve=["m"], min_items=1)
-    assert outcome == "hold_underpowered"
-    assert "(p = 0.12)" in reason
+def test_no_difference_at_all_rules_out_only_what_so_many_items_can():
+    """(1 - 0.02)^n: 0.45 for 40 items, 0.018 for 200, 0.0493 for 149."""
+    kept = {n: judged(*counted(0, 0, n), keep={"m": 0.02}) for n in (40, 148, 149, 200)}
+    assert {n: c.verdict for n, c in kept.items()} == {
+        40: "hold_underpowered",
+        148: "hold_underpowered",
+        149: "promote",
+        200: "promote",
+    }
+    assert kept[40].low == pytest.approx(-0.0722, abs=1e-4)  # 1 - 0.05^(1/40)
 
 
-def test_worse_is_said_only_beyond_chance():
-    names = [str(i) for i in range(10)]
-    one_lost = Scores([0.0] + [1.0] * 9, names)
-    assert verdict(one_lost, Scores([1.0] * 10, names), improve=["m"])[0] == "hold_no_gain"
-    outcome, [reason] = verdict(Scores([0.0] * 10, names), Scores([1.0] * 10, names), improve=["m"])
-    assert outcome == "reject_regression"
-    assert "worse beyond chance (p = 0.00098)" in reason  # 2^-10
+def test_a_regression_is_only_what_is_itself_shown():
+    shown, open_ = judged(*counted(0, 20, 100), keep={"m": 0.05}), judged(*counted(2, 9, 100), keep={"m": 0.05})
+    assert shown.verdict == "reject_regression"
+    assert shown.high < -0.05
+    assert open_.difference == -0.07
+    assert open_.verdict == "hold_underpowered"
+    assert judged(*counted(0, 20, 100), improve=["m"]).verdict == "reject_regression"
 
 
-def test_a_kept_metric_says_which_number_is_a_bound():
-    outcome, _ = verdict(scores(950, 50), scores(950, 50), keep={"m": 0.02})
-    decision = decide({"m": scores(950, 50)}, {"m": scores(950, 50)}, Gate(improve=[], keep={"m": 0.02}))
-    assert outcome == "promote"
-    assert decision.reasons == ["m: 0.95 -> 0.95, may lose 0.02; 95% bound of the change +0"]
+def test_a_smallest_effect_must_be_exceeded_beyond_chance():
+    new, old = counted(30, 10, 300)  # +6.7 points, shown to be above 2.9
+    assert judged(new, old, improve={"m": 0.02}).verdict == "promote"
+    missed = judged(new, old, improve={"m": 0.05})
+    assert missed.verdict == "hold_no_gain"
+    assert "no gain by more than 0.05 beyond chance" in missed.says
+    assert missed.low < 0.05
 
 
-def test_no_change_is_no_gain():
-    assert verdict(scores(5, 5), scores(5, 5), improve=["m"])[0] == "hold_no_gain"
+def test_a_floor_is_reached_where_its_lower_bound_is():
+    verdicts = {right: judged(*counted(right, 0, right), floor={"m": 0.9}) for right in (20, 40)}
+    assert [c.verdict for c in verdicts.values()] == ["hold_underpowered", "promote"]  # 0.05^(1/n): 0.861, 0.928
+    assert verdicts[40].challenger_low == pytest.approx(0.05 ** (1 / 40))
+    new, old = named([1] * 70 + [0] * 30), named([0] * 100)
+    assert judged(new, old, floor={"m": 0.9}).verdict == "hold_no_gain"  # 0.77 at best
 
 
-def test_a_loss_beyond_the_margin_is_a_regression_whatever_else_improved():
-    decision = decide(
-        {"gain": scores(50, 0), "keep": scores(40, 10)},
-        {"gain": scores(0, 50), "keep": scores(50, 0)},
-        Gate(improve=["gain"], keep={"keep": 0.1}),
-    )
-    assert decision.verdict == "reject_regression"
-    assert decision.reasons == ["keep: 1 -> 0.8, may lose 0.1, lost 0.2"]
+def test_looks_make_a_gain_harder_and_leave_what_is_kept_alone():
+    new, old = counted(30, 14, 200)
+    rules = Gate(improve=["m"], keep={"m": 0.05})
+    once, often = (decide({"m": new}, {"m": old}, rules, looks=looks) for looks in (1, 52))
+    assert [c.alpha for c in once.conditions] == [0.05, 0.05]
+    assert [c.alpha for c in often.conditions] == [alpha_of_a_look(0.1, 52), 0.05]
+    assert once.verdict == "promote"
+    assert often.verdict == "hold_no_gain"
 
 
-def test_too_few_items_to_rule_out_a_loss_are_held_as_underpowered_with_the_number_needed():
-    # one won, one lost of 20: difference 0, but the interval reaches far below -0.02
-    new, old = scores(19, 0, [0.0]), scores(18, 0, [0.0, 1.0])
-    outcome, reasons = verdict(new, old, keep={"m": 0.02})
-    assert outcome == "hold_underpowered"
-    # variance of the differences 2/20 = 0.1; n = 0.1 * ((1.6449 + 0.8416) / 0.02)^2 = 1546
-    assert "about 1546 items would" in reasons[0]
+def test_two_looks_are_no_easier_than_one():
+    assert judged(*counted(9, 1, 50), improve=["m"], looks=2).alpha == 0.05  # Dunnett alone would allow 0.057
 
 
-def test_enough_items_show_that_nothing_is_lost():
-    assert verdict(scores(950, 50), scores(950, 50), keep={"m": 0.02})[0] == "promote"
+def test_what_is_kept_is_kept_against_the_anchor_too():
+    anchor = named([1] * 200)
+    champion = named([1] * 188 + [0] * 12)
+    new = named([1] * 176 + [0] * 24)  # six points below the champion, twelve below the anchor
+    rules = Gate(improve=[], keep={"m": 0.1})
+    assert decide({"m": new}, {"m": champion}, rules).verdict == "promote"
+    held = decide({"m": new}, {"m": champion}, rules, anchor={"m": anchor})
+    assert [(c.against, c.verdict) for c in held.conditions] == [
+        ("baseline", "promote"),
+        ("anchor", "hold_underpowered"),
+    ]
+    assert "m (against the anchor): 1 -> 0.88" in held.conditions[1].says
 
 
-def test_a_floor_holds_what_stays_below_it():
-    assert verdict(scores(89, 11), scores(0, 100), floor={"m": 0.9})[0] == "hold_no_gain"
-    assert verdict(scores(90, 10), scores(0, 100), floor={"m": 0.9})[0] == "promote"
+def test_an_anchor_that_was_not_measured_is_no_pass():
+    new, old = counted(0, 0, 200)
+    held = decide({"m": new}, {"m": old}, Gate(improve=[], keep={"m": 0.05}), anchor={})
+    assert (held.verdict, held.reasons) == ("hold_underpowered", ["m was not measured (the anchor)"])
+
+
+def test_items_left_out_are_counted_and_not_compared():
+    new, old = counted(3, 1, 100)
+    condition = judged(Scores(new.values, new.clusters, 7), Scores(old.values, old.clusters, 7), keep={"m": 0.1})
+    assert (condition.items, condition.left_out) == (100, 7)
+    assert "on 100 items, 7 left out that a model was trained on" in condition.says
 
 
 @pytest.mark.parametrize(
-    ("new", "why"),
+    ("new", "verdict", "why"),
     [
-        (None, "m was not measured"),
-        (Scores([], []), "m was not measured"),
-        (Scores([math.nan], ["0"]), "m is not finite"),
-        (Scores([1.0], ["other"]), "m was measured on other items than the baseline's"),
+        (None, "hold_underpowered", "m was not measured"),
+        (Scores([], []), "hold_underpowered", "m was not measured"),
+        (Scores([], [], 5), "hold_underpowered", "m was not measured: a model was trained on all 5 items"),
+        (Scores([1.0], ["other"]), "hold_underpowered", "m was not measured on the same items"),
+        (Scores([math.nan], ["0"]), "reject_regression", "m is not finite: the new model computes no number"),
+        (Scores([math.inf], ["0"]), "reject_regression", "m is not finite: the new model computes no number"),
     ],
 )
-def test_evidence_that_cannot_be_used_never_passes(new, why):
+def test_evidence_that_cannot_be_used_never_passes(new, verdict, why):
     challenger = {} if new is None else {"m": new}
     decision = decide(challenger, {"m": Scores([0.0], ["0"])}, Gate(improve=["m"]))
-    assert (decision.verdict, decision.reasons) == ("reject_regression", [why])
+    assert (decision.verdict, decision.reasons) == (verdict, [why])
+    assert decision.conditions[0].p is None
 
 
-def test_nothing_asked_is_no_reason_to_promote():
-    assert decide({}, {}, Gate(improve=[])).verdict == "hold_no_gain"
+def test_one_group_for_all_items_is_held():
+    for rules in ({"improve": ["m"]}, {"keep": {"m": 0.1}}, {"floor": {"m": 0.1}}):
+        condition = judged(*(Scores([float(x)] * 50, ["a"] * 50) for x in (1, 0)), **rules)
+        assert condition.verdict == "hold_underpowered"
+        assert "50 items of 1 prompt: too few to tell" in condition.says
+        assert condition.low is None
 
 
-def test_chance_alone_promotes_at_most_as_often_as_alpha_says():
-    import random
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.25, -3.0])
+def test_all_equal_is_no_gain(value):
+    same = named([value] * 50)
+    assert judged(same, same, improve=["m"]).verdict == "hold_no_gain"
 
-    draw = random.Random(0)
-    promoted = 0
-    for _ in range(300):
-        values = [[float(draw.random() < 0.5) for _ in range(40)] for _ in range(2)]
-        names = [str(i) for i in range(40)]
-        promoted += verdict(Scores(values[0], names), Scores(values[1], names), improve=["m"])[0] == "promote"
-    # at most 5 % by construction (exact test); 300 draws exceed 27 with probability 0.1 %
-    assert promoted <= stats.binom.ppf(0.999, 300, 0.05)
+
+def test_the_worst_condition_decides_and_its_reasons_are_given():
+    new = {"gain": counted(50, 0, 100)[0], "kept": counted(0, 30, 100)[0]}
+    old = {"gain": counted(50, 0, 100)[1], "kept": counted(0, 30, 100)[1]}
+    decision = decide(new, old, Gate(improve=["gain"], keep={"kept": 0.05}))
+    assert decision.verdict == "reject_regression"
+    assert [reason.partition(":")[0] for reason in decision.reasons] == ["kept"]
+
+
+def test_several_gains_that_must_all_be_found_say_how_often_that_happens():
+    items = {name: counted(30, 0, 100)[0] for name in "abcde"}
+    old = {name: counted(30, 0, 100)[1] for name in "abcde"}
+    decision = decide(items, old, Gate(improve=list("abcde")))
+    assert "all of them pass with probability 0.33" in decision.notes[0]  # 0.8^5
+    assert decide(items, old, Gate(improve=["a"])).notes == []
+
+
+# Every outcome has a sentence; each is read against the numbers of its condition.
+
+VALUES = {
+    "right or wrong": [
+        counted(w, ell, n) for n in (10, 40, 200, 700) for w, ell in ((n // 4, 0), (0, 0), (2, n // 3), (3, 5))
+    ],
+    "wordings": [counted(w, ell, 160, 4) for w, ell in ((60, 4), (8, 12), (0, 80))],
+    "margins": [
+        (named(np.random.default_rng(i).normal(d, 1, n)), named([0] * n))
+        for i, (d, n) in enumerate(((0.8, 60), (0.0, 60), (-0.9, 60), (0.05, 30)))
+    ],
+}
+RULES = (
+    {"improve": ["m"]},
+    {"improve": {"m": 0.1}},
+    {"keep": {"m": 0.02}},
+    {"keep": {"m": 0.1}},
+    {"keep": {"m": 0.0}},
+    {"floor": {"m": 0.5}},
+    {"floor": {"m": 0.95}},
+)
+CONDITIONS = [
+    judged(new, old, min_items=few, looks=looks, **rules)
+    for (new, old), rules, (few, looks) in itertools.product(
+        itertools.chain(*VALUES.values()), RULES, ((20, 1), (5, 52), (2, 10_000))
+    )
+]
+SAYS = {  # what the sentence of each outcome begins its claim with, and what must then be so
+    "better": lambda c: c.p <= c.alpha and c.low >= c.asked,
+    "worse beyond chance": lambda c: c.rule == "improve" and c.high <= 0,
+    "no gain": lambda c: c.rule == "improve" and c.p > c.alpha and (c.low or -1.0) <= c.asked and (c.high or 1.0) >= 0,
+    "more is ruled out": lambda c: c.p <= c.alpha and c.low >= -c.asked,
+    "lost more beyond chance": lambda c: c.rule == "keep" and c.high <= -c.asked,
+    "more is not ruled out": lambda c: c.p > c.alpha and c.low <= -c.asked,
+    "that is not shown": lambda c: c.challenger_low <= c.asked <= c.challenger_high,
+    "too few to tell": lambda c: c.verdict == "hold_underpowered",
+}
+
+
+def numbers(text):
+    return [float(found) for found in re.findall(r"[-+]?\d+\.?\d*(?:e-?\d+)?", text)]
+
+
+@pytest.mark.parametrize("claim", SAYS)
+def test_each_claim_of_a_sentence_is_so(claim):
+    claimed = [condition for condition in CONDITIONS if claim in condition.says]
+    assert claimed
+    assert [c.says for c in claimed if not SAYS[claim](c)] == []
+
+
+def test_every_outcome_is_met_here_and_the_numbers_in_sentences_are_the_conditions():
+    outcomes = set()
+    for c in CONDITIONS:
+        before, after, items = numbers(c.says.partition(": ")[2])[:3]
+        assert (before, after) == (
+            pytest.approx(c.baseline, rel=1e-3, abs=1e-6),
+            pytest.approx(c.challenger, rel=1e-3, abs=1e-6),
+        )
+        assert items == c.items
+        if found := re.search(r"change is ([-+][\d.e-]+) at (worst|best)", c.says):
+            assert float(found[1]) == pytest.approx(c.low if found[2] == "worst" else c.high, rel=1e-3, abs=1e-6)
+        if found := re.search(r"about (\d+) items", c.says):
+            assert int(found[1]) == c.items_needed
+            assert int(found[1]) > c.items or c.rule != "keep"
+        outcomes.add((c.rule, c.verdict, "4 of 5 such measurements" in c.says, "p would still" in c.says))
+    assert len(outcomes) >= 10
+    assert {c.verdict for c in CONDITIONS} == set(VERDICTS.values())
+
+
+def test_a_condition_holds_where_p_is_within_alpha_and_bounds_say_the_same():
+    for c in CONDITIONS:
+        if c.verdict == "promote":
+            assert c.p <= c.alpha
+        limit = {"improve": c.asked, "keep": -c.asked}.get(c.rule)
+        if limit is not None and c.low is not None:  # none: fewer resamples than such an alpha takes
+            assert (c.low >= limit) == (c.p <= c.alpha)
+
+
+@pytest.mark.parametrize(("n", "share", "margin"), [(72, 0.1, 0.05), (200, 0.2, 0.05), (1000, 0.2, 0.02)])
+def test_a_model_that_is_worse_by_the_margin_is_promoted_in_alpha_at_most(n, share, margin):
+    """The gate is asked where its verdict changes; the probability beyond that is added up, not simulated."""
+    w, ell = (grid.ravel() for grid in np.meshgrid(np.arange(n + 1), np.arange(n + 1)))
+    chance = stats.multinomial.pmf(
+        np.stack([w, ell, n - w - ell], axis=1), n, [(share - margin) / 2, (share + margin) / 2, 1 - share]
+    )
+    w, ell, chance = (x[chance > 1e-8] for x in (w, ell, chance))
+    t = score(w, ell, n, -margin)
+    order = np.argsort(-t)
+    first, last = 0, len(order)
+    while first < last:
+        i = order[(first + last) // 2]
+        held = judged(*counted(int(w[i]), int(ell[i]), n), keep={"m": margin}).verdict != "promote"
+        first, last = (first, (first + last) // 2) if held else ((first + last) // 2 + 1, last)
+    passed = chance[t >= t[order[first - 1]] - 1e-9].sum()
+    assert 0.02 < passed <= 0.0505  # above 500 items the normal approximation: within half a per cent of alpha
+
+
+# Rules that cannot be meant.
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"improve": []}, "no metric is named"),
+        ({"improve": ["m", "m"]}, "m stands twice"),
+        ({"improve": {"m": -0.1}}, "0 or more"),
+        ({"improve": {"m": math.inf}}, "0 or more"),
+        ({"improve": "m"}, "write a list of metrics"),
+        ({"alpha": 0.0}, "greater than 0"),
+        ({"alpha": 1.0}, "less than 0.5"),
+        ({"alpha_year": 1.0}, "less than 0.5"),
+        ({"alpha": math.nan}, "less than 0.5"),
+        ({"keep": {"m": math.inf}}, "finite number"),
+        ({"keep": {"m": math.nan}}, "finite number"),
+        ({"keep": {"m": -0.1}}, "greater than or equal to 0"),
+        ({"floor": {"m": math.nan}}, "finite number"),
+        ({"min_items": 0}, "greater than or equal to 1"),
+        ({"keep": {"behaviour/x": 1.0}}, "allows any loss"),
+        ({"floor": {"rewards/accuracies": 1.0}}, "can never be shown"),
+        ({"improve": {"retention/x": 2.0}}, "can never be shown"),
+        ({"improved": ["m"]}, "Extra inputs"),
+    ],
+)
+def test_rules_that_cannot_be_meant_are_refused(rules, why):
+    with pytest.raises(ValidationError, match=why):
+        Gate(**rules)
+
+
+def test_rules_that_seem_odd_and_are_not():
+    assert Gate(improve=["m"], keep={"m": 0.1}).gains == {"m": 0.0}
+    assert Gate(improve=[], floor={"m": 3.0, "retention/neutral_text": -2.0}).gains == {}
+    assert Gate(improve={"m": 0.02}).gains == {"m": 0.02}
