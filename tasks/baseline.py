@@ -69,8 +69,18 @@ def _anchor(plan: Plan) -> Version | None:
 
 
 def _same_tokenizer(version: Version, plan: Plan) -> bool:
-    """Whether log-probs of the same ids can be compared; a version of another program does not say."""
-    return version.tags.get(TOKENIZER, plan.tokenizer_sha256) == plan.tokenizer_sha256
+    """Whether log-probs of the same ids can be compared; a version of another program does not say.
+
+    A trained model's tokenizer is saved anew, in other bytes: the ones that the two lines began with are compared.
+    """
+    start = _started_from(plan)
+    began = _first_of(start).tags.get(TOKENIZER) if start else plan.tokenizer_sha256
+    return _first_of(version).tags.get(TOKENIZER, began) == began
+
+
+def _first_of(version: Version) -> Version:
+    *_, first = line_of(version)
+    return first
 
 
 def _baseline(plan: Plan, trained: Trained, reference: Base) -> tuple[Against, Version | None, str]:
@@ -122,7 +132,7 @@ def _started_from(plan: Plan) -> Version | None:
 
 def _base(version: Version) -> Base:
     """The model that the first of a version's line started from; the version itself where nobody wrote that down."""
-    *_, first = line_of(version)
+    first = _first_of(version)
     weights, model = first.tags.get(START_WEIGHTS), first.tags.get(START, "")
     if weights and model and not model.startswith("models:/"):
         return Base(weights, model)
