@@ -9,8 +9,8 @@ from infra.errors import InfraError
 from infra.registry import versions
 from infra.registry.versions import Version
 from infra.store.base import Store
+from tasks.ancestry import line_of, training_rows
 from tasks.records import Checked, Plan, Trained
-from tasks.runtime.ancestry import line_of, training_rows
 from tasks.runtime.start import START, START_WEIGHTS
 
 log = logging.getLogger("dpo.evaluate")
@@ -57,6 +57,17 @@ def baselines(store: Store, plan: Plan, checked: Checked, trained: Trained) -> B
         anchor=None if weights in (None, baseline, trained.weights_sha256) else weights,
         trained_on=sorted({checked.train_key, *training_rows(store, in_play)}),
     )
+
+
+def require_comparable(plan: Plan) -> None:
+    """Raise InputError or InfraError where the version to compare with cannot be: before anything is trained."""
+    wanted = plan.recipe.retrain.against
+    if isinstance(wanted, int):
+        _weights(versions.by_number(plan.recipe.name, wanted), plan)
+    elif wanted == "champion" and plan.champion is not None:
+        _weights(plan.champion, plan)
+    if plan.recipe.gate.anchor is not None:
+        versions.by_number(plan.recipe.name, plan.recipe.gate.anchor)
 
 
 def _anchor(plan: Plan) -> Version | None:

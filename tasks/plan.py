@@ -26,6 +26,7 @@ from infra.registry.versions import Version, by_number
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from infra.tracking.runs import open_run
+from tasks.baseline import require_comparable
 from tasks.records import Plan
 from tasks.runtime.code import RUN
 from tasks.runtime.models import local_model, require_usable
@@ -70,7 +71,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     run.json("recipe.json", json.loads(checked.model_dump_json()))
     run.settle(0)  # what is not set up right is told now, not after the training
     log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
-    return Plan(
+    planned = Plan(
         recipe=checked,
         model_folder=str(model_folder),
         model_sha256=model_sha256,
@@ -87,6 +88,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         force=force,
         trusted_code=trusted,
     )
+    require_comparable(planned)
+    return planned
 
 
 def _version(name: str, number: int | None) -> Version | None:

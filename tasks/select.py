@@ -12,8 +12,8 @@ from dpo_core.data.pairs import digest_pairs
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
+from tasks.ancestry import trained_ids, training_rows
 from tasks.records import Checked, Plan
-from tasks.runtime.ancestry import trained_ids, training_rows
 from tasks.runtime.pairs import stored_pairs
 
 log = logging.getLogger("dpo.select")
