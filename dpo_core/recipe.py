@@ -168,7 +168,7 @@ class Gate(Section):
         description="metrics that must be better, beyond chance: a list, or metric: by more than this, its own unit",
     )
     keep: dict[str, Amount] = Field(
-        {"generations/sound": 0.1},
+        {"generations/sound": 0.15},
         description="metric: how much worse it may be at most, its own unit; more must be ruled out",
     )
     floor: dict[str, Finite] = Field({}, description="metric: the least that the challenger must be shown to reach")

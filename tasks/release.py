@@ -9,6 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.evaluate.gate import Scores, decide
+from dpo_core.evaluate.scores import SOUND
+from dpo_core.recipe import Gate
 from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.sentences import looks_are_spent
 from infra.registry import versions
@@ -105,8 +107,9 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
             who: {name: Scores(s.values, s.clusters, s.left_out) for name, s in by_metric.items()}
             for who, by_metric in items.items()
         }
+        judged = _without_unmeasured_default(rules, models)
         planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, registered, models)
-        decision = decide(models["challenger"], models["baseline"], rules, anchor=models.get("anchor"), looks=planned)
+        decision = decide(models["challenger"], models["baseline"], judged, anchor=models.get("anchor"), looks=planned)
         output = GateOutput(**decision._asdict(), reasons=decision.reasons)
         if output.verdict == "promote" and number > planned:
             held = {"verdict": "hold_underpowered", "reasons": [looks_are_spent(number, planned, fresh)]}
@@ -138,6 +141,13 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         versions.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output.verdict, evaluated.baseline)
     return Gated(**dict(output), stage=stage)
+
+
+def _without_unmeasured_default(rules: Gate, models: Mapping[str, Mapping[str, Scores]]) -> Gate:
+    """A model without a chat template generates nothing: what the recipe did not ask for by name holds nobody up."""
+    if "keep" in rules.model_fields_set or any(len(scores[SOUND].values) for scores in models.values()):
+        return rules
+    return rules.model_copy(update={"keep": {}})
 
 
 def _look(

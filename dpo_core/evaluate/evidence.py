@@ -8,7 +8,7 @@ from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.preference import PairValues, by_slice, summarise
-from dpo_core.evaluate.scores import Scores
+from dpo_core.evaluate.scores import SOUND, Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
 from dpo_core.report.documents import (
@@ -25,7 +25,6 @@ from dpo_core.report.documents import (
 SHOWN = ("reference", "challenger", "baseline")  # whose answers stand side by side
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
 PAIRS, SAMPLES = "pairs", "samples"  # held-out pairs, and prompts of some of them, among the names of suites
-SOUND = "generations/sound"
 Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
 
 
