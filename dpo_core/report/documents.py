@@ -122,7 +122,7 @@ class EvaluationEvidence(ReportRecord):
     """What the gate decides on and the run's page shows, of `reference`, `challenger` and `baseline`.
 
     `metrics` and `slices` are the challenger's, `means` each model's, `items` those of challenger and baseline, `flips`
-    the retention suites' against the reference; `samples` and `checks` hold every answer.
+    each suite's against the baseline; `samples` and `checks` hold every answer.
     """
 
     metrics: dict[str, Estimate]
