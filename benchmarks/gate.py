@@ -137,7 +137,7 @@ def clustered_cell(n: int, share: float, margin: float, size: int, icc: float) -
     draw, rules = _seed("clustered", n, share, margin, size, icc), keep(margin)
     groups = round(n / size)
     names = [str(i // size) for i in range(groups * size)]
-    draws = DRAWS if n <= 72 else DRAWS // 2 if n <= 200 else DRAWS // 4
+    draws = DRAWS if n <= 500 else DRAWS // 4
     if groups < rules.min_items:
         draws = 20  # it is held whatever the answers are
     at_margin = verdicts(clustered(draw, draws, groups, size, share, -margin, icc), rules, names)
@@ -368,7 +368,7 @@ def grid(cells: Sequence[Cell], title: str, name: Callable[[Cell], str]) -> Iter
 
 def worst(cells: Sequence[Cell]) -> Iterator[str]:
     """Clustered cells by size, wordings and icc: the highest error of any share and margin, the power of some."""
-    yield "| items of prompts | icc | promoted at the margin, most | rejected if equal, most | power: 20 % differ, 0.05; 0.1 |"
+    yield "| items of prompts | icc | promoted at margin, most | rejected if equal, most | power (20 %; 0.05, 0.1) |"
     yield "|---" * 5 + "|"
     for key in dict.fromkeys((c["n"], c["groups"], c["icc"]) for c in cells):
         row = [c for c in cells if (c["n"], c["groups"], c["icc"]) == key]

@@ -102,6 +102,7 @@ GOOD = [item(i) for i in range(30)]
 BAD = {
     "no number": ([*GOOD, item(30, challenger=float("nan"))], "s.jsonl:31, field challenger", "no finite number"),
     "infinite": ([item(0, baseline=float("inf"))], "s.jsonl:1, field baseline", "no finite number"),
+    "too large": ([item(0, challenger=10**400)], "s.jsonl:1, field challenger", "too large"),
     "text": ([item(0, challenger="1.0")], "s.jsonl:1, field challenger", "which is no number"),
     "true": ([item(0, challenger=True)], "s.jsonl:1, field challenger", "which is no number"),
     "one side only": (
