@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-data campaign faults fuzz clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-data bench-gate campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ bench-reference: .venv/.test ## time the reference pass against TRL's, and one t
 
 bench-data: .venv/.runtime ## time the data check on up to a million pairs, into benchmarks/results/
 	$(BIN)/python benchmarks/check_data.py
+
+bench-gate: .venv/.runtime ## how often the gate is wrong and what it finds, by simulation, into docs/promotion.md
+	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/gate.py report
 
 campaign: .venv/.test ## false alarms and recall of the shortcut checks, into docs/data-quality.md (DATA=folder adds real sets)
 	$(BIN)/python benchmarks/campaign.py nulls 0 200

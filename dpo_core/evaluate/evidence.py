@@ -84,7 +84,7 @@ def side_by_side(
             for who, by_metric in scores.items()
             if who != "reference"
         },
-        flips={name: _flips(models, name, suites[name]) for name in suites if name.startswith("retention/")},
+        flips={name: _flips(models, name, suites[name]) for name in suites},
         samples=[
             SampleAnswers(prompt=text_of(prompt), **{who: models[who].answers["samples"][i] for who in SHOWN})
             for i, prompt in enumerate(samples)
@@ -144,10 +144,10 @@ def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[Behavi
 
 
 def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> Flips:
-    """Questions that went from right to wrong and from wrong to right."""
+    """Questions that the challenger has wrong and the baseline right, and the other way round."""
     lost: list[Flip] = []
     won: list[Flip] = []
-    answers = (models["reference"].answers[name], models["challenger"].answers[name])
+    answers = (models["baseline"].answers[name], models["challenger"].answers[name])
     for check, before, after in zip(checks, *answers, strict=True):
         if check.passes(before) != check.passes(after):
             flip = Flip(prompt=text_of(check.prompt), before=before, after=after)

@@ -42,7 +42,7 @@ def p_value(won: int, lost: int, n: int, delta: float) -> float:
     """P of a score as high as that of `won` and `lost` of `n` items, were P(won) - P(lost) `delta` or less."""
     region, grid = _region(won, lost, n, delta), _grid(n, delta)
     found, angles = _probabilities(region, grid), grid.angles
-    first, best, width = angles[0], float(found.max()), angles[-1] - angles[-2]
+    first, best, width = angles[0], float(found.max()), _whole_grid(n).angles[1]
     for _ in range(ROUNDS):
         around = np.linspace(-width, width, INSIDE)
         angles = np.clip((angles[_peaks(found)][:, None] + around).ravel(), first, np.pi / 2)

@@ -51,7 +51,9 @@ class ExactDifference:
 
     def p(self, delta: float) -> float:
         """See Difference."""
-        return exact_test.p_value(self.won, self.lost, self.n, max(delta / self.unit, -1.0))
+        if abs(delta) >= self.unit:  # no truth is lower, or higher
+            return float(delta > 0)
+        return exact_test.p_value(self.won, self.lost, self.n, delta / self.unit)
 
     def low(self, alpha: float, pivot: float) -> float:
         """See Difference."""
@@ -73,8 +75,9 @@ class ScoreDifference:
 
     def p(self, delta: float) -> float:
         """See Difference."""
-        t = one_score(self.won, self.lost, self.n, min(max(delta / self.unit, -1.0), 1.0))
-        return _above(t, self.freedom)
+        if abs(delta) >= self.unit:
+            return float(delta > 0)
+        return _above(one_score(self.won, self.lost, self.n, delta / self.unit), self.freedom)
 
     def low(self, alpha: float, pivot: float) -> float:
         """See Difference."""

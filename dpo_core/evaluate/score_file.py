@@ -2,7 +2,7 @@
 
 import difflib
 import json
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,9 +121,15 @@ def _value(row: Mapping[str, Any], side: str, item: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         do = "write a number: 1.0 where the answer is right, 0.0 where it is wrong"
         raise InputError(f"the score is {value!r}, which is no number", where=place, do=do)
-    if not math.isfinite(value):
+    if not -sys.float_info.max <= value <= sys.float_info.max:  # a whole number may be larger than any float
         do = "find out why that model gave no number; an answer that cannot be scored is wrong: 0.0"
-        raise InputError(f"the score is {value}, which is no finite number", where=place, do=do)
+        raise InputError(
+            f"the score is {value:.6g}, which is no finite number"
+            if isinstance(value, float)
+            else "the score is too large",
+            where=place,
+            do=do,
+        )
     return float(value)
 
 

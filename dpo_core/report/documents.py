@@ -130,7 +130,7 @@ class EvaluationEvidence(ReportRecord):
     """What the gate decides on and the run's page shows, of `reference`, `challenger`, `baseline`, and an `anchor`.
 
     `metrics` and `slices` are the challenger's, `means` each model's, `items` those that the gate compares, `flips`
-    the retention suites' against the reference; `samples` and `checks` hold every answer, `unsound` those that are no
+    each suite's against the baseline; `samples` and `checks` hold every answer, `unsound` those that are no
     answer.
     """
 

@@ -1,11 +1,13 @@
 """`dpo gate`: the verdict on a file of scores; every mistake in it has a place and a remedy."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from flows.cli.app import run
 
+ROOT = Path(__file__).parents[2]
 RULES = "improve: []\nkeep: {behaviour/x: 0.1}\n"
 
 
@@ -100,6 +102,7 @@ GOOD = [item(i) for i in range(30)]
 BAD = {
     "no number": ([*GOOD, item(30, challenger=float("nan"))], "s.jsonl:31, field challenger", "no finite number"),
     "infinite": ([item(0, baseline=float("inf"))], "s.jsonl:1, field baseline", "no finite number"),
+    "too large": ([item(0, challenger=10**400)], "s.jsonl:1, field challenger", "too large"),
     "text": ([item(0, challenger="1.0")], "s.jsonl:1, field challenger", "which is no number"),
     "true": ([item(0, challenger=True)], "s.jsonl:1, field challenger", "which is no number"),
     "one side only": (
@@ -185,3 +188,13 @@ def test_people_see_every_condition(gate, tmp_path, capsys):
     assert "REJECTED: something got worse" in shown
     assert "fails" in shown
     assert "holds" in shown
+
+
+def test_the_page_on_promotion_shows_a_line_and_rules_that_are_read(gate):
+    text = (ROOT / "docs" / "promotion.md").read_text().partition("## Scores of your own")[2]
+    line = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    rules = text.partition("```yaml\n")[2].partition("```")[0]
+    metrics = (line["metric"], "retention/facts")
+    lines = [{**line, "metric": m, "item": f"q{i}", "cluster": f"p{i}"} for i in range(80) for m in metrics]
+    code, document = gate(lines, rules)
+    assert (code, [c["rule"] for c in document["conditions"]]) == (0, ["improve", "keep"])

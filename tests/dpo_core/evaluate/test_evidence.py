@@ -44,6 +44,13 @@ def test_a_question_lost_and_one_won_are_flips_although_the_mean_stays() -> None
     assert [row["after"] for row in flips["won"]] == ["It is four."]
 
 
+def test_flips_are_against_what_it_is_gated_against() -> None:
+    champion = measured("It is Lyon.", "It is four.")
+    models = {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": champion}
+    flips = side_by_side(models, SUITES, [asked("The capital?")]).flips["retention/facts"]
+    assert (flips.lost, flips.won) == ([], [])
+
+
 def test_the_items_of_a_text_are_minus_its_nll_so_that_more_is_better_everywhere() -> None:
     assert EVIDENCE["items"]["challenger"]["retention/neutral_text"]["values"] == [-2.5, -2.0]
     assert EVIDENCE["items"]["baseline"]["retention/neutral_text"]["values"] == [-3.0, -2.0]

@@ -110,6 +110,17 @@ def test_a_smallest_effect_must_be_exceeded_beyond_chance():
     assert missed.low < 0.05
 
 
+@pytest.mark.parametrize("gain", [0.5, 0.7])
+def test_a_gain_that_no_items_can_show_is_held(gain):
+    """Against a reference that ties with itself no more than one half can be gained."""
+    assert judged(named([1] * 50), named([0.5] * 50), improve={"m": gain}).verdict == "hold_no_gain"
+
+
+@pytest.mark.parametrize("margin", [0.5, 2.0])
+def test_a_margin_that_no_items_can_lose_is_kept(margin):
+    assert judged(named([0] * 50), named([0.5] * 50), keep={"m": margin}).verdict == "promote"
+
+
 def test_a_floor_is_reached_where_its_lower_bound_is():
     verdicts = {right: judged(*counted(right, 0, right), floor={"m": 0.9}) for right in (20, 40)}
     assert [c.verdict for c in verdicts.values()] == ["hold_underpowered", "promote"]  # 0.05^(1/n): 0.861, 0.928
