@@ -167,6 +167,15 @@ class Gate(Section):
     )
 
 
+class Promotion(Section):
+    """Who has to agree before a version that passed the gate becomes champion."""
+
+    approval: Literal["auto", "required"] = Field(
+        "auto", description="auto: the gate's verdict is enough; required: the version waits for `dpo approve`"
+    )
+    approval_expires_days: float = Field(7.0, gt=0, le=365, description="how long a version waits, in days")
+
+
 class Recipe(Section):
     """One retraining run."""
 
@@ -184,6 +193,7 @@ class Recipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
+    promotion: Promotion = Promotion()
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod

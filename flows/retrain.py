@@ -6,7 +6,8 @@ from tasks.check import check
 from tasks.documents import Retrained
 from tasks.evaluate import evaluate
 from tasks.plan import plan
-from tasks.release import gate, promote, register
+from tasks.promote import promote
+from tasks.release import gate, register
 from tasks.runtime.tracked import tracked
 from tasks.score import score
 from tasks.summary import summarise

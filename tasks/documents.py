@@ -7,6 +7,7 @@ from pydantic import Field
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.records import Document, Record
 from dpo_core.report.documents import Estimate, FindingRecord
+from infra.ledger.promotions import Kind
 from tasks.records import Environment, Stage
 
 
@@ -101,14 +102,20 @@ class TrainingFigures(Record):
     pairs_per_second: float = Field(description="at the end of the training")
 
 
+RunState = Literal["promoted", "waiting_for_approval", "held", "rejected", "nothing_new"]
+
+
 class RetrainDocument(Document):
     """`dpo retrain`: what became of a run."""
 
+    state: RunState = Field(description="what became of it; nothing_new: every stage was a look-up")
     verdict: GateVerdict = Field(description="the gate's")
+    reasons: list[str] = Field(description="the gate's, in words")
     changed: bool = Field(description="false where every stage was a look-up")
     model: str = Field(description="the registered model")
     version: int = Field(description="of the registered model, made or found")
-    champion_version: int | None = Field(description="after the run")
+    champion_version: int | None = Field(description="the present champion, also of a look-up")
+    waiting_until: str | None = Field(None, description="of a wait for approval: until when, ISO 8601")
     not_promoted: str = Field("", description="why the champion stays though the verdict is promote; else empty")
     mlflow_run_id: str = Field(description="the MLflow run")
     weights_sha256: str = Field(description="of the new weights")
@@ -116,7 +123,9 @@ class RetrainDocument(Document):
     stages: list[StageLine] = Field(description="in order")
     reference: ReferenceCounts = Field(description="the reference pass")
     training: TrainingFigures = Field(description="the training, also where it was looked up")
+    metrics: dict[str, Estimate] = Field(description="the new model's, with 95 % intervals")
     report: str = Field(description="the page, on this machine")
+    data_report: str = Field(description="the data check's page, on this machine")
 
 
 class BeforeAfter(Record):
@@ -215,3 +224,46 @@ class Lineage(Record):
     def passes(self) -> bool:
         """Whether every digest is right, of its ancestors too."""
         return self.verdict == "pass" and (self.parent is None or self.parent.passes)
+
+
+class PromotionDocument(Document):
+    """`dpo promote`, `dpo approve`, `dpo rollback`, `dpo hold`: what was recorded, and what holds after it."""
+
+    model: str = Field(description="the registered model")
+    action: Kind | Literal["none"] = Field(description="what was recorded; none: it was so already")
+    changed: bool = Field(description="false where it was so already")
+    champion_version: int | None = Field(description="the present champion")
+    held: bool = Field(description="whether no run may promote")
+    waiting: list[int] = Field(description="versions that wait for approval")
+    entry: int = Field(description="number of the ledger's last entry")
+
+
+class HistoryEntry(Record):
+    """One record of the ledger."""
+
+    seq: int = Field(description="its number: 1, 2, 3, ...")
+    at: str = Field(description="when, ISO 8601 in UTC")
+    sha256: str = Field(description="of the stored object; the next one names it")
+    kind: Kind = Field(description="what was done")
+    version: int | None = Field(description="to which version; null: to the name, or no champion")
+    weights_sha256: str = Field(description="of that version")
+    over: int | None = Field(description="the champion before")
+    over_weights_sha256: str = Field(description="of that champion")
+    who: str = Field(description="a person's name or login; empty where unknown")
+    why: str = Field(description="in their words, or the gate's")
+    by_run: bool = Field(description="a retrain did it")
+    expires: str | None = Field(description="of a wait: until when")
+    evidence: dict[str, str] = Field(description="keys in the store, and the MLflow run")
+
+
+class History(Document):
+    """`dpo history`: the ledger of a name, and what follows from it."""
+
+    model: str = Field(description="the registered model")
+    champion_version: int | None = Field(description="as the ledger says")
+    verdict: Literal["pass", "fail"] = Field(description="fail where there are problems: exit code 1")
+    held: str | None = Field(description="why no run may promote; null: it may")
+    waiting: list[int] = Field(description="versions that wait for approval")
+    barred: list[int] = Field(description="versions rolled back from")
+    problems: list[str] = Field(description="what is not as recorded")
+    entries: list[HistoryEntry] = Field(description="in order")

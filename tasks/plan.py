@@ -18,6 +18,8 @@ from dpo_core.model.identity import context_length, digest_model, digest_tokeniz
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
+from infra.ledger.champion import Champion
+from infra.ledger.create_only import require_create_only
 from infra.prefect_logs import show_on_page
 from infra.registry.versions import by_alias
 from infra.settings import load_settings, prepare_environment
@@ -40,8 +42,12 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     show_on_page()
     settings = load_settings()
     prepare_environment(settings)
-    open_store(settings).exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
+    store = open_store(settings)
+    store.exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
     checked = load_recipe(recipe, overrides).recipe
+    if kind == "retrain":
+        require_create_only(store)  # nothing is trained that could not be promoted
+        Champion(store, checked.name).settle()
     files = {path: digest_file(Path(path)) for path in _files(checked)}
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
@@ -123,6 +129,7 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
 
     content: dict[str, Any] = swap(recipe.model_dump())
     content["training"].pop("save_steps")  # changes no weight
+    content.pop("promotion")  # changes no weight and no verdict
     content["model"] = "see model_sha256"
     content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content

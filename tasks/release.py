@@ -1,8 +1,7 @@
-"""From weights to the registry: a version with its lineage, the gate's verdict, the alias."""
+"""From weights to the registry: a version with its lineage, and the gate's verdict on it."""
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Literal
 
 from prefect import task
@@ -11,7 +10,6 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.evaluate.gate import Decision, Scores, decide
 from dpo_core.report.documents import EvaluationEvidence
 from infra.registry import versions
-from infra.registry.versions import Version
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -24,7 +22,6 @@ from tasks.records import (
     Gated,
     GateOutput,
     Plan,
-    Promoted,
     Registered,
     Scored,
     Stage,
@@ -36,8 +33,7 @@ from tasks.runtime.stages import code_digest, remembered
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS
 
 log = logging.getLogger("dpo.release")
-CHALLENGER, CHAMPION = "challenger", "champion"
-PROMOTED = "dpo.promoted_over"  # tag of a version: what it was gated against when it became champion, oldest first
+CHALLENGER = "challenger"
 
 
 @task(name="register", cache_policy=NO_CACHE)
@@ -133,43 +129,3 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         versions.set_tags(plan.recipe.name, registered.version, evidence)
     log.info("gated verdict=%s baseline=%s", output.verdict, evaluated.baseline)
     return Gated(**dict(output), stage=stage)
-
-
-@task(name="promote", cache_policy=NO_CACHE)
-def promote(plan: Plan, evaluated: Evaluated, registered: Registered, gated: Gated) -> Promoted:
-    """Move the alias `champion` if the gate says so and nobody has moved it since, and read it back."""
-    name, version = plan.recipe.name, registered.version
-    over = versions.by_number(name, version).tags.get(PROMOTED, "").split()  # before the alias: that moves first
-    champion = versions.by_alias(name, CHAMPION)
-    current, left, moved = champion.number if champion else None, "", False
-    if gated.verdict == "promote" and current != version:
-        left = _left(plan, evaluated, champion, over)
-        moved = not left
-    if moved:
-        versions.set_alias(name, CHAMPION, version)
-        current = version
-        log.info("promoted name=%s version=%d", name, version)
-    elif left:
-        log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
-    baseline = evaluated.baseline_weights_sha256
-    if gated.verdict == "promote" and current == version and baseline not in over:
-        versions.set_tags(name, version, {PROMOTED: " ".join([*over, baseline])})
-    stage = Stage(name="promote", cached=not moved, seconds=0.0)
-    return Promoted(champion_version=current, not_promoted=left, stage=stage)
-
-
-def _left(plan: Plan, evaluated: Evaluated, champion: Version | None, over: Sequence[str]) -> str:
-    """Why the alias stays where it is, though the gate says promote; empty if it is to be moved."""
-    now = f"version {champion.number} is champion" if champion else "no version is champion"
-    gated_against = evaluated.baseline_weights_sha256 if evaluated.baseline == CHAMPION else None
-    if (champion and champion.weights_sha256) != gated_against:
-        return (
-            f"{now} now, and this version was not compared with it: the alias moved while the run was at work. The "
-            "same command again compares them"
-        )
-    if evaluated.baseline_weights_sha256 in over and not plan.force:
-        return (
-            f"{now}: this version was promoted before, and the alias was moved back since. It stays where it was put; "
-            "--force promotes this version again"
-        )
-    return ""

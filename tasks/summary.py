@@ -19,6 +19,7 @@ from tasks.documents import (
     RetrainDisplay,
     RetrainDocument,
     Retrained,
+    RunState,
     SideBySide,
     StageLine,
     TrainingFigures,
@@ -44,13 +45,17 @@ def summarise(
     store = open_store(load_settings(), patient=True)
     evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
     page = load_settings().home / "reports" / f"{plan.recipe.name}-{trained.weights_sha256[:12]}" / "retrain.html"
+    changed = not all(output.stage.cached for output in done)
     document = RetrainDocument(
+        state=_state(gated, promoted, changed=changed),
         verdict=gated.verdict,
-        changed=not all(output.stage.cached for output in done),
+        reasons=gated.reasons,
+        changed=changed,
         model=plan.recipe.name,
         version=registered.version,
         champion_version=promoted.champion_version,
         not_promoted=promoted.not_promoted,
+        waiting_until=promoted.waiting_until,
         mlflow_run_id=plan.run_id,
         weights_sha256=trained.weights_sha256,
         data_sha256=checked.data_sha256,
@@ -61,12 +66,25 @@ def summarise(
             first_dpo_loss=trained.first_dpo_loss,
             pairs_per_second=round(trained.pairs_per_second, 3),
         ),
+        metrics=evaluated.metrics,
         report=str(page),
+        data_report=checked.report,
     )
     retrained = Retrained(document=document, display=_display(plan, checked, evaluated, gated, evidence))
     if document.changed or not page.is_file() or not store.exists(_key(page)):
         _write_page(page, retrained, trained, evidence, store, plan)
     return retrained
+
+
+def _state(gated: Gated, promoted: Promoted, *, changed: bool) -> RunState:
+    """What programs act on."""
+    if promoted.waiting_until is not None:
+        return "waiting_for_approval"
+    if not changed:
+        return "nothing_new"
+    if gated.verdict == "promote":
+        return "held" if promoted.not_promoted else "promoted"
+    return "rejected" if gated.verdict.startswith("reject") else "held"
 
 
 def _display(

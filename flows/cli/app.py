@@ -13,6 +13,7 @@ from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PR
 from flows.cli.init import init
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
+from flows.cli.promotion import approve, history, hold, promote, rollback
 from flows.cli.store import app as store_commands
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ app = typer.Typer(
 app.add_typer(store_commands, name="store")
 app.command()(init)
 app.command()(lineage)
+for command in (promote, approve, rollback, hold, history):
+    app.command()(command)
 
 RecipePath = Annotated[str, typer.Argument(metavar="RUN.yaml", help="the recipe of the run")]
 Model = Annotated[str, typer.Argument(help="folder, HF id, GGUF file or models:/NAME@champion")]
@@ -105,8 +108,7 @@ def retrain(
     except DataCheckFailed as failed:
         return _checked(failed.document)
     document = done.document
-    promoted = document.verdict == "promote" and not document.not_promoted
-    code = DONE if promoted or not document.changed else NOT_PROMOTED
+    code = DONE if document.state in ("promoted", "waiting_for_approval", "nothing_new") else NOT_PROMOTED
     return CommandResult(document.to_json(), lambda console: show_retrain(console, done), code)
 
 

@@ -18,6 +18,8 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo check DATA --show-ids N": of_runs.TokenRows,
     "dpo evaluate MODEL DATA": of_runs.EvaluateDocument,
     "dpo lineage NAME VERSION": of_runs.Lineage,
+    "dpo promote NAME VERSION": of_runs.PromotionDocument,
+    "dpo history NAME": of_runs.History,
     "dpo config RUN.yaml": own.EffectiveConfig,
     "dpo init RUN.yaml": own.WrittenRecipe,
     "dpo doctor": own.DoctorReport,

@@ -1,4 +1,5 @@
-"""What happened, in order, for good: append-only chains of create-only objects (`chain`), and promotions (`promotions`).
+"""What happened, in order, for good: append-only chains of create-only objects in the store (`chain`).
 
-`create_only` asks a store whether its create-only writes really are.
+`promotions` is the ledger of one model name, `champion` keeps the registry's alias as it says. `create_only` asks a
+store whether its create-only writes really are.
 """

@@ -13,14 +13,21 @@ from tasks.runtime.start import START
 def provenance(recipe: Recipe, file: Path) -> dict[str, str]:
     """Tags of a run of the recipe in `file`, under MLflow's own names where it has one; unknown ones are left out."""
     tags = {START: recipe.model, "mlflow.source.name": file.name, "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
-        tags["mlflow.user"] = getpass.getuser()
+    if who := user():
+        tags["mlflow.user"] = who
     folder = file.resolve().parent
     if commit := _git(folder, "rev-parse", "HEAD"):
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
         tags["mlflow.source.git.commit"] = commit
         tags["mlflow.source.git.dirty"] = str(bool(changed)).lower()
     return tags
+
+
+def user() -> str:
+    """The login name of who runs this; empty where there is none."""
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        return getpass.getuser()
+    return ""
 
 
 def _git(folder: Path, *arguments: str) -> str:

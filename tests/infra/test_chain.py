@@ -77,7 +77,8 @@ class LosesAnswers(FolderStore):
 @pytest.mark.parametrize("arrives", [["ours"], ["nothing"], ["nothing", "ours"]])
 def test_a_write_whose_answer_was_lost_is_read_back_and_written_once(tmp_path, arrives):
     chain = Chain(LosesAnswers(tmp_path, arrives), "c")
-    assert chain.entries() == [] and chain.append({"n": 1}, base=0) == chain.entries()[0]
+    assert chain.entries() == []
+    assert chain.append({"n": 1}, base=0) == chain.entries()[0]
     assert len(chain.entries()) == 1
 
 

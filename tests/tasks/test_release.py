@@ -8,18 +8,23 @@ from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
 from infra.errors import Damaged, InfraError
+from infra.ledger.champion import Champion
+from infra.ledger.promotions import PromotionRecord
 from infra.registry import versions
+from infra.settings import load_settings
+from infra.store import open_store
 from infra.tracking.runs import open_run
+from tasks.commands import promotion
 from tasks.commands.evaluate_model import _start_of
 from tasks.evaluate import BASELINE, BASELINE_WEIGHTS, _baseline, _folder
-from tasks.release import PROMOTED, promote
+from tasks.promote import promote
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS, start_model
 from tests.tiny import build_tiny_model
 
 
 @pytest.fixture
 def name(request):
-    return request.node.name.partition("[")[0]
+    return request.node.name.replace("[", "-").rstrip("]")
 
 
 @pytest.fixture
@@ -38,6 +43,11 @@ def registered(name):
 
 
 @pytest.fixture
+def store():
+    return open_store(load_settings())
+
+
+@pytest.fixture
 def release(name, make_plan, recipe):
     """Promote a version that was gated (`verdict`) against the champion's weights, or the reference's."""
 
@@ -45,7 +55,7 @@ def release(name, make_plan, recipe):
         plan = make_plan(recipe=recipe.model_copy(update={"name": name}), model_folder="", force=force)
         weights = {"baseline_weights_sha256": (against or reference) * 64}
         evaluated = SimpleNamespace(baseline="champion" if against else "reference", **weights)
-        return promote.fn(plan, evaluated, SimpleNamespace(version=version), SimpleNamespace(verdict=verdict))
+        return promote.fn(plan, evaluated, SimpleNamespace(version=version), SimpleNamespace(verdict=verdict, reasons=["it rose"]))
 
     return done
 
@@ -74,36 +84,48 @@ def test_the_alias_moves_when_the_gate_says_so_and_the_same_again_is_a_look_up(r
     assert outcome(release(2, "a", verdict="hold_no_gain")) == (1, True, "")
     assert outcome(release(2, "a")) == (2, False, "")
     assert champion(name) == 2
-    assert versions.by_number(name, 2).tags[PROMOTED] == "a" * 64
 
 
-def test_an_alias_that_a_person_moved_back_stays_and_force_promotes_again(registered, release, name):
+def test_a_version_that_was_rolled_back_from_stays_barred_until_a_person_promotes_it(registered, release, name, store):
     registered("a"), registered("b")
     release(1), release(2, "a")
-    versions.set_alias(name, "champion", 1)
+    assert versions.by_alias(name, "champion").number == 2
+    Champion(store, name).append(
+        PromotionRecord(
+            kind="rollback", version=1, weights_sha256="a" * 64, over=2, over_weights_sha256="b" * 64, who="ada", why="x"
+        ),
+        base=2,
+    )
+    for force in (False, True):
+        stays = release(2, "a", force=force)
+        assert (stays.champion_version, stays.stage.cached, champion(name)) == (1, True, 1)
+        assert "version 1 is champion: this version was rolled back from" in stays.not_promoted
+    assert promotion.promote(store, name, 2, who="ada", why="it was the data").champion_version == 2
+    assert outcome(release(2, "a")) == (2, True, "")
+
+
+@pytest.mark.parametrize("to", [1, None])
+def test_an_alias_that_a_person_moved_on_the_page_stays_where_it_was_put(registered, release, name, store, to):
+    registered("a"), registered("b")
+    release(1), release(2, "a")
+    if to:
+        versions.set_alias(name, "champion", to)
+    else:
+        MlflowClient().delete_registered_model_alias(name, "champion")
     stays = release(2, "a")
-    assert (stays.champion_version, stays.stage.cached, champion(name)) == (1, True, 1)
-    assert "version 1 is champion: this version was promoted before" in stays.not_promoted
-    assert "--force promotes this version again" in stays.not_promoted
-    assert outcome(release(2, "a", force=True)) == (2, False, "")
+    assert (stays.champion_version, champion(name)) == (to, to)
+    assert "stays barred until a person promotes it" in stays.not_promoted
+    last = Champion(store, name).look().state.records[-1].what
+    assert (last.kind, last.version, last.over) == ("outside_change", to, 2)
 
 
-def test_an_alias_that_a_person_took_away_stays_away(registered, release, name):
-    registered("a")
+def test_a_hold_stops_every_run_until_it_is_lifted(registered, release, name, store):
+    registered("a"), registered("b")
     release(1)
-    MlflowClient().delete_registered_model_alias(name, "champion")
-    stays = release(1)
-    assert (stays.champion_version, champion(name)) == (None, None)
-    assert "no version is champion: this version was promoted before" in stays.not_promoted
-
-
-def test_a_version_that_was_promoted_over_one_may_still_win_over_another(registered, release, name):
-    registered("a"), registered("b"), registered("c")
-    release(1), release(2, "a"), release(3, "b")
-    assert outcome(release(2, "c")) == (2, False, "")
-    assert versions.by_number(name, 2).tags[PROMOTED].split() == ["a" * 64, "c" * 64]
-    versions.set_alias(name, "champion", 1)
-    assert champion(name) == release(2, "a").champion_version == 1
+    promotion.hold(store, name, lift=False, who="ada", why="launch week")
+    assert release(2, "a").not_promoted.startswith("version 1 is champion, and ada put a hold on it: launch week")
+    promotion.hold(store, name, lift=True, who="ada", why="launched")
+    assert outcome(release(2, "a")) == (2, False, "")
 
 
 def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(registered, release, name):
@@ -117,11 +139,12 @@ def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(r
     assert outcome(release(2, "c")) == (2, False, "")  # the same command again compares them
 
 
-def test_a_run_killed_between_alias_and_tag_is_gone_on_with(registered, release, name):
+def test_an_alias_of_before_the_ledger_is_adopted(registered, release, name, store):
     registered("a")
     versions.set_alias(name, "champion", 1)
+    assert outcome(release(1)) == (1, False, "")
+    assert [r.what.kind for r in Champion(store, name).look().state.records] == ["adopt"]
     assert outcome(release(1)) == (1, True, "")
-    assert versions.by_number(name, 1).tags[PROMOTED] == "r" * 64
 
 
 def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, name):

@@ -1,0 +1,129 @@
+"""The promotion ledger of one model name: what was recorded, and what follows from it. No store, no registry: a fold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infra.errors import Damaged
+from infra.ledger.chain import Entry
+
+Kind = Literal[
+    "adopt", "promote", "approve", "rollback", "outside_change", "hold", "lift", "wait", "decline", "expire"
+]  # fmt: skip
+MOVES = ("adopt", "promote", "approve", "rollback", "outside_change")  # each says which version is champion from now on
+
+
+class PromotionRecord(BaseModel):
+    """One record: who did what to which version, over which, on what evidence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    version: int | None = Field(None, description="that it is about; null: the whole name, or no champion")
+    weights_sha256: str = Field("", description="of that version")
+    over: int | None = Field(None, description="the champion before")
+    over_weights_sha256: str = ""
+    who: str = Field("", description="a person's name or login; of a run, of who began it")
+    why: str = ""
+    by_run: bool = Field(False, description="a retrain did it, no person")
+    expires: str | None = Field(None, description="of a wait: ISO 8601")
+    evidence: dict[str, str] = Field({}, description="gate record, evaluation, report: keys in the store")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A record and where it stands in the chain."""
+
+    seq: int
+    at: str
+    sha256: str
+    what: PromotionRecord
+
+
+@dataclass(frozen=True)
+class State:
+    """What a ledger says now."""
+
+    seq: int = 0
+    line: tuple[tuple[int, str], ...] = ()  # champions, version and weights, each over the one before
+    champion: int | None = None
+    weights: str = ""  # of the champion
+    barred: Mapping[str, Recorded] = field(default_factory=dict)  # weights rolled back from: by which record
+    held: Recorded | None = None  # no automatic promotion
+    waiting: Mapping[int, Recorded] = field(default_factory=dict)  # versions that wait for approval
+    settled: Mapping[int, Recorded] = field(default_factory=dict)  # how a version's wait ended
+    moved: Recorded | None = None  # the record that made the champion
+    records: tuple[Recorded, ...] = field(default=(), repr=False)
+
+    @property
+    def previous(self) -> tuple[int, str] | None:
+        """The champion before this one, those rolled back from aside: where a rollback goes."""
+        earlier = self.line[:-1] if self.champion is not None else self.line
+        return next((entry for entry in reversed(earlier) if entry[1] not in self.barred), None)
+
+
+def state_of(entries: Sequence[Entry]) -> State:
+    """Fold a chain's entries. Raises Damaged for a body that is no record of ours."""
+    state = State()
+    for entry in entries:
+        try:
+            what = PromotionRecord.model_validate(entry.body)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            says = f"entry {entry.seq} is no promotion record: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            do = "find out who wrote it; a newer version of dpo-pipeline may know it"
+            raise Damaged(says, where=f"ledger entry {entry.seq}", do=do) from None
+        state = after(state, Recorded(entry.seq, entry.at, entry.sha256, what))
+    return state
+
+
+def after(state: State, record: Recorded) -> State:
+    """The state once this record is there."""
+    what = record.what
+    state = replace(state, seq=record.seq, records=(*state.records, record))
+    if what.kind in MOVES:
+        state = _moved(state, record)
+    if what.kind == "hold":
+        return replace(state, held=record)
+    if what.kind == "lift":
+        return replace(state, held=None)
+    if what.version is None:
+        return state
+    if what.kind == "wait":
+        settled = {version: how for version, how in state.settled.items() if version != what.version}
+        waiting = {**state.waiting, what.version: record}
+        return replace(state, waiting=waiting, settled=settled)
+    if what.version in state.waiting:
+        waiting = {version: how for version, how in state.waiting.items() if version != what.version}
+        settled = {**state.settled, what.version: record}
+        return replace(state, waiting=waiting, settled=settled)
+    return state
+
+
+def expired(wait: Recorded, now: datetime) -> bool:
+    """Whether a version has waited for approval longer than it may."""
+    return wait.what.expires is not None and datetime.fromisoformat(wait.what.expires) <= now
+
+
+def _moved(state: State, record: Recorded) -> State:
+    """Another champion. Who goes back (or takes the champion away) bars the version that he leaves."""
+    what, line = record.what, state.line
+    new = None if what.version is None else (what.version, what.weights_sha256)
+    back = new is None or what.kind == "rollback" or new in line[:-1]
+    barred = dict(state.barred)
+    if back and what.kind in ("rollback", "outside_change") and what.over is not None:
+        barred[what.over_weights_sha256] = record
+    if new is not None:
+        barred.pop(new[1], None)
+        line = (*line[: line.index(new)], new) if new in line else (*line, new)
+    return replace(
+        state,
+        line=line,
+        champion=what.version,
+        weights=what.weights_sha256,
+        barred=barred,
+        moved=record,
+    )

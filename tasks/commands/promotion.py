@@ -1,0 +1,194 @@
+"""What people do to a model's champion by hand: promote, roll back, hold, approve; and the history of it all."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dpo_core.data.pairs import Message
+from dpo_core.errors import InputError
+from infra.errors import ObjectMissing
+from infra.ledger.champion import Champion
+from infra.ledger.promotions import Kind, PromotionRecord, Recorded, State, expired
+from infra.registry import versions
+from infra.registry.aliases import is_registered
+from infra.registry.versions import Version
+from infra.settings import load_settings
+from infra.store.base import Store
+from tasks.documents import History, HistoryEntry, PromotionDocument
+from tasks.runtime.approval import move_record, policy_of, wait_record
+
+log = logging.getLogger("dpo.promotion")
+
+
+def promote(store: Store, name: str, version: int, *, who: str, why: str) -> PromotionDocument:
+    """Make a version champion, whatever its gate said; where approval is required, it waits for that first."""
+    found = versions.by_number(name, version)
+    policy = policy_of(found)
+
+    def decide(state: State) -> PromotionRecord | None:
+        if state.champion == version:
+            return None
+        if policy.required and not _approved(state, version):
+            if version in state.waiting and not expired(state.waiting[version], datetime.now(UTC)):
+                return None
+            return wait_record(state, found, policy, who=who, why=why)
+        return move_record("promote", state, found, who=who, why=why)
+
+    return _done(Champion(store, name), name, decide)
+
+
+def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> PromotionDocument:
+    """Back to the champion before, or to version `to`: it is fetched, checked, and has to answer before it is named.
+
+    The same rollback again (by the same person, for the same reason) is what a killed one left: it goes no further.
+    """
+    champion, answered = Champion(store, name), set[int]()
+
+    def decide(state: State) -> PromotionRecord | None:
+        last = state.records[-1].what if state.records else None
+        same = last is not None and (last.kind, last.who, last.why) == ("rollback", who, why)
+        if (same and last is not None and to in (None, last.version)) or (to is not None and to == state.champion):
+            return None
+        number = to if to is not None else _previous(state, name)
+        found = versions.by_number(name, number)
+        if number not in answered:
+            _require_answer(found, name)
+            answered.add(number)
+        return move_record("rollback", state, found, who=who, why=why)
+
+    return _done(champion, name, decide)
+
+
+def hold(store: Store, name: str, *, lift: bool, who: str, why: str) -> PromotionDocument:
+    """No run promotes anything of this name, until the hold is lifted."""
+    _require_model(name)
+
+    def decide(state: State) -> PromotionRecord | None:
+        if (state.held is None) == lift:
+            return None
+        return PromotionRecord(kind="lift" if lift else "hold", who=who, why=why)
+
+    return _done(Champion(store, name), name, decide)
+
+
+def approve(store: Store, name: str, version: int, *, by: str, why: str, reject: bool = False) -> PromotionDocument:
+    """Promote a version that waits for approval, or end its wait. Not by who asked for it, not after its expiry."""
+    kind: Kind = "decline" if reject else "approve"
+    found = versions.by_number(name, version)
+    champion, late = Champion(store, name), list[str]()
+
+    def decide(state: State) -> PromotionRecord | None:
+        late.clear()
+        if version not in state.waiting:
+            last = state.settled.get(version)
+            if last is not None and (last.what.kind, last.what.who, last.what.why) == (kind, by, why):
+                return None
+            raise _not_waiting(name, version, last)
+        wait = state.waiting[version]
+        if expired(wait, datetime.now(UTC)):
+            late.append(str(wait.what.expires))
+            return move_record("expire", state, found, who="", why="nobody approved it in time")
+        if wait.what.who and wait.what.who.casefold() == by.strip().casefold():
+            says, do = f"{by} asked for this version: somebody else approves it", "name another person with --by"
+            raise InputError(says, where=f"{name} version {version}", do=do)
+        if not reject and state.weights != wait.what.over_weights_sha256:
+            says = f"version {state.champion} is champion now, and version {version} was compared with {wait.what.over}"
+            do = "run the same `dpo retrain` again: it compares them; or --reject this one"
+            raise InputError(says, where=f"{name} version {version}", do=do)
+        return move_record(kind, state, found, who=by, why=why)
+
+    document = _done(champion, name, decide)
+    if late:
+        do = "`dpo promote` asks for approval anew, and so does `dpo retrain --force`"
+        raise InputError(f"its approval expired at {late[0]}", where=f"{name} version {version}", do=do)
+    return document
+
+
+def history(store: Store, name: str, *, verify: bool = False) -> History:
+    """Every record of a name, in order. Reading checks the whole chain; `verify` also reads what it names."""
+    champion = Champion(store, name)
+    view = champion.look()
+    state = view.state
+    if not state.records:
+        _require_model(name)
+    problems = _problems(name, state) if verify else []
+    if view.alias != state.champion:
+        problems.append(f"the alias champion is on version {view.alias}, the ledger says {state.champion}")
+    return History(
+        model=name,
+        champion_version=state.champion,
+        verdict="fail" if problems else "pass",
+        held=state.held.what.why if state.held else None,
+        waiting=sorted(state.waiting),
+        barred=sorted({r.what.over for r in state.barred.values() if r.what.over is not None}),
+        problems=problems,
+        entries=[HistoryEntry(seq=r.seq, at=r.at, sha256=r.sha256, **r.what.model_dump()) for r in state.records],
+    )
+
+
+def _problems(name: str, state: State) -> list[str]:
+    """Versions whose weights are others than the ledger recorded; deleted ones are told too."""
+    said = []
+    for record in {r.what.version: r for r in state.records if r.what.version is not None}.values():
+        try:
+            found = versions.by_number(name, record.what.version or 0)
+        except ObjectMissing as error:
+            said.append(f"entry {record.seq}: {error.says}")
+            continue
+        if found.weights_sha256 != record.what.weights_sha256:
+            said.append(f"entry {record.seq}: version {found.number} has other weights than were recorded")
+    return said
+
+
+def _done(champion: Champion, name: str, decide: Callable[[State], PromotionRecord | None]) -> PromotionDocument:
+    before = champion.settle().seq
+    state = champion.commit(decide)
+    last = state.records[-1] if state.records else None
+    changed = state.seq > before
+    action = last.what.kind if last is not None and changed else "none"
+    log.info("promotion name=%s action=%s champion=%s", name, action, state.champion)
+    return PromotionDocument(
+        model=name,
+        action=action,
+        changed=changed,
+        champion_version=state.champion,
+        held=state.held is not None,
+        waiting=sorted(state.waiting),
+        entry=state.seq,
+    )
+
+
+def _approved(state: State, version: int) -> bool:
+    return any(r.what.kind == "approve" and r.what.version == version for r in state.records)
+
+
+def _previous(state: State, name: str) -> int:
+    if state.previous is None:
+        do = "name a version: dpo rollback NAME --to VERSION"
+        raise InputError("there is no champion before this one to go back to", where=name, do=do)
+    return state.previous[0]
+
+
+def _not_waiting(name: str, version: int, last: Recorded | None) -> InputError:
+    ended = {"approve": "was approved", "promote": "was promoted", "decline": "was rejected", "expire": "expired"}
+    says = "it does not wait for approval"
+    if last is not None:
+        by = f" by {last.what.who}" if last.what.who else ""
+        says += f": its wait {ended.get(last.what.kind, 'ended')}{by} at {last.at[:16]}"
+    return InputError(says, where=f"{name} version {version}", do=f"see what was recorded: dpo history {name}")
+
+
+def _require_model(name: str) -> None:
+    if not is_registered(name):
+        do = "look at the models on the MLflow page"
+        raise InputError("no such model is registered", where=name, do=do)
+
+
+def _require_answer(found: Version, name: str) -> None:
+    """Fetch the version, compare every digest, and have it answer one question."""
+    from tasks.commands.chat import load_speaker
+
+    folder = versions.download(name, found.number, load_settings().home / "downloads")
+    speaker = load_speaker(str(folder))
+    answer = "".join(speaker.reply([Message("user", "Hello.")], max_new_tokens=8))
+    log.info("smoke_answer name=%s version=%d text=%r", name, found.number, answer)
