@@ -246,12 +246,12 @@ class Retrain(Section):
 
 
 class Promotion(Section):
-    """What follows where the gate says promote."""
+    """Who has to agree before a version that passed the gate becomes champion."""
 
     approval: Literal["auto", "required"] = Field(
-        "auto", description="auto: the version becomes champion; required: it waits for `dpo approve`"
+        "auto", description="auto: the gate's verdict is enough; required: the version waits for `dpo approve`"
     )
-    approval_days: float = Field(14.0, gt=0, description="after so many days a version waits no longer")
+    approval_expires_days: float = Field(7.0, gt=0, le=365, description="how long a version waits, in days")
 
 
 class Recipe(Section):

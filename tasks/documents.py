@@ -7,7 +7,7 @@ from pydantic import Field
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.records import Document, Record
 from dpo_core.report.documents import Estimate, FindingRecord
-from infra.ledger.standing import Kind
+from infra.ledger.promotions import Kind
 from tasks.records import Environment, Stage
 
 
@@ -113,9 +113,11 @@ class RetrainDocument(Document):
     changed: bool = Field(description="false where every stage was a look-up")
     model: str = Field(description="the registered model")
     version: int = Field(description="of the registered model, made or found")
-    champion_version: int | None = Field(description="after the run")
+    champion_version: int | None = Field(description="the present champion, also of a look-up")
     not_promoted: str = Field("", description="why the champion stays though the verdict is promote; else empty")
-    waiting_until: str = Field("", description="until when the version waits for approval, UTC; else empty")
+    waiting_until: str | None = Field(
+        None, description="until when the version waits for approval, ISO 8601; null: it does not"
+    )
     reasons: list[str] = Field([], description="what decided, in words")
     metrics: dict[str, Estimate] = Field({}, description="the new version's, with 95 % intervals")
     mlflow_run_id: str = Field(description="the MLflow run")
@@ -126,48 +128,6 @@ class RetrainDocument(Document):
     training: TrainingFigures = Field(description="the training, also where it was looked up")
     report: str = Field(description="the page, on this machine")
     data_report: str = Field("", description="the page of the data check, on this machine")
-
-
-class PromotionDocument(Document):
-    """`dpo promote`, `approve`, `rollback` and `hold`: what became of it."""
-
-    model: str = Field(description="the registered model")
-    version: int | None = Field(description="that it was about")
-    champion_version: int | None = Field(description="now")
-    state: Literal["promoted", "waiting_for_approval", "refused", "rolled_back", "held", "lifted"] = Field(
-        description="what is the case now"
-    )
-    changed: bool = Field(description="false where it was the case before")
-    seq: int = Field(description="number of the ledger's last entry")
-
-
-class LedgerEntry(Record):
-    """One entry of the ledger."""
-
-    seq: int = Field(description="its number")
-    at: str = Field(description="UTC, ISO 8601")
-    kind: Kind = Field(description="what happened")
-    version: int | None = Field(description="of the model; null: none, or no version is concerned")
-    over: int | None = Field(description="the champion before it")
-    who: str = Field(description="a person, or the gate")
-    why: str = Field(description="in words")
-    weights_sha256: str = Field(description="of the version")
-    evidence: dict[str, str] = Field(description="keys in the store: the gate's record, the evaluation")
-    sha256: str = Field(description="of the entry; the next one names it")
-
-
-class LedgerDocument(Document):
-    """`dpo history`: all that was decided about a model's champion."""
-
-    model: str = Field(description="the registered model")
-    champion_version: int | None = Field(description="by the ledger")
-    alias_version: int | None = Field(description="by the registry's alias")
-    barred: list[int] = Field(description="versions that no run promotes: they were taken back")
-    held: str = Field(description="why promotion is on hold; empty: it is not")
-    waiting: list[int] = Field(description="versions that wait for approval")
-    verified: bool = Field(description="with --verify: every entry and every champion's weights are as they were")
-    problems: list[str] = Field(description="what is not; exit code 1 where there is something")
-    entries: list[LedgerEntry] = Field(description="oldest first")
 
 
 class BeforeAfter(Record):
@@ -282,3 +242,46 @@ class Lineage(Record):
     def passes(self) -> bool:
         """Whether every digest is right, of its ancestors too."""
         return self.verdict == "pass" and (self.parent is None or self.parent.passes)
+
+
+class PromotionDocument(Document):
+    """`dpo promote`, `dpo approve`, `dpo rollback`, `dpo hold`: what was recorded, and what holds after it."""
+
+    model: str = Field(description="the registered model")
+    action: Kind | Literal["none"] = Field(description="what was recorded; none: it was so already")
+    changed: bool = Field(description="false where it was so already")
+    champion_version: int | None = Field(description="the present champion")
+    held: bool = Field(description="whether no run may promote")
+    waiting: list[int] = Field(description="versions that wait for approval")
+    entry: int = Field(description="number of the ledger's last entry")
+
+
+class HistoryEntry(Record):
+    """One record of the ledger."""
+
+    seq: int = Field(description="its number: 1, 2, 3, ...")
+    at: str = Field(description="when, ISO 8601 in UTC")
+    sha256: str = Field(description="of the stored object; the next one names it")
+    kind: Kind = Field(description="what was done")
+    version: int | None = Field(description="to which version; null: to the name, or no champion")
+    weights_sha256: str = Field(description="of that version")
+    over: int | None = Field(description="the champion before")
+    over_weights_sha256: str = Field(description="of that champion")
+    who: str = Field(description="a person's name or login; empty where unknown")
+    why: str = Field(description="in their words, or the gate's")
+    by_run: bool = Field(description="a retrain did it")
+    expires: str | None = Field(description="of a wait: until when")
+    evidence: dict[str, str] = Field(description="keys in the store, and the MLflow run")
+
+
+class History(Document):
+    """`dpo history`: the ledger of a name, and what follows from it."""
+
+    model: str = Field(description="the registered model")
+    champion_version: int | None = Field(description="as the ledger says")
+    verdict: Literal["pass", "fail"] = Field(description="fail where there are problems: exit code 1")
+    held: str | None = Field(description="why no run may promote; null: it may")
+    waiting: list[int] = Field(description="versions that wait for approval")
+    barred: list[int] = Field(description="versions rolled back from")
+    problems: list[str] = Field(description="what is not as recorded")
+    entries: list[HistoryEntry] = Field(description="in order")

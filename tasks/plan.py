@@ -20,11 +20,14 @@ from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
 from infra.errors import ObjectMissing
-from infra.ledger.promotions import Promotions
+from infra.ledger.champion import Champion
+from infra.ledger.create_only import require_create_only
+from infra.ledger.promotions import State
 from infra.prefect_logs import show_on_page
 from infra.registry.versions import Version, by_number
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
+from infra.store.base import Store
 from infra.tracking.runs import open_run
 from tasks.baseline import require_comparable
 from tasks.records import Plan
@@ -44,16 +47,17 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     show_on_page()
     settings = load_settings()
     prepare_environment(settings)
-    open_store(settings).exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
+    store = open_store(settings)
+    store.exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
     checked = load_recipe(recipe, overrides).recipe
+    state = _standing(store, checked.name, kind)
     files = {path: digest_file(Path(path)) for path in _files(checked)}
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
     for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
         read_checks(path)
     content = _without_paths(checked, files)
     request = digest_json([kind, content, checked.model])
-    standing = Promotions(open_store(settings, patient=True), checked.name).settle()
-    champion, first = (_version(checked.name, number) for number in (standing.champion, standing.first))
+    champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
     from_champion = champion is not None and checked.retrain.start == "champion"
     start = start_model(f"models:/{checked.name}@champion" if from_champion else checked.model, request)
     model_folder = local_model(start, settings.home, pin=checked.trust_remote_code)
@@ -90,6 +94,15 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     )
     require_comparable(planned)
     return planned
+
+
+def _standing(store: Store, name: str, kind: str) -> State:
+    """What the ledger says of the model's champion; nothing is trained that could not be promoted."""
+    ledger = Champion(store, name)
+    if kind != "retrain":
+        return ledger.look().state
+    require_create_only(store)
+    return ledger.settle()
 
 
 def _version(name: str, number: int | None) -> Version | None:

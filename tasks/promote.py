@@ -1,90 +1,93 @@
-"""From the gate's verdict to the alias `champion`: through the ledger, or into the hands of a person."""
+"""From verdict to champion: the ledger first, then the alias; or a wait for approval."""
 
-import datetime
 import logging
-import time
+from datetime import UTC, datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from infra.ledger.chain import Moved
-from infra.ledger.promotions import Promotions
-from infra.ledger.standing import Standing
+from infra.ledger.champion import Champion
+from infra.ledger.promotions import PromotionRecord, State, expired
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
-from tasks.records import Evaluated, Gated, Plan, Promoted, Registered, Stage
+from tasks.records import Gated, Plan, Promoted, Registered, Stage
+from tasks.runtime.approval import TAG, Policy, move_record, wait_record
 from tasks.runtime.provenance import user
 
 log = logging.getLogger("dpo.release")
-GATE = "the gate"  # who promotes where no person does
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(plan: Plan, evaluated: Evaluated, registered: Registered, gated: Gated) -> Promoted:
-    """Make the version champion if the gate says so and nothing has changed since, or ask a person to."""
-    start, version = time.monotonic(), registered.version
-    ledger = Promotions(open_store(load_settings(), patient=True), plan.recipe.name)
-    standing, left, done = ledger.settle(), "", False
-    if gated.verdict == "promote" and standing.champion != version:
-        left = _left(plan, standing, version)
-        done = not left and not _still_waits(standing, version)
-    if done:
-        try:
-            _commit(ledger, standing, plan, evaluated, registered, gated)
-        except Moved:
-            left = _moved(ledger.settle().champion)
-        standing = ledger.settle()
-    waits = standing.waiting.get(version) if not left and gated.verdict == "promote" else None
+def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
+    """Make the version champion if the gate says so and nothing that happened since speaks against it."""
+    name, version = plan.recipe.name, registered.version
+    champion, left = Champion(open_store(load_settings(), patient=True), name), ""
+    policy = _policy(plan, version)
+
+    def decide(state: State) -> PromotionRecord | None:
+        nonlocal left
+        left = ""
+        if gated.verdict != "promote" or state.champion == version:
+            return None
+        found = versions.by_number(name, version)
+        if version in state.waiting and expired(state.waiting[version], datetime.now(UTC)):
+            return move_record("expire", state, found, who="", why="nobody approved it in time", by_run=True)
+        if left := _left(plan, state, version, found.weights_sha256):
+            return None
+        why = "; ".join(gated.reasons)
+        if not policy.required:
+            return move_record("promote", state, found, who=user(), why=why, by_run=True)
+        if version in state.waiting and state.waiting[version].what.over_weights_sha256 == state.weights:
+            return None
+        return wait_record(state, found, policy, who=user(), why=why, by_run=True)
+
+    before = champion.settle().seq
+    state = champion.commit(decide)
+    if state.seq > before and state.records[-1].what.kind == "expire":
+        left = _left(plan, state, version, state.records[-1].what.weights_sha256)
     if left:
-        log.warning('not_promoted name=%s version=%d why="%s"', plan.recipe.name, version, left)
-    elif waits is not None:
-        log.info("waiting_for_approval name=%s version=%d until=%s", plan.recipe.name, version, waits.expires)
+        log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
+    wait = None if left else state.waiting.get(version)
+    stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)
     return Promoted(
-        champion_version=standing.champion,
+        champion_version=state.champion,
         not_promoted=left,
-        waiting_until=waits.expires if waits else "",
-        stage=Stage(name="promote", cached=not done, seconds=time.monotonic() - start),
+        waiting_until=wait.what.expires if wait else None,
+        stage=stage,
     )
 
 
-def _commit(
-    ledger: Promotions, standing: Standing, plan: Plan, evaluated: Evaluated, registered: Registered, gated: Gated
-) -> None:
-    version, evidence = registered.version, {"gate": gated.stage.key, "evaluation": evaluated.key}
-    weights = versions.by_number(plan.recipe.name, version).weights_sha256
-    common = {"version": version, "weights_sha256": weights, "evidence": evidence, "requested_by": user()}
-    why = "; ".join(gated.reasons)
-    if plan.recipe.promotion.approval == "auto":
-        ledger.record("promoted", standing, who=GATE, why=why, **common)
-        return
-    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=plan.recipe.promotion.approval_days)
-    ledger.record("waiting", standing, who=GATE, why=why, expires=expires.isoformat(timespec="seconds"), **common)
+def _policy(plan: Plan, version: int) -> Policy:
+    """The recipe's, which the version carries from now on: `dpo promote` has no recipe."""
+    wanted = plan.recipe.promotion
+    policy = Policy(wanted.approval == "required", wanted.approval_expires_days)
+    days = str(policy.expires_days) if policy.required else ""
+    if versions.by_number(plan.recipe.name, version).tags.get(TAG, "") != days:
+        versions.set_tags(plan.recipe.name, version, {TAG: days})
+    return policy
 
 
-def _still_waits(standing: Standing, version: int) -> bool:
-    waits = standing.waiting.get(version)
-    return waits is not None and not waits.is_over(datetime.datetime.now(datetime.UTC))
-
-
-def _left(plan: Plan, standing: Standing, version: int) -> str:
-    """Why the alias stays where it is, though the gate says promote; empty if it is to be moved."""
-    before = plan.champion.number if plan.champion else None
-    by_hand = f"`dpo promote {plan.recipe.name} {version} --why ...` makes it champion all the same"
-    if standing.champion != before:
-        return _moved(standing.champion)
-    if standing.held:
-        return f"promotion is on hold ({standing.held}); `dpo hold {plan.recipe.name} --lift` ends that"
-    if version in standing.barred:
-        return f"version {version} was champion before, and was taken back; {by_hand}"
-    if version in standing.refused:
-        return f"a person was asked to approve version {version} and refused; {by_hand}"
+def _left(plan: Plan, state: State, version: int, weights: str) -> str:
+    """Why the champion stays, though the gate says promote; empty if it is to be replaced."""
+    now = "no version is champion" if state.champion is None else f"version {state.champion} is champion"
+    name = plan.recipe.name
+    if weights in state.barred:
+        by_hand = state.barred[weights].what.kind == "outside_change"
+        how = "the alias was moved away from this version" if by_hand else "this version was rolled back from"
+        return f"{now}: {how}, and it stays barred until a person promotes it: dpo promote {name} {version} --why ..."
+    before = plan.champion.weights_sha256 if plan.champion else None
+    if (None if state.champion is None else state.weights) != before:
+        return (
+            f"{now} now, and this version was not compared with it: the champion changed while the run was at work. "
+            "The same command again compares them"
+        )
+    if state.held is not None:
+        return (
+            f"{now}, and {state.held.what.who} put a hold on it: {state.held.what.why}. dpo hold {name} --lift ends it"
+        )
+    ended = state.settled.get(version)
+    if ended is not None and ended.what.kind in ("decline", "expire") and not plan.force:
+        how = f"rejected by {ended.what.who}: {ended.what.why}" if ended.what.kind == "decline" else "not given in time"
+        return f"{now}: approval of this version was {how}. --force asks for it again"
     return ""
-
-
-def _moved(champion: int | None) -> str:
-    now = f"version {champion} is champion" if champion else "no version is champion"
-    return (
-        f"{now} now, and this version was not compared with it: the alias moved while the run was at work. The same "
-        "command again compares them"
-    )

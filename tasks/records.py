@@ -157,8 +157,8 @@ class Promoted(Record):
     """Which version is champion after this run."""
 
     champion_version: int | None
-    not_promoted: str = Field(description="why the alias was left where it is though the gate says promote; else empty")
-    waiting_until: str = Field("", description="until when the version waits for approval, UTC; empty: it does not")
+    not_promoted: str = Field(description="why the champion stays though the gate says promote; else empty")
+    waiting_until: str | None = Field(None, description="the version waits for approval until then, ISO 8601")
     stage: Stage
 
 

@@ -1,4 +1,4 @@
-"""From weights to the registry: a version with its lineage, the gate's verdict, the alias."""
+"""From weights to the registry: a version with its lineage, and the gate's verdict on it."""
 
 import logging
 import time

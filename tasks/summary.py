@@ -81,7 +81,7 @@ def summarise(
 
 
 def _state(gated: Gated, promoted: Promoted, *, changed: bool) -> RetrainState:
-    if promoted.waiting_until:
+    if promoted.waiting_until is not None:
         return "waiting_for_approval"
     if not changed:
         return "nothing_new"

@@ -1,56 +1,28 @@
-"""`dpo promote`, `approve`, `rollback`, `hold` and `history`: what people decide about a model's champion."""
+"""`dpo promote`, `rollback`, `hold`, `approve`, `history`: what people do to a model's champion, and its record."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from flows.cli.command import AsJson, get_ready, prints_result
-from flows.cli.console import FAILED, CommandResult
+from flows.cli.console import FAILED, CommandResult, printable
 
 if TYPE_CHECKING:
-    from tasks.documents import LedgerDocument, PromotionDocument
+    from tasks.documents import History, HistoryEntry, PromotionDocument
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="registered model")]
-Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="its version")]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="the reason, for the ledger")]
-By = Annotated[str, typer.Option("--by", metavar="WHO", help="who decides; without it the login name")]
-SAYS = {
-    "promoted": "is champion",
-    "waiting_for_approval": "waits for approval: dpo approve",
-    "refused": "is not promoted: it was refused",
-    "rolled_back": "is champion again",
-    "held": "promotion is on hold",
-    "lifted": "promotion is open",
-}
+Name = Annotated[str, typer.Argument(help="registered model")]
+Number = Annotated[int, typer.Argument(min=1, metavar="VERSION", help="its version")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="the reason, for the record")]
+Who = Annotated[str | None, typer.Option("--by", metavar="WHO", help="who decides it; default: your login name")]
 
 
 @prints_result
-def promote(name: Name, version: Number, why: Why, by: By = "", as_json: AsJson = False) -> CommandResult:
-    """Make a version champion by hand, also one that the gate held or rejected: the ledger says so."""
-    get_ready()
-    from tasks.commands.promotion import promote_version
-
-    return _told(promote_version(name, version, why, by))
-
-
-@prints_result
-def approve(
-    name: Name,
-    version: Number,
-    why: Why,
-    by: By = "",
-    reject: Annotated[bool, typer.Option("--reject", help="refuse it")] = False,
-    as_json: AsJson = False,
-) -> CommandResult:
-    """Answer for a version that waits for approval (promotion.approval: required)."""
-    get_ready()
-    from tasks.commands.promotion import approve as answer
-    from tasks.runtime.provenance import user
-
-    return _told(answer(name, version, by or user(), why, reject=reject))
+def promote(name: Name, version: Number, why: Why, by: Who = None, as_json: AsJson = False) -> CommandResult:
+    """Make a version champion by hand, whatever its gate said. One that needs approval waits for that."""
+    commands, store, who = _ready(by)
+    return _shown(commands.promote(store, name, version, who=who, why=_reason(why)))
 
 
 @prints_result
@@ -58,80 +30,108 @@ def rollback(
     name: Name,
     why: Why,
     to: Annotated[
-        int | None, typer.Option("--to", min=1, metavar="VERSION", help="which; without it the champion before")
+        int | None, typer.Option("--to", min=1, metavar="VERSION", help="default: the champion before")
     ] = None,
-    by: By = "",
+    by: Who = None,
     as_json: AsJson = False,
 ) -> CommandResult:
-    """Make an earlier champion the champion again; what was promoted since stays barred until a person promotes it."""
-    get_ready()
-    from tasks.commands.promotion import roll_back
-
-    return _told(roll_back(name, to, why, by))
+    """Back to an earlier champion; the version left stays barred until a person promotes it."""
+    commands, store, who = _ready(by)
+    return _shown(commands.rollback(store, name, to, who=who, why=_reason(why)))
 
 
 @prints_result
 def hold(
     name: Name,
-    why: Why = "",
-    lift: Annotated[bool, typer.Option("--lift", help="let runs promote again")] = False,
-    by: By = "",
+    why: Why,
+    lift: Annotated[bool, typer.Option("--lift", help="end the hold")] = False,
+    by: Who = None,
     as_json: AsJson = False,
 ) -> CommandResult:
-    """Stop every run from promoting a version of this model, until --lift."""
-    get_ready()
-    from dpo_core.errors import InputError
-    from tasks.commands.promotion import hold as put_on_hold
+    """Let no run promote anything of this name; --lift ends that."""
+    commands, store, who = _ready(by)
+    return _shown(commands.hold(store, name, lift=lift, who=who, why=_reason(why)))
 
-    if not (why or lift):
-        raise InputError("a hold needs a reason", where="--why", do="write --why 'what is wrong, and until when'")
-    return _told(put_on_hold(name, why, lift=lift, who=by))
+
+@prints_result
+def approve(
+    name: Name,
+    version: Number,
+    by: Annotated[str, typer.Option("--by", metavar="WHO", help="who approves: not who asked for it")],
+    why: Why,
+    reject: Annotated[bool, typer.Option("--reject", help="end its wait: it is not promoted")] = False,
+    as_json: AsJson = False,
+) -> CommandResult:
+    """Promote a version that waits for approval (`promotion.approval: required`), or reject it."""
+    commands, store, who = _ready(by)
+    return _shown(commands.approve(store, name, version, by=who, why=_reason(why), reject=reject))
 
 
 @prints_result
 def history(
     name: Name,
-    verify: Annotated[bool, typer.Option("--verify", help="compare the weights of every champion too")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="also compare every version with what was recorded")] = False,
     as_json: AsJson = False,
 ) -> CommandResult:
-    """Every promotion, rollback and hold: who, when, why. Exit code 1 if --verify finds something changed."""
+    """Who promoted which version over which, when and why. Exit code 1 if something is not as recorded."""
+    commands, store, _ = _ready(None)
+    found = commands.history(store, name, verify=verify)
+    code = FAILED if found.verdict == "fail" else 0
+    return CommandResult(found.to_json(), lambda console: _show_history(console, found), code)
+
+
+def _ready(by: str | None) -> tuple[Any, Any, str]:
+    """The commands, the store, and who decides."""
     get_ready()
-    from infra.errors import Damaged, ProcessFailed
-    from tasks.commands.promotion import history as read
+    from dpo_core.errors import InputError
+    from infra.settings import load_settings
+    from infra.store import open_store
+    from tasks.commands import promotion
+    from tasks.runtime.provenance import user
 
-    try:
-        found = read(name, verify=verify)
-    except Damaged as error:  # the ledger's own answer, not a mistake in what was typed
-        raise ProcessFailed(error.says, where=error.where, do=error.do) from error
-    return CommandResult(found.to_json(), lambda console: _show(console, found), FAILED if found.problems else 0)
+    who = user() if by is None else by.strip()
+    if not who:
+        raise InputError("nobody is named who decides this", where="--by", do="name a person: --by WHO")
+    return promotion, open_store(load_settings()), who
 
 
-def _told(document: "PromotionDocument") -> CommandResult:
+def _reason(why: str) -> str:
+    from dpo_core.errors import InputError
+
+    if not why.strip():
+        raise InputError("a reason is empty", where="--why", do='say it in a few words: --why "it answers in French"')
+    return why.strip()
+
+
+def _shown(document: "PromotionDocument") -> CommandResult:
     def show(console: Console) -> None:
-        subject = f"{document.model} version {document.version}" if document.version else document.model
-        already = "" if document.changed else " (as before)"
-        console.print(Text(f"{subject} {SAYS[document.state]}{already}"))
         champion = f"version {document.champion_version}" if document.champion_version else "none"
-        console.print(Text(f"champion: {champion}; ledger entry {document.seq}", style="dim"))
+        head = document.action.replace("_", " ").upper() if document.changed else "UNCHANGED"
+        console.print(f"[bold]{head}[/]  {document.model}; champion: {champion}; ledger entry {document.entry}")
+        for version in document.waiting:
+            command = f"dpo approve {document.model} {version} --by WHO --why ..."
+            console.print(f"  version {version} waits for approval: {command}")
+        if document.held:
+            console.print(f"  no run promotes: dpo hold {document.model} --lift --why ... ends that")
 
     return CommandResult(document.to_json(), show)
 
 
-def _show(console: Console, found: "LedgerDocument") -> None:
-    table = Table("", "when (UTC)", "what", "version", "over", "who", "why", box=None)
-    for entry in found.entries:
-        numbers = ("" if number is None else str(number) for number in (entry.version, entry.over))
-        why = Text(entry.why)
-        table.add_row(str(entry.seq), entry.at[:16].replace("T", " "), entry.kind, *numbers, Text(entry.who), why)
-    console.print(table)
+def _show_history(console: Console, found: "History") -> None:
     champion = f"version {found.champion_version}" if found.champion_version else "none"
-    lines = [f"champion: {champion}"]
-    if found.alias_version != found.champion_version:
-        lines.append(f"the alias is on {found.alias_version}: the next run or command writes that down, or sets it")
-    lines += [f"on hold: {found.held}"] * bool(found.held)
-    lines += [f"barred: {', '.join(map(str, found.barred))}"] * bool(found.barred)
-    lines += [f"waiting for approval: {', '.join(map(str, found.waiting))}"] * bool(found.waiting)
-    lines += [f"NOT AS IT WAS: {problem}" for problem in found.problems]
-    lines += ["every entry and every champion's weights are as they were"] * found.verified
-    for line in lines:
-        console.print(Text(line))
+    console.print(f"[bold]{found.model}[/]  champion: {champion}", soft_wrap=True)
+    for entry in found.entries:
+        console.print(Text(_line(entry)), soft_wrap=True)
+    if found.held is not None:
+        console.print(Text(f"on hold: {printable(found.held)}", style="bold yellow"))
+    for problem in found.problems:
+        console.print(Text(problem, style="bold red"), soft_wrap=True)
+
+
+def _line(entry: "HistoryEntry") -> str:
+    version = "" if entry.version is None else f" version {entry.version}"
+    over = "" if entry.over is None or entry.over == entry.version else f" over {entry.over}"
+    who = f" by {entry.who}" if entry.who else ""
+    run = " (run)" if entry.by_run else ""
+    text = f"{entry.seq:4} {entry.at[:16].replace('T', ' ')} {entry.kind.replace('_', ' ')}{version}{over}{who}{run}"
+    return printable(f"{text}: {entry.why}" if entry.why else text)

@@ -1,5 +1,5 @@
-"""The ledger: append-only records in the store of what was decided, by whom and why.
+"""What happened, in order, for good: append-only chains of create-only objects in the store (`chain`).
 
-`chain` writes and checks them; `standing` reads promotions as the state that they add up to; `promotions` commits one
-and makes the registry's alias follow.
+`promotions` is the ledger of one model name, `champion` keeps the registry's alias as it says. `create_only` asks a
+store whether its create-only writes really are.
 """

@@ -1,120 +1,128 @@
-"""An append-only record in the store: create-only objects, each with the SHA-256 of the one before it.
+"""An append-only hash chain of create-only objects in the store: `<prefix>/0000000001.json`, `...2.json`, ...
 
-`PREFIX/0000000001.json`, and so on. Of several writers one gets each number; what was written is never changed, and a
-change, a gap or a removed end is seen (the end only by who has seen it before: `Chain.entries` says how far it went).
+The sequence number is the fencing token: of several writers that saw the same head, one gets to write the next key.
+Every object holds the SHA-256 of the bytes before it, so that none can be changed or taken out unseen. The last one has
+nothing after it: whoever needs to know that it is the last keeps its number and digest in another place.
 """
 
+import hashlib
 import json
-import time
+import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any
+from datetime import UTC, datetime
 
-from infra.errors import Damaged, InfraError, ObjectMissing
+from infra.errors import Damaged, InfraError, ObjectMissing, Unavailable
 from infra.store.base import AT_ONCE, Store
 
+log = logging.getLogger("dpo.ledger")
 FORMAT = 1
-KEYS = ("format", "seq", "previous", "writer", "at", "body")
-
-
-class Moved(InfraError):
-    """Another writer appended first; nothing of ours was written."""
+TRIES = 3  # of a write whose fate is unknown; the same bytes under the same key each time
+FIELDS = {"format", "seq", "previous", "writer", "at", "body"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One record. `previous`, `sha256`: of the object before it ("" for the first) and of its own; `at`: UTC, ISO."""
+    """One object of a chain."""
 
     seq: int
-    previous: str
-    writer: str
-    at: str
-    body: dict[str, Any]
-    sha256: str
+    previous: str  # SHA-256 (hex) of the bytes of the entry before; empty for the first
+    writer: str  # a name of this one write, to know it again
+    at: str  # ISO 8601, UTC
+    body: dict[str, object]
+    sha256: str  # of this entry's bytes
+
+
+class Moved(InfraError):
+    """Another writer was first: what was read before is no longer the end of the chain."""
 
 
 class Chain:
-    """The records below one prefix."""
+    """The chain below `prefix`. Every reader checks all of it."""
 
     def __init__(self, store: Store, prefix: str) -> None:
-        self.store, self.prefix = store, prefix
+        self._store, self.prefix = store, prefix
 
     def entries(self) -> list[Entry]:
-        """All records, in order. Raises Damaged for a gap, a change or what is no record, at its key."""
-        keys = [key for key in self.store.list(f"{self.prefix}/0") if key == self._key(_number(key))]
+        """All entries in order. Raises Damaged where one was changed, taken out or put in, and names it."""
+        keys = list(self._store.list(f"{self.prefix}/"))
+        for seq, key in enumerate(keys, start=1):
+            if key != self._key(seq):
+                raise self._damaged(f"entry {seq} of the ledger is missing, and {key} is there", self._key(seq))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            contents = list(pool.map(self.store.get_bytes, keys))
+            return self._checked(pool.map(self._store.get_bytes, keys))
+
+    def append(self, body: Mapping[str, object], *, base: int) -> Entry:
+        """Write entry `base + 1`; `base` is the number of the last entry that was read, 0 for none.
+
+        Raises Moved where another writer was first: read again, and decide again. A write whose answer was lost is
+        read back before it is believed either way.
+        """
+        before = self._store.get_bytes(self._key(base)) if base else b""
+        previous, at = hashlib.sha256(before).hexdigest() if base else "", datetime.now(UTC).isoformat()
+        fields = {"format": FORMAT, "seq": base + 1, "previous": previous, "writer": uuid.uuid4().hex, "at": at}
+        data = json.dumps({**fields, "body": body}, ensure_ascii=False, indent=1, sort_keys=True).encode()
+        self._write(self._key(base + 1), data)
+        return self._parse(base + 1, data)
+
+    def _write(self, key: str, data: bytes) -> None:
+        for last in (*[False] * (TRIES - 1), True):
+            try:
+                won = self._store.put_bytes(key, data, create_only=True)
+            except InfraError as error:
+                if last or not isinstance(error, Unavailable):
+                    raise
+                log.warning("ledger_write_unknown key=%s reason=%r", key, error.says)
+                won = False
+            try:
+                there = data if won else self._store.get_bytes(key)
+            except ObjectMissing:  # nobody's: the write failed, it did not lose
+                if last:
+                    raise
+                continue
+            if there == data:
+                return
+            do = "look at `dpo history`, then run the same command again"
+            raise Moved("another process wrote to the ledger first", where=self._at(key), do=do)
+
+    def _checked(self, objects: Iterable[bytes]) -> list[Entry]:
         found: list[Entry] = []
-        for number, (key, data) in enumerate(zip(keys, contents, strict=True), 1):
-            entry = _parse(data, f"{self.store.url}/{key}")
-            if _number(key) != number:
-                raise self._damaged(number, "an entry is gone: the next one is there")
-            if entry.seq != number:
-                raise self._damaged(number, f"the entry calls itself number {entry.seq}")
+        for seq, data in enumerate(objects, start=1):
+            entry = self._parse(seq, data)
             if entry.previous != (found[-1].sha256 if found else ""):
-                raise self._damaged(max(1, number - 1), "the entry is not the one that the next was written after")
+                changed = seq - 1 if found else seq
+                says = f"the chain is broken: entry {seq} does not follow from entry {seq - 1} as it is now"
+                raise self._damaged(says, self._key(changed))
             found.append(entry)
         return found
 
-    def append(self, body: dict[str, Any], *, base: int) -> Entry:
-        """Write the record after number `base` (0: none yet). Raises Moved where another writer has.
-
-        An answer that got lost is asked for again: a record that bears our name is ours.
-        """
-        number, writer = base + 1, uuid.uuid4().hex
-        previous = sha256(self.store.get_bytes(self._key(base))).hexdigest() if base else ""
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record = dict(zip(KEYS, (FORMAT, number, previous, writer, at, body), strict=True))
-        data = json.dumps(record, indent=1).encode()
+    def _parse(self, seq: int, data: bytes) -> Entry:
+        key = self._key(seq)
         try:
-            written = self.store.put_bytes(self._key(number), data, create_only=True)
-        except InfraError:
-            try:
-                written = self.store.get_bytes(self._key(number)) == data
-            except ObjectMissing:
-                written = False
-            if not written:
-                raise
-        if not written:
-            raise Moved(
-                "another process has written this entry first",
-                where=f"{self.store.url}/{self._key(number)}",
-                do="run the same command again: it goes by what was written",
-            )
-        return _parse(data, self._key(number))
-
-    def _key(self, number: int) -> str:
-        return f"{self.prefix}/{number:010d}.json"
-
-    def _damaged(self, number: int, says: str) -> Damaged:
-        return Damaged(
-            f"the record was changed by hand: {says}",
-            where=f"{self.store.url}/{self._key(number)}",
-            do="put the object back as it was, from a copy of the store or an earlier version of the object",
-        )
-
-
-def _number(key: str) -> int:
-    """The number in a key of an entry; 0 for other keys."""
-    name = key.rpartition("/")[2].removesuffix(".json")
-    return int(name) if len(name) == 10 and name.isdecimal() else 0
-
-
-def _parse(data: bytes, where: str) -> Entry:
-    try:
-        record = json.loads(data)
-        version = record["format"]
-        if version > FORMAT:
+            fields = json.loads(data)
+            version = fields["format"]
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged("the ledger's entry cannot be read", key) from None
+        if type(version) is int and version > FORMAT:
+            says = f"the ledger's entry was written by a newer version: format {version}, this one knows {FORMAT}"
             raise InfraError(
-                f"this record was written by a newer version of dpo-pipeline (format {version}, known is {FORMAT})",
-                where=where,
-                do="install that version: going by half of what it means would be worse than not going on",
+                says, where=self._at(key), do="use the version of dpo-pipeline that wrote it, or a newer one"
             )
-        fields: Sequence[Any] = [record[key] for key in KEYS[1:]]
-        return Entry(*fields, sha256=sha256(data).hexdigest())
-    except (ValueError, KeyError, TypeError):
-        do = "put the object back as it was, from a copy of the store or an earlier version of the object"
-        raise Damaged("this is no record of the ledger", where=where, do=do) from None
+        texts = ("previous", "writer", "at")
+        right = version == FORMAT and set(fields) == FIELDS and fields["seq"] == seq
+        if not right or not isinstance(fields["body"], dict) or not all(isinstance(fields[t], str) for t in texts):
+            raise self._damaged("the ledger's entry is not as entries are written", key)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return Entry(seq, fields["previous"], fields["writer"], fields["at"], fields["body"], sha256)
+
+    def _key(self, seq: int) -> str:
+        return f"{self.prefix}/{seq:010d}.json"
+
+    def _at(self, key: str) -> str:
+        return f"{self._store.url}/{key}"
+
+    def _damaged(self, says: str, key: str) -> Damaged:
+        do = "find out who changed it, and put the object back from a backup or the bucket's versions"
+        return Damaged(says, where=self._at(key), do=do)

@@ -1,128 +1,139 @@
-"""Promotions of one registered model: committed to the ledger first; the alias `champion` follows.
+"""The promotion ledger of a model: what was recorded, and what follows from it. A fold; no store, no registry."""
 
-The ledger is the truth and its sequence number the fencing token: of two who promote at once, one gets the number.
-MLflow's alias has neither (its last writer wins, unseen), so it is a projection. After the alias has been read back,
-the entry is marked as projected. An alias that differs from the ledger is therefore late where the last move has no
-mark (the writer was killed: `settle` sets it), and moved by somebody else where it has one (`settle` writes that down
-and goes by it).
-"""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
 
-import contextlib
-import logging
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infra.errors import Damaged, InfraError
-from infra.ledger.chain import Chain, Entry, Moved
-from infra.ledger.standing import Kind, Standing, standing_of
-from infra.registry import versions
-from infra.store.base import Store
+from infra.errors import Damaged
+from infra.ledger.chain import Entry
 
-log = logging.getLogger("dpo.ledger")
-CHAMPION = "champion"
-_asked: set[str] = set()  # stores that let one writer alone create an object
-RACERS = 4  # who try to create one object at once, to see whether the store lets one alone
+Kind = Literal[
+    "adopt", "promote", "approve", "rollback", "outside_change", "hold", "lift", "wait", "decline", "expire"
+]  # fmt: skip
+MOVES = ("adopt", "promote", "approve", "rollback", "outside_change")  # each says which version is champion from now on
 
 
-class Promotions:
-    """The ledger of a model, `promotions/NAME/` in the store, and its alias in the registry."""
+class PromotionRecord(BaseModel):
+    """One record: who did what to which version, over which, on what evidence."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        self.name, self._store = name, store
-        self.chain = Chain(store, f"promotions/{name}")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def settle(self) -> Standing:
-        """What the ledger says, with the alias brought in line, or its outside move written down."""
-        standing = standing_of(self.read())
-        alias = versions.by_alias(self.name, CHAMPION)
-        now = alias.number if alias else None
-        if now == standing.champion:
-            if standing.last_move is not None:
-                self._mark(standing.last_move)
-            return standing
-        last = standing.last_move
-        if last is not None and not self._is_projected(last):
-            log.warning("alias_late name=%s ledger=%s alias=%s action='set'", self.name, standing.champion, now)
-            self._project(last)
-            return standing
-        kind: Kind = "adopted" if last is None else "moved_outside"
-        log.warning("alias_%s name=%s ledger=%s alias=%s", kind, self.name, standing.champion, now)
-        weights = alias.weights_sha256 if alias else ""
-        why = "the alias stood there when the ledger began" if last is None else "the alias was moved, not by dpo"
-        with contextlib.suppress(Moved):  # another process has written it down
-            self.record(kind, standing, version=now, weights_sha256=weights, who="unknown", why=why)
-        return standing_of(self.chain.entries())
-
-    def read(self) -> list[Entry]:
-        """Every entry. Raises Damaged for a chain that was changed by hand, its end removed included."""
-        entries = self.chain.entries()
-        marks = [int(key.rpartition("/")[2]) for key in self._store.list(f"promotions/{self.name}/projected/")]
-        if max(marks, default=0) > len(entries):
-            raise Damaged(
-                f"the record was changed by hand: entry {max(marks)} was written, and {len(entries)} are there",
-                where=f"{self._store.url}/promotions/{self.name}",
-                do="put the missing objects back, from a copy of the store or an earlier version of them",
-            )
-        return entries
-
-    @staticmethod
-    def standing(entries: list[Entry]) -> Standing:
-        """What these entries add up to."""
-        return standing_of(entries)
-
-    def record(self, kind: Kind, standing: Standing, *, who: str, why: str, **more: Any) -> Entry:
-        """Commit an entry after the standing that it was decided on; a new champion's alias follows.
-
-        Raises Moved where the ledger went on meanwhile: nothing was changed then. Killed at any point, the ledger says
-        which champion there is, and the next `settle` sets the alias.
-        """
-        require_create_only(self._store)
-        body = {"kind": kind, "who": who, "why": why, "over": standing.champion, **more}
-        entry = self.chain.append(body, base=standing.seq)
-        log.info("ledger_written name=%s seq=%d kind=%s version=%s", self.name, entry.seq, kind, more.get("version"))
-        if kind in ("promoted", "rolled_back"):
-            self._project(entry)
-        else:
-            self._mark(entry)
-        return entry
-
-    def _project(self, entry: Entry) -> None:
-        """Set the alias. A process that was paused in between may set an old one: it looks again, and sets the new."""
-        versions.set_alias(self.name, CHAMPION, entry.body["version"])
-        newest = standing_of(self.chain.entries()).last_move
-        if newest is not None and newest.seq > entry.seq and newest.body["version"] is not None:
-            versions.set_alias(self.name, CHAMPION, newest.body["version"])
-            entry = newest
-        self._mark(entry)
-
-    def _mark(self, entry: Entry) -> None:
-        if not self._is_projected(entry):
-            self._store.put_bytes(self._mark_of(entry), b"")
-
-    def _is_projected(self, entry: Entry) -> bool:
-        return self._store.exists(self._mark_of(entry))
-
-    def _mark_of(self, entry: Entry) -> str:
-        return f"promotions/{self.name}/projected/{entry.seq:010d}"
+    kind: Kind
+    version: int | None = Field(None, description="that it is about; null: the whole name, or no champion")
+    weights_sha256: str = Field("", description="of that version")
+    over: int | None = Field(None, description="the champion before")
+    over_weights_sha256: str = ""
+    who: str = Field("", description="a person's name or login; of a run, of who began it")
+    why: str = ""
+    by_run: bool = Field(False, description="a retrain did it, no person")
+    expires: str | None = Field(None, description="of a wait: ISO 8601")
+    evidence: dict[str, str] = Field({}, description="gate record, evaluation, report: keys in the store")
 
 
-def require_create_only(store: Store) -> None:
-    """Raise InfraError if several writers at once may create the same object: without that there is no ledger.
+@dataclass(frozen=True)
+class Recorded:
+    """A record and where it stands in the chain."""
 
-    Each store is asked once a process.
+    seq: int
+    at: str
+    sha256: str
+    what: PromotionRecord
+
+
+@dataclass(frozen=True)
+class State:
+    """What a ledger says now."""
+
+    seq: int = 0
+    line: tuple[tuple[int, str], ...] = ()  # champions, version and weights, each over the one before
+    champion: int | None = None
+    weights: str = ""  # of the champion
+    barred: Mapping[str, Recorded] = field(default_factory=dict)  # weights rolled back from: by which record
+    held: Recorded | None = None  # no automatic promotion
+    waiting: Mapping[int, Recorded] = field(default_factory=dict)  # versions that wait for approval
+    settled: Mapping[int, Recorded] = field(default_factory=dict)  # how a version's wait ended
+    moved: Recorded | None = None  # the record that made the champion
+    records: tuple[Recorded, ...] = field(default=(), repr=False)
+
+    @property
+    def first(self) -> int | None:
+        """The first champion there was."""
+        return self.line[0][0] if self.line else None
+
+    @property
+    def previous(self) -> tuple[int, str] | None:
+        """The champion before this one, those rolled back from aside: where a rollback goes."""
+        earlier = self.line[:-1] if self.champion is not None else self.line
+        return next((entry for entry in reversed(earlier) if entry[1] not in self.barred), None)
+
+
+def state_of(entries: Sequence[Entry]) -> State:
+    """Fold a chain's entries. Raises Damaged for a body that is no record of ours."""
+    state = State()
+    for entry in entries:
+        try:
+            what = PromotionRecord.model_validate(entry.body)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            says = f"entry {entry.seq} is no promotion record: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            do = "find out who wrote it; a newer version of dpo-pipeline may know it"
+            raise Damaged(says, where=f"ledger entry {entry.seq}", do=do) from None
+        state = after(state, Recorded(entry.seq, entry.at, entry.sha256, what))
+    return state
+
+
+def after(state: State, record: Recorded) -> State:
+    """The state once this record is there."""
+    what = record.what
+    state = replace(state, seq=record.seq, records=(*state.records, record))
+    if what.kind in MOVES:
+        state = _moved(state, record)
+    if what.kind == "hold":
+        return replace(state, held=record)
+    if what.kind == "lift":
+        return replace(state, held=None)
+    if what.version is None:
+        return state
+    if what.kind == "wait":
+        settled = {version: how for version, how in state.settled.items() if version != what.version}
+        waiting = {**state.waiting, what.version: record}
+        return replace(state, waiting=waiting, settled=settled)
+    if what.version in state.waiting:
+        waiting = {version: how for version, how in state.waiting.items() if version != what.version}
+        settled = {**state.settled, what.version: record}
+        return replace(state, waiting=waiting, settled=settled)
+    return state
+
+
+def expired(wait: Recorded, now: datetime) -> bool:
+    """Whether a version has waited for approval longer than it may."""
+    return wait.what.expires is not None and datetime.fromisoformat(wait.what.expires) <= now
+
+
+def _moved(state: State, record: Recorded) -> State:
+    """Another champion. Who goes back (or takes the champion away) bars the version that he leaves.
+
+    So are the champions between the two: each came after the one that is right.
     """
-    if store.url in _asked:
-        return
-    key = f"probe/{uuid.uuid4().hex}"
-    with ThreadPoolExecutor(RACERS) as pool:
-        won = list(pool.map(lambda who: store.put_bytes(key, b"%d" % who, create_only=True), range(RACERS)))
-    store.delete(key)
-    if sum(won) != 1:
-        raise InfraError(
-            f"of {RACERS} writers who create one object at once, {sum(won)} are told that they did: two runs could "
-            "each promote a model",
-            where=store.url,
-            do="use a store with conditional writes (If-None-Match: *), as Amazon S3 and SeaweedFS have, or a folder",
-        )
-    _asked.add(store.url)
+    what, line = record.what, state.line
+    new = None if what.version is None else (what.version, what.weights_sha256)
+    back = new is None or what.kind == "rollback" or new in line[:-1]
+    barred = dict(state.barred)
+    if back and what.kind in ("rollback", "outside_change") and what.over is not None:
+        barred[what.over_weights_sha256] = record
+        between = line[line.index(new) + 1 :] if new is not None and new in line else ()
+        barred |= dict.fromkeys((weights for _, weights in between), record)
+    if new is not None:
+        barred.pop(new[1], None)
+        line = (*line[: line.index(new)], new) if new in line else (*line, new)
+    return replace(
+        state,
+        line=line,
+        champion=what.version,
+        weights=what.weights_sha256,
+        barred=barred,
+        moved=record,
+    )

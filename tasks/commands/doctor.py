@@ -12,6 +12,7 @@ from typing import Literal
 
 from dpo_core.errors import InputError
 from infra.errors import InfraError
+from infra.ledger.create_only import require_create_only
 from infra.secrets import without_secrets
 from infra.settings import Settings, load_settings, usable_cores
 from infra.store import open_store
@@ -119,19 +120,19 @@ def _home(settings: Settings) -> Iterator[Readiness]:
 
 
 def _store(settings: Settings) -> Iterator[Readiness]:
-    """Write, read and remove a probe object; ask whether create-only really keeps what is there."""
+    """Write, read and remove a probe object; ask whether create-only really lets one writer win."""
     store, key, data = open_store(settings), f"probe/{uuid.uuid4().hex}", os.urandom(64)
     store.put_bytes(key, data)
     try:
-        kept = not store.put_bytes(key, b"second", create_only=True) and store.get_bytes(key) == data
+        kept = store.get_bytes(key) == data
     finally:
         store.delete(key)
     where = without_secrets(settings.store_url)
-    if kept:
-        yield Readiness("store", "ok", f"{where}: put, get, create-only, delete")
-    else:
-        remedy = "use a store that honours If-None-Match"
-        yield Readiness("store", "fail", f"{where}: create-only replaced an object that was there", remedy)
+    if not kept:
+        yield Readiness("store", "fail", f"{where}: it gives back other bytes than it got", "use another store")
+        return
+    require_create_only(store)
+    yield Readiness("store", "ok", f"{where}: put, get, create-only, delete")
 
 
 def _mlflow(settings: Settings) -> Iterator[Readiness]:

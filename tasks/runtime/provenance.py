@@ -13,8 +13,8 @@ from tasks.runtime.start import START
 def provenance(recipe: Recipe, file: Path) -> dict[str, str]:
     """Tags of a run of the recipe in `file`, under MLflow's own names where it has one; unknown ones are left out."""
     tags = {START: recipe.model, "mlflow.source.name": file.name, "mlflow.source.type": "LOCAL"}
-    if name := user():
-        tags["mlflow.user"] = name
+    if who := user():
+        tags["mlflow.user"] = who
     folder = file.resolve().parent
     if commit := _git(folder, "rev-parse", "HEAD"):
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -24,8 +24,8 @@ def provenance(recipe: Recipe, file: Path) -> dict[str, str]:
 
 
 def user() -> str:
-    """Who runs this: the login name; nothing where there is none, as in some containers."""
-    with contextlib.suppress(OSError, KeyError):
+    """The login name of who runs this; empty where there is none."""
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
         return getpass.getuser()
     return ""
 

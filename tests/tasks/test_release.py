@@ -7,13 +7,16 @@ import pytest
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
-from dpo_core.recipe import Promotion
 from infra.errors import Damaged, InfraError
+from infra.ledger.champion import Champion
+from infra.ledger.promotions import PromotionRecord
 from infra.registry import versions
+from infra.settings import load_settings
+from infra.store import open_store
 from infra.tracking.runs import open_run
 from tasks.baseline import BASELINE, BASELINE_WEIGHTS, Base, Baselines, _baseline
+from tasks.commands import promotion
 from tasks.commands.evaluate_model import _start_of
-from tasks.commands.promotion import history, hold
 from tasks.evaluate import _folder
 from tasks.promote import promote
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS, start_model
@@ -22,7 +25,7 @@ from tests.tiny import build_tiny_model
 
 @pytest.fixture
 def name(request):
-    return request.node.name.partition("[")[0]
+    return request.node.name.replace("[", "-").rstrip("]")
 
 
 @pytest.fixture
@@ -41,15 +44,20 @@ def registered(name):
 
 
 @pytest.fixture
-def release(name, make_plan, recipe):
-    """Promote a version that was gated (`verdict`) while `before` was champion; `promotion` are the recipe's keys."""
+def store():
+    return open_store(load_settings())
 
-    def done(version, before=None, verdict="promote", **promotion):
-        changed = {"name": name, "promotion": Promotion(**promotion)}
+
+@pytest.fixture
+def release(name, make_plan, recipe):
+    """Promote a version that was gated (`verdict`) while version `before` was champion."""
+
+    def done(version, before=None, verdict="promote", force=False):
         found = versions.by_number(name, before) if before else None
-        plan = make_plan(recipe=recipe.model_copy(update=changed), model_folder="", champion=found)
-        gated = SimpleNamespace(verdict=verdict, reasons=["better"], stage=SimpleNamespace(key="stages/gate/x.json"))
-        return promote.fn(plan, SimpleNamespace(key="evaluations/x.json"), SimpleNamespace(version=version), gated)
+        named = recipe.model_copy(update={"name": name})
+        plan = make_plan(recipe=named, model_folder="", champion=found, force=force)
+        gated = SimpleNamespace(verdict=verdict, reasons=["it rose"])
+        return promote.fn(plan, SimpleNamespace(version=version), gated)
 
     return done
 
@@ -80,27 +88,52 @@ def test_the_alias_moves_when_the_gate_says_so_and_the_same_again_is_a_look_up(r
     assert champion(name) == 2
 
 
-def test_rolled_back_stays_rolled_back_whoever_did_it(registered, release, name):
+def test_a_version_that_was_rolled_back_from_stays_barred_until_a_person_promotes_it(registered, release, name, store):
     registered("a"), registered("b")
     release(1), release(2, 1)
-    versions.set_alias(name, "champion", 1)  # by hand, on MLflow's page
+    assert versions.by_alias(name, "champion").number == 2
+    Champion(store, name).append(
+        PromotionRecord(
+            kind="rollback",
+            version=1,
+            weights_sha256="a" * 64,
+            over=2,
+            over_weights_sha256="b" * 64,
+            who="ada",
+            why="x",
+        ),
+        base=2,
+    )
+    for force in (False, True):
+        stays = release(2, 1, force=force)
+        assert (stays.champion_version, stays.stage.cached, champion(name)) == (1, True, 1)
+        assert "version 1 is champion: this version was rolled back from" in stays.not_promoted
+    assert promotion.promote(store, name, 2, who="ada", why="it was the data").champion_version == 2
+    assert outcome(release(2, 1)) == (2, True, "")
+
+
+@pytest.mark.parametrize("to", [1, None])
+def test_an_alias_that_a_person_moved_on_the_page_stays_where_it_was_put(registered, release, name, store, to):
+    registered("a"), registered("b")
+    release(1), release(2, 1)
+    if to:
+        versions.set_alias(name, "champion", to)
+    else:
+        MlflowClient().delete_registered_model_alias(name, "champion")
     stays = release(2, 1)
-    assert (stays.champion_version, stays.stage.cached, champion(name)) == (1, True, 1)
-    assert "version 2 was champion before, and was taken back" in stays.not_promoted
-    assert f"dpo promote {name} 2 --why" in stays.not_promoted
+    assert (stays.champion_version, champion(name)) == (to, to)
+    assert "stays barred until a person promotes it" in stays.not_promoted
+    last = Champion(store, name).look().state.records[-1].what
+    assert (last.kind, last.version, last.over) == ("outside_change", to, 2)
 
 
-def test_an_alias_that_a_person_took_away_stays_away(registered, release, name):
-    registered("a")
+def test_a_hold_stops_every_run_until_it_is_lifted(registered, release, name, store):
+    registered("a"), registered("b")
     release(1)
-    MlflowClient().delete_registered_model_alias(name, "champion")
-    assert release(1).champion_version is champion(name) is None
-
-
-def test_a_version_that_another_one_replaced_may_still_win_over_that(registered, release, name):
-    registered("a"), registered("b"), registered("c")
-    release(1), release(2, 1), release(3, 2)
-    assert outcome(release(2, 3)) == (2, False, "")
+    promotion.hold(store, name, lift=False, who="ada", why="launch week")
+    assert release(2, 1).not_promoted.startswith("version 1 is champion, and ada put a hold on it: launch week")
+    promotion.hold(store, name, lift=True, who="ada", why="launched")
+    assert outcome(release(2, 1)) == (2, False, "")
 
 
 def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(registered, release, name):
@@ -113,24 +146,12 @@ def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(r
     assert outcome(release(2, 3)) == (2, False, "")  # the same command again compares them
 
 
-def test_while_a_model_is_on_hold_no_run_promotes(registered, release, name):
+def test_an_alias_of_before_the_ledger_is_adopted(registered, release, name, store):
     registered("a")
-    hold(name, "the judges are on holiday")
-    held = release(1)
-    assert (held.champion_version, champion(name)) == (None, None)
-    assert "on hold (the judges are on holiday)" in held.not_promoted
-    hold(name, "", lift=True)
-    assert outcome(release(1)) == (1, False, "")
-
-
-def test_where_approval_is_required_the_version_waits_and_the_same_again_asks_once(registered, release, name):
-    registered("a")
-    asked = release(1, approval="required")
-    assert (asked.champion_version, champion(name), asked.not_promoted) == (None, None, "")
-    again = release(1, approval="required")
-    assert again.waiting_until == asked.waiting_until != ""
-    assert again.stage.cached is True
-    assert [entry.kind for entry in history(name).entries] == ["waiting"]
+    versions.set_alias(name, "champion", 1)
+    assert outcome(release(1)) == (1, True, "")
+    assert [r.what.kind for r in Champion(store, name).look().state.records] == ["adopt"]
+    assert outcome(release(1)) == (1, True, "")
 
 
 def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, name):

@@ -1,0 +1,44 @@
+"""What a registered model itself carries: its aliases and tags, read at once, and set without a second look."""
+
+from infra.tracking.client import mlflow_errors
+from infra.tracking.runs import connect
+
+
+def alias_and_tag(name: str, alias: str, tag: str) -> tuple[int | None, str | None]:
+    """The version that an alias names and a tag of the registered model, read at once; None for what is not there."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect()
+    with mlflow_errors(f"look up {name}"):
+        try:
+            model = client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None, None
+            raise
+    number = model.aliases.get(alias)
+    return None if number is None else int(number), model.tags.get(tag)
+
+
+def move_alias(name: str, alias: str, number: int | None) -> None:
+    """Point the alias at a version, or take it away; who needs to know looks again."""
+    client = connect()
+    with mlflow_errors(f"set {name}@{alias}"):
+        if number is None:
+            client.delete_registered_model_alias(name, alias)
+        else:
+            client.set_registered_model_alias(name, alias, str(number))
+
+
+def set_model_tag(name: str, key: str, value: str) -> None:
+    """Set a tag of the registered model itself."""
+    client = connect()
+    with mlflow_errors(f"tag model {name}"):
+        client.set_registered_model_tag(name, key, value)
+
+
+def is_registered(name: str) -> bool:
+    """Whether there is a registered model of that name."""
+    client = connect()
+    with mlflow_errors(f"look up {name}"):
+        return bool(client.search_registered_models(f"name = '{name}'", max_results=1))

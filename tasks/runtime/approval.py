@@ -1,0 +1,51 @@
+"""Who has to agree before a version becomes champion, and how a version waits for that."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from infra.ledger.promotions import Kind, PromotionRecord, State
+from infra.registry.versions import Version
+from tasks.lineage import KEY
+
+TAG = "dpo.approval"  # of a version: days that a wait lasts, where approval is required
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A recipe's `promotion:` section, as a version carries it."""
+
+    required: bool = False
+    expires_days: float = 7.0
+
+
+def policy_of(found: Version) -> Policy:
+    """What a version was made under; one without the tag needs no approval."""
+    days = found.tags.get(TAG, "")
+    return Policy(required=True, expires_days=float(days)) if days else Policy()
+
+
+def wait_record(
+    state: State, found: Version, policy: Policy, *, who: str, why: str, by_run: bool = False
+) -> PromotionRecord:
+    """The version waits, from now on, for somebody other than `who`."""
+    ends = (datetime.now(UTC) + timedelta(days=policy.expires_days)).isoformat()
+    return move_record("wait", state, found, who=who, why=why, by_run=by_run).model_copy(update={"expires": ends})
+
+
+def move_record(
+    kind: Kind, state: State, found: Version, *, who: str, why: str, by_run: bool = False
+) -> PromotionRecord:
+    """What is recorded of a version, over the champion that there is, with the evidence that its tags name."""
+    tags = {"gate": "gate.record", "verdict": "gate.verdict", "evaluation": "dpo.evaluation", "lineage": KEY}
+    evidence = {name: found.tags[tag] for name, tag in tags.items() if tag in found.tags}
+    return PromotionRecord(
+        kind=kind,
+        version=found.number,
+        weights_sha256=found.weights_sha256,
+        over=state.champion,
+        over_weights_sha256=state.weights,
+        who=who,
+        why=why,
+        by_run=by_run,
+        evidence=evidence | ({"run": found.run_id} if found.run_id else {}),
+    )

@@ -1,0 +1,57 @@
+"""A program that does one thing to a champion, and is killed (-9) before its Nth touch of store or registry.
+
+`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never). Exit code 3 where another process was first.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from infra.ledger import champion as ledger
+from infra.ledger.chain import Moved
+from infra.settings import load_settings, prepare_environment
+from infra.store import open_store
+from infra.store.folder import FolderStore
+
+
+def dies_before(touch: Callable[..., Any], left: list[int]) -> Callable[..., Any]:
+    """The same, but the process is gone where the count reaches zero."""
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return touch(*arguments, **options)
+
+    return counted
+
+
+def main() -> None:
+    """Do it."""
+    verb, name, version, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    prepare_environment(load_settings())
+    from tasks.commands import promotion
+
+    promotion._require_answer = lambda found, name: None  # of weights that are a letter; test_promotion has real ones
+    if kill_at:
+        left = [kill_at]
+        for name_of in ("alias_and_tag", "move_alias", "set_model_tag"):
+            vars(ledger)[name_of] = dies_before(vars(ledger)[name_of], left)
+        for name_of in ("_write", "get_bytes", "entries"):
+            setattr(FolderStore, name_of, dies_before(getattr(FolderStore, name_of), left))
+    store = open_store(load_settings())
+    try:
+        if verb == "promote":
+            promotion.promote(store, name, version, who="ada", why="by hand")
+        elif verb == "approve":
+            promotion.approve(store, name, version, by="ada", why="seen")
+        else:
+            promotion.rollback(store, name, version or None, who="ada", why="it was worse")
+    except Moved:
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""kill -9 inside promote, approve and rollback, and two promoters at once: one champion, and a ledger that says it."""
+
+import os
+import random
+import subprocess
+
+import pytest
+from mlflow import MlflowClient
+
+from infra.ledger.champion import Champion
+from infra.ledger.promotions import PromotionRecord
+from infra.registry import versions
+from infra.settings import load_settings
+from infra.store import open_store
+from infra.tracking.runs import open_run
+
+VERBS = {"promote": 3, "approve": 3, "rollback": 1}  # versions 1 and 2 were champions; 3 waits: champion afterwards
+KILLS, TOUCHES = 100, 30
+FEW = [("promote", 9), ("approve", 22), ("rollback", 26)]
+DRAWN = [(random.Random(n).choice(list(VERBS)), random.Random(n).randint(1, TOUCHES)) for n in range(KILLS)]
+
+
+@pytest.fixture
+def store():
+    return open_store(load_settings())
+
+
+@pytest.fixture
+def name(request, store):
+    """A model of three versions: 2 is champion over 1; for an approval, 3 waits."""
+    made = "".join(char if char.isalnum() else "-" for char in request.node.name)
+    client = MlflowClient()
+    run = open_run("promoting", run_key=made, run_name="run", artifact_root=os.environ["DPO_HOME"]).id
+    client.create_registered_model(made)
+    for letter in "abc":
+        tags = {versions.WEIGHTS: letter * 64}
+        client.create_model_version(made, f"{os.environ['DPO_HOME']}/m", run, tags=tags)
+    champion = Champion(store, made)
+    for number in (1, 2):
+        champion.commit(lambda state, number=number: moved("promote", state, number))
+    return made
+
+
+def moved(kind, state, number):
+    weights = " abc"[number] * 64
+    over = {"over": state.champion, "over_weights_sha256": state.weights}
+    return PromotionRecord(kind=kind, version=number, weights_sha256=weights, who="grace", why="w", **over)
+
+
+def start(forkserver, verb, name, version, kill_at=0):
+    command = [forkserver.python, "-m", "tests.faults.promoting", verb, name, str(version), str(kill_at)]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def keeps(name, store, kind, champion):
+    """One champion, shown by the alias; a chain that reads; the deed recorded once."""
+    view = Champion(store, name).look()
+    assert view.alias == view.state.champion == champion
+    assert view.shown[0] == view.state.seq
+    assert [r.what.kind for r in view.state.records].count(kind) == (3 if kind == "promote" else 1)
+    assert "outside_change" not in {r.what.kind for r in view.state.records}
+
+
+def killed(forkserver, name, store, verb, kill_at):
+    """Kill it there, look, let the same command complete it."""
+    if verb == "approve":
+        Champion(store, name).commit(lambda state: moved("wait", state, 3))
+    version = 0 if verb == "rollback" else 3
+    code = start(forkserver, verb, name, version, kill_at).wait()
+    assert code in (0, -9)
+    between = Champion(store, name).look()  # readable at once, and either the old or the new champion
+    assert between.state.champion in (2, VERBS[verb])
+    assert between.alias in (2, VERBS[verb])
+    assert start(forkserver, verb, name, version).wait() == 0
+    keeps(name, store, verb, VERBS[verb])
+    return code
+
+
+@pytest.mark.parametrize(("verb", "kill_at"), FEW)
+def test_a_killed_command_is_completed_by_the_same_command(forkserver, name, store, verb, kill_at):
+    assert killed(forkserver, name, store, verb, kill_at) == -9
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("number", range(KILLS))
+def test_wherever_it_is_killed(forkserver, name, store, number, record):
+    verb, kill_at = DRAWN[number]
+    code = killed(forkserver, name, store, verb, kill_at)
+    record(what="kill of a promotion", verb=verb, touch=kill_at, killed=code == -9)
+
+
+def race(forkserver, name, store):
+    """Two promote different versions at once: the ledger has both, or one and a loser who was told."""
+    before = Champion(store, name).look().state.seq
+    lives = [start(forkserver, "promote", name, version) for version in (1, 3)]
+    codes = sorted(life.wait() for life in lives)
+    view = Champion(store, name).look()
+    assert set(codes) <= {0, 3}
+    assert view.state.seq == before + codes.count(0)
+    assert view.alias == view.state.champion
+    assert "outside_change" not in {r.what.kind for r in view.state.records}
+    Champion(store, name).commit(lambda state: moved("promote", state, 2))
+    return codes
+
+
+def test_two_promoters_at_once_are_two_records_and_one_champion(forkserver, name, store):
+    for _ in range(10):
+        race(forkserver, name, store)
+
+
+@pytest.mark.campaign
+def test_two_promoters_race_a_hundred_times(forkserver, name, store, record):
+    record(what="two promoters at once", codes=[race(forkserver, name, store) for _ in range(100)])
