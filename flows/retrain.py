@@ -10,11 +10,12 @@ from tasks.promote import promote
 from tasks.release import gate, register
 from tasks.runtime.tracked import tracked
 from tasks.score import score
+from tasks.states import name_completed, name_failed
 from tasks.summary import summarise
 from tasks.train import train
 
 
-@flow(name="retrain")
+@flow(name="retrain", on_completion=[name_completed], on_failure=[name_failed])
 def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> Retrained:
     """Check, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
 
