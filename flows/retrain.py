@@ -4,7 +4,6 @@ from prefect import flow
 
 from tasks.check import check
 from tasks.documents import Retrained
-from tasks.ending import named_states
 from tasks.evaluate import evaluate
 from tasks.plan import plan
 from tasks.promote import promote
@@ -12,12 +11,12 @@ from tasks.release import gate, register
 from tasks.runtime.tracked import tracked
 from tasks.score import score
 from tasks.select import select
+from tasks.states import name_completed, name_failed
 from tasks.summary import nothing_new, summarise
 from tasks.train import train
 
 
-@flow(name="retrain")
-@named_states
+@flow(name="retrain", on_completion=[name_completed], on_failure=[name_failed])
 def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> Retrained:
     """Check, select, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
 

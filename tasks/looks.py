@@ -46,7 +46,7 @@ def look(
         if any((e.body["challenger"], e.body["evaluation"]) == (challenger, evaluation) for e in entries):
             return entries
         data = json.dumps(sorted(compared)).encode()
-        key = f"looks/{name}/items/{hashlib.sha256(data).hexdigest()}.json"
+        key = f"looked_at/{name}/{hashlib.sha256(data).hexdigest()}.json"
         store.put_bytes(key, data)
         body: dict[str, object] = {"challenger": challenger, "evaluation": evaluation, "mlflow_run_id": run_id}
         return [*entries, chain.append({**body, "items": key, "count": len(compared)}, base=len(entries))]

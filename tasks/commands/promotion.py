@@ -190,5 +190,5 @@ def _require_answer(found: Version, name: str) -> None:
 
     folder = versions.download(name, found.number, load_settings().home / "downloads")
     speaker = load_speaker(str(folder))
-    answer = "".join(speaker.reply([Message("user", "Hello.")], max_new_tokens=8))
+    answer = "".join(speaker.reply([Message(role="user", content="Hello.")], max_new_tokens=8))
     log.info("smoke_answer name=%s version=%d text=%r", name, found.number, answer)

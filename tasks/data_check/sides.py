@@ -59,7 +59,7 @@ def record_sides(store: Store, name: str, new: SplitSides, *, base: int, data_sh
         return
     file = io.BytesIO()
     np.save(file, np.stack([new.keys, new.held_out.astype(np.int64)]), allow_pickle=False)
-    key = f"splits/{name}/sides/{hashlib.sha256(file.getvalue()).hexdigest()}.npy"
+    key = f"held_out/{name}/{hashlib.sha256(file.getvalue()).hexdigest()}.npy"
     store.put_bytes(key, file.getvalue())
     held_out = int(new.held_out.sum())
     counts = {"held_out": held_out, "trained_on": len(new) - held_out}

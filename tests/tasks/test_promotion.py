@@ -1,0 +1,263 @@
+"""Promote, roll back, hold, approve by hand; what is refused; and the ledger's fold whatever is done."""
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from mlflow import MlflowClient
+
+from dpo_core.errors import InputError
+from infra.errors import Damaged, InfraError, ObjectMissing
+from infra.ledger.champion import Champion
+from infra.ledger.create_only import _asked
+from infra.ledger.promotions import PromotionRecord, Recorded, State, after
+from infra.registry import versions
+from infra.settings import load_settings
+from infra.store import open_store
+from infra.store.folder import FolderStore
+from infra.tracking.runs import open_run
+from tasks.commands import promotion
+from tasks.runtime.approval import TAG
+from tests.tiny import build_tiny_model
+
+
+@pytest.fixture
+def store():
+    return open_store(load_settings())
+
+
+@pytest.fixture
+def name(request):
+    """A model of three versions; 3 is of a recipe that requires approval."""
+    made = "".join(char if char.isalnum() else "-" for char in request.node.name)
+    client = MlflowClient()
+    run = open_run("promotion", run_key=made, run_name="run", artifact_root=os.environ["DPO_HOME"]).id
+    client.create_registered_model(made)
+    for letter in "abc":
+        tags = {versions.WEIGHTS: letter * 64} | ({TAG: "7"} if letter == "c" else {})
+        client.create_model_version(made, f"{os.environ['DPO_HOME']}/m", run, tags=tags)
+    return made
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """The weights of most versions here are a letter: what is asked of real ones has a test of its own."""
+    monkeypatch.setattr(promotion, "_require_answer", lambda found, name: None)
+
+
+def by_hand(store, name, version, who="ada"):
+    return promotion.promote(store, name, version, who=who, why="w")
+
+
+def kinds(store, name):
+    return [record.what.kind for record in Champion(store, name).look().state.records]
+
+
+def test_promoting_the_champion_again_changes_nothing(store, name):
+    assert by_hand(store, name, 1).changed
+    again = by_hand(store, name, 1)
+    assert (again.action, again.changed, again.champion_version) == ("none", False, 1)
+    assert kinds(store, name) == ["promote"]
+
+
+def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once(store, name):
+    by_hand(store, name, 1)
+    asked = by_hand(store, name, 3)
+    assert (asked.action, asked.champion_version, asked.waiting) == ("wait", 1, [3])
+    assert not by_hand(store, name, 3).changed
+    with pytest.raises(InputError, match="Ada asked for this version: somebody else approves it"):
+        promotion.approve(store, name, 3, by="Ada", why="mine")
+    done = promotion.approve(store, name, 3, by="grace", why="seen")
+    assert (done.champion_version, done.waiting, versions.by_alias(name, "champion").number) == (3, [], 3)
+    assert not promotion.approve(store, name, 3, by="grace", why="seen").changed  # the same, after a kill
+    with pytest.raises(InputError, match="does not wait for approval: its wait was approved by grace"):
+        promotion.approve(store, name, 3, by="linus", why="me too")
+    assert kinds(store, name) == ["promote", "wait", "approve"]
+
+
+def test_a_version_that_does_not_wait_is_not_approved(store, name):
+    with pytest.raises(InputError, match="does not wait for approval"):
+        promotion.approve(store, name, 1, by="grace", why="seen")
+    assert kinds(store, name) == []
+
+
+def test_a_rejected_version_is_not_promoted_by_approval(store, name):
+    by_hand(store, name, 3)
+    assert promotion.approve(store, name, 3, by="grace", why="too short", reject=True).champion_version is None
+    with pytest.raises(InputError, match="was rejected by grace"):
+        promotion.approve(store, name, 3, by="linus", why="seen")
+
+
+def test_after_its_expiry_a_wait_is_recorded_as_expired(store, name):
+    ended = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    record = PromotionRecord(kind="wait", version=3, weights_sha256="c" * 64, who="ada", expires=ended)
+    Champion(store, name).append(record, base=0)
+    for message in ("its approval expired at", "its wait expired"):
+        with pytest.raises(InputError, match=message):
+            promotion.approve(store, name, 3, by="grace", why="seen")
+    assert kinds(store, name) == ["wait", "expire"]
+
+
+def test_a_version_that_was_compared_with_another_champion_is_not_approved(store, name):
+    by_hand(store, name, 3), by_hand(store, name, 1)
+    with pytest.raises(InputError, match="version 1 is champion now, and version 3 was compared with None"):
+        promotion.approve(store, name, 3, by="grace", why="seen")
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_rollback_goes_to_the_champion_before_and_the_same_again_no_further(store, name):
+    by_hand(store, name, 1), by_hand(store, name, 2)
+    back = promotion.rollback(store, name, None, who="ada", why="worse")
+    assert (back.action, back.champion_version, versions.by_alias(name, "champion").number) == ("rollback", 1, 1)
+    assert not promotion.rollback(store, name, None, who="ada", why="worse").changed
+    with pytest.raises(InputError, match="no champion before this one"):
+        promotion.rollback(store, name, None, who="ada", why="still worse")
+    assert promotion.history(store, name).barred == [2]
+    by_hand(store, name, 2)
+    assert promotion.history(store, name).barred == []
+
+
+def test_without_a_champion_before_there_is_no_rollback(store, name):
+    by_hand(store, name, 1)
+    with pytest.raises(InputError, match="no champion before this one"):
+        promotion.rollback(store, name, None, who="ada", why="w")
+    with pytest.raises(ObjectMissing):
+        promotion.rollback(store, name, 9, who="ada", why="w")
+    assert kinds(store, name) == ["promote"]
+
+
+def test_a_rollback_to_weights_that_are_damaged_or_gone_moves_nothing(store, name, tmp_path):
+    model = build_tiny_model(tmp_path / "model")
+    run = open_run("promotion", run_key=f"{name}-real", run_name="run", artifact_root=os.environ["DPO_HOME"])
+    weights = versions.weights_digest(model)
+    real = versions.register(name, run_id=run.id, weights_sha256=weights, model_folder=model, tags={}).number
+    by_hand(store, name, 1)
+    assert promotion.rollback(store, name, real, who="ada", why="it answers").champion_version == real
+    by_hand(store, name, 1)
+    before = kinds(store, name)
+    shutil.rmtree(load_settings().home / "downloads")
+    [file] = [f for f in Path(os.environ["DPO_HOME"]).rglob("*.safetensors") if versions.digest(f) == weights]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-8] + b"\0" * 8)
+    with pytest.raises(Damaged, match="its weights"):
+        promotion.rollback(store, name, real, who="ada", why="w")
+    file.unlink()
+    with pytest.raises(InfraError):
+        promotion.rollback(store, name, real, who="ada", why="w")
+    assert (kinds(store, name), versions.by_alias(name, "champion").number) == (before, 1)
+
+
+def test_a_hold_is_recorded_once_and_a_name_that_is_not_registered_is_refused(store, name):
+    for lift, changed in ((False, True), (False, False), (True, True), (True, False)):
+        assert promotion.hold(store, name, lift=lift, who="ada", why="w").changed is changed
+    with pytest.raises(InputError, match="no such model"):
+        promotion.hold(store, "nobody", lift=False, who="ada", why="w")
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3])
+@pytest.mark.parametrize("edit", [True, False])
+def test_an_entry_edited_or_removed_by_hand_is_found_the_last_one_too(store, name, seq, edit):
+    by_hand(store, name, 1), by_hand(store, name, 2), by_hand(store, name, 1)
+    path = store.root / "promotions" / name / f"{seq:010d}.json"
+    changed = path.read_text().replace('"ada"', '"eve"')
+    path.unlink()
+    if edit:
+        path.write_text(changed)
+    with pytest.raises(Damaged) as found:
+        promotion.history(store, name, verify=True)
+    assert found.value.where.endswith(path.name)
+    with pytest.raises(Damaged):
+        by_hand(store, name, 2)  # nothing is built on a ledger that is not whole
+
+
+def test_weights_that_are_not_those_recorded_are_told(store, name):
+    by_hand(store, name, 1)
+    assert promotion.history(store, name, verify=True).verdict == "pass"
+    versions.set_tags(name, 1, {versions.WEIGHTS: "e" * 64})
+    found = promotion.history(store, name, verify=True)
+    assert (found.verdict, found.problems) == ("fail", ["entry 1: version 1 has other weights than were recorded"])
+
+
+def test_a_ledger_of_a_newer_format_is_refused(store, name):
+    by_hand(store, name, 1)
+    path = store.root / "promotions" / name / "0000000001.json"
+    newer = json.loads(path.read_text()) | {"format": 2}
+    path.unlink()
+    path.write_text(json.dumps(newer))
+    with pytest.raises(InfraError, match="newer version"):
+        by_hand(store, name, 2)
+
+
+def test_without_create_only_writes_nothing_is_promoted(store, name, monkeypatch):
+    _asked.discard(store.url)
+    put = FolderStore.put_bytes
+    monkeypatch.setattr(FolderStore, "put_bytes", lambda self, key, data, create_only=False: put(self, key, data))
+    with pytest.raises(InfraError, match="does not heed create-only writes"):
+        by_hand(store, name, 1)
+    assert versions.by_alias(name, "champion") is None
+
+
+class Ledger(RuleBasedStateMachine):
+    """Any records in any order, beside a plain model of what they mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.state, self.champion, self.barred, self.held = State(), None, set(), False
+
+    def add(self, kind, version=None):
+        over = {"over": self.champion, "over_weights_sha256": f"w{self.champion}" if self.champion else ""}
+        weights = f"w{version}" if version else ""
+        record = PromotionRecord(kind=kind, version=version, weights_sha256=weights, **over)
+        self.state = after(self.state, Recorded(self.state.seq + 1, "", "", record))
+
+    @rule(version=st.integers(1, 4), kind=st.sampled_from(["promote", "approve"]))
+    def promote(self, version, kind):
+        self.add(kind, version)
+        self.champion = version
+        self.barred.discard(version)
+
+    @precondition(lambda self: self.state.previous is not None and self.champion is not None)
+    @rule()
+    def rollback(self):
+        target = self.state.previous[0]
+        assert target not in self.barred | {self.champion}
+        self.add("rollback", target)
+        self.barred = (self.barred | {self.champion}) - {target}
+        self.champion = target
+
+    @precondition(lambda self: self.champion is not None)
+    @rule()
+    def taken_away_outside(self):
+        self.add("outside_change")
+        self.barred.add(self.champion)
+        self.champion = None
+
+    @rule(lift=st.booleans())
+    def hold(self, lift):
+        self.add("lift" if lift else "hold")
+        self.held = not lift
+
+    @rule(version=st.integers(1, 4), how=st.sampled_from(["decline", "expire"]))
+    def wait_and_end(self, version, how):
+        self.add("wait", version)
+        assert version in self.state.waiting
+        self.add(how, version)
+        assert version not in self.state.waiting
+
+    @invariant()
+    def says_the_same(self):
+        assert self.state.champion == self.champion
+        assert {int(weights[1:]) for weights in self.state.barred} == self.barred
+        assert (self.state.held is not None) == self.held
+        assert self.state.weights not in self.state.barred or self.champion is None
+        assert self.state.seq == len(self.state.records)
+
+
+TestLedger = Ledger.TestCase
+TestLedger.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
