@@ -56,7 +56,7 @@ def _headline(document: RetrainDocument) -> str:
 
 def _page(done: Retrained) -> str:
     document = done.document
-    reasons = [f"- {reason}" for reason in filter(None, [document.not_promoted, *document.reasons])]
+    reasons = [f"- {reason}" for reason in document.reasons]
     if document.waiting_until is not None:
         command = f"dpo approve {document.model} {document.version} --by WHO --why TEXT"
         reasons.append(f"- waits for approval until {document.waiting_until[:16]}: `{command}`")

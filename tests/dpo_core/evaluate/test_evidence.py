@@ -47,7 +47,8 @@ def test_a_question_lost_and_one_won_are_flips_although_the_mean_stays() -> None
 def test_flips_are_against_what_it_is_gated_against() -> None:
     champion = measured("It is Lyon.", "It is four.")
     models = {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": champion}
-    flips = side_by_side(models, SUITES, [asked("The capital?")]).flips["retention/facts"]
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    flips = side_by_side(models, SUITES, [asked("The capital?")], PAIRS, compared).flips["retention/facts"]
     assert (flips.lost, flips.won) == ([], [])
 
 
