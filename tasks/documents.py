@@ -130,6 +130,25 @@ class RetrainDocument(Document):
     data_report: str = Field("", description="the page of the data check, on this machine")
 
 
+class Detectable(Record):
+    """One condition of the gate, before its run."""
+
+    metric: str = Field(description="its name")
+    rule: str = Field(description="improve or keep")
+    prompts: int = Field(description="different ones that it is measured on")
+    effect: float = Field(
+        description="smallest true difference shown with 80 % power, were 20 % of the answers to change"
+    )
+
+    @property
+    def says(self) -> str:
+        """In words, for people."""
+        return (
+            f"{self.rule} {self.metric}: {self.prompts} prompts show a true difference of {self.effect:.2g} or more "
+            "with 80 % power, were 20 % of the answers to change"
+        )
+
+
 class BeforeAfter(Record):
     """One metric of the models compared; `low` and `high`: the challenger's 95 % interval."""
 

@@ -9,10 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import digest_pairs
+from dpo_core.evaluate.unseen import unseen_items
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.ancestry import trained_ids, training_rows
+from tasks.power import detectable
 from tasks.records import Checked, Plan
 from tasks.runtime.pairs import stored_pairs
 
@@ -26,6 +28,7 @@ def select(plan: Plan, checked: Checked) -> Checked:
     They are in the order of their ids: the same rows in another order are the same training. A run that starts from
     the base model trains on all rows, as they come.
     """
+    _tell_power(plan, checked)
     if plan.recipe.retrain.start == "base" or not plan.start_model.startswith("models:/"):
         return checked
     start, store = time.monotonic(), open_store(load_settings(), patient=True)
@@ -56,6 +59,15 @@ def select(plan: Plan, checked: Checked) -> Checked:
             "new": len(new),
         }
     )
+
+
+def _tell_power(plan: Plan, checked: Checked) -> None:
+    """What the gate will be able to tell, while nothing has been trained yet."""
+    store = open_store(load_settings(), patient=True)
+    asked = [pair.prompt for pair in stored_pairs(store, checked.eval_key)]
+    for condition in detectable(plan.recipe, len(set(unseen_items(asked, []).clusters))):
+        facts = (condition.metric, condition.prompts, condition.effect)
+        log.info("gate_power rule=%s metric=%s prompts=%d detectable=%.3g", condition.rule, *facts)
 
 
 def _drawn(names: list[str], share: float, seed: int) -> set[str]:

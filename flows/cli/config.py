@@ -84,7 +84,10 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
     settings = _settings()
     origins = {key: loaded.origins.get(key, "default") for key, _ in _leaves(values, "")}
     by_name = {name: EffectiveSetting(value=value, origin=origin) for name, value, origin in settings}
-    document = EffectiveConfig(recipe=loaded.recipe, origins=origins, settings=by_name)
+    from tasks.power import detectable
+
+    gate = detectable(loaded.recipe)
+    document = EffectiveConfig(recipe=loaded.recipe, origins=origins, settings=by_name, detectable=gate)
 
     def show(console: Console) -> None:
         for line, key in _yaml(values, "", 0):
@@ -92,6 +95,9 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
         console.print("\n# settings", style="dim")
         for name, value, origin in settings:
             console.print(_noted(f"{name}={value}", origin), soft_wrap=True)
+        console.print("\n# what the gate can tell (the data check counts the held-out pairs)", style="dim")
+        for condition in gate:
+            console.print(Text(condition.says), soft_wrap=True)
 
     return CommandResult(document.to_json(), show)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dpo_core.recipe import Recipe
 from dpo_core.records import Document, Record
+from tasks.documents import Detectable
 
 
 class ListedObject(Record):
@@ -105,6 +106,7 @@ class EffectiveConfig(Document):
     recipe: Recipe = Field(description="with all defaults")
     origins: dict[str, str] = Field(description="dotted key: file and line, override or default")
     settings: dict[str, EffectiveSetting] = Field(description="environment variable: its value")
+    detectable: list[Detectable] = Field([], description="of each condition of the gate whose prompts stand in a file")
 
 
 class WrittenRecipe(Document):

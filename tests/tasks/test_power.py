@@ -1,0 +1,40 @@
+"""What a gate will be able to tell, said before anything is trained."""
+
+import json
+
+import pytest
+
+from dpo_core.recipe import Recipe
+from tasks.power import detectable
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Asks for a gain on 40 questions, two of which are one, and keeps 319 facts."""
+    asked = {"b": [f"question {n}" for n in range(39)] + ["Question  7"], "f": [f"fact {n}" for n in range(319)]}
+    for name, prompts in asked.items():
+        lines = [json.dumps({"prompt": prompt, "must_contain": ["x"]}) for prompt in prompts]
+        (tmp_path / name).write_text("\n".join(lines))
+
+    def made(**gate):
+        suites = {"behaviour": {"b": str(tmp_path / "b")}, "retention": {"f": str(tmp_path / "f")}}
+        return Recipe(name="n", model="m", data={"train": "t"}, evaluation=suites, gate=gate)
+
+    return made
+
+
+def test_the_effect_is_that_of_the_normal_approximation_with_a_fifth_of_the_answers_changed(recipe):
+    [kept] = detectable(recipe(improve=[], keep={"retention/f": 0.1}))
+    assert kept.prompts == 319
+    assert kept.effect == pytest.approx(2.4865 * (0.2 / 319) ** 0.5, abs=1e-4)  # z of .95 plus z of .8
+
+
+def test_a_gain_is_looked_for_at_the_alpha_of_a_look_and_wordings_count_once(recipe):
+    [gain] = detectable(recipe(improve=["behaviour/b"], keep={}))
+    assert gain.prompts == 39
+    assert gain.effect == pytest.approx((2.605 + 0.8416) * (0.2 / 39) ** 0.5, rel=2e-3)  # .0046 one-sided: 52 looks
+
+
+def test_held_out_pairs_are_told_of_once_they_are_counted(recipe):
+    assert detectable(recipe(keep={})) == []
+    assert [found.metric for found in detectable(recipe(keep={}), 50)] == ["rewards/accuracies"]
