@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import PromotionRecord, State, expired
+from infra.ledger.promotions import PromotionRecord, Standing, expired
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -25,7 +25,7 @@ def promote(plan: Plan, evaluated: Evaluated, registered: Registered, gated: Gat
     champion, left = Champion(open_store(load_settings(), patient=True), name), ""
     policy = _policy(plan, version)
 
-    def decide(state: State) -> PromotionRecord | None:
+    def decide(state: Standing) -> PromotionRecord | None:
         nonlocal left
         left = ""
         if gated.verdict != "promote" or state.champion == version:
@@ -51,7 +51,10 @@ def promote(plan: Plan, evaluated: Evaluated, registered: Registered, gated: Gat
     wait = None if left else state.waiting.get(version)
     stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)
     return Promoted(
-        champion_version=state.champion, not_promoted=left, waiting_until=wait.what.expires if wait else None, stage=stage
+        champion_version=state.champion,
+        not_promoted=left,
+        waiting_until=wait.what.expires if wait else None,
+        stage=stage,
     )
 
 
@@ -65,7 +68,7 @@ def _policy(plan: Plan, version: int) -> Policy:
     return policy
 
 
-def _left(plan: Plan, evaluated: Evaluated, state: State, version: int, weights: str) -> str:
+def _left(plan: Plan, evaluated: Evaluated, state: Standing, version: int, weights: str) -> str:
     """Why the champion stays, though the gate says promote; empty if it is to be replaced."""
     now = "no version is champion" if state.champion is None else f"version {state.champion} is champion"
     name = plan.recipe.name
@@ -80,7 +83,9 @@ def _left(plan: Plan, evaluated: Evaluated, state: State, version: int, weights:
             "The same command again compares them"
         )
     if state.held is not None:
-        return f"{now}, and {state.held.what.who} put a hold on it: {state.held.what.why}. dpo hold {name} --lift ends it"
+        return (
+            f"{now}, and {state.held.what.who} put a hold on it: {state.held.what.why}. dpo hold {name} --lift ends it"
+        )
     ended = state.settled.get(version)
     if ended is not None and ended.what.kind in ("decline", "expire") and not plan.force:
         how = f"rejected by {ended.what.who}: {ended.what.why}" if ended.what.kind == "decline" else "not given in time"

@@ -29,7 +29,9 @@ def promote(name: Name, version: Number, why: Why, by: Who = None, as_json: AsJs
 def rollback(
     name: Name,
     why: Why,
-    to: Annotated[int | None, typer.Option("--to", min=1, metavar="VERSION", help="default: the champion before")] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, metavar="VERSION", help="default: the champion before")
+    ] = None,
     by: Who = None,
     as_json: AsJson = False,
 ) -> CommandResult:
@@ -107,7 +109,9 @@ def _shown(document: "PromotionDocument") -> CommandResult:
         head = document.action.replace("_", " ").upper() if document.changed else "UNCHANGED"
         console.print(f"[bold]{head}[/]  {document.model}; champion: {champion}; ledger entry {document.entry}")
         for version in document.waiting:
-            console.print(f"  version {version} waits for approval: dpo approve {document.model} {version} --by WHO --why ...")
+            console.print(
+                f"  version {version} waits for approval: dpo approve {document.model} {version} --by WHO --why ..."
+            )
         if document.held:
             console.print(f"  no run promotes: dpo hold {document.model} --lift --why ... ends that")
 

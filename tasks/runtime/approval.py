@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from infra.ledger.promotions import Kind, PromotionRecord, State
+from infra.ledger.promotions import Kind, PromotionRecord, Standing
 from infra.registry.versions import Version
-from tasks.lineage import KEY
 
 TAG = "dpo.approval"  # of a version: days that a wait lasts, where approval is required
 
@@ -24,15 +23,19 @@ def policy_of(found: Version) -> Policy:
     return Policy(required=True, expires_days=float(days)) if days else Policy()
 
 
-def wait_record(state: State, found: Version, policy: Policy, *, who: str, why: str, by_run: bool = False) -> PromotionRecord:
+def wait_record(
+    state: Standing, found: Version, policy: Policy, *, who: str, why: str, by_run: bool = False
+) -> PromotionRecord:
     """The version waits, from now on, for somebody other than `who`."""
     ends = (datetime.now(UTC) + timedelta(days=policy.expires_days)).isoformat()
     return move_record("wait", state, found, who=who, why=why, by_run=by_run).model_copy(update={"expires": ends})
 
 
-def move_record(kind: Kind, state: State, found: Version, *, who: str, why: str, by_run: bool = False) -> PromotionRecord:
+def move_record(
+    kind: Kind, state: Standing, found: Version, *, who: str, why: str, by_run: bool = False
+) -> PromotionRecord:
     """What is recorded of a version, over the champion that there is, with the evidence that its tags name."""
-    tags = {"gate": "gate.record", "verdict": "gate.verdict", "evaluation": "dpo.evaluation", "lineage": KEY}
+    tags = {"gate": "gate.record", "verdict": "gate.verdict", "evaluation": "dpo.evaluation", "lineage": "dpo.lineage"}
     evidence = {name: found.tags[tag] for name, tag in tags.items() if tag in found.tags}
     return PromotionRecord(
         kind=kind,

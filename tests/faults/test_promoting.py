@@ -1,4 +1,4 @@
-"""kill -9 inside promote, approve and rollback, and two promoters at once: one champion, and a ledger that says which."""
+"""kill -9 inside promote, approve and rollback; two promoters at once: one champion, a ledger that says which."""
 
 import os
 import random

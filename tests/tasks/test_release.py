@@ -55,7 +55,9 @@ def release(name, make_plan, recipe):
         plan = make_plan(recipe=recipe.model_copy(update={"name": name}), model_folder="", force=force)
         weights = {"baseline_weights_sha256": (against or reference) * 64}
         evaluated = SimpleNamespace(baseline="champion" if against else "reference", **weights)
-        return promote.fn(plan, evaluated, SimpleNamespace(version=version), SimpleNamespace(verdict=verdict, reasons=["it rose"]))
+        return promote.fn(
+            plan, evaluated, SimpleNamespace(version=version), SimpleNamespace(verdict=verdict, reasons=["it rose"])
+        )
 
     return done
 
@@ -92,7 +94,13 @@ def test_a_version_that_was_rolled_back_from_stays_barred_until_a_person_promote
     assert versions.by_alias(name, "champion").number == 2
     Champion(store, name).append(
         PromotionRecord(
-            kind="rollback", version=1, weights_sha256="a" * 64, over=2, over_weights_sha256="b" * 64, who="ada", why="x"
+            kind="rollback",
+            version=1,
+            weights_sha256="a" * 64,
+            over=2,
+            over_weights_sha256="b" * 64,
+            who="ada",
+            why="x",
         ),
         base=2,
     )
