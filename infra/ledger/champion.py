@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from infra.errors import Damaged, InfraError
 from infra.ledger.chain import Chain, Moved
 from infra.ledger.create_only import require_create_only
-from infra.ledger.promotions import PromotionRecord, LedgerRecord, Standing, state_of
+from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, state_of
 from infra.registry import versions
 from infra.registry.aliases import alias_and_tag, move_alias, set_model_tag
 from infra.store.base import Store

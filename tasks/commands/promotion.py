@@ -8,7 +8,7 @@ from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import Kind, PromotionRecord, LedgerRecord, Standing, expired
+from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standing, expired
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version

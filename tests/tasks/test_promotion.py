@@ -16,7 +16,7 @@ from dpo_core.errors import InputError
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import _asked
-from infra.ledger.promotions import PromotionRecord, LedgerRecord, Standing, after
+from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, after
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
