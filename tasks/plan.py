@@ -22,7 +22,7 @@ from dpo_core.recipe_file import load_recipe
 from infra.errors import ObjectMissing
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import require_create_only
-from infra.ledger.promotions import State
+from infra.ledger.promotions import Standing
 from infra.prefect_logs import show_on_page
 from infra.registry.versions import Version, by_number
 from infra.settings import load_settings, prepare_environment
@@ -96,7 +96,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     return planned
 
 
-def _standing(store: Store, name: str, kind: str) -> State:
+def _standing(store: Store, name: str, kind: str) -> Standing:
     """What the ledger says of the model's champion; nothing is trained that could not be promoted."""
     ledger = Champion(store, name)
     if kind != "retrain":

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import PromotionRecord, State, expired
+from infra.ledger.promotions import PromotionRecord, Standing, expired
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -25,7 +25,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
     champion, left = Champion(open_store(load_settings(), patient=True), name), ""
     policy = _policy(plan, version)
 
-    def decide(state: State) -> PromotionRecord | None:
+    def decide(state: Standing) -> PromotionRecord | None:
         nonlocal left
         left = ""
         if gated.verdict != "promote" or state.champion == version:
@@ -68,7 +68,7 @@ def _policy(plan: Plan, version: int) -> Policy:
     return policy
 
 
-def _left(plan: Plan, state: State, version: int, weights: str) -> str:
+def _left(plan: Plan, state: Standing, version: int, weights: str) -> str:
     """Why the champion stays, though the gate says promote; empty if it is to be replaced."""
     now = "no version is champion" if state.champion is None else f"version {state.champion} is champion"
     name = plan.recipe.name

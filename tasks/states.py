@@ -23,7 +23,7 @@ DATA_FAILED = "DataFailed"
 
 def name_completed(flow: "Flow[..., Any]", flow_run: FlowRun, state: "State[Any]") -> None:
     """Hook of a flow that returns Retrained."""
-    done: Retrained = state.result()  # type: ignore[assignment]
+    done: Retrained = state.result()
     document = done.document
     _tell(flow_run, StateType.COMPLETED, NAMES[document.state], _headline(document), document.model, _page(done))
 

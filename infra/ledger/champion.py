@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from infra.errors import Damaged, InfraError
 from infra.ledger.chain import Chain, Moved
 from infra.ledger.create_only import require_create_only
-from infra.ledger.promotions import PromotionRecord, Recorded, State, state_of
+from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, state_of
 from infra.registry import versions
 from infra.registry.aliases import alias_and_tag, move_alias, set_model_tag
 from infra.store.base import Store
@@ -29,7 +29,7 @@ class View:
 
     alias: int | None
     shown: tuple[int, str]  # the last entry that the alias is known to show
-    state: State
+    state: Standing
 
 
 class Champion:
@@ -52,7 +52,7 @@ class Champion:
             raise Damaged(f"entry {shown[0]} of the ledger {what}: the registry has seen another", where=where, do=do)
         return View(alias, shown, state_of(entries))
 
-    def settle(self) -> State:
+    def settle(self) -> Standing:
         """Finish what a killed process left, record what others did to the alias; the state that holds now."""
         view = self.look()
         if self._foreign(view):
@@ -66,7 +66,7 @@ class Champion:
             self.show()
         return self.look().state
 
-    def commit(self, decide: Callable[[State], PromotionRecord | None]) -> State:
+    def commit(self, decide: Callable[[Standing], PromotionRecord | None]) -> Standing:
         """Append what `decide` makes of the state (None: nothing), then show it. A lost race decides again."""
         for last in (*[False] * (TRIES - 1), True):
             state = self.settle()
@@ -104,7 +104,7 @@ class Champion:
 
     def _foreign(self, view: View) -> bool:
         """Whether the alias is where no record of ours has put it, or may still be about to."""
-        last: Recorded | None = view.state.moved
+        last: LedgerRecord | None = view.state.moved
         if view.alias == view.state.champion:
             return False
         late = last is not None and view.shown[0] < last.seq and view.alias == last.what.over

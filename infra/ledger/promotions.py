@@ -34,7 +34,7 @@ class PromotionRecord(BaseModel):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class LedgerRecord:
     """A record and where it stands in the chain."""
 
     seq: int
@@ -44,19 +44,19 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class State:
+class Standing:
     """What a ledger says now."""
 
     seq: int = 0
     line: tuple[tuple[int, str], ...] = ()  # champions, version and weights, each over the one before
     champion: int | None = None
     weights: str = ""  # of the champion
-    barred: Mapping[str, Recorded] = field(default_factory=dict)  # weights rolled back from: by which record
-    held: Recorded | None = None  # no automatic promotion
-    waiting: Mapping[int, Recorded] = field(default_factory=dict)  # versions that wait for approval
-    settled: Mapping[int, Recorded] = field(default_factory=dict)  # how a version's wait ended
-    moved: Recorded | None = None  # the record that made the champion
-    records: tuple[Recorded, ...] = field(default=(), repr=False)
+    barred: Mapping[str, LedgerRecord] = field(default_factory=dict)  # weights rolled back from: by which record
+    held: LedgerRecord | None = None  # no automatic promotion
+    waiting: Mapping[int, LedgerRecord] = field(default_factory=dict)  # versions that wait for approval
+    settled: Mapping[int, LedgerRecord] = field(default_factory=dict)  # how a version's wait ended
+    moved: LedgerRecord | None = None  # the record that made the champion
+    records: tuple[LedgerRecord, ...] = field(default=(), repr=False)
 
     @property
     def first(self) -> int | None:
@@ -70,9 +70,9 @@ class State:
         return next((entry for entry in reversed(earlier) if entry[1] not in self.barred), None)
 
 
-def state_of(entries: Sequence[Entry]) -> State:
+def state_of(entries: Sequence[Entry]) -> Standing:
     """Fold a chain's entries. Raises Damaged for a body that is no record of ours."""
-    state = State()
+    state = Standing()
     for entry in entries:
         try:
             what = PromotionRecord.model_validate(entry.body)
@@ -81,11 +81,11 @@ def state_of(entries: Sequence[Entry]) -> State:
             says = f"entry {entry.seq} is no promotion record: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             do = "find out who wrote it; a newer version of dpo-pipeline may know it"
             raise Damaged(says, where=f"ledger entry {entry.seq}", do=do) from None
-        state = after(state, Recorded(entry.seq, entry.at, entry.sha256, what))
+        state = after(state, LedgerRecord(entry.seq, entry.at, entry.sha256, what))
     return state
 
 
-def after(state: State, record: Recorded) -> State:
+def after(state: Standing, record: LedgerRecord) -> Standing:
     """The state once this record is there."""
     what = record.what
     state = replace(state, seq=record.seq, records=(*state.records, record))
@@ -108,12 +108,12 @@ def after(state: State, record: Recorded) -> State:
     return state
 
 
-def expired(wait: Recorded, now: datetime) -> bool:
+def expired(wait: LedgerRecord, now: datetime) -> bool:
     """Whether a version has waited for approval longer than it may."""
     return wait.what.expires is not None and datetime.fromisoformat(wait.what.expires) <= now
 
 
-def _moved(state: State, record: Recorded) -> State:
+def _moved(state: Standing, record: LedgerRecord) -> Standing:
     """Another champion. Who goes back (or takes the champion away) bars the version that he leaves.
 
     So are the champions between the two: each came after the one that is right.

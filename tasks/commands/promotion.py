@@ -8,7 +8,7 @@ from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import Kind, PromotionRecord, Recorded, State, expired
+from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standing, expired
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
@@ -25,7 +25,7 @@ def promote(store: Store, name: str, version: int, *, who: str, why: str) -> Pro
     found = versions.by_number(name, version)
     policy = policy_of(found)
 
-    def decide(state: State) -> PromotionRecord | None:
+    def decide(state: Standing) -> PromotionRecord | None:
         if state.champion == version:
             return None
         if policy.required and not _approved(state, version):
@@ -44,7 +44,7 @@ def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> 
     """
     champion, answered = Champion(store, name), set[int]()
 
-    def decide(state: State) -> PromotionRecord | None:
+    def decide(state: Standing) -> PromotionRecord | None:
         last = state.records[-1].what if state.records else None
         same = last is not None and (last.kind, last.who, last.why) == ("rollback", who, why)
         if (same and last is not None and to in (None, last.version)) or (to is not None and to == state.champion):
@@ -63,7 +63,7 @@ def hold(store: Store, name: str, *, lift: bool, who: str, why: str) -> Promotio
     """No run promotes anything of this name, until the hold is lifted."""
     _require_model(name)
 
-    def decide(state: State) -> PromotionRecord | None:
+    def decide(state: Standing) -> PromotionRecord | None:
         if (state.held is None) == lift:
             return None
         return PromotionRecord(kind="lift" if lift else "hold", who=who, why=why)
@@ -77,7 +77,7 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
     found = versions.by_number(name, version)
     champion, late = Champion(store, name), list[str]()
 
-    def decide(state: State) -> PromotionRecord | None:
+    def decide(state: Standing) -> PromotionRecord | None:
         late.clear()
         if version not in state.waiting:
             last = state.settled.get(version)
@@ -126,7 +126,7 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
     )
 
 
-def _problems(name: str, state: State) -> list[str]:
+def _problems(name: str, state: Standing) -> list[str]:
     """Versions whose weights are others than the ledger recorded; deleted ones are told too."""
     said = []
     for record in {r.what.version: r for r in state.records if r.what.version is not None}.values():
@@ -140,7 +140,7 @@ def _problems(name: str, state: State) -> list[str]:
     return said
 
 
-def _done(champion: Champion, name: str, decide: Callable[[State], PromotionRecord | None]) -> PromotionDocument:
+def _done(champion: Champion, name: str, decide: Callable[[Standing], PromotionRecord | None]) -> PromotionDocument:
     before = champion.settle().seq
     state = champion.commit(decide)
     last = state.records[-1] if state.records else None
@@ -158,18 +158,18 @@ def _done(champion: Champion, name: str, decide: Callable[[State], PromotionReco
     )
 
 
-def _approved(state: State, version: int) -> bool:
+def _approved(state: Standing, version: int) -> bool:
     return any(r.what.kind == "approve" and r.what.version == version for r in state.records)
 
 
-def _previous(state: State, name: str) -> int:
+def _previous(state: Standing, name: str) -> int:
     if state.previous is None:
         do = "name a version: dpo rollback NAME --to VERSION"
         raise InputError("there is no champion before this one to go back to", where=name, do=do)
     return state.previous[0]
 
 
-def _not_waiting(name: str, version: int, last: Recorded | None) -> InputError:
+def _not_waiting(name: str, version: int, last: LedgerRecord | None) -> InputError:
     ended = {"approve": "was approved", "promote": "was promoted", "decline": "was rejected", "expire": "expired"}
     says = "it does not wait for approval"
     if last is not None:

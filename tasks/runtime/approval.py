@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from infra.ledger.promotions import Kind, PromotionRecord, State
+from infra.ledger.promotions import Kind, PromotionRecord, Standing
 from infra.registry.versions import Version
-from tasks.lineage import KEY
 
 TAG = "dpo.approval"  # of a version: days that a wait lasts, where approval is required
 
@@ -25,7 +24,7 @@ def policy_of(found: Version) -> Policy:
 
 
 def wait_record(
-    state: State, found: Version, policy: Policy, *, who: str, why: str, by_run: bool = False
+    state: Standing, found: Version, policy: Policy, *, who: str, why: str, by_run: bool = False
 ) -> PromotionRecord:
     """The version waits, from now on, for somebody other than `who`."""
     ends = (datetime.now(UTC) + timedelta(days=policy.expires_days)).isoformat()
@@ -33,10 +32,10 @@ def wait_record(
 
 
 def move_record(
-    kind: Kind, state: State, found: Version, *, who: str, why: str, by_run: bool = False
+    kind: Kind, state: Standing, found: Version, *, who: str, why: str, by_run: bool = False
 ) -> PromotionRecord:
     """What is recorded of a version, over the champion that there is, with the evidence that its tags name."""
-    tags = {"gate": "gate.record", "verdict": "gate.verdict", "evaluation": "dpo.evaluation", "lineage": KEY}
+    tags = {"gate": "gate.record", "verdict": "gate.verdict", "evaluation": "dpo.evaluation", "lineage": "dpo.lineage"}
     evidence = {name: found.tags[tag] for name, tag in tags.items() if tag in found.tags}
     return PromotionRecord(
         kind=kind,

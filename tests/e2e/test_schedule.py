@@ -123,6 +123,10 @@ def test_a_scheduled_deployment_ends_with_a_registered_version(orchestra, recipe
     run = orchestra.post(f"/deployments/{deployment['id']}/create_flow_run", body)
     state = _wait_for_end(orchestra, run["id"])
     assert state["type"] == "COMPLETED", f"{state}\n{_log(orchestra, run['id'])}"
+    assert state["name"] in ("Promoted", "Held", "Rejected"), state
+    assert "run_opened" in _log(orchestra, run["id"])  # our lines, on the page of a worker's run
+    [artifact] = orchestra.post("/artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-tiny"]}}})
+    assert "MLflow run" in artifact["data"]
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", orchestra.environment["MLFLOW_TRACKING_URI"])
     version = by_number("tiny", 1)

@@ -16,7 +16,7 @@ from dpo_core.errors import InputError
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import _asked
-from infra.ledger.promotions import PromotionRecord, Recorded, State, after
+from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, after
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -208,13 +208,13 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.state, self.champion, self.barred, self.held = State(), None, set(), False
+        self.state, self.champion, self.barred, self.held = Standing(), None, set(), False
 
     def add(self, kind, version=None):
         over = {"over": self.champion, "over_weights_sha256": f"w{self.champion}" if self.champion else ""}
         weights = f"w{version}" if version else ""
         record = PromotionRecord(kind=kind, version=version, weights_sha256=weights, **over)
-        self.state = after(self.state, Recorded(self.state.seq + 1, "", "", record))
+        self.state = after(self.state, LedgerRecord(self.state.seq + 1, "", "", record))
 
     @rule(version=st.integers(1, 4), kind=st.sampled_from(["promote", "approve"]))
     def promote(self, version, kind):
