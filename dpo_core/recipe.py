@@ -153,6 +153,9 @@ class Evaluation(Section):
     behaviour: dict[str, str] = Field({}, description="name: prompt file with what an answer must (not) contain")
     retention: dict[str, str] = Field({}, description="name: such a file of questions that must stay right")
     neutral_text: str | None = Field(None, description="text file; its NLL per token must not rise")
+    sealed_from: int = Field(
+        600, ge=60, description="from so many prompts on, the scores shown are of a third that the gate does not see"
+    )
 
 
 class Gate(Section):

@@ -193,6 +193,7 @@ class RetrainDisplay(Record):
     answers: list[SideBySide]
     drift: Drift
     gate: GateLine
+    scores: str = Field("", description="what the figures in `before_after` are of, in words")
     report: str = Field(description="the data quality report, on this machine")
     run_url: str
 

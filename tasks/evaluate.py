@@ -47,6 +47,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "reference": models.reference.weights_sha256,
         "anchor": models.anchor,
         "trained_on": models.trained_on,
+        "sealed_from": plan.recipe.evaluation.sealed_from,
         "questions": _questions_digest(plan),
         "data": checked.data_sha256,
         "ids": checked.ids_sha256,
@@ -124,7 +125,8 @@ def _evidence(
     trained_on = _trained_on(store, checked, models)
     items = {name: unseen_items(prompts, trained_on) for name, prompts in asked.items()}
     by_part = {who: measured[sha] for who, sha in parts.items()}
-    return side_by_side(by_part, suites, samples, [encoded.pair for encoded in pairs], items)
+    sealed_from = plan.recipe.evaluation.sealed_from
+    return side_by_side(by_part, suites, samples, [encoded.pair for encoded in pairs], items, sealed_from)
 
 
 def _trained_on(store: Store, checked: Checked, models: Baselines) -> list[list[tuple[Message, ...]]]:

@@ -1,6 +1,7 @@
 """The run as one JSON document, one HTML page, and what the terminal shows."""
 
 import json
+import math
 from pathlib import Path
 
 from prefect import task
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
+from dpo_core.report.sentences import shown_scores
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -131,7 +133,8 @@ def _display(
 ) -> RetrainDisplay:
     means = evidence.means
     against = {} if evaluated.baseline == "reference" else means["baseline"]
-    chosen, rejected = (evidence.metrics[f"logratios/{side}"].value for side in ("chosen", "rejected"))
+    moved = (evidence.metrics.get(f"logratios/{side}") for side in ("chosen", "rejected"))
+    chosen, rejected = (math.nan if found is None else found.value for found in moved)
     return RetrainDisplay(
         before_after=[
             BeforeAfter(
@@ -149,6 +152,7 @@ def _display(
             for answer in _answers(evidence)[:ANSWERS]
         ],
         drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
+        scores=shown_scores(evidence.sealed),
         gate=GateLine(
             verdict=gated.verdict,
             reasons=gated.reasons,

@@ -59,25 +59,31 @@ def side_by_side(
     samples: Sequence[tuple[Message, ...]],
     pairs: Sequence[Pair],
     items: Mapping[str, Items],
+    sealed_from: int = 600,
 ) -> EvaluationEvidence:
     """The evidence of `reference`, `challenger`, `baseline`, and `anchor` if there is one.
 
-    `items` are those that may be compared, of the held-out `pairs` (PAIRS) and of each suite: no other is counted.
+    `items` are those that may be compared, of the held-out `pairs` (PAIRS) and of each suite: no other is counted. From
+    `sealed_from` groups on, figures are of a third that the gate does not see.
     """
+    divided = {name: these.divided(sealed_from) for name, these in items.items()}
+    gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}
-    scores = {who: _scores(model, suites, items, unsound[who]) for who, model in models.items()}
-    places, clusters = items[PAIRS].places, list(items[PAIRS].clusters)
+    scores = {who: _scores(model, suites, gated, unsound[who]) for who, model in models.items()}
+    figures = {who: _scores(model, suites, shown, unsound[who]) for who, model in models.items()}
+    places, clusters = shown[PAIRS].places, list(shown[PAIRS].clusters)
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
     means = {
         who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items() if s.values}
-        for who, by_metric in scores.items()
+        for who, by_metric in figures.items()
     }
     of_pairs = {name: _estimate(interval) for name, interval in summarise(compared).items()} if places else {}
     return EvaluationEvidence(
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
         means=means,
+        sealed=[name for name, (mine, others) in divided.items() if mine is not others],
         slices={name: {m: _estimate(i) for m, i in row.items()} for name, row in by_slice(compared).items()},
         items={
             who: {name: ItemScores(**asdict(s)) for name, s in by_metric.items()}

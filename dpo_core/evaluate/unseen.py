@@ -21,6 +21,21 @@ class Items:
     clusters: Sequence[str]
     left_out: int = 0
 
+    def divided(self, from_groups: int) -> "tuple[Items, Items]":
+        """Those that the gate may look at, and those whose figures people read.
+
+        The same for both, below so many groups; from there on a third of the groups, by their names, is sealed from
+        the gate: a score that nothing was selected by.
+        """
+        if len(set(self.clusters)) < from_groups:
+            return self, self
+        sealed = [int(name, 16) % 3 == 0 for name in self.clusters]
+        return self._of([not shut for shut in sealed]), self._of(sealed)
+
+    def _of(self, wanted: Sequence[bool]) -> "Items":
+        places = [place for place, mine in zip(self.places, wanted, strict=True) if mine]
+        return Items(places, [name for name, mine in zip(self.clusters, wanted, strict=True) if mine], self.left_out)
+
 
 def unseen_items(asked: Sequence[Prompt], trained: Sequence[Sequence[Prompt]]) -> Items:
     """The prompts that none of these sets of trained prompts asks, or, as the split sees it, nearly asks.

@@ -142,3 +142,4 @@ class EvaluationEvidence(ReportRecord):
     samples: list[SampleAnswers]
     checks: dict[str, list[CheckAnswers]]
     unsound: list[UnsoundAnswer] = Field([])
+    sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see

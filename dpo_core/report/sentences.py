@@ -1,5 +1,7 @@
 """What a run's numbers come to in words: the same on the terminal and on the page."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 SEEN = 0.05  # nats: what is less is shown as 0.0
@@ -38,6 +40,8 @@ OUTCOMES = {
 def drift_sentence(chosen: float, rejected: float) -> str:
     """What moved on held-out pairs, by their mean log-ratios (nats against the reference)."""
     margin = chosen - rejected
+    if math.isnan(margin):
+        return "No held-out pair was compared: what moved is not known."
     if max(abs(chosen), abs(rejected)) < SEEN:
         return "Nothing moved: to these pairs the new model is the reference."
     if margin < SEEN:
@@ -71,3 +75,10 @@ def looks_are_spent(number: int, planned: int, fresh: int) -> str:
         f"This is candidate {number} on these held-out items within a year; retrain.looks plans for {planned}, and a "
         f"gain is tested for so many. {fresh} more held-out items, on which no candidate was gated, reopen the gate."
     )
+
+
+def shown_scores(sealed: Sequence[str]) -> str:
+    """What the scores in "before and after" are of; of the suites in `sealed` (or "pairs") the gate saw two thirds."""
+    if sealed:
+        return f"Scores of {', '.join(sealed)} are of a sealed third: no candidate was ever selected by it."
+    return "These items also decide the gate: the best of several candidates looks a little better here than it is."

@@ -46,6 +46,7 @@ def show_retrain(console: Console, done: "Retrained") -> None:
     document, display = done.document, done.display
     if document.changed:
         _before_after(console, display.before_after)
+        console.print(Text(display.scores, style="dim"))
         _answers(console, display.answers)
         _drift(console, display.drift)
     elif len(document.stages) > 1:

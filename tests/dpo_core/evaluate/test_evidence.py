@@ -25,7 +25,7 @@ REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
 CHALLENGER = measured("It is Lyon.", "It is four.", margins=(0.5, -0.1), nll=(2.5, 2.0))
 MODELS = {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}
 PAIRS = [Pair(CAPITAL, (), (), source="web"), Pair(SUM, (), (), source="web")]
-BOTH = Items([0, 1], ["a", "b"])
+BOTH = Items([0, 1], ["a", "b"])  # 10 and 11: names are hexadecimal
 
 
 def evidence(**items: Items):
@@ -97,3 +97,11 @@ def test_answers_that_are_no_language_are_counted_in_every_suite_and_named() -> 
     assert document["items"]["challenger"]["generations/sound"]["values"] == [0.0, 0.0, 1.0]  # sample; two facts
     assert document["items"]["baseline"]["generations/sound"]["values"] == [1.0, 1.0, 1.0]
     assert document["unsound"][1] == {"prompt": "The capital of France?", "answer": "", "fault": "is empty"}
+
+
+def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_there_are_enough() -> None:
+    compared = {"pairs": Items([0, 1], ["0", "1"]), "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    document = side_by_side(MODELS, SUITES, [asked("The capital?")], PAIRS, compared, 2).to_document()
+    assert document["sealed"] == ["pairs", "retention/facts"]
+    assert document["metrics"]["rewards/margins"]["value"] == 0.5  # of the pair whose name three divides
+    assert document["items"]["challenger"]["rewards/margins"]["values"] == [-0.1]

@@ -1,6 +1,6 @@
 """Items that one of the compared models was trained on are left out."""
 
-from dpo_core.evaluate.unseen import unseen_items
+from dpo_core.evaluate.unseen import Items, unseen_items
 
 LONG = " ".join(f"word{number}" for number in range(30))  # 26 shingles of five words
 OTHERS = [f"{name} stands by itself" for name in ("one", "two", "three", "four")]
@@ -31,3 +31,17 @@ def test_a_turn_of_the_assistant_is_no_part_of_what_is_asked() -> None:
     answered = [*one, {"role": "assistant", "content": "Because."}, {"role": "user", "content": "And?"}]
     again = [*other, {"role": "assistant", "content": "No reason."}, {"role": "user", "content": "and?"}]
     assert unseen_items([answered], [[again]]).left_out == 1
+
+
+def test_from_six_hundred_groups_on_a_third_is_sealed_from_the_gate_and_below_none() -> None:
+    def items(count: int) -> Items:
+        names = [f"{number:016x}" for number in range(count)]
+        return Items(list(range(2 * count)), [name for name in names for _ in range(2)], 7)
+
+    gated, shown = items(599).divided(600)
+    assert gated == shown == items(599)
+    gated, shown = items(600).divided(600)
+    assert (len(gated.places), len(shown.places)) == (800, 400)  # names that three divides: 200 groups of two
+    assert not set(gated.clusters) & set(shown.clusters)
+    assert [gated.clusters[i] for i in range(3)] == [f"{n:016x}" for n in (1, 1, 2)]
+    assert (gated.left_out, shown.left_out) == (7, 7)

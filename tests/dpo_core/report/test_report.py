@@ -137,6 +137,7 @@ def run():
                     "champion": champion,
                 }
             ],
+            "scores": "of these items",
             "drift": {"chosen_logratio": 1.0, "rejected_logratio": -1.0, "margin": 2.0},
             "gate": {"verdict": verdict, "reasons": ["because"], "baseline": "champion" if champion else "reference"},
             "report": "q.html",
