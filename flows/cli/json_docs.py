@@ -11,6 +11,7 @@ from dpo_core.recipe import Recipe
 from dpo_core.records import Document
 from flows.cli import documents as own
 from tasks import documents as of_runs
+from tasks import ledger_documents as of_ledger
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo retrain RUN.yaml": of_runs.RetrainDocument,
@@ -20,8 +21,8 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo gate SCORES.jsonl --rules RULES.yaml": of_runs.GateDocument,
     "dpo gate, with cases": of_runs.GateCases,
     "dpo lineage NAME VERSION": of_runs.Lineage,
-    "dpo promote NAME VERSION": of_runs.PromotionDocument,
-    "dpo history NAME": of_runs.History,
+    "dpo promote NAME VERSION": of_ledger.PromotionDocument,
+    "dpo history NAME": of_ledger.History,
     "dpo config RUN.yaml": own.EffectiveConfig,
     "dpo init RUN.yaml": own.WrittenRecipe,
     "dpo doctor": own.DoctorReport,

@@ -10,7 +10,7 @@ from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import FAILED, CommandResult, printable
 
 if TYPE_CHECKING:
-    from tasks.documents import History, HistoryEntry, PromotionDocument
+    from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
 
 Name = Annotated[str, typer.Argument(help="registered model")]
 Number = Annotated[int, typer.Argument(min=1, metavar="VERSION", help="its version")]

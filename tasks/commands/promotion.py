@@ -14,7 +14,7 @@ from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
 from infra.settings import load_settings
 from infra.store.base import Store
-from tasks.documents import History, HistoryEntry, PromotionDocument
+from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
 from tasks.runtime.approval import move_record, policy_of, wait_record
 
 log = logging.getLogger("dpo.promotion")

@@ -19,7 +19,8 @@ DOCUMENT = {
     "report": "/tmp/reports/retrain.html",
     "weights_sha256": "w",
     "data_sha256": "d",
-    "stages": [],
+    "state": "promoted",
+    "stages": [{"name": name, "cached": True, "seconds": 0.0} for name in ("check", "score")],
     "reference": {"rows": 0, "hits": 0, "forwards": 0},
     "training": {"steps": 0, "first_dpo_loss": 0.6931, "pairs_per_second": 0.0},
 }
