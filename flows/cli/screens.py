@@ -35,7 +35,7 @@ VERDICTS = {
     "warn": "bold yellow",
     "fail": "bold red",
 }
-TITLES = {"waiting_for_approval": "WAITING FOR APPROVAL", "nothing_new": "NOTHING NEW"}
+NOTHING_NEW = "NOTHING NEW"
 SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
 
 
@@ -52,9 +52,11 @@ def show_retrain(console: Console, done: "Retrained") -> None:
     elif len(document.stages) > 1:
         _unchanged(console, document)
     outcome, style = OUTCOMES[display.gate.verdict].headline, VERDICTS[display.gate.verdict]
-    if document.state in TITLES:
-        outcome, style = TITLES[document.state], "bold yellow"
+    if document.state == "nothing_new":
+        outcome, style = NOTHING_NEW, "bold yellow"
     title, style = ("NOT PROMOTED", "bold yellow") if document.not_promoted else (outcome, style)
+    if document.waiting_until is not None:
+        title, style = "WAITS FOR APPROVAL", "bold yellow"
     champion_now = f"version {document.champion_version}" if document.champion_version else "none yet"
     console.print(f"\n[{style}]{title}[/]  {document.model} version {document.version}; champion: {champion_now}")
     for reason in filter(None, [document.not_promoted, *display.gate.reasons]):
@@ -181,9 +183,9 @@ def _next_commands(document: "RetrainDocument") -> list[tuple[str, str]]:
     promoted = champion is not None and champion == version
     talk = f"models:/{name}@champion" if promoted else f"models:/{name}/{version}"
     commands = [(shlex.join([program("dpo"), "chat", talk]), "talk to it")]
-    if document.state == "waiting_for_approval":
-        command = shlex.join([program("dpo"), "approve", name, str(version), "--why", "..."])
-        commands.append((command, f"by another person, until {document.waiting_until[:10]}; or with --reject"))
+    if document.waiting_until is not None:
+        command = shlex.join([program("dpo"), "approve", name, str(version), "--by", "WHO", "--why", "TEXT"])
+        commands.append((command, f"promote it, until {document.waiting_until[:16]}; --reject: do not"))
     if os.path.exists(SHORTCUT_EXAMPLE):  # noqa: PTH110
         command = shlex.join([program("dpo"), "check", SHORTCUT_EXAMPLE])
         commands.append((command, "see a data set stopped: it has a shortcut in it"))

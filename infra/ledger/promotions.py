@@ -1,4 +1,4 @@
-"""The promotion ledger of a model: what was recorded, and what follows from it. A fold; no store, no registry."""
+"""The promotion ledger of one model name: what was recorded, and what follows from it (no store, no registry)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

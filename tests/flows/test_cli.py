@@ -176,21 +176,28 @@ def test_the_recipe_is_read_before_anything_is_started_or_written(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("verdict", "changed", "left", "code"),
+    ("state", "verdict", "left", "code"),
     [
-        ("promote", True, "", 0),
-        ("hold_no_gain", True, "", 4),
-        ("reject_regression", True, "", 4),
-        ("promote", True, "version 2 is champion now", 4),
-        ("hold_no_gain", False, "", 0),
-        ("promote", False, "the alias was moved back since", 0),
+        ("promoted", "promote", "", 0),
+        ("waiting_for_approval", "promote", "", 0),
+        ("held", "hold_no_gain", "", 4),
+        ("rejected", "reject_regression", "", 4),
+        ("held", "promote", "version 2 is champion now", 4),
+        ("nothing_new", "hold_no_gain", "", 0),
+        ("nothing_new", "promote", "the alias was moved away from this version", 0),
     ],
 )
 def test_retrain_exits_4_unless_it_promoted_or_had_nothing_to_do_and_prints_the_flows_document(
-    verdict, changed, left, code, tmp_path, monkeypatch, capfd
+    state, verdict, left, code, tmp_path, monkeypatch, capfd
 ):
+    changed = state != "nothing_new"
     document = {
         "schema": 1,
+        "state": state,
+        "reasons": ["because of x"],
+        "metrics": {},
+        "data_report": "data.html",
+        "waiting_until": "2026-12-05T00:00:00+00:00" if state == "waiting_for_approval" else None,
         "verdict": verdict,
         "changed": changed,
         "model": "m",

@@ -146,6 +146,19 @@ def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(r
     assert outcome(release(2, 3)) == (2, False, "")  # the same command again compares them
 
 
+def test_where_approval_is_required_a_run_leaves_its_version_waiting(registered, name, make_plan, recipe, store):
+    registered("a")
+    required = recipe.promotion.model_copy(update={"approval": "required"})
+    plan = make_plan(recipe=recipe.model_copy(update={"name": name, "promotion": required}), model_folder="")
+    evaluated = SimpleNamespace(baseline="reference", baseline_weights_sha256="r" * 64)
+    given = (plan, evaluated, SimpleNamespace(version=1), SimpleNamespace(verdict="promote", reasons=["it rose"]))
+    first, again = promote.fn(*given), promote.fn(*given)
+    assert (first.champion_version, champion(name), first.stage.cached, again.stage.cached) == (None, None, False, True)
+    assert first.waiting_until == again.waiting_until is not None
+    assert promotion.approve(store, name, 1, by="grace", why="seen").champion_version == champion(name) == 1
+    assert outcome(promote.fn(*given)) == (1, True, "")
+
+
 def test_an_alias_of_before_the_ledger_is_adopted(registered, release, name, store):
     registered("a")
     versions.set_alias(name, "champion", 1)
