@@ -10,7 +10,6 @@ from flows.cli.screens import show_check, show_doctor, show_evaluation, show_ret
 from tasks.documents import CheckDocument, EvaluateDocument, Retrained
 
 DOCUMENT = {
-    "state": "promoted",
     "reasons": ["rewards/accuracies rose"],
     "metrics": {},
     "data_report": "data.html",
