@@ -33,8 +33,7 @@ class SplitSides:
 
     def with_more(self, other: "SplitSides") -> "SplitSides":
         """Both; what either has trained on is trained on."""
-        keys, held_out = (np.concatenate(both) for both in ((self.keys, other.keys), (self.held_out, other.held_out)))
-        return self.of(keys, held_out)
+        return self.of(np.concatenate([self.keys, other.keys]), np.concatenate([self.held_out, other.held_out]))
 
     def without(self, other: "SplitSides") -> "SplitSides":
         """What `other` does not say in the same way."""
