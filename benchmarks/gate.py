@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from dpo_core.evaluate.gate import Scores, decide  # noqa: E402
 from dpo_core.evaluate.score_test import score  # noqa: E402
-from dpo_core.recipe import Gate  # noqa: E402
+from dpo_core.recipe_release import Gate  # noqa: E402
 
 RESULTS, DOCS = ROOT / "benchmarks" / "results" / "gate.json", ROOT / "docs" / "promotion.md"
 DRAWS, YEARS, WEEKS = 4000, 1000, 52

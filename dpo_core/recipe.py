@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dpo_core.recipe_release import Fraction, Gate, Promotion, Retrain, Section
+from dpo_core.recipe_release import Fraction, Promotion, RecipeGate, Retrain, Section
 
 
 class Data(Section):
@@ -165,7 +165,7 @@ class Recipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     retrain: Retrain = Retrain()
-    gate: Gate = Gate()
+    gate: RecipeGate = RecipeGate()
     promotion: Promotion = Promotion()
 
     @field_validator("trust_remote_code", mode="before")

@@ -11,6 +11,9 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 
 
+KEEP = "metric: how much worse it may be at most, its own unit; more must be ruled out"
+
+
 class Section(BaseModel):
     """Base of every part of a recipe."""
 
@@ -29,10 +32,7 @@ class Gate(Section):
         ["rewards/accuracies"],
         description="metrics that must be better, beyond chance: a list, or metric: by more than this, its own unit",
     )
-    keep: dict[str, Amount] = Field(
-        {"generations/sound": 0.15},
-        description="metric: how much worse it may be at most, its own unit; more must be ruled out",
-    )
+    keep: dict[str, Amount] = Field({}, description=KEEP)
     floor: dict[str, Finite] = Field({}, description="metric: the least that the challenger must be shown to reach")
     alpha: Alpha = Field(0.05, description="one-sided error of each test")
     alpha_year: Alpha = Field(
@@ -78,6 +78,12 @@ class Gate(Section):
                         "less than 1 is asked for here"
                     )
         return self
+
+
+class RecipeGate(Gate):
+    """The gate of a recipe: one that does not say what is to be kept keeps answers that are language."""
+
+    keep: dict[str, Amount] = Field({"generations/sound": 0.15}, description=KEEP)
 
 
 def is_share(metric: str) -> bool:

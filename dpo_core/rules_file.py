@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dpo_core.errors import InputError
-from dpo_core.recipe import Gate
 from dpo_core.recipe_file import LARGEST, explain
+from dpo_core.recipe_release import Gate
 from dpo_core.recipe_text import read_yaml
 
 DO = "name a YAML file with the section `gate:` of a recipe, for example: improve: [METRIC]"
@@ -45,7 +45,7 @@ def load_rules(path: str | Path) -> Gate:
     else:
         section = whole["gate"]
     if isinstance(section, dict):
-        section = {"improve": [], "keep": {}, **section}
+        section = {"improve": [], **section}
     try:
         return _Rules.model_validate({"gate": section}).gate
     except ValidationError as error:

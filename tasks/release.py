@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.evaluate.gate import Scores, decide
 from dpo_core.evaluate.scores import SOUND
-from dpo_core.recipe import Gate
+from dpo_core.recipe_release import Gate
 from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.sentences import looks_are_spent
 from infra.registry import versions

@@ -12,7 +12,7 @@ from dpo_core.evaluate import power
 from dpo_core.evaluate.conditions import Against, Asked, Condition, GateVerdict, judge, unmeasured
 from dpo_core.evaluate.looks import alpha_of_a_look
 from dpo_core.evaluate.scores import Scores, compare
-from dpo_core.recipe import Gate
+from dpo_core.recipe_release import Gate
 
 __all__ = ["Condition", "Decision", "GateVerdict", "Scores", "decide"]
 Models = Mapping[str, Scores]

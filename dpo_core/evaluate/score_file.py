@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_core.errors import InputError
 from dpo_core.evaluate.scores import Scores
-from dpo_core.recipe import Gate
+from dpo_core.recipe_release import Gate
 
 SIDES = ("challenger", "baseline", "anchor")
 KEYS = ("case", "metric", "item", "cluster", *SIDES)

@@ -49,7 +49,7 @@ def test_a_config_has_the_fields_of_its_type(tmp_path, capfd):
     recipe.write_text("name: athene\nmodel: ./model\ndata: {train: pairs.jsonl}\n")
     assert run(["config", str(recipe), "--json"]) == 0
     printed = json.loads(capfd.readouterr().out)
-    assert list(printed) == ["schema", "recipe", "origins", "settings"]
+    assert list(printed) == ["schema", "recipe", "origins", "settings", "detectable"]
     assert EffectiveConfig.model_validate(printed).to_json() == printed
 
 

@@ -7,7 +7,8 @@ import pytest
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
-from dpo_core.recipe import Gate, Recipe, Retrain
+from dpo_core.recipe import Recipe
+from dpo_core.recipe_release import RecipeGate, Retrain
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -43,7 +44,7 @@ def against(name, make_plan):
     """Who takes part, for a challenger `n`, by the recipe's keys and the plan's facts."""
 
     def found(*, retrain=None, gate=None, start_model="./base", **plan):
-        keys = {"retrain": Retrain(**retrain or {}), "gate": Gate(improve=["rewards/accuracies"], **gate or {})}
+        keys = {"retrain": Retrain(**retrain or {}), "gate": RecipeGate(improve=["rewards/accuracies"], **gate or {})}
         recipe = Recipe(name=name, model="./base", data={"train": "t"}, **keys)
         facts = {"recipe": recipe, "model_folder": "", "weights_sha256": "r" * 64, "start_model": start_model}
         planned = make_plan(**{**facts, **plan})

@@ -60,6 +60,7 @@ def version(store, tmp_path, monkeypatch):
             weights_sha256=weights,
             tokenizer_sha256="3" * 64,
             trusted_code=None,
+            start_model=model,
         )
         checked = SimpleNamespace(
             train_key="data/d/train.jsonl",
@@ -80,7 +81,7 @@ def version(store, tmp_path, monkeypatch):
         known[name, number] = versions.Version(number, f"run-{number}", weights, tags)
 
     registered("base", 1, "./model")
-    registered("tiny", 2, "models:/base@champion")
+    registered("tiny", 2, "models:/base/1")
     return known["tiny", 2]
 
 

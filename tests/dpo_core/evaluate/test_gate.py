@@ -11,7 +11,7 @@ from dpo_core.evaluate.conditions import VERDICTS
 from dpo_core.evaluate.gate import Scores, decide
 from dpo_core.evaluate.looks import alpha_of_a_look
 from dpo_core.evaluate.score_test import score
-from dpo_core.recipe import Gate
+from dpo_core.recipe_release import Gate
 
 
 def named(values, size=1):

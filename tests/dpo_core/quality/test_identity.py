@@ -2,19 +2,25 @@
 
 import pytest
 
-from dpo_core.data.splits import place_of
 from dpo_core.quality.checks import duplicates, leakage
-from dpo_core.quality.prompts.identity import asked, digest, prompt_key, question_keys
+from dpo_core.quality.prompts.identity import asked, digest, prompt_key, question_keys, split_key
 from dpo_core.quality.prompts.index import HELD_OUT, index_prompts
 from tests.dpo_core.quality.quality_data import make_pair, measured, run_check
 
 ASKED = ({"role": "system", "content": "Be  Kind."}, {"role": "user", "content": "What IS\n2+2, stra\u00dfe?"})
 
 
-def test_the_place_of_a_prompt_in_the_split_is_that_of_earlier_versions():
-    # computed before the key was made the one for all; pairs held out then must be held out now
+def test_the_key_of_a_prompt_in_the_split_is_that_of_earlier_versions():
+    # by its digest the side of a prompt is on record: another key would be another prompt
     assert prompt_key(ASKED) == "system: be kind.\nuser: what is 2+2, strasse?"
-    assert place_of(prompt_key(ASKED)) == 0.4656796016454461
+    assert split_key(ASKED) == "user: what is 2+2, strasse?"
+    assert digest(split_key(ASKED)) == 8662971344141377059
+
+
+def test_the_split_goes_by_every_question_and_by_nothing_else():
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}, ASKED[1]]
+    assert split_key(turns) == "user: why?\nuser: what is 2+2, strasse?"
+    assert split_key([{"role": "system", "content": "Be kind."}]) == "system: be kind."
 
 
 @pytest.mark.parametrize(
