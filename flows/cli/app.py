@@ -231,6 +231,9 @@ def config(
 @prints_result
 def doctor(
     model: Annotated[str | None, typer.Option("--model", help="also: at which tokens its answers end")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="RUN.yaml", help="also: which differences its gate can tell")
+    ] = None,
     as_json: AsJson = False,
 ) -> CommandResult:
     """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
@@ -239,7 +242,7 @@ def doctor(
     from flows.cli.screens import show_doctor
     from tasks.commands.doctor import examine
 
-    findings = [DoctorFinding(**vars(finding)) for finding in examine(model)]
+    findings = [DoctorFinding(**vars(finding)) for finding in examine(model, recipe)]
     failed = any(finding.status == "fail" for finding in findings)
     report = DoctorReport(verdict="fail" if failed else "pass", findings=findings)
     code = BAD_INPUT if failed else DONE

@@ -32,10 +32,10 @@ class Readiness:
     remedy: str = ""
 
 
-def examine(model: str | None = None) -> list[Readiness]:
+def examine(model: str | None = None, recipe: str | None = None) -> list[Readiness]:
     """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception.
 
-    Of a `model`, as a recipe names it: where its answers end.
+    Of a `model`, as a recipe names it: where its answers end. Of a `recipe`: what its gate will be able to tell.
     """
     settings = load_settings()
     checks: list[Callable[[Settings], Iterator[Readiness]]] = [
@@ -47,6 +47,12 @@ def examine(model: str | None = None) -> list[Readiness]:
             yield _ends(model, settings)
 
         checks.append(_model)
+    if recipe is not None:
+
+        def _gate(settings: Settings) -> Iterator[Readiness]:
+            yield from _power(recipe)
+
+        checks.append(_gate)
     findings: list[Readiness] = []
     for check in checks:
         try:
@@ -57,6 +63,18 @@ def examine(model: str | None = None) -> list[Readiness]:
             says = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
             findings.append(Readiness(check.__name__.lstrip("_"), "fail", says, "see `dpo doctor --debug`"))
     return findings
+
+
+def _power(recipe: str) -> Iterator[Readiness]:
+    """The smallest difference that each condition shows; fewer prompts than the gate decides on are a warning."""
+    from dpo_core.recipe_file import load_recipe
+    from tasks.power import detectable
+
+    rules = load_recipe(recipe, []).recipe
+    for condition in detectable(rules):
+        few = condition.prompts < rules.gate.min_items
+        remedy = f"ask {rules.gate.min_items} different prompts or more, or lower gate.min_items" if few else ""
+        yield Readiness("gate", "warn" if few else "ok", condition.says, remedy)
 
 
 def _python(settings: Settings) -> Iterator[Readiness]:

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from flows.cli.app import run
+from tasks.commands.doctor import examine
+from tests.recipes import tiny_recipe
 from tests.tiny import build_saying
 
 
@@ -79,3 +81,11 @@ def test_a_model_that_cannot_be_read_is_a_finding_with_a_remedy(home, capfd, tmp
     found = findings(capfd, 2, "--model", str(folder))["model"]
     assert "eos_token_id is </s>" in found["says"]
     assert found["remedy"] == "write the number of the token that ends a turn, or a list of such numbers"
+
+
+def test_a_recipe_whose_prompts_are_too_few_for_its_gate_is_told_before_it_runs(tmp_path, monkeypatch):
+    recipe = tiny_recipe(tmp_path, gate={"improve": ["behaviour/words"], "keep": {}, "min_items": 20})
+    [found] = [finding for finding in examine(recipe=str(recipe)) if finding.check == "gate"]
+    assert (found.status, found.says.split(":")[0]) == ("warn", "improve behaviour/words")
+    assert "12 prompts" in found.says
+    assert "ask 20 different prompts or more" in found.remedy
