@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
 from infra.errors import Damaged, InfraError, ObjectMissing
+from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import _asked
 from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, after
@@ -108,6 +109,43 @@ def test_a_version_that_was_compared_with_another_champion_is_not_approved(store
     by_hand(store, name, 3), by_hand(store, name, 1)
     with pytest.raises(InputError, match="version 1 is champion now, and version 3 was compared with None"):
         promotion.approve(store, name, 3, by="grace", why="seen")
+
+
+@pytest.fixture
+def overtaken(store, name, monkeypatch):
+    """Another process promotes version 2 just before the next entry of this one is written."""
+    append, once = Champion.append, [True]
+
+    def late(self, record, *, base):
+        if once and once.pop():
+            promotion.promote(store, name, 2, who="linus", why="first")
+        append(self, record, base=base)
+
+    by_hand(store, name, 1)
+    monkeypatch.setattr(Champion, "append", late)
+
+
+@pytest.mark.usefixtures("answers", "overtaken")
+@pytest.mark.parametrize("verb", ["promote", "rollback"])
+def test_who_decided_over_a_champion_that_is_none_any_more_is_told(store, name, verb):
+    versions.set_tags(name, 3, {TAG: ""})
+
+    def again():
+        if verb == "promote":
+            return by_hand(store, name, 3)
+        return promotion.rollback(store, name, 3, who="ada", why="w")
+
+    with pytest.raises(Moved, match="version 2 became champion meanwhile") as lost:
+        again()
+    assert "run the command again to" in lost.value.do
+    assert (kinds(store, name), versions.by_alias(name, "champion").number) == (["promote", "promote"], 2)
+    assert again().champion_version == 3
+
+
+@pytest.mark.usefixtures("overtaken")
+def test_who_wanted_the_same_as_the_first_is_done(store, name):
+    assert by_hand(store, name, 2).champion_version == 2
+    assert kinds(store, name) == ["promote", "promote"]
 
 
 @pytest.mark.usefixtures("answers")
