@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dpo_core.data.pairs import Message
@@ -59,7 +60,7 @@ def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> 
         number = to if to is not None else _previous(state, name)
         found = versions.by_number(name, number)
         if number not in answered:
-            _require_answer(found, name)
+            _require_answer(store, found, name)
             answered.add(number)
         return move_record("rollback", state, found, who=who, why=why)
 
@@ -107,9 +108,32 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
 
     document = _done(champion, champion.settle(), decide)
     if late:
-        do = "`dpo promote` asks for approval anew, and so does `dpo retrain --force`"
-        raise InputError(f"its approval expired at {late[0]}", where=f"{name} version {version}", do=do)
+        raise _too_late(name, version, late[0])
     return document
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a version's wait for approval says to who may give it."""
+
+    says: str  # Markdown
+    seconds_left: int
+
+
+def asked_for(store: Store, name: str, version: int) -> Asked:
+    """The wait of a version. Raises InputError where it does not wait, or no more."""
+    state = Champion(store, name).look().state
+    wait = state.waiting.get(version)
+    if wait is None:
+        raise _not_waiting(name, version, state.settled.get(version))
+    what, now = wait.what, datetime.now(UTC)
+    left = (datetime.fromisoformat(str(what.expires)) - now).total_seconds()
+    if left < 1:
+        raise _too_late(name, version, str(what.expires))
+    over = "no champion" if what.over is None else f"version {what.over}"
+    lines = [f"Shall version {version} of **{name}** replace {over}? {what.who} asked for it: {what.why}", ""]
+    lines += [f"- {key}: `{value}`" for key, value in what.evidence.items()]
+    return Asked("\n".join(lines), int(left))
 
 
 def history(store: Store, name: str, *, verify: bool = False) -> History:
@@ -186,6 +210,11 @@ def _previous(state: Standing, name: str) -> int:
     return state.previous[0]
 
 
+def _too_late(name: str, version: int, expired_at: str) -> InputError:
+    do = "`dpo promote` asks for approval anew, and so does `dpo retrain --force`"
+    return InputError(f"its approval expired at {expired_at}", where=f"{name} version {version}", do=do)
+
+
 def _not_waiting(name: str, version: int, last: LedgerRecord | None) -> InputError:
     ended = {"approve": "was approved", "promote": "was promoted", "decline": "was rejected", "expire": "expired"}
     says = "it does not wait for approval"
@@ -201,11 +230,14 @@ def _require_model(name: str) -> None:
         raise InputError("no such model is registered", where=name, do=do)
 
 
-def _require_answer(found: Version, name: str) -> None:
-    """Fetch the version, compare every digest, and have it answer one question."""
+def _require_answer(store: Store, found: Version, name: str) -> None:
+    """Fetch the version, compare every digest, and have it answer one question, by the code that its run trusted."""
     from tasks.commands.chat import load_speaker
+    from tasks.lineage import KEY, LineageRecord
 
+    key = found.tags.get(KEY)
+    pin = LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
     folder = versions.download(name, found.number, load_settings().home / "downloads")
-    speaker = load_speaker(str(folder))
+    speaker = load_speaker(str(folder), pin=pin)
     answer = "".join(speaker.reply([Message(role="user", content="Hello.")], max_new_tokens=8))
     log.info("smoke_answer name=%s version=%d text=%r", name, found.number, answer)

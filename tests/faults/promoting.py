@@ -1,7 +1,7 @@
 """A program that does one thing to a champion, and is killed (-9) before its Nth touch of store or registry.
 
-`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never). It prints how often it touched them. Exit code 3
-where another process was first.
+`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never). It prints how often it touched them.
+Exit code 3 where another process was first.
 """
 
 import itertools
@@ -35,7 +35,7 @@ def main() -> None:
     prepare_environment(load_settings())
     from tasks.commands import promotion
 
-    promotion._require_answer = lambda found, name: None  # of weights that are a letter; test_promotion has real ones
+    promotion._require_answer = lambda *found: None  # of weights that are a letter; test_promotion has real ones
     touches = itertools.count(1)
     for name_of in ("alias_and_tag", "move_alias", "set_model_tag"):
         vars(ledger)[name_of] = dies_before(vars(ledger)[name_of], touches, kill_at)
@@ -51,7 +51,7 @@ def main() -> None:
             promotion.rollback(store, name, version or None, who="ada", why="it was worse")
     except Moved:
         sys.exit(3)
-    print(next(touches) - 1)
+    sys.stdout.write(str(next(touches) - 1))
 
 
 if __name__ == "__main__":
