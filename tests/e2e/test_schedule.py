@@ -140,7 +140,8 @@ def test_a_scheduled_deployment_ends_with_a_registered_version(orchestra, waitin
 
     assert waiting["type"] == "COMPLETED", f"{waiting}\n{_log(orchestra, waiting['id'])}"
     assert waiting["name"] == "WaitingForApproval", waiting
-    assert "run_opened" in _log(orchestra, waiting["id"])  # our lines, on the page of a worker's run
+    _wait_for_line(orchestra, waiting["id"], "run_opened")  # ours, on the page of a worker's run
+    _wait_for_line(orchestra, waiting["id"], "deployment_asked name=approve/approve")
     [artifact] = orchestra.post("/artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-tiny"]}}})
     assert "MLflow run" in artifact["data"]
     assert (len(by_number("tiny", 1).weights_sha256), champion()) == (64, None)
@@ -192,3 +193,11 @@ def _wait_for_end(
 def _log(orchestra: Orchestra, run_id: str) -> str:
     wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
     return "\n".join(line["message"] for line in orchestra.post("/logs/filter", wanted))
+
+
+def _wait_for_line(orchestra: Orchestra, run_id: str, text: str, patience_s: float = 60) -> None:
+    """A run sends its lines beside its work: the last ones may come after its end."""
+    end = time.monotonic() + patience_s
+    while text not in (said := _log(orchestra, run_id)):
+        assert time.monotonic() < end, said
+        time.sleep(1)
