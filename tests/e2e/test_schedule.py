@@ -118,7 +118,7 @@ def waiting(orchestra, tmp_path_factory) -> dict[str, Any]:
     recipe = tiny_recipe(tmp_path_factory.mktemp("recipe"), promotion={"approval": "required"})
     parameters = {"recipe": str(recipe), "overrides": ["training.train_batch_size=4"]}
     run = start(orchestra, "retrain/athene-weekly", parameters)
-    return {"id": run, **_wait_for_end(orchestra, run)}
+    return {**_wait_for_end(orchestra, run), "id": run}
 
 
 @pytest.fixture
