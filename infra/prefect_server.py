@@ -1,10 +1,15 @@
-"""Prefect's temporary server, so far as it needs our help."""
+"""Prefect's server: the temporary one, so far as it needs our help; runs that are asked of one that stays up."""
 
+import logging
 import subprocess
 import threading
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
+
+from infra.secrets import without_secrets
+
+log = logging.getLogger("dpo.prefect")
 
 # Runs "$@" until it ends, is told to, or its stdin closes: whoever holds the other end is gone, however it went.
 WATCH = """
@@ -57,3 +62,29 @@ def start_ephemeral_server() -> None:
 
     server.SubprocessASGIServer.start = start_or_wait  # type: ignore[method-assign]
     threading.Thread(target=begin, daemon=True, name="prefect-server").start()
+
+
+def ask_for_run(deployment: str, parameters: dict[str, Any], *, key: str) -> bool:
+    """Have a run of `FLOW/NAME` started on the server that is set, once a key; whether there is one now.
+
+    Where no server is set, or it does not have the deployment, nothing happens. No error leaves: it is logged.
+    """
+    from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import get_current_settings
+
+    if not get_current_settings().api.url:
+        return False
+    try:
+        asked = {"parameters": parameters, "idempotency_key": key, "flow_run_name": key}
+        run_deployment(deployment, timeout=0, as_subflow=False, **asked)
+    except ObjectNotFound:
+        do = f"prefect deploy --name {deployment.partition('/')[2]}"
+        log.info('deployment_missing name=%s action="deploy it from the project folder: %s"', deployment, do)
+        return False
+    except Exception as error:  # whatever it is: who asks has done his work
+        said = (deployment, type(error).__name__, without_secrets(str(error)))
+        log.warning('deployment_not_run name=%s reason="%s: %s"', *said)
+        return False
+    log.info("deployment_asked name=%s run=%s", deployment, key)
+    return True

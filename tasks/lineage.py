@@ -18,7 +18,7 @@ from tasks.records import Checked, Environment, Evaluated, Plan, Scored, Trained
 from tasks.runtime.code import RUN
 from tasks.runtime.stages import code_digest
 
-KEY, DIGEST = "dpo.lineage", "dpo.lineage_sha256"  # tags of a version
+KEY, DIGEST, REPORT = "dpo.lineage", "dpo.lineage_sha256", "dpo.report"  # tags of a version
 
 
 class Recorded(Record):
@@ -122,6 +122,11 @@ def write_lineage(
     key = f"lineage/{plan.recipe.name}/{trained.weights_sha256}.json"
     store.put_bytes(key, data)
     return {KEY: key, DIGEST: sha256(data).hexdigest()}
+
+
+def report_key(name: str, weights_sha256: str) -> str:
+    """Where the page of a run that made these weights is stored, and lies in the home."""
+    return f"reports/{name}-{weights_sha256[:12]}/retrain.html"
 
 
 def _objects(

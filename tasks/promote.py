@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord, Standing, expired
+from infra.prefect_server import ask_for_run
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -45,10 +46,13 @@ def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
     before = champion.settle().seq
     state = champion.commit(decide)
     if state.seq > before and state.records[-1].what.kind == "expire":
-        left = _left(plan, state, version, state.records[-1].what.weights_sha256)
+        state = champion.commit(decide)  # anew with --force; else it is said why not
     if left:
         log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
     wait = None if left else state.waiting.get(version)
+    if wait is not None:
+        key = f"approve-{name}-{version}-entry-{wait.seq}"
+        ask_for_run("approve/approve", {"name": name, "version": version}, key=key)
     stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)
     return Promoted(
         champion_version=state.champion,

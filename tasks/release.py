@@ -19,7 +19,7 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import BASELINE, BASELINE_WEIGHTS, TOKENIZER
-from tasks.lineage import KEY, write_lineage
+from tasks.lineage import KEY, REPORT, report_key, write_lineage
 from tasks.looks import Look, look
 from tasks.records import (
     Checked,
@@ -78,6 +78,7 @@ def _new_version(
         "dpo.seed": plan.recipe.seed,
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
+        REPORT: report_key(plan.recipe.name, trained.weights_sha256),
         "code.sha256": code_digest(RUN),
         **write_lineage(store, plan, checked, scored, trained, evaluated),
     }

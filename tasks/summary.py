@@ -14,7 +14,6 @@ from dpo_core.report.sentences import shown_scores
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
-from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.documents import (
     BeforeAfter,
@@ -29,6 +28,7 @@ from tasks.documents import (
     StageLine,
     TrainingFigures,
 )
+from tasks.lineage import report_key
 from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
 
 VERDICT: TypeAdapter[GateVerdict] = TypeAdapter(GateVerdict)
@@ -50,7 +50,8 @@ def summarise(
     done = (checked, scored, trained, evaluated, registered, gated, promoted)
     store = open_store(load_settings(), patient=True)
     evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
-    page = load_settings().home / "reports" / f"{plan.recipe.name}-{trained.weights_sha256[:12]}" / "retrain.html"
+    key = report_key(plan.recipe.name, trained.weights_sha256)
+    page = load_settings().home / key
     changed = not all(output.stage.cached for output in done)
     document = RetrainDocument(
         state=_state(gated, promoted, changed=changed),
@@ -77,8 +78,9 @@ def summarise(
         data_report=checked.report,
     )
     retrained = Retrained(document=document, display=_display(plan, checked, evaluated, gated, evidence))
-    if document.changed or not page.is_file() or not store.exists(_key(page)):
-        _write_page(page, retrained, trained, evidence, store, plan)
+    if document.changed or not page.is_file() or not store.exists(key):
+        _write_page(page, retrained, trained, evidence, plan)
+        store.put_file(key, page)
     return retrained
 
 
@@ -172,9 +174,7 @@ def _answers(evidence: EvaluationEvidence) -> list[CheckAnswers | SampleAnswers]
     return [*(row for row in changed if row), *evidence.samples]
 
 
-def _write_page(
-    page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, store: Store, plan: Plan
-) -> None:
+def _write_page(page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, plan: Plan) -> None:
     from dpo_core.report.retrain import retrain_page
 
     document = retrained.document.to_json()
@@ -183,8 +183,3 @@ def _write_page(
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence.to_document()))
     attach_run(plan.run_id).artifact(page.parent, "reports")
-    store.put_file(_key(page), page)
-
-
-def _key(page: Path) -> str:
-    return f"reports/{page.parent.name}/{page.name}"

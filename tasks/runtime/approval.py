@@ -8,6 +8,14 @@ from infra.registry.versions import Version
 
 TAG = "dpo.approval"  # of a version: days that a wait lasts, where approval is required
 
+EVIDENCE = {  # of a version: which tag names it
+    "gate": "gate.record",
+    "verdict": "gate.verdict",
+    "evaluation": "dpo.evaluation",
+    "lineage": "dpo.lineage",
+    "report": "dpo.report",
+}
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -35,8 +43,7 @@ def move_record(
     kind: Kind, state: Standing, found: Version, *, who: str, why: str, by_run: bool = False
 ) -> PromotionRecord:
     """What is recorded of a version, over the champion that there is, with the evidence that its tags name."""
-    tags = {"gate": "gate.record", "verdict": "gate.verdict", "evaluation": "dpo.evaluation", "lineage": "dpo.lineage"}
-    evidence = {name: found.tags[tag] for name, tag in tags.items() if tag in found.tags}
+    evidence = {name: found.tags[tag] for name, tag in EVIDENCE.items() if tag in found.tags}
     return PromotionRecord(
         kind=kind,
         version=found.number,

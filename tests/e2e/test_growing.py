@@ -78,3 +78,36 @@ def test_rewards_of_every_version_are_measured_against_the_first_reference(weeks
     assert evidence["means"]["baseline"]["rewards/margins"] == pytest.approx(
         before["means"]["challenger"]["rewards/margins"], rel=1e-5
     )
+
+
+def ends(recipe):
+    """Names of the states in which runs of a recipe ended, oldest first, each with the artifact's first line."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowFilter, FlowFilterName
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    found = []
+    with get_client(sync_client=True) as client:
+        flows = FlowFilter(name=FlowFilterName(any_=["retrain"]))
+        for run in client.read_flow_runs(flow_filter=flows, sort=FlowRunSort.START_TIME_ASC):
+            if run.parameters["recipe"] == recipe:
+                of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+                told = [a for a in client.read_artifacts(artifact_filter=of_run) if str(a.key).startswith("retrain-")]
+                found.append((run.state.type.value, run.state.name, [str(a.data).splitlines()[0] for a in told]))
+    return found
+
+
+def test_each_run_ends_in_a_state_with_a_name_and_an_artifact_on_prefects_page(weeks):
+    from flows.retrain import retrain
+    from tasks.documents import DataCheckFailed
+
+    folder, done = weeks
+    recipe = str(folder / "retrain.yaml")
+    with pytest.raises(DataCheckFailed):
+        retrain(recipe, ["validation.min_pairs=100000"])
+    *weekly, failed = ends(recipe)
+    assert failed == ("FAILED", "DataFailed", ["# The data check failed"])
+    names = {"promoted": "Promoted", "held": "Held", "rejected": "Rejected", "nothing_new": "NothingNew"}
+    assert [(kind, name) for kind, name, _ in weekly] == [("COMPLETED", names[d.document.state]) for d in done]
+    assert [name for _, name, _ in weekly][:3] == ["Promoted", "Promoted", "NothingNew"]
+    assert weekly[2][2] == ["# tiny version 2: nothing new; champion: version 2"]

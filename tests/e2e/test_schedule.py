@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,41 +104,87 @@ def _wait_for_server(orchestra: Orchestra, log: Path, patience_s: float = 120) -
         pytest.fail(f"the Prefect server did not start:\n{log.read_text()[-2000:]}")
 
 
-@pytest.fixture
-def recipe(tmp_path) -> Path:
-    return tiny_recipe(tmp_path)
+def start(orchestra: Orchestra, deployment: str, parameters: dict[str, Any]) -> str:
+    """A run of `FLOW/NAME`; one, however often a busy server is asked for it."""
+    found = orchestra.get(f"/deployments/name/{deployment}")
+    body = {"parameters": parameters, "idempotency_key": json.dumps(parameters)}
+    return orchestra.post(f"/deployments/{found['id']}/create_flow_run", body)["id"]
 
 
-def test_a_scheduled_deployment_ends_with_a_registered_version(orchestra, recipe, monkeypatch):
-    from infra.registry.versions import by_alias, by_number
-
+@pytest.fixture(scope="module")
+def waiting(orchestra, tmp_path_factory) -> dict[str, Any]:
+    """A run of the weekly deployment, of a recipe that requires approval: how it ended."""
     orchestra.prefect("deploy", "--all")
+    recipe = tiny_recipe(tmp_path_factory.mktemp("recipe"), promotion={"approval": "required"})
+    parameters = {"recipe": str(recipe), "overrides": ["training.train_batch_size=4"]}
+    run = start(orchestra, "retrain/athene-weekly", parameters)
+    return {**_wait_for_end(orchestra, run), "id": run}
+
+
+@pytest.fixture
+def champion(orchestra, monkeypatch) -> Callable[[], int | None]:
+    """The number of the version that the alias names, in the orchestra's registry."""
+    from infra.registry.versions import by_alias
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", orchestra.environment["MLFLOW_TRACKING_URI"])
+    return lambda: getattr(by_alias("tiny", "champion"), "number", None)
+
+
+def test_a_scheduled_deployment_ends_with_a_registered_version(orchestra, waiting, champion):
+    from infra.registry.versions import by_number
+
     deployment = orchestra.get("/deployments/name/retrain/athene-weekly")
     assert deployment["parameters"]["recipe"] == "examples/identity/retrain.yaml"
     [schedule] = deployment["schedules"]
     assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "0 3 * * 1")
 
-    body = {"parameters": {"recipe": str(recipe), "overrides": ["training.train_batch_size=4"]}}
-    body["idempotency_key"] = "one run, however often it is asked for"
-    run = orchestra.post(f"/deployments/{deployment['id']}/create_flow_run", body)
-    state = _wait_for_end(orchestra, run["id"])
-    assert state["type"] == "COMPLETED", f"{state}\n{_log(orchestra, run['id'])}"
-    assert state["name"] in ("Promoted", "Held", "Rejected"), state
-    assert "run_opened" in _log(orchestra, run["id"])  # our lines, on the page of a worker's run
+    assert waiting["type"] == "COMPLETED", f"{waiting}\n{_log(orchestra, waiting['id'])}"
+    assert waiting["name"] == "WaitingForApproval", waiting
+    _wait_for_line(orchestra, waiting["id"], "run_opened")  # ours, on the page of a worker's run
+    _wait_for_line(orchestra, waiting["id"], "deployment_asked name=approve/approve")
     [artifact] = orchestra.post("/artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-tiny"]}}})
     assert "MLflow run" in artifact["data"]
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", orchestra.environment["MLFLOW_TRACKING_URI"])
-    version = by_number("tiny", 1)
-    assert len(version.weights_sha256) == 64
-    assert 1 in {found.number for alias in ("champion", "challenger") if (found := by_alias("tiny", alias))}
+    assert (len(by_number("tiny", 1).weights_sha256), champion()) == (64, None)
 
 
-def _wait_for_end(orchestra: Orchestra, run_id: str, patience_s: float = 400) -> dict:
+@pytest.mark.usefixtures("waiting")
+def test_the_version_that_waits_has_a_form_on_the_page_and_the_form_makes_it_champion(orchestra, champion):
+    [run] = orchestra.post("/flow_runs/filter", {"flows": {"name": {"any_": ["approve"]}}})
+    state = _wait_for_end(orchestra, run["id"], ends=("PAUSED",))
+    assert state["name"] == "Suspended", f"{state}\n{_log(orchestra, run['id'])}"
+    key = state["state_details"]["run_input_keyset"]
+    asked = orchestra.get(f"/flow_runs/{run['id']}/input/{key['description']}")
+    assert "Shall version 1 of **tiny** replace no champion?" in asked
+
+    def resume(**given: str) -> str:
+        return orchestra.post(f"/flow_runs/{run['id']}/resume", {"run_input": given})["status"]
+
+    assert resume(approve="perhaps", by="grace", why="read ten answers") == "REJECT"
+    assert resume(approve="yes", by="", why="read ten answers") == "REJECT"
+    assert resume(approve="yes", by="grace", why="read ten answers") == "ACCEPT"
+    state = _wait_for_end(orchestra, run["id"])
+    assert state["type"] == "COMPLETED", f"{state}\n{_log(orchestra, run['id'])}"
+    assert champion() == 1
+
+
+@pytest.mark.usefixtures("waiting")
+def test_there_is_no_form_for_a_version_that_does_not_wait(orchestra):
+    run = start(orchestra, "approve/approve", {"name": "tiny", "version": 9})
+    state = _wait_for_end(orchestra, run)
+    assert state["type"] == "FAILED"
+    assert "does not wait for approval" in state["message"]
+
+
+def _wait_for_end(
+    orchestra: Orchestra,
+    run_id: str,
+    patience_s: float = 400,
+    ends: Sequence[str] = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"),
+) -> dict:
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         state = orchestra.get(f"/flow_runs/{run_id}")["state"]
-        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        if state["type"] in ends:
             return state
         time.sleep(1)
     return {"type": "NO END", "last": state}
@@ -147,3 +193,11 @@ def _wait_for_end(orchestra: Orchestra, run_id: str, patience_s: float = 400) ->
 def _log(orchestra: Orchestra, run_id: str) -> str:
     wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
     return "\n".join(line["message"] for line in orchestra.post("/logs/filter", wanted))
+
+
+def _wait_for_line(orchestra: Orchestra, run_id: str, text: str, patience_s: float = 60) -> None:
+    """A run sends its lines beside its work: the last ones may come after its end."""
+    end = time.monotonic() + patience_s
+    while text not in (said := _log(orchestra, run_id)):
+        assert time.monotonic() < end, said
+        time.sleep(1)

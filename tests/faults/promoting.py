@@ -1,8 +1,10 @@
 """A program that does one thing to a champion, and is killed (-9) before its Nth touch of store or registry.
 
-`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never). Exit code 3 where another process was first.
+`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never). It prints how often it touched them.
+Exit code 3 where another process was first.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -16,12 +18,11 @@ from infra.store import open_store
 from infra.store.folder import FolderStore
 
 
-def dies_before(touch: Callable[..., Any], left: list[int]) -> Callable[..., Any]:
-    """The same, but the process is gone where the count reaches zero."""
+def dies_before(touch: Callable[..., Any], touches: "itertools.count[int]", kill_at: int) -> Callable[..., Any]:
+    """The same, but the process is gone where the count reaches that."""
 
     def counted(*arguments: Any, **options: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
+        if next(touches) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return touch(*arguments, **options)
 
@@ -34,13 +35,12 @@ def main() -> None:
     prepare_environment(load_settings())
     from tasks.commands import promotion
 
-    promotion._require_answer = lambda found, name: None  # of weights that are a letter; test_promotion has real ones
-    if kill_at:
-        left = [kill_at]
-        for name_of in ("alias_and_tag", "move_alias", "set_model_tag"):
-            vars(ledger)[name_of] = dies_before(vars(ledger)[name_of], left)
-        for name_of in ("_write", "get_bytes", "entries"):
-            setattr(FolderStore, name_of, dies_before(getattr(FolderStore, name_of), left))
+    promotion._require_answer = lambda *found: None  # of weights that are a letter; test_promotion has real ones
+    touches = itertools.count(1)
+    for name_of in ("alias_and_tag", "move_alias", "set_model_tag"):
+        vars(ledger)[name_of] = dies_before(vars(ledger)[name_of], touches, kill_at)
+    for name_of in ("_write", "get_bytes", "entries"):
+        setattr(FolderStore, name_of, dies_before(getattr(FolderStore, name_of), touches, kill_at))
     store = open_store(load_settings())
     try:
         if verb == "promote":
@@ -51,6 +51,7 @@ def main() -> None:
             promotion.rollback(store, name, version or None, who="ada", why="it was worse")
     except Moved:
         sys.exit(3)
+    sys.stdout.write(str(next(touches) - 1))
 
 
 if __name__ == "__main__":

@@ -103,6 +103,21 @@ def _at_once(lines: list[Line]) -> Iterator[tuple[str, ...]]:
         yield f"two at once: {case}", f"{len(some)} pairs", _kept(some), says
 
 
+def _ledger_kills(lines: list[Line]) -> Iterator[tuple[str, ...]]:
+    for verb, some in _grouped(lines, lambda line: line["verb"]):
+        touches = {line["touch"] for line in some}
+        where = f"before {len(touches)} of its {some[0]['touches']} touches of store and registry"
+        says = f"{where}; old or new champion, and the same command completed"
+        yield f"kill -9 inside dpo {verb}", f"{len(some)} kills", _kept(some), says
+
+
+def _ledger_races(lines: list[Line]) -> Iterator[tuple[str, ...]]:
+    races = Counter(tuple(codes) for line in lines for codes in line["codes"])
+    both = races[0, 0]
+    says = f"{both} times both, one over the other; {races.total() - both} times one, and the other was told"
+    yield "two promoters at once", f"{races.total()} races", _kept(lines), says
+
+
 def _grouped(lines: list[Line], key: Callable[[Line], Any]) -> Iterator[tuple[Any, list[Line]]]:
     groups: dict[Any, list[Line]] = {}
     for line in lines:
@@ -118,6 +133,8 @@ ROWS: dict[str, Callable[[list[Line]], Iterator[tuple[str, ...]]]] = {
     "disk full": _disks,
     "damage": _damages,
     "at once": _at_once,
+    "ledger kill": _ledger_kills,
+    "ledger race": _ledger_races,
 }
 
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
+from dpo_core.model.remote_code import digest_code
 from infra.errors import Damaged, InfraError, ObjectMissing
+from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import _asked
 from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, after
@@ -23,8 +24,16 @@ from infra.store import open_store
 from infra.store.folder import FolderStore
 from infra.tracking.runs import open_run
 from tasks.commands import promotion
+from tasks.lineage import KEY
 from tasks.runtime.approval import TAG
-from tests.tiny import build_tiny_model
+from tests.letters import register_letters
+from tests.tiny import bring_own_code, build_tiny_model
+
+LINEAGE = """{"schema": 1, "mlflow_run_id": "", "data": {"sha256": "", "train": "", "eval": "", "files": {}},
+  "recipe": {}, "code": {"sha256": "", "version": ""}, "parent": null,
+  "reference": {"path": {}, "rows": 0, "shards": []},
+  "base": {"model": "", "model_sha256": "", "weights_sha256": "", "tokenizer_sha256": ""},
+  "evaluation": "", "stages": {}, "environment": {"python": "", "platform": "", "packages": {}}, "objects": {}}"""
 
 
 @pytest.fixture
@@ -36,19 +45,14 @@ def store():
 def name(request):
     """A model of three versions; 3 is of a recipe that requires approval."""
     made = "".join(char if char.isalnum() else "-" for char in request.node.name)
-    client = MlflowClient()
-    run = open_run("promotion", run_key=made, run_name="run", artifact_root=os.environ["DPO_HOME"]).id
-    client.create_registered_model(made)
-    for letter in "abc":
-        tags = {versions.WEIGHTS: letter * 64} | ({TAG: "7"} if letter == "c" else {})
-        client.create_model_version(made, f"{os.environ['DPO_HOME']}/m", run, tags=tags)
+    register_letters(made, tags={"c": {TAG: "7"}})
     return made
 
 
 @pytest.fixture
 def answers(monkeypatch):
     """The weights of most versions here are a letter: what is asked of real ones has a test of its own."""
-    monkeypatch.setattr(promotion, "_require_answer", lambda found, name: None)
+    monkeypatch.setattr(promotion, "_require_answer", lambda *found: None)
 
 
 def by_hand(store, name, version, who="ada"):
@@ -81,6 +85,21 @@ def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once
     assert kinds(store, name) == ["promote", "wait", "approve"]
 
 
+def test_the_evidence_of_a_version_is_recorded_with_what_is_done_to_it(store, name):
+    tags = {"gate.record": "stages/gate/1.json", "gate.verdict": "promote", "dpo.report": "reports/x/retrain.html"}
+    versions.set_tags(name, 1, {**tags, "dpo.lineage": "lineage/x.json", "dpo.evaluation": "evaluations/x.json"})
+    by_hand(store, name, 1)
+    [entry] = promotion.history(store, name).entries
+    assert entry.evidence == {
+        "gate": "stages/gate/1.json",
+        "verdict": "promote",
+        "evaluation": "evaluations/x.json",
+        "lineage": "lineage/x.json",
+        "report": "reports/x/retrain.html",
+        "run": versions.by_number(name, 1).run_id,
+    }
+
+
 def test_a_version_that_does_not_wait_is_not_approved(store, name):
     with pytest.raises(InputError, match="does not wait for approval"):
         promotion.approve(store, name, 1, by="grace", why="seen")
@@ -108,6 +127,43 @@ def test_a_version_that_was_compared_with_another_champion_is_not_approved(store
     by_hand(store, name, 3), by_hand(store, name, 1)
     with pytest.raises(InputError, match="version 1 is champion now, and version 3 was compared with None"):
         promotion.approve(store, name, 3, by="grace", why="seen")
+
+
+@pytest.fixture
+def overtaken(store, name, monkeypatch):
+    """Another process promotes version 2 just before the next entry of this one is written."""
+    append, once = Champion.append, [True]
+
+    def late(self, record, *, base):
+        if once and once.pop():
+            promotion.promote(store, name, 2, who="linus", why="first")
+        append(self, record, base=base)
+
+    by_hand(store, name, 1)
+    monkeypatch.setattr(Champion, "append", late)
+
+
+@pytest.mark.usefixtures("answers", "overtaken")
+@pytest.mark.parametrize("verb", ["promote", "rollback"])
+def test_who_decided_over_a_champion_that_is_none_any_more_is_told(store, name, verb):
+    versions.set_tags(name, 3, {TAG: ""})
+
+    def again():
+        if verb == "promote":
+            return by_hand(store, name, 3)
+        return promotion.rollback(store, name, 3, who="ada", why="w")
+
+    with pytest.raises(Moved, match="version 2 became champion meanwhile") as lost:
+        again()
+    assert "run the command again to" in lost.value.do
+    assert (kinds(store, name), versions.by_alias(name, "champion").number) == (["promote", "promote"], 2)
+    assert again().champion_version == 3
+
+
+@pytest.mark.usefixtures("overtaken")
+def test_who_wanted_the_same_as_the_first_is_done(store, name):
+    assert by_hand(store, name, 2).champion_version == 2
+    assert kinds(store, name) == ["promote", "promote"]
 
 
 @pytest.mark.usefixtures("answers")
@@ -151,6 +207,29 @@ def test_a_rollback_to_weights_that_are_damaged_or_gone_moves_nothing(store, nam
     with pytest.raises(InfraError):
         promotion.rollback(store, name, real, who="ada", why="w")
     assert (kinds(store, name), versions.by_alias(name, "champion").number) == (before, 1)
+
+
+def test_a_version_with_code_of_its_own_is_gone_back_to_by_the_code_that_its_run_trusted(store, name, tmp_path):
+    canary = tmp_path / "canary"
+    model = bring_own_code(build_tiny_model(tmp_path / "model"), canary)
+    pin, weights, key = digest_code(model), versions.weights_digest(model), f"lineage/{name}/own.json"
+    run = open_run("promotion", run_key=f"{name}-own", run_name="run", artifact_root=os.environ["DPO_HOME"])
+    made = {"weights_sha256": weights, "model_folder": model, "tags": {KEY: key}, "trusted_code": pin}
+    own = versions.register(name, run_id=run.id, **made).number
+    by_hand(store, name, 1)
+    canary.unlink(missing_ok=True)
+
+    record = json.loads(LINEAGE) | {"name": name, "weights_sha256": weights}
+    for trusted, says in ((None, "which can run code"), ("0" * 64, f"its digest is {pin}")):
+        record["base"]["own_code_sha256"] = trusted
+        store.put_bytes(key, json.dumps(record).encode())
+        with pytest.raises(InputError, match=says):
+            promotion.rollback(store, name, own, who="ada", why="w")
+    assert not canary.exists()
+    record["base"]["own_code_sha256"] = pin
+    store.put_bytes(key, json.dumps(record).encode())
+    assert promotion.rollback(store, name, own, who="ada", why="w").champion_version == own
+    assert canary.exists()
 
 
 def test_a_hold_is_recorded_once_and_a_name_that_is_not_registered_is_refused(store, name):

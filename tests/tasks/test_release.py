@@ -52,9 +52,9 @@ def store():
 def release(name, make_plan, recipe):
     """Promote a version that was gated (`verdict`) while version `before` was champion."""
 
-    def done(version, before=None, verdict="promote", force=False):
+    def done(version, before=None, verdict="promote", force=False, promotion=recipe.promotion):
         found = versions.by_number(name, before) if before else None
-        named = recipe.model_copy(update={"name": name})
+        named = recipe.model_copy(update={"name": name, "promotion": promotion})
         plan = make_plan(recipe=named, model_folder="", champion=found, force=force)
         gated = SimpleNamespace(verdict=verdict, reasons=["it rose"])
         return promote.fn(plan, SimpleNamespace(version=version), gated)
@@ -150,13 +150,44 @@ def test_where_approval_is_required_a_run_leaves_its_version_waiting(registered,
     registered("a")
     required = recipe.promotion.model_copy(update={"approval": "required"})
     plan = make_plan(recipe=recipe.model_copy(update={"name": name, "promotion": required}), model_folder="")
-    evaluated = SimpleNamespace(baseline="reference", baseline_weights_sha256="r" * 64)
-    given = (plan, evaluated, SimpleNamespace(version=1), SimpleNamespace(verdict="promote", reasons=["it rose"]))
+    given = (plan, SimpleNamespace(version=1), SimpleNamespace(verdict="promote", reasons=["it rose"]))
     first, again = promote.fn(*given), promote.fn(*given)
     assert (first.champion_version, champion(name), first.stage.cached, again.stage.cached) == (None, None, False, True)
     assert first.waiting_until == again.waiting_until is not None
     assert promotion.approve(store, name, 1, by="grace", why="seen").champion_version == champion(name) == 1
     assert outcome(promote.fn(*given)) == (1, True, "")
+
+
+@pytest.mark.parametrize("ended", ["expire", "decline"])
+def test_a_version_that_got_no_approval_is_not_asked_for_again_unless_forced(
+    registered, release, name, recipe, store, ended
+):
+    registered("a")
+    required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
+    if ended == "decline":
+        required = required.model_copy(update={"approval_expires_days": 7})
+    assert release(1, promotion=required).waiting_until is not None
+    if ended == "decline":
+        promotion.approve(store, name, 1, by="grace", why="too short", reject=True)
+    says = {"expire": "was not given in time", "decline": "was rejected by grace: too short"}[ended]
+    for cached in (ended == "decline", True):
+        stays = release(1, promotion=required)
+        assert (stays.waiting_until, stays.champion_version, stays.stage.cached) == (None, None, cached)
+        assert f"approval of this version {says}. --force asks for it again" in stays.not_promoted
+    again = release(1, promotion=required, force=True)
+    assert (again.waiting_until is not None, again.not_promoted, champion(name)) == (True, "", None)
+    kinds = [record.what.kind for record in Champion(store, name).look().state.records]
+    assert kinds == ["wait", ended, "wait"]
+
+
+def test_a_forced_run_that_finds_an_expired_wait_asks_anew(registered, release, name, recipe, store):
+    registered("a")
+    required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
+    release(1, promotion=required)
+    weeks = required.model_copy(update={"approval_expires_days": 7})
+    again = release(1, promotion=weeks, force=True)
+    assert (again.waiting_until is not None, again.not_promoted) == (True, "")
+    assert [record.what.kind for record in Champion(store, name).look().state.records] == ["wait", "expire", "wait"]
 
 
 def test_an_alias_of_before_the_ledger_is_adopted(registered, release, name, store):

@@ -68,8 +68,9 @@ def test_what_nothing_leads_to_goes_and_what_is_not_ours_stays(store, version, t
     store.put_bytes(f"evaluations/{OTHER}.json", b"")
     store.put_bytes("reports/tiny-dddddddddddd/retrain.html", b"")
     store.put_bytes("reports/tiny-aaaaaaaaaaaa/retrain.html", b"")
-    store.put_bytes("promotions/tiny/0000000001.json", b"")
-    store.put_bytes("mlartifacts/1/models/x", b"")
+    chains = [f"{kind}/tiny/0000000001.json" for kind in ("held_out", "looked_at", "looks", "promotions", "splits")]
+    for key in ["mlartifacts/1/models/x", *chains]:
+        store.put_bytes(key, f'{{"sha256": "{OTHER}"}}'.encode())
     age(store)
     found = find_garbage(store, older_than_s=WEEK_S)
     assert [unit.name for unit in found.units] == [
@@ -79,8 +80,8 @@ def test_what_nothing_leads_to_goes_and_what_is_not_ours_stays(store, version, t
         "reports/tiny-dddddddddddd/",
     ]
     remove(store, found)
-    kept = ["mlartifacts/1/models/x", "promotions/tiny/0000000001.json", "reports/tiny-aaaaaaaaaaaa/retrain.html"]
-    assert list(store.list("")) == sorted([*version, *kept])
+    kept = ["mlartifacts/1/models/x", "reports/tiny-aaaaaaaaaaaa/retrain.html"]
+    assert list(store.list("")) == sorted([*version, *chains, *kept])
 
 
 def test_what_is_young_lives_with_all_that_it_names(store, version):
