@@ -22,7 +22,8 @@ from dpo_core.recipe_text import read_yaml
 RECIPES = (".yaml", ".yml")
 FOREIGN = (".csv", ".tsv", ".zip", ".tar", ".safetensors", ".gguf")  # neither recipe nor pairs
 LARGEST = 4 << 20  # bytes of a recipe
-OF_A_CHECK = ("validation.", "encoding.", "trust_remote_code=")  # overrides that a check of bare pairs knows
+OF_A_CHECK = ("data.text=", "validation.", "encoding.", "trust_remote_code=")  # overrides that bare pairs know
+OF_AN_EVALUATION = ("data.text=", "encoding.")
 REMEDIES = {  # of what pydantic finds, by its name for it
     "string_type": 'write text, in quotes where it looks like something else: {key}: "..."; ',
     "list_type": "write a list: {key}: [one, two]; ",
@@ -77,13 +78,26 @@ def recipe_of_pairs(
             raise InputError(
                 "a check of pairs alone has no such key",
                 where=f"--set {override}",
-                do="set keys of validation or encoding, or trust_remote_code; all others belong to a recipe: "
+                do="set keys of validation or encoding, data.text or trust_remote_code; all others belong to a recipe: "
                 f"`dpo init --data {shlex.quote(data)}` writes one, `dpo check run.yaml` checks its pairs",
             )
     pairs = {"train": data, "eval": held_out}
     aims = {"intended": list(intended)}
     values = {"name": "pairs", "model": model or "none", "data": pairs, "validation": aims}
     return checked_recipe(values, {"validation.intended": "--intended"}, "dpo check", overrides)
+
+
+def recipe_of_evaluation(model: str, data: str, overrides: Sequence[str]) -> Recipe:
+    """What `dpo evaluate` goes by: how pairs are read and encoded, a recipe's defaults but for what `overrides` set."""
+    for override in overrides:
+        if not override.startswith(OF_AN_EVALUATION):
+            raise InputError(
+                "an evaluation has no such key",
+                where=f"--set {override}",
+                do="set data.text or keys of encoding; beta and the reference are options: see dpo evaluate --help",
+            )
+    values = {"name": "evaluation", "model": model, "data": {"train": data}}
+    return checked_recipe(values, {}, "dpo evaluate", overrides)
 
 
 def looks_like_recipe(source: str) -> bool:

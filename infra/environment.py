@@ -18,6 +18,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 # What `.env` of the working folder may set: it comes with the folder, so not what programs run or load.
+NO_DOTENV = "PYTHON_DOTENV_DISABLED"  # python-dotenv's own name for: read none
 DOTENV = ("DPO_", "MLFLOW_", "PREFECT_", "AWS_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_")
 
 # What the training process gets. Prefixes end in `_`, all else are whole names.
@@ -54,10 +55,14 @@ def is_listed(name: str, listed: Iterable[str]) -> bool:
 
 
 def training_environment(given: Mapping[str, str], *, several: bool) -> dict[str, str]:
-    """What the training process gets of `given`; `several`: of a launch with an accelerate configuration of its own."""
+    """What the training process gets of `given`; `several`: of a launch with an accelerate configuration of its own.
+
+    What `.env` sets is in `given` already: the process does not read it, nor tell again what it may not set.
+    """
     passed = (*PASSED, *NETWORK) if several else PASSED
     kept = {name: value for name, value in given.items() if is_listed(name, passed) and not is_listed(name, FORGOTTEN)}
-    return {**kept, "PYTHONPATH": python_path(given.get("PYTHONPATH", "")), "PYTHONSAFEPATH": "1"}
+    path = python_path(given.get("PYTHONPATH", ""))
+    return {**kept, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", NO_DOTENV: "1"}
 
 
 def forget_foreign() -> None:

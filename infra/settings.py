@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import Field, FilePath, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.environment import DOTENV, PROXIES, forget_foreign, is_listed, spare_loopback
+from infra.environment import DOTENV, NO_DOTENV, PROXIES, forget_foreign, is_listed, spare_loopback
 from infra.errors import BadSetting
 from infra.masking import mask_everything
 
@@ -88,7 +88,7 @@ def load_settings() -> Settings:
     are made once for what the environment holds of ours there.
     """
     folder = Path.cwd()
-    for name, value in _dotenv(folder / ".env").items():
+    for name, value in ({} if os.environ.get(NO_DOTENV) == "1" else _dotenv(folder / ".env")).items():
         os.environ.setdefault(name, value)
     return _settings(folder, tuple(sorted(item for item in os.environ.items() if item[0].startswith(PREFIX))))
 

@@ -149,7 +149,7 @@ def check(
         from flows.cli.show_ids import show_ids as show
 
         get_ready()
-        return show(data, model, show_ids, (held_out, earlier, report))
+        return show(data, model, show_ids, overrides, (held_out, earlier, report, intended))
     of_a_recipe = looks_like_recipe(data)
     if of_a_recipe:
         load_recipe(data, overrides)  # a mistake in the recipe costs no start-up
@@ -188,14 +188,18 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="pairs to evaluate on")],
     reference: Annotated[str | None, typer.Option(help="model to compare with")] = None,
     beta: Annotated[float, typer.Option(help="reward per nat of log-ratio")] = 0.1,
+    overrides: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> CommandResult:
     """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
+    from dpo_core.recipe_file import recipe_of_evaluation
+
+    recipe_of_evaluation(model, data, overrides)  # a mistake costs no start-up
     get_ready(to_run_a_flow=True)
     from flows.cli.screens import show_evaluation
     from flows.evaluate import evaluate as flow
 
-    document = flow(model, data, reference, beta)
+    document = flow(model, data, reference, beta, overrides)
     return CommandResult(document.to_json(), lambda console: show_evaluation(console, document))
 
 

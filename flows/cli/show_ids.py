@@ -17,17 +17,19 @@ STYLES = {"context": "cyan", "chosen": "green", "rejected": "red"}
 LEGEND = "context is read and not trained on; each answer's tokens are; \N{BOX DRAWINGS LIGHT VERTICAL} parts tokens"
 
 
-def show_ids(data: str, model: str | None, count: int, given: Sequence[object]) -> CommandResult:
+def show_ids(
+    data: str, model: str | None, count: int, overrides: Sequence[str], given: Sequence[object]
+) -> CommandResult:
     """The rows' tokens. `given`: values of the options that only a check reads."""
     if any(given):
         raise InputError(
-            "--show-ids prints rows and checks nothing, so --eval, --compare and --report have no effect",
+            "--show-ids prints rows and checks nothing, so --eval, --compare, --report and --intended have no effect",
             where="dpo check",
             do="leave them out, or leave --show-ids out",
         )
     from tasks.commands.show_ids import token_rows
 
-    document = token_rows(data, model, count)
+    document = token_rows(data, model, count, overrides)
     return CommandResult(document.to_json(), lambda console: _show(console, document))
 
 

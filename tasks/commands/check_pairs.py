@@ -36,6 +36,7 @@ def check_only(
         rules.encoding,
         str(folder) if folder else None,
         split=False,
+        text=rules.data.text,
         trusted_code=trusted_code(rules.trust_remote_code, folder) if folder else None,
     )
     name = Path(rules.data.train).name

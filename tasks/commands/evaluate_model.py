@@ -12,12 +12,13 @@ from dpo_core.data.digests import prompt_digest
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
 from dpo_core.model.identity import context_length, digest_model, digest_weights, numeric_path
-from dpo_core.recipe import Encoding
+from dpo_core.recipe import Recipe
 from dpo_core.report.documents import Estimate
 from infra.prefect_logs import show_on_page
 from infra.registry import versions
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
+from tasks.data_check.rows import taken
 from tasks.documents import EvaluateDocument
 from tasks.reference.store import ReferenceStore, reference_sums
 from tasks.runtime.models import local_model, require_usable
@@ -34,9 +35,10 @@ log = logging.getLogger("dpo.evaluate")
 
 
 @task(name="evaluate_model", cache_policy=NO_CACHE)
-def evaluate_model(model: str, data: str, reference: str | None, beta: float) -> EvaluateDocument:
+def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> EvaluateDocument:
     """TRL's metrics with 95 % intervals, in fp32; per-pair values, so nothing depends on a batch.
 
+    Of `rules` model, data and encoding count; a pair may have as many tokens as the model, unless they say how many.
     Without a reference the model's own start is taken where the registry knows it (`models:/...`), else none: log ref
     is then 0 (reference-free rewards, beta * log pi) and `reference` is null in the document.
     """
@@ -46,18 +48,26 @@ def evaluate_model(model: str, data: str, reference: str | None, beta: float) ->
     show_on_page()
     settings = load_settings()
     prepare_environment(settings)
+    model, data = rules.model, rules.data.train
     read = read_pairs(data)
     start, start_weights = (None, None) if reference else _start_of(model)
     reference = reference or start
     folder = local_model(model, settings.home)
     require_usable(folder)
-    result = encode_pairs(read.pairs, load_tokenizer(folder), Encoding(max_length=context_length(folder) or 1 << 20))
+    encoding = rules.encoding
+    if "max_length" not in encoding.model_fields_set:
+        encoding = encoding.model_copy(update={"max_length": context_length(folder) or 1 << 20})
+    rows = [taken(pair, rules.data.text == "turns") for pair in read.pairs]
+    result = encode_pairs(rows, load_tokenizer(folder), encoding)
     if not result.encoded:
         raise InputError(
             "no pair fits the model's context",
             where=data,
             do="shorten the pairs, or take a model with a longer context",
         )
+    if count := result.statistics["without_turns"]:
+        do = "the model has a chat template: --set data.text=turns takes prompt and answers as turns"
+        log.warning("plain_text pairs=%d action='%s'", count, do)
     pairs = result.encoded
     policy = _logps(folder, pairs)
     against = tuple(0 * side for side in policy)

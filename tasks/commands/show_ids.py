@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from dpo_core.data.pairs import Pair
 from dpo_core.data.readers import stream_rows
 from dpo_core.errors import InputError
-from dpo_core.recipe import Encoding
-from dpo_core.recipe_file import load_recipe
+from dpo_core.recipe_file import load_recipe, looks_like_recipe, recipe_of_pairs
 from infra.settings import load_settings
 from tasks.data_check.rows import taken
 from tasks.documents import RefusedRow, Token, TokenRow, TokenRows
@@ -19,24 +18,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def token_rows(data: str, model: str | None, count: int) -> TokenRows:
+def token_rows(data: str, model: str | None, count: int, overrides: Sequence[str] = ()) -> TokenRows:
     """The first `count` pairs of `data`, or of the recipe that it names, encoded as a run does. Raises InputError."""
     from dpo_core.model.encode import encode_pairs, load_tokenizer
     from dpo_core.model.remote_code import trusted_code
 
-    settings, encoding, turns, pin = load_settings(), Encoding(), False, None
-    if data.endswith((".yaml", ".yml")):
-        recipe = load_recipe(data).recipe
-        data, model, encoding = recipe.data.train, model or recipe.model, recipe.encoding
-        turns, pin = recipe.data.text == "turns", recipe.trust_remote_code
+    settings = load_settings()
+    if looks_like_recipe(data):
+        recipe = load_recipe(data, overrides).recipe
+        model = model or recipe.model
+    else:
+        recipe = recipe_of_pairs(data, None, model, [], overrides)
     if model is None:
         raise InputError(
             "--show-ids needs a tokenizer, and no model is named", where=data, do="add --model, or name a recipe"
         )
+    data, turns, pin = recipe.data.train, recipe.data.text == "turns", recipe.trust_remote_code
     folder = local_model(model, settings.home, pin=pin)
     tokenizer = load_tokenizer(folder, trusted_code=trusted_code(pin, folder))
     rows = (row for row in stream_rows(local_source(data, settings.home)) if isinstance(row, Pair))
-    result = encode_pairs([taken(row, turns) for row in islice(rows, count)], tokenizer, encoding)
+    result = encode_pairs([taken(row, turns) for row in islice(rows, count)], tokenizer, recipe.encoding)
     return TokenRows(
         rows=[
             TokenRow(

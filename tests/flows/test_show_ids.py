@@ -60,3 +60,23 @@ def test_what_it_cannot_do_is_said(pairs, capsys):
     assert "add --model" in capsys.readouterr().err
     assert run(["check", pairs, "--show-ids", "1", "--model", "model", "--eval", pairs]) == 2
     assert "have no effect" in capsys.readouterr().err
+    assert run(["check", pairs, "--show-ids", "1", "--model", "model", "--intended", "Yes"]) == 2
+    assert "have no effect" in capsys.readouterr().err
+
+
+def test_overrides_act_on_what_is_shown(tmp_path, pairs, capsys):
+    (tmp_path / "plain.jsonl").write_text('{"prompt": "Hi", "chosen": "Yes", "rejected": "No"}\n')
+    recipe = str(tiny_recipe(tmp_path / "recipe"))
+
+    def said(*command):
+        assert run(["check", *command, "--show-ids", "1", "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        return ["".join(token["text"] for token in row["context"]) for row in document["rows"]]
+
+    plain = ["plain.jsonl", "--model", "model"]
+    assert said(*plain) == ["Hi"]
+    assert said(*plain, "--set", "data.text=turns") == ["<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"]
+    assert said(recipe) != []
+    assert said(recipe, "--set", "encoding.max_length=8") == []
+    assert run(["check", *plain, "--show-ids", "1", "--set", "training.beta=1"]) == 2
+    assert "no such key" in capsys.readouterr().err

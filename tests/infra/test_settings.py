@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from infra import settings
+from infra.environment import training_environment
 from infra.errors import BadSetting
 from infra.settings import Settings, load_settings, prepare_environment, usable_cores
 
@@ -136,6 +138,18 @@ def test_dotenv_sets_names_of_ours_and_of_the_services_alone_and_tells_the_other
     assert "names=HOME,HTTPS_PROXY,LD_PRELOAD,PATH,PYTHONPATH,WORLD_SIZE" in told
     load_settings()
     assert len(caplog.records) == 1
+
+
+def test_the_training_process_has_what_dotenv_sets_and_does_not_tell_again_what_it_may_not(monkeypatch, caplog):
+    Path(".env").write_text("LD_PRELOAD=./x.so\nHF_TOKEN=t\nDPO_NUM_THREADS=3\n")
+    load_settings()
+    given = training_environment(os.environ, several=False)
+    assert given["HF_TOKEN"] == "t"
+    monkeypatch.setattr(os, "environ", given)
+    settings._dotenv.cache_clear()  # as in a process of its own
+    caplog.clear()
+    assert load_settings().num_threads == 3
+    assert caplog.records == []
 
 
 def test_keys_in_the_address_of_a_store_are_refused_and_not_repeated():

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
+from dpo_core.recipe_file import recipe_of_evaluation
 from infra.errors import Damaged, InfraError
 from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord
@@ -272,8 +273,9 @@ def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says
     monkeypatch.setattr(evaluate_model, "local_model", lambda model, home: local(str(tiny_model), home))
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"prompt": "a", "chosen": " b", "rejected": " c"}\n' * 3)
+    rules = recipe_of_evaluation(f"models:/{name}/1", str(pairs), [])
     with pytest.raises(InputError, match="no longer the model that the version was trained from") as caught:
-        evaluate_model.evaluate_model.fn(f"models:/{name}/1", str(pairs), None, 0.1)
+        evaluate_model.evaluate_model.fn(rules, None, 0.1)
     assert "--reference" in caught.value.do
-    named = evaluate_model.evaluate_model.fn(f"models:/{name}/1", str(pairs), str(tiny_model), 0.1)
+    named = evaluate_model.evaluate_model.fn(rules, str(tiny_model), 0.1)
     assert named.reference == str(tiny_model)

@@ -8,7 +8,10 @@ from dpo_core.data.pairs import with_ids
 from dpo_core.errors import InputError
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.recipe import Encoding, Validation
+from dpo_core.recipe_file import recipe_of_evaluation, recipe_of_pairs
 from infra.settings import load_settings
+from tasks.commands.check_pairs import check_only
+from tasks.commands.evaluate_model import evaluate_model
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.request import Request
 from tests.dpo_core.quality.quality_data import null_texts
@@ -49,6 +52,50 @@ def test_text_is_warned_of_and_the_warnings_key_makes_turns_of_it(examine):
     chat = [{"role": "user", "content": "question 3?"}, {"role": "assistant", "content": row.pair.chosen[0]["content"]}]
     whole = tokenizer.apply_chat_template(chat, return_dict=False)
     assert [*row.prompt_ids, *row.chosen_ids] == whole[:-1]  # the line break after the end of turn is not trained on
+
+
+def test_an_evaluation_warns_too_and_the_override_that_it_names_makes_turns_of_it(tmp_path, tiny_model, caplog):
+    texts = null_texts(0, 4)
+    plain = [{"prompt": f"question {i}?", "chosen": a, "rejected": b} for i, (a, b) in enumerate(texts)]
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    chat = [{key: [{"role": roles[key], "content": text}] for key, text in row.items()} for row in plain]
+    for name, rows in {"plain": plain, "chat": chat}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def logps(name, *overrides):
+        rules = recipe_of_evaluation(str(tiny_model), str(tmp_path / f"{name}.jsonl"), overrides)
+        metrics = evaluate_model.fn(rules, None, 0.1).metrics
+        return metrics["logps/chosen"].value, metrics["logps/rejected"].value
+
+    as_text = logps("plain")
+    (told,) = [record.getMessage() for record in caplog.records if "plain_text" in record.getMessage()]
+    assert "pairs=4" in told
+    caplog.clear()
+    override = told.partition("--set ")[2].split()[0]
+    assert logps("plain", override) == logps("chat") != as_text
+    assert "plain_text" not in caplog.text
+
+
+def test_an_evaluation_refuses_keys_that_it_does_not_read():
+    with pytest.raises(InputError, match="no such key") as caught:
+        recipe_of_evaluation("model", "pairs.jsonl", ["training.beta=1"])
+    assert "set data.text or keys of encoding" in caught.value.do
+    assert recipe_of_evaluation("model", "pairs.jsonl", ["encoding.max_length=64"]).encoding.max_length == 64
+
+
+def test_a_check_of_bare_pairs_takes_the_key_that_its_warning_names(tmp_path, tiny_model):
+    rows = [{"prompt": f"question {i}?", "chosen": a, "rejected": b} for i, (a, b) in enumerate(null_texts(0, 40))]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def findings(*overrides):
+        rules = recipe_of_pairs(str(path), None, str(tiny_model), [], overrides)
+        settings = load_settings().model_copy(update={"num_threads": 1, "home": tmp_path})
+        document = check_only(rules, tmp_path / "report", settings, model=str(tiny_model))
+        return [finding.check for finding in document.findings]
+
+    assert "structure/without_turns" in findings()
+    assert "structure/without_turns" not in findings("data.text=turns")
 
 
 def test_texts_without_a_prompt_are_no_turns(examine):
