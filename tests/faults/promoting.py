@@ -1,7 +1,7 @@
 """A program that does one thing to a champion, and is killed (-9) before its Nth touch of store or registry.
 
-`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never). It prints how often it touched them.
-Exit code 3 where another process was first.
+`python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never; a name: before that one's first call).
+It prints how often it touched them. Exit code 3 where another process was first.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from infra.store import open_store
 from infra.store.folder import FolderStore
 
 
-def dies_before(touch: Callable[..., Any], touches: "itertools.count[int]", kill_at: int) -> Callable[..., Any]:
-    """The same, but the process is gone where the count reaches that."""
+def dies_before(touch: Callable[..., Any], touches: "itertools.count[int]", kill_at: str) -> Callable[..., Any]:
+    """The same, but the process is gone where the count, or the touch, is that."""
 
     def counted(*arguments: Any, **options: Any) -> Any:
-        if next(touches) == kill_at:
+        if kill_at in (str(next(touches)), touch.__name__):
             os.kill(os.getpid(), signal.SIGKILL)
         return touch(*arguments, **options)
 
@@ -31,7 +31,7 @@ def dies_before(touch: Callable[..., Any], touches: "itertools.count[int]", kill
 
 def main() -> None:
     """Do it."""
-    verb, name, version, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    verb, name, version, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     prepare_environment(load_settings())
     from tasks.commands import promotion
 

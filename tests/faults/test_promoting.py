@@ -13,7 +13,7 @@ from tests.letters import register_letters
 
 VERBS = {"promote": 3, "approve": 3, "rollback": 1}  # versions 1 and 2 were champions; 3 waits: champion afterwards
 KILLS = 100
-FEW = [("promote", 9), ("approve", 22), ("rollback", 26)]
+FEW = [("promote", 9), ("promote", "move_alias"), ("approve", "set_model_tag"), ("rollback", "move_alias")]
 
 
 @pytest.fixture
