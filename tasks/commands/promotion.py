@@ -113,14 +113,14 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApprovalRequest:
     """What a version's wait for approval says to who may give it."""
 
     says: str  # Markdown
     seconds_left: int
 
 
-def asked_for(store: Store, name: str, version: int) -> Asked:
+def asked_for(store: Store, name: str, version: int) -> ApprovalRequest:
     """The wait of a version. Raises InputError where it does not wait, or no more."""
     state = Champion(store, name).look().state
     wait = state.waiting.get(version)
@@ -133,7 +133,7 @@ def asked_for(store: Store, name: str, version: int) -> Asked:
     over = "no champion" if what.over is None else f"version {what.over}"
     lines = [f"Shall version {version} of **{name}** replace {over}? {what.who} asked for it: {what.why}", ""]
     lines += [f"- {key}: `{value}`" for key, value in what.evidence.items()]
-    return Asked("\n".join(lines), int(left))
+    return ApprovalRequest("\n".join(lines), int(left))
 
 
 def history(store: Store, name: str, *, verify: bool = False) -> History:
