@@ -76,8 +76,9 @@ def ask_for_run(deployment: str, parameters: dict[str, Any], *, key: str) -> boo
     if not get_current_settings().api.url:
         return False
     try:
-        asked = {"parameters": parameters, "idempotency_key": key, "flow_run_name": key}
-        run_deployment(deployment, timeout=0, as_subflow=False, **asked)
+        run_deployment(
+            deployment, parameters=parameters, timeout=0, as_subflow=False, idempotency_key=key, flow_run_name=key
+        )
     except ObjectNotFound:
         do = f"prefect deploy --name {deployment.partition('/')[2]}"
         log.info('deployment_missing name=%s action="deploy it from the project folder: %s"', deployment, do)
