@@ -99,8 +99,8 @@ def _settings(folder: Path, variables: tuple[tuple[str, str], ...]) -> Settings:
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     for name, _ in variables:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            do = f"did you mean {near[0]}?" if near else f"unset it; the settings are {', '.join(known)}"
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), [n.removeprefix(PREFIX) for n in known], n=1)
+            do = f"did you mean {PREFIX}{near[0]}?" if near else f"unset it; the settings are {', '.join(known)}"
             raise BadSetting(f"{name} is no setting", where="environment", do=do)
     try:
         return Settings()

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,8 @@ import typer.main
 
 from flows.cli.app import app, run
 from flows.cli.config import recipe_keys
-from infra.settings import Settings
+from infra.errors import BadSetting
+from infra.settings import Settings, load_settings, prepare_environment
 from tasks.data_check.encoding import tokenizer_of
 from tests.flows.test_check_compare import pairs
 
@@ -210,6 +213,92 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], str, Follow]] = {
         "name a quality.json",
         lambda place, do: [*CHECK, "--compare", "report/quality.json"],
     ),
+    "a recipe that another has": (
+        recipe(RECIPE),
+        ["init", "run.yaml", "--data", "pairs.jsonl", "--model", "./model", "--name", "athene"],
+        "name another file",
+        lambda place, do: ["init", "two.yaml", "--data", "pairs.jsonl", "--model", "./model", "--name", "athene"],
+    ),
+    "a recipe that is not called one": (
+        lambda place: None,
+        ["init", "my run", "--data", "pairs.jsonl", "--model", "./model", "--name", "athene"],
+        "name a file that ends in .yaml",
+        lambda place, do: [
+            *shlex.split(do.partition("dpo ")[2]),
+            "--data",
+            "pairs.jsonl",
+            "--model",
+            "m",
+            "--name",
+            "a",
+        ],
+    ),
+    "a recipe in no folder": (
+        lambda place: None,
+        ["init", "my runs/run.yaml", "--data", "pairs.jsonl", "--model", "./model", "--name", "athene"],
+        "mkdir -p",
+        lambda place, do: Path(shlex.split(do)[-1]).mkdir(),
+    ),
+    "a switch for trust": (
+        recipe(f"{RECIPE}trust_remote_code: true\n"),
+        CONFIG,
+        "`dpo config --schema`",
+        lambda place, do: ["config", "--schema"],
+    ),
+    "yes and no for true and false": (
+        recipe(f"{RECIPE}training: {{freeze_embeddings: maybe}}\n"),
+        CONFIG,
+        "freeze_embeddings: true",
+        writes(f"{RECIPE}training: {{freeze_embeddings: true}}\n"),
+    ),
+    "a part for a whole number": (
+        recipe(f"{RECIPE}training: {{train_batch_size: many}}\n"),
+        CONFIG,
+        "write a whole number: train_batch_size: 10",
+        writes(f"{RECIPE}training: {{train_batch_size: 10}}\n"),
+    ),
+    "a word for a table": (
+        recipe(f"{RECIPE}evaluation: {{behaviour: maker.jsonl}}\n"),
+        CONFIG,
+        "behaviour: {name: value}",
+        writes(f"{RECIPE}evaluation: {{behaviour: {{maker: maker.jsonl}}}}\n"),
+    ),
+    "a tab in YAML": (
+        recipe(f"{RECIPE}training:\n\tbeta: 0.1\n"),
+        CONFIG,
+        "mend the YAML at that place",
+        writes(f"{RECIPE}training:\n  beta: 0.1\n"),
+    ),
+    "a recipe in UTF-16": (
+        lambda place: (place / "run.yaml").write_text(RECIPE, encoding="utf-16"),
+        CONFIG,
+        "save the recipe as UTF-8",
+        writes(RECIPE),
+    ),
+    "an override of a part of a value": (
+        recipe(RECIPE),
+        [*CONFIG, "--set", "name.first=athene"],
+        "override that value itself",
+        lambda place, do: [*CONFIG, "--set", "name=athene"],
+    ),
+    "a recipe's own model": (
+        recipe(RECIPE),
+        ["check", "run.yaml", "--model", "./other"],
+        "--set model=...",
+        lambda place, do: [*CONFIG, "--set", "model=./other"],
+    ),
+    "a misspelt command": (
+        lambda place: None,
+        ["chekc", "pairs.jsonl"],
+        "see dpo --help",
+        lambda place, do: ["--help"],
+    ),
+    "a misspelt option": (
+        lambda place: None,
+        [*CHECK, "--raport", "r"],
+        "see dpo check --help",
+        lambda place, do: ["check", "--help"],
+    ),
     "init without a model": (
         lambda place: None,
         ["init", "run.yaml", "--data", "pairs.jsonl"],
@@ -247,6 +336,27 @@ def test_a_misspelt_setting_is_named_as_it_is_spelt(place, capfd, monkeypatch):
     monkeypatch.delenv("DPO_HOMME")
     monkeypatch.setenv(named[1], "here")
     assert run(CONFIG) == 0
+
+
+SETTINGS = {
+    "threads": ({"DPO_NUM_THREADS": "none"}, "unset it for the default", {}),
+    "a setting that is none": ({"DPO_COLOUR": "red"}, "unset it; the settings are", {}),
+    "a file for the home": ({"DPO_HOME": "pairs.jsonl"}, "set DPO_HOME to a folder of yours", {"DPO_HOME": "here"}),
+    "keys in an address": ({"DPO_STORE_URL": "s3://k:s@b/x"}, "correct it", {"DPO_STORE_URL": "s3://b/x"}),
+    "no accelerate configuration": ({"DPO_ACCELERATE_CONFIG": "no.yaml"}, "unset it for the default", {}),
+    "a SOCKS proxy": ({"ALL_PROXY": "socks5://127.0.0.1:9"}, "or unset ALL_PROXY", {}),
+}
+
+
+@pytest.mark.parametrize(("wrong", "says", "right"), SETTINGS.values(), ids=SETTINGS)
+def test_a_setting_put_right_as_advised_is_taken(place, monkeypatch, wrong, says, right):
+    shell = {name: value for name, value in os.environ.items() if not name.startswith("DPO_")}
+    monkeypatch.setattr(os, "environ", shell | wrong)
+    with pytest.raises(BadSetting) as caught:
+        prepare_environment(load_settings())
+    assert says in caught.value.do
+    monkeypatch.setattr(os, "environ", shell | right)
+    prepare_environment(load_settings())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ MLflow's writes are at-least-once (a lost answer leaves a second row), so a run 
 before it is created, and duplicates are marked. What runs log goes through journals (`infra/tracking/journal.py`).
 """
 
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,9 @@ def _experiment(client: "MlflowClient", name: str, artifact_root: str | None) ->
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or (found := client.get_experiment_by_name(name)) is None:
                 raise
     if found.lifecycle_stage == "deleted":
-        do = f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or use another name"
+        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        uri = shlex.quote(tracking_uri())  # MLflow's own commands do not look into DPO_HOME
+        do = f"`MLFLOW_TRACKING_URI={uri} {restore}`, or use another name"
         raise InfraError(f"experiment {name!r} is deleted", where=without_secrets(client.tracking_uri), do=do)
     return str(found.experiment_id)
 

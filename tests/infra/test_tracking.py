@@ -1,9 +1,13 @@
 import json
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from mlflow.experiments import commands as experiments
 
 from infra.errors import BadSetting, InfraError
 from infra.tracking.client import client_of
@@ -116,11 +120,16 @@ def test_attaching_to_no_run_is_an_error():
         attach_run("0" * 32)
 
 
-def test_a_deleted_experiment_is_named():
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it():
     client = connect()
     client.delete_experiment(client.create_experiment("thrown away"))
-    with pytest.raises(InfraError, match="experiment 'thrown away' is deleted"):
+    with pytest.raises(InfraError, match="experiment 'thrown away' is deleted") as caught:
         open_run("thrown away", run_key="k", run_name="n", artifact_root=None)
+    setting, *command = shlex.split(re.search("`(.*)`", caught.value.do)[1])
+    assert setting == f"MLFLOW_TRACKING_URI={os.environ['MLFLOW_TRACKING_URI']}"
+    assert command[:2] == ["mlflow", "experiments"]
+    assert CliRunner().invoke(experiments, command[2:]).exit_code == 0
+    assert open_run("thrown away", run_key="k", run_name="n", artifact_root=None).id
 
 
 def test_a_person_is_told_how_to_see_an_embedded_run(run):

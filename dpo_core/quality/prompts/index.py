@@ -82,8 +82,11 @@ def read_prompts(path: str) -> list[tuple[Message, ...]]:
     """Prompts of a file: JSON lines with `prompt` (text or messages), or one prompt a line. Raises InputError."""
     try:
         text = Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the prompts cannot be read: {type(error).__name__}", where=path, do=DO) from None
+    except OSError as error:
+        says = f"the prompts cannot be read: {error.strerror or error}"
+        raise InputError(says, where=path, do="check the path, and who may read it") from None
+    except UnicodeDecodeError:
+        raise InputError("the prompts are not UTF-8 text", where=path, do="save the file as UTF-8") from None
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError("the file has no prompts", where=path, do=DO)
