@@ -1,6 +1,7 @@
 """What a recipe's gate can tell before anything is trained: the smallest effect that so many items show."""
 
 import math
+from pathlib import Path
 
 from dpo_core.evaluate import power
 from dpo_core.evaluate.behaviour import read_checks
@@ -18,7 +19,7 @@ def detectable(recipe: Recipe, held_out: int | None = None) -> list[Detectable]:
         **{f"behaviour/{name}": path for name, path in recipe.evaluation.behaviour.items()},
         **{f"retention/{name}": path for name, path in recipe.evaluation.retention.items()},
     }
-    prompts = {name: _prompts(path) for name, path in suites.items()}
+    prompts = {name: _prompts(path) for name, path in suites.items() if Path(path).is_file()}
     if held_out is not None:
         prompts["rewards/accuracies"] = held_out
     alpha = recipe.gate.alpha
