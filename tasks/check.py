@@ -89,6 +89,7 @@ def check(plan: Plan) -> Checked:
     log.info("data_checked verdict=%s of=%s kept=%d quarantined=%d dropped=%d", checked.verdict, _of(checked), *counts)
     if checked.verdict == "fail":
         raise DataCheckFailed(document)
+    _warn(checked)
     return checked
 
 
@@ -96,6 +97,13 @@ def _names(plan: Plan) -> list[str]:
     """Models whose prompts keep their sides: this one, and the one that the run starts from."""
     start = plan.start_model
     return list(dict.fromkeys([plan.recipe.name, *([parse(start)[0]] if start.startswith("models:/") else [])]))
+
+
+def _warn(checked: Checked, most: int = 3) -> None:
+    """What a run goes on in spite of: the first finding of each check that warns."""
+    warned = [f for f in checked.findings if f.severity == "warn" and not f.intended]
+    for finding in list({f.check: f for f in reversed(warned)}.values())[: -most - 1 : -1]:
+        log.warning("data_warning check=%s says='%s'", finding.check, finding.says)
 
 
 def _of(checked: Checked, most: int = 3) -> str:

@@ -65,6 +65,20 @@ def test_other_limits_give_another_report_and_the_first_is_still_there(judged):
     assert judged(max_duplicates=0.5) == ("pass", True)
 
 
+def test_a_run_that_goes_on_tells_each_warning_with_what_to_do(tmp_path, judged, caplog):
+    (tmp_path / "exam.txt").write_text("question 1\n")
+    rules = {"max_duplicates": 0.5, "benchmarks": {"exam": str(tmp_path / "exam.txt")}}
+
+    def told():
+        caplog.clear()
+        assert judged(**rules)[0] == "warn"
+        return [record.getMessage() for record in caplog.records if "data_warning" in record.getMessage()]
+
+    (first,) = told()
+    assert first.startswith("data_warning check=leakage/benchmark_exam says='")
+    assert told() == [first]  # a stage that is found tells it too
+
+
 def test_a_column_named_by_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):
     data = write(tmp_path / "p.jsonl", neutral(20, **{"\ud800": 1}))
     check_only(recipe_of_pairs(data, None, None, [], []), tmp_path / "report", load_settings())
