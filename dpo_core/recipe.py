@@ -147,6 +147,12 @@ class Evaluation(Section):
         600, ge=60, description="from so many prompts on, the scores shown are of a third that the gate does not see"
     )
 
+    @property
+    def suites(self) -> dict[str, str]:
+        """Metric: its prompt file, of every suite."""
+        behaviour = {f"behaviour/{name}": path for name, path in self.behaviour.items()}
+        return behaviour | {f"retention/{name}": path for name, path in self.retention.items()}
+
 
 class Recipe(Section):
     """One retraining run."""
@@ -181,8 +187,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _metrics_exist(self) -> "Recipe":
         known = {"rewards/accuracies", "rewards/margins", "generations/sound"}
-        known |= {f"behaviour/{name}" for name in self.evaluation.behaviour}
-        known |= {f"retention/{name}" for name in self.evaluation.retention}
+        known |= self.evaluation.suites.keys()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
             if metric not in known:

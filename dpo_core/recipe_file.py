@@ -124,24 +124,27 @@ def _parse(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise InputError("there is no such recipe", where=str(path), do=f"check the path; {init}")
     if not path.is_file():
         raise InputError("this is no ordinary file", where=str(path), do=f"name a recipe, a YAML file; {init}")
-    if path.stat().st_size > LARGEST:
-        says = f"a recipe of more than {LARGEST >> 20} MiB is none"
-        raise InputError(says, where=str(path), do=f"name a recipe, a YAML file; {init}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path), do="save the recipe as UTF-8"
-        ) from None
-    except OSError as error:
-        do = "check its permissions"
-        raise InputError(f"the recipe cannot be read: {error.strerror}", where=str(path), do=do) from None
+    text = read_text(path, "recipe", f"name a recipe, a YAML file; {init}")
     values, lines = read_yaml(text, str(path))
     if not isinstance(values, dict):
         raise InputError(
             "a recipe is a mapping of keys to values", where=str(path), do=f"write `key: value` lines; {init}"
         )
     return values, {key: f"{path}:{line}" for key, line in lines.items()}
+
+
+def read_text(path: Path, kind: str, do: str) -> str:
+    """The text of an ordinary file that is a `kind`. Raises InputError; `do` is what helps where it is none."""
+    if path.stat().st_size > LARGEST:
+        raise InputError(f"a {kind} of more than {LARGEST >> 20} MiB is none", where=str(path), do=do)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        says = f"not UTF-8 text: {error.reason} at byte {error.start}"
+        raise InputError(says, where=str(path), do=f"save the {kind} as UTF-8") from None
+    except OSError as error:
+        says = f"the {kind} cannot be read: {error.strerror}"
+        raise InputError(says, where=str(path), do="check its permissions") from None
 
 
 def _apply(values: dict[str, Any], origins: dict[str, str], override: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dpo_core.errors import InputError
-from dpo_core.recipe_file import LARGEST, explain
+from dpo_core.recipe_file import explain, read_text
 from dpo_core.recipe_release import Gate
 from dpo_core.recipe_text import read_yaml
 
@@ -25,15 +25,7 @@ def load_rules(path: str | Path) -> Gate:
     path = Path(path)
     if not path.is_file():
         raise InputError("there is no such file of rules", where=str(path), do=DO)
-    if path.stat().st_size > LARGEST:
-        raise InputError(f"a file of rules of more than {LARGEST >> 20} MiB is none", where=str(path), do=DO)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text: {error.reason}", where=str(path), do="save the rules as UTF-8") from None
-    except OSError as error:
-        says = f"the rules cannot be read: {error.strerror}"
-        raise InputError(says, where=str(path), do="check its permissions") from None
+    text = read_text(path, "file of rules", DO)
     whole, lines = read_yaml(text, str(path))
     if not isinstance(whole, dict):
         raise InputError("the rules are a mapping of keys to values", where=str(path), do=DO)

@@ -8,11 +8,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_file, digest_json
+from dpo_core.evaluate.unseen import count_groups
 from dpo_core.quality.profile import Profile
 from dpo_core.report.compare import Comparison
 from dpo_core.report.document import quality_document
 from dpo_core.report.documents import QualityDocument
 from infra.errors import ObjectMissing
+from infra.ledger.chain import again_if_moved
 from infra.registry.versions import parse
 from infra.secrets import without_secrets
 from infra.settings import load_settings
@@ -21,7 +23,7 @@ from infra.store.base import Store
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.publish import publish
 from tasks.data_check.request import Examined, Request
-from tasks.data_check.sides import again_if_moved, record_sides, recorded_sides
+from tasks.data_check.sides import record_sides, recorded_sides
 from tasks.documents import CheckDocument, DataCheckFailed
 from tasks.records import Checked, CheckOutput, Plan
 from tasks.runtime.scratch import scratch_folder
@@ -163,8 +165,10 @@ def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratc
     held_out_ids = examined.ids.copy(examined.held_out, scratch / "eval.ids.jsonl")
     ids_sha256 = digest_json([digest_file(train_ids), digest_file(held_out_ids)])
     folder = f"data/{result.data_sha256}"
+    asked = [pair.prompt for pair in examined.spool.pairs(examined.held_out.tolist())]
     output = CheckOutput(
         **dict(result),
+        held_out_prompts=count_groups(asked),
         train_key=f"{folder}/train.jsonl",
         eval_key=f"{folder}/eval.jsonl",
         train_ids_key=f"{folder}/{ids_sha256[:16]}/train.ids.jsonl",

@@ -91,7 +91,7 @@ def _logged(name: str) -> str:
 
 def _questions_digest(plan: Plan) -> str:
     evaluation = plan.recipe.evaluation
-    files = {**evaluation.behaviour, **evaluation.retention, "neutral_text": evaluation.neutral_text or ""}
+    files = {**evaluation.suites, "neutral_text": evaluation.neutral_text or ""}
     named = {name: plan.files.get(path, "") for name, path in files.items()}
     asked = [evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples, plan.recipe.encoding.date]
     return digest_json([named, *asked])
@@ -105,7 +105,8 @@ def _evidence(
     from dpo_core.evaluate.preference import pair_values
     from dpo_core.evaluate.unseen import unseen_items
 
-    suites, pairs = _suites(plan), encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
+    suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}
+    pairs = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
     samples = draw_samples([encoded.pair for encoded in pairs], plan.recipe.evaluation.samples)
     reference, beta = models.reference.weights_sha256, plan.recipe.training.beta
     parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": models.baseline}
@@ -143,12 +144,6 @@ def _sums(logps: Mapping[str, Sequence[float]]) -> "tuple[Tensor, Tensor]":
 
     chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
     return chosen, rejected
-
-
-def _suites(plan: Plan) -> dict[str, list[BehaviourCheck]]:
-    evaluation = plan.recipe.evaluation
-    suites = {f"behaviour/{name}": read_checks(path) for name, path in evaluation.behaviour.items()}
-    return suites | {f"retention/{name}": read_checks(path) for name, path in evaluation.retention.items()}
 
 
 def _answers(

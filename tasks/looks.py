@@ -11,9 +11,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from infra.ledger.chain import Chain, Entry
+from infra.ledger.chain import Chain, Entry, again_if_moved
 from infra.store.base import Store
-from tasks.data_check.sides import again_if_moved
 
 log = logging.getLogger("dpo.release")
 YEAR = datetime.timedelta(days=365)

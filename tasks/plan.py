@@ -53,7 +53,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     state = _standing(store, checked.name, kind)
     files = {path: digest_file(Path(path)) for path in _files(checked)}
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
-    for path in [*checked.evaluation.behaviour.values(), *checked.evaluation.retention.values()]:
+    for path in checked.evaluation.suites.values():
         read_checks(path)
     content = _without_paths(checked, files)
     request = digest_json([kind, content, checked.model])

@@ -65,6 +65,7 @@ class CheckOutput(CheckResult):
     train_ids_key: str = Field(description="the same rows as token ids of the training tokenizer")
     eval_ids_key: str
     ids_sha256: str = Field(description="of the ids of both: what score and train are given")
+    held_out_prompts: int = Field(description="different questions of the held-out rows: what the gate can count on")
 
 
 class Checked(CheckOutput):

@@ -14,6 +14,7 @@ from dpo_core.recipe_release import Gate
 from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.sentences import looks_are_spent
 from infra.registry import versions
+from infra.registry.versions import Version
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -100,7 +101,7 @@ def _new_version(
 def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     """Promote, hold or reject, with the evidence on the run and on the version."""
     store = open_store(load_settings(), patient=True)
-    rules = plan.recipe.gate
+    rules, version = plan.recipe.gate, versions.by_number(plan.recipe.name, registered.version)
 
     def compute() -> GateOutput:
         items = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key)).items
@@ -109,7 +110,7 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
             for who, by_metric in items.items()
         }
         judged = _without_unmeasured_default(rules, models)
-        planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, registered, models)
+        planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, version, models)
         decision = decide(models["challenger"], models["baseline"], judged, anchor=models.get("anchor"), looks=planned)
         output = GateOutput(**decision._asdict(), reasons=decision.reasons)
         if output.verdict == "promote" and number > planned:
@@ -133,8 +134,8 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         "gate.reasons": "; ".join(output.reasons),
         "gate.record": stage.key,
     }
-    tags = versions.by_number(plan.recipe.name, registered.version).tags
-    if not stage.cached or tags.get("gate.record") != stage.key:  # the run that decided was killed before it said so
+    said = version.tags.get("gate.record") == stage.key  # not where the run that decided was killed before it did
+    if not stage.cached or not said:
         run = attach_run(plan.run_id)
         given = {"baseline": evaluated.baseline, "rules": rules.model_dump()}
         run.json("gate.json", output.model_dump(mode="json") | given)
@@ -145,14 +146,18 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
 
 
 def _without_unmeasured_default(rules: Gate, models: Mapping[str, Mapping[str, Scores]]) -> Gate:
-    """A model without a chat template generates nothing: what the recipe did not ask for by name holds nobody up."""
-    if "keep" in rules.model_fields_set or any(len(scores[SOUND].values) for scores in models.values()):
+    """A model without a chat template generates nothing: what the recipe did not ask for by name holds nobody up.
+
+    But where nothing else is asked for: then nothing was measured that could promote it.
+    """
+    measured = any(len(scores[SOUND].values) for scores in models.values())
+    if "keep" in rules.model_fields_set or measured or not (rules.gains or rules.floor):
         return rules
     return rules.model_copy(update={"keep": {}})
 
 
 def _look(
-    store: Store, plan: Plan, evaluated: Evaluated, registered: Registered, models: Mapping[str, Mapping[str, Scores]]
+    store: Store, plan: Plan, evaluated: Evaluated, version: Version, models: Mapping[str, Mapping[str, Scores]]
 ) -> Look:
     """Spend one look at the items that a gain is looked for on; where none is, none is spent."""
     scores = [models["challenger"][metric] for metric in plan.recipe.gate.gains if metric in models["challenger"]]
@@ -162,7 +167,7 @@ def _look(
     return look(
         store,
         plan.recipe.name,
-        challenger=versions.by_number(plan.recipe.name, registered.version).weights_sha256,
+        challenger=version.weights_sha256,
         evaluation=evaluated.key,
         run_id=plan.run_id,
         items=items,

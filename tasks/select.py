@@ -1,6 +1,5 @@
 """Which of the checked pairs a run trains on: all of them, or those that the champion it starts from has not seen."""
 
-import json
 import logging
 import time
 
@@ -8,8 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import digest_pairs
-from dpo_core.evaluate.unseen import unseen_items
+from dpo_core.data.pairs import digest_pairs, lines_of
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -33,23 +31,21 @@ def select(plan: Plan, checked: Checked) -> Checked:
         return checked
     start, store = time.monotonic(), open_store(load_settings(), patient=True)
     seen = trained_ids(store, training_rows(store, [versions.resolve(plan.start_model)]))
-    rows, ids = (store.get_bytes(key).splitlines() for key in (checked.train_key, checked.train_ids_key))
-    names = [str(json.loads(row)["id"]) for row in rows]
-    new = {name for name in names if name not in seen}
-    log.info("selected start_model=%s rows=%d new=%d", plan.start_model, len(rows), len(new))
+    pairs, ids = stored_pairs(store, checked.train_key), store.get_bytes(checked.train_ids_key).splitlines()
+    new = {pair.id for pair in pairs if pair.id not in seen}
+    log.info("selected start_model=%s rows=%d new=%d", plan.start_model, len(pairs), len(new))
     if not new:
         return checked.model_copy(update={"new": 0})
-    again = _drawn([name for name in names if name in seen], plan.recipe.retrain.replay, plan.recipe.seed)
-    taken = sorted((n for n, name in enumerate(names) if name in new or name in again), key=names.__getitem__)
-    train, train_ids = (b"".join(lines[number] + b"\n" for number in taken) for lines in (rows, ids))
-    pairs = stored_pairs(store, checked.train_key)
-    data_sha256 = digest_pairs([pairs[number] for number in taken], stored_pairs(store, checked.eval_key))
+    again = _drawn({pair.id for pair in pairs} - new, plan.recipe.retrain.replay, plan.recipe.seed)
+    places = sorted((n for n, pair in enumerate(pairs) if pair.id in new | again), key=lambda n: pairs[n].id)
+    taken = [pairs[place] for place in places]
+    data_sha256 = digest_pairs(taken, stored_pairs(store, checked.eval_key))
     ids_sha256 = digest_json([checked.ids_sha256, data_sha256])
     train_key = f"data/{data_sha256}/train.jsonl"
     train_ids_key = f"data/{data_sha256}/{ids_sha256[:16]}/train.ids.jsonl"
-    for key, lines in ((train_key, train), (train_ids_key, train_ids)):
-        store.put_bytes(key, lines)
-    log.info("replayed rows=%d of=%d seconds=%.1f", len(again), len(rows) - len(new), time.monotonic() - start)
+    store.put_bytes(train_key, lines_of(taken)[0])
+    store.put_bytes(train_ids_key, b"".join(ids[place] + b"\n" for place in places))
+    log.info("replayed rows=%d of=%d seconds=%.1f", len(again), len(pairs) - len(new), time.monotonic() - start)
     return checked.model_copy(
         update={
             "data_sha256": data_sha256,
@@ -63,14 +59,12 @@ def select(plan: Plan, checked: Checked) -> Checked:
 
 def _tell_power(plan: Plan, checked: Checked) -> None:
     """What the gate will be able to tell, while nothing has been trained yet."""
-    store = open_store(load_settings(), patient=True)
-    asked = [pair.prompt for pair in stored_pairs(store, checked.eval_key)]
-    for condition in detectable(plan.recipe, len(set(unseen_items(asked, []).clusters))):
+    for condition in detectable(plan.recipe, checked.held_out_prompts):
         facts = (condition.metric, condition.prompts, condition.effect)
         log.info("gate_power rule=%s metric=%s prompts=%d detectable=%.3g", condition.rule, *facts)
 
 
-def _drawn(names: list[str], share: float, seed: int) -> set[str]:
+def _drawn(names: set[str], share: float, seed: int) -> set[str]:
     """That share of the pairs, by lot: of the same pairs always the same, and other ones with another seed."""
-    by_lot = sorted(set(names), key=lambda name: digest_json([seed, name]))
+    by_lot = sorted(names, key=lambda name: digest_json([seed, name]))
     return set(by_lot[: round(share * len(by_lot))])

@@ -71,7 +71,8 @@ def side_by_side(
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}
     scores = {who: _scores(model, suites, gated, unsound[who]) for who, model in models.items()}
-    figures = {who: _scores(model, suites, shown, unsound[who]) for who, model in models.items()}
+    sealed = [name for name, (mine, others) in divided.items() if mine is not others]
+    figures = {who: _scores(model, suites, shown, unsound[who]) for who, model in models.items()} if sealed else scores
     places, clusters = shown[PAIRS].places, list(shown[PAIRS].clusters)
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
@@ -83,7 +84,7 @@ def side_by_side(
     return EvaluationEvidence(
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
         means=means,
-        sealed=[name for name, (mine, others) in divided.items() if mine is not others],
+        sealed=sealed,
         slices={name: {m: _estimate(i) for m, i in row.items()} for name, row in by_slice(compared).items()},
         items={
             who: {name: ItemScores(**asdict(s)) for name, s in by_metric.items()}

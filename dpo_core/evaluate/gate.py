@@ -41,7 +41,7 @@ def decide(
     many candidates a year these items are looked at. One look alone is made at `rules.alpha`; of several, a gain is
     tested at Dunnett's alpha, by which all of them together promote an equal candidate in `rules.alpha_year` at most.
     """
-    spent = rules.alpha if looks <= 1 else min(rules.alpha, alpha_of_a_look(rules.alpha_year, looks))
+    spent = alpha_of_gains(rules, looks)
     against: dict[Against, Models] = (
         {"baseline": baseline} if anchor is None else {"baseline": baseline, "anchor": anchor}
     )
@@ -52,6 +52,11 @@ def decide(
     asked += [Asked(metric, "floor", least, rules.alpha, few) for metric, least in rules.floor.items()]
     conditions = [_condition(ask, challenger, against[ask.against]) for ask in asked]
     return Decision(max((c.verdict for c in conditions), key=ORDER.index), conditions, _notes(rules))
+
+
+def alpha_of_gains(rules: Gate, looks: int) -> float:
+    """The one-sided alpha at which a gain is tested where so many candidates a year are looked at."""
+    return rules.alpha if looks <= 1 else min(rules.alpha, alpha_of_a_look(rules.alpha_year, looks))
 
 
 def _condition(ask: Asked, challenger: Models, baseline: Models) -> Condition:

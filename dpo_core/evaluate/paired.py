@@ -24,7 +24,6 @@ from dpo_core.evaluate.score_test import lower_bound, one_score
 
 
 @runtime_checkable
-@runtime_checkable
 class Difference(Protocol):
     """Challenger - baseline. All is asked upwards: `mirrored` turns it round."""
 

@@ -52,6 +52,11 @@ def unseen_items(asked: Sequence[Prompt], trained: Sequence[Sequence[Prompt]]) -
     return Items(places, [f"{names[place]:016x}" for place in places], len(asked) - len(places))
 
 
+def count_groups(asked: Sequence[Prompt]) -> int:
+    """How many different questions are asked: wordings of one count once, as in every test."""
+    return len(np.unique(_groups(asked)))
+
+
 def _groups(prompts: Sequence[Prompt]) -> NDArray[np.int64]:
     """The group of each prompt, named by the lowest key in it: a name that does not depend on the prompts' order."""
     if not prompts:

@@ -9,17 +9,20 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from infra.errors import Damaged, InfraError, ObjectMissing, Unavailable
 from infra.store.base import AT_ONCE, Store
 
 log = logging.getLogger("dpo.ledger")
 FORMAT = 1
+TIMES = 5  # that a lost race is decided again
 TRIES = 3  # of a write whose fate is unknown; the same bytes under the same key each time
+Result = TypeVar("Result")
 FIELDS = {"format", "seq", "previous", "writer", "at", "body"}
 
 
@@ -37,6 +40,20 @@ class Entry:
 
 class Moved(InfraError):
     """Another writer was first: what was read before is no longer the end of the chain."""
+
+
+def again_if_moved(append: Callable[[], Result]) -> Callable[[], Result]:
+    """What reads a chain, decides and appends, done again from the reading on where another writer was first."""
+
+    def appended() -> Result:
+        for _ in range(TIMES - 1):
+            try:
+                return append()
+            except Moved as moved:
+                log.warning("ledger_moved where=%s action='read and decided again'", moved.where)
+        return append()
+
+    return appended
 
 
 class Chain:

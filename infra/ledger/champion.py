@@ -64,13 +64,14 @@ class Champion:
         if view.shown[0] < view.state.seq:
             log.info("ledger_repairs name=%s champion=%s entry=%d", self.name, view.state.champion, view.state.seq)
             self.show()
-        return self.look().state
+            view = self.look()
+        return view.state
 
     def commit(self, decide: Callable[[Standing], PromotionRecord | None]) -> Standing:
         """Append what `decide` makes of the state (None: nothing), then show it. A lost race decides again."""
         for last in (*[False] * (TRIES - 1), True):
             state = self.settle()
-            record = decide(state)
+            record = decide(state)  # which may itself raise Moved: a person's decision is not made again for him
             if record is None:
                 return state
             try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
+from infra.registry.aliases import move_alias
 from infra.registry.logged_model import WEIGHTS, log_model
 from infra.secrets import without_secrets
 from infra.store.base import digest
@@ -144,9 +145,7 @@ def resolve(uri: str) -> Version:
 
 def set_alias(name: str, alias: str, number: int) -> None:
     """Point the alias at a version, and read it back: the last of several writers wins in MLflow, silently."""
-    client = connect()
-    with mlflow_errors(f"set {name}@{alias}"):
-        client.set_registered_model_alias(name, alias, str(number))
+    move_alias(name, alias, number)
     seen = by_alias(name, alias)
     if seen is None or seen.number != number:
         says = f"{name}@{alias} was set to version {number} and reads back as {seen and seen.number}"

@@ -6,36 +6,16 @@
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
 from dpo_core.data.splits import SplitSides
 from infra.errors import Damaged
-from infra.ledger.chain import Chain, Moved
+from infra.ledger.chain import Chain
 from infra.store.base import Store
 
 log = logging.getLogger("dpo.check")
-
-
-TRIES = 5  # of a check beside others of the same model
-
-Result = TypeVar("Result")
-
-
-def again_if_moved(check: Callable[[], Result]) -> Callable[[], Result]:
-    """A check that does all again where another run has put prompts on their sides meanwhile."""
-
-    def checked() -> Result:
-        for _ in range(TRIES - 1):
-            try:
-                return check()
-            except Moved:
-                log.warning("split_moved action='another run has split new prompts meanwhile: checked again'")
-        return check()
-
-    return checked
 
 
 def recorded_sides(store: Store, names: Sequence[str]) -> tuple[SplitSides, int]:

@@ -1,9 +1,12 @@
 """What the tests of tasks share."""
 
+import os
 from typing import Any
 
 import pytest
 
+from infra.registry import versions
+from infra.tracking.runs import open_run
 from tasks.records import Plan
 
 
@@ -17,3 +20,26 @@ def make_plan():
         return Plan(**{**digests, **nowhere, "files": {}, "threads": 1, "force": False, **changes})
 
     return make
+
+
+@pytest.fixture
+def name(request):
+    """A registered model of this test's own."""
+    return request.node.name.replace("[", "-").rstrip("]")
+
+
+@pytest.fixture
+def registered(name):
+    """Register a version by its weights (a letter, or none) and tags."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    run = open_run("versions", run_key=name, run_name="run", artifact_root=os.environ["DPO_HOME"]).id
+
+    def made(weights, **tags):
+        versions._make_registered_model(client, name)
+        named = {versions.WEIGHTS: weights * 64} if weights else {}
+        client.create_model_version(name, f"{os.environ['DPO_HOME']}/m", run, tags=named | tags)
+        return versions.by_number(name, len(client.search_model_versions(f"name = '{name}'")))
+
+    return made

@@ -1,40 +1,26 @@
 """Which models stand against a challenger, and against which reference all of them are measured."""
 
-import os
 from types import SimpleNamespace
 
 import pytest
-from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_release import RecipeGate, Retrain
-from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
-from infra.tracking.runs import open_run
 from tasks.baseline import TOKENIZER, baselines, require_comparable
 from tasks.lineage import KEY
 from tasks.runtime.start import START, START_WEIGHTS
 
 
 @pytest.fixture
-def name(request):
-    return request.node.name.replace("[", "-").rstrip("]")
-
-
-@pytest.fixture
-def registered(name):
-    """Register a version by its weights (a letter), what it started from (a version or the base), and tags."""
-    client = MlflowClient()
-    run = open_run("baseline", run_key=name, run_name="run", artifact_root=os.environ["DPO_HOME"]).id
+def begun(registered, name):
+    """Register a version that started from another one, by its number, or from the base model."""
 
     def made(weights, start=None, **tags):
-        versions._make_registered_model(client, name)
-        begun = {START: f"models:/{name}/{start}"} if start else {START: "./base", START_WEIGHTS: "r" * 64}
-        tags = {versions.WEIGHTS: weights * 64, TOKENIZER: "t", **begun, **tags}
-        client.create_model_version(name, f"{os.environ['DPO_HOME']}/m", run, tags=tags)
-        return versions.by_number(name, len(client.search_model_versions(f"name = '{name}'")))
+        origin = {START: f"models:/{name}/{start}"} if start else {START: "./base", START_WEIGHTS: "r" * 64}
+        return registered(weights, **{TOKENIZER: "t", **origin, **tags})
 
     return made
 
@@ -61,16 +47,16 @@ def test_without_a_version_the_base_model_is_baseline_and_reference(against):
     assert (found.anchor, found.trained_on) == (None, ["data/now"])
 
 
-def test_the_first_champion_is_the_anchor_unless_it_is_the_champion(registered, against):
-    first, second = registered("a"), registered("b")
+def test_the_first_champion_is_the_anchor_unless_it_is_the_champion(begun, against):
+    first, second = begun("a"), begun("b")
     assert against(champion=first, first_champion=first).anchor is None
     assert against(champion=second, first_champion=first).anchor == "a" * 64
     assert against(champion=first, first_champion=first, gate={"anchor": 2}).anchor == "b" * 64
 
 
-def test_the_reference_is_what_the_line_of_the_anchor_began_with(registered, against, name):
-    first, second = registered("a"), registered("b", start=1)
-    third = registered("c", start=2)
+def test_the_reference_is_what_the_line_of_the_anchor_began_with(begun, against, name):
+    first, second = begun("a"), begun("b", start=1)
+    third = begun("c", start=2)
     for start in ("./base", f"models:/{name}/{third.number}"):
         found = against(champion=second, first_champion=first, start_model=start, weights_sha256="c" * 64)
         assert (found.reference.weights_sha256, found.reference.model) == ("r" * 64, "./base")
@@ -78,29 +64,29 @@ def test_the_reference_is_what_the_line_of_the_anchor_began_with(registered, aga
     assert alone.reference.weights_sha256 == "r" * 64
 
 
-def test_a_recipe_may_compare_with_the_base_model_or_with_any_version(registered, against):
-    first, second = registered("a"), registered("b")
+def test_a_recipe_may_compare_with_the_base_model_or_with_any_version(begun, against):
+    first, second = begun("a"), begun("b")
     base = against(champion=second, first_champion=first, retrain={"against": "base"})
     assert (base.against, base.baseline) == ("reference", "r" * 64)
     other = against(champion=second, first_champion=first, retrain={"against": 1})
     assert (other.against, other.baseline) == ("version", "a" * 64)
 
 
-def test_what_any_of_them_or_of_their_ancestors_was_trained_on_is_known(registered, against, name):
+def test_what_any_of_them_or_of_their_ancestors_was_trained_on_is_known(begun, against, name):
     store = open_store(load_settings())
     for letter in "ab":
         lineage = (LINEAGE % {"rows": f"data/{letter}/train.jsonl"}).encode()
         store.put_bytes(f"lineage/{name}/{letter}", lineage)
-    first = registered("a", **{KEY: f"lineage/{name}/a"})
-    second = registered("b", start=1, **{KEY: f"lineage/{name}/b"})
+    first = begun("a", **{KEY: f"lineage/{name}/a"})
+    second = begun("b", start=1, **{KEY: f"lineage/{name}/b"})
     assert against(champion=second, first_champion=first).trained_on == [
         *("data/a/train.jsonl", "data/b/train.jsonl"),
         "data/now",
     ]
 
 
-def test_another_tokenizer_cannot_be_compared_and_is_told_before_anything_is_trained(registered, against):
-    other = registered("a", **{TOKENIZER: "another"})
+def test_another_tokenizer_cannot_be_compared_and_is_told_before_anything_is_trained(begun, against):
+    other = begun("a", **{TOKENIZER: "another"})
     with pytest.raises(InputError, match="version 1 has another tokenizer than the start model") as caught:
         against(champion=other, first_champion=other)
     assert "retrain.against to base" in caught.value.do

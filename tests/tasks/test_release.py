@@ -1,6 +1,5 @@
 """What a run starts from, what it is compared with, and when the alias moves."""
 
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -22,26 +21,6 @@ from tasks.evaluate import _folder
 from tasks.promote import promote
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS, start_model
 from tests.tiny import build_tiny_model
-
-
-@pytest.fixture
-def name(request):
-    return request.node.name.replace("[", "-").rstrip("]")
-
-
-@pytest.fixture
-def registered(name):
-    """Register a version by its weights (a letter) and tags."""
-    client = MlflowClient()
-    run = open_run("release", run_key=name, run_name="run", artifact_root=os.environ["DPO_HOME"]).id
-
-    def made(weights, **tags):
-        versions._make_registered_model(client, name)
-        named = {versions.WEIGHTS: weights * 64} if weights else {}
-        client.create_model_version(name, f"{os.environ['DPO_HOME']}/m", run, tags=named | tags)
-        return versions.by_number(name, len(client.search_model_versions(f"name = '{name}'")))
-
-    return made
 
 
 @pytest.fixture
@@ -279,3 +258,15 @@ def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says
     assert "--reference" in caught.value.do
     named = evaluate_model.evaluate_model.fn(rules, str(tiny_model), 0.1)
     assert named.reference == str(tiny_model)
+
+
+def test_a_default_that_cannot_be_measured_holds_nobody_up_unless_nothing_else_is_asked_for():
+    from dpo_core.evaluate.scores import SOUND, Scores
+    from dpo_core.recipe_release import RecipeGate
+    from tasks.release import _without_unmeasured_default as judged
+
+    nothing, something = ({"challenger": {SOUND: Scores(values, ["a"] * len(values))}} for values in ([], [1.0]))
+    assert judged(RecipeGate(), nothing).keep == {}
+    assert judged(RecipeGate(), something).keep == {SOUND: 0.15}
+    assert judged(RecipeGate(keep={SOUND: 0.1}), nothing).keep == {SOUND: 0.1}
+    assert judged(RecipeGate(improve=[]), nothing).keep == {SOUND: 0.15}

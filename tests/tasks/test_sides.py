@@ -11,11 +11,11 @@ from dpo_core.evaluate.unseen import unseen_items
 from dpo_core.quality.prompts.identity import split_key
 from dpo_core.recipe import Recipe
 from infra.errors import Damaged
-from infra.ledger.chain import Chain
+from infra.ledger.chain import Chain, again_if_moved
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.check import check
-from tasks.data_check.sides import again_if_moved, recorded_sides
+from tasks.data_check.sides import recorded_sides
 
 WORDS = "river stone window garden letter bridge candle mirror basket ladder pillow button".split()  # noqa: SIM905
 
