@@ -11,12 +11,13 @@ from tasks.release import gate, register
 from tasks.runtime.tracked import tracked
 from tasks.score import score
 from tasks.select import select
-from tasks.states import name_completed, name_failed
+from tasks.states import named_end
 from tasks.summary import nothing_new, summarise
 from tasks.train import train
 
 
-@flow(name="retrain", on_completion=[name_completed], on_failure=[name_failed])
+@flow(name="retrain")
+@named_end
 def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False) -> Retrained:
     """Check, select, score, train, evaluate, register, gate, promote; a stage whose inputs are unchanged is a look-up.
 

@@ -1,12 +1,13 @@
 """How a flow run ended, on Prefect's pages: a state with a name that automations can act on, and an artifact."""
 
+import functools
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import ParamSpec, cast
 
-from prefect import Flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactCreate
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from infra.secrets import without_secrets
 from tasks.documents import DataCheckFailed, RetrainDocument, Retrained
@@ -19,34 +20,35 @@ NAMES = {
     "nothing_new": "NothingNew",
 }
 DATA_FAILED = "DataFailed"
+Given = ParamSpec("Given")
 
 
-def name_completed(flow: "Flow[..., Any]", flow_run: FlowRun, state: "State[Any]") -> None:
-    """Hook of a flow that returns Retrained."""
-    done: Retrained = state.result()
-    document = done.document
-    _tell(flow_run, StateType.COMPLETED, NAMES[document.state], _headline(document), document.model, _page(done))
+def named_end(run: Callable[Given, Retrained]) -> Callable[Given, Retrained]:
+    """Of a flow's function: the run ends in a named state, in one step, once its artifact is there.
+
+    The flow still gives its caller what the function does: Prefect takes the state that the function returns for the
+    end of the run, and hands on what it holds.
+    """
+
+    @functools.wraps(run)
+    def ended(*args: Given.args, **kwargs: Given.kwargs) -> "State[Retrained]":
+        try:
+            done = run(*args, **kwargs)
+        except DataCheckFailed as failed:
+            document = failed.document
+            found = [f"- **{finding.severity}** {finding.check}: {finding.says}" for finding in document.findings]
+            _show("data", DATA_FAILED, ["# The data check failed", "", *found, "", f"report: `{document.report}`"])
+            return Failed(name=DATA_FAILED, message=without_secrets(str(failed)), data=failed)
+        name = NAMES[done.document.state]
+        _show(done.document.model, name, _page(done))
+        return Completed(name=name, message=without_secrets(_headline(done.document)), data=done)
+
+    return cast(Callable[Given, Retrained], ended)
 
 
-def name_failed(flow: "Flow[..., Any]", flow_run: FlowRun, state: "State[Any]") -> None:
-    """Hook of the same: pairs that must not be trained on are no crash."""
-    failed: object = state.result(raise_on_failure=False)
-    if isinstance(failed, DataCheckFailed):
-        document = failed.document
-        found = [f"- **{finding.severity}** {finding.check}: {finding.says}" for finding in document.findings]
-        page = "\n".join(["# The data check failed", "", *found, "", f"report: `{document.report}`"])
-        _tell(flow_run, StateType.FAILED, DATA_FAILED, str(failed), "data", page)
-
-
-def _tell(flow_run: FlowRun, kind: StateType, name: str, says: str, model: str, page: str) -> None:
+def _show(model: str, name: str, page: list[str]) -> None:
     key = "retrain-" + (re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "run")
-    state: State[Any] = State(type=kind, name=name, message=without_secrets(says))
-    artifact = ArtifactCreate(
-        key=key, type="markdown", description=name, data=without_secrets(page), flow_run_id=flow_run.id
-    )
-    with get_client(sync_client=True) as client:
-        client.create_artifact(artifact)
-        client.set_flow_run_state(flow_run.id, state, force=True)
+    create_markdown_artifact(without_secrets("\n".join(page)), key=key, description=name)
 
 
 def _headline(document: RetrainDocument) -> str:
@@ -54,7 +56,7 @@ def _headline(document: RetrainDocument) -> str:
     return f"{document.model} version {document.version}: {document.state.replace('_', ' ')}; champion: {champion}"
 
 
-def _page(done: Retrained) -> str:
+def _page(done: Retrained) -> list[str]:
     document = done.document
     reasons = [f"- {reason}" for reason in document.reasons]
     if document.waiting_until is not None:
@@ -67,4 +69,4 @@ def _page(done: Retrained) -> str:
     links = [f"- report: `{document.report}`", f"- data report: `{document.data_report}`"]
     links.append(f"- MLflow run: {done.display.run_url}")
     head = ["| metric | value | 95 % interval |", "|---|---|---|"]
-    return "\n".join([f"# {_headline(document)}", "", *reasons, "", *head, *figures, "", *links])
+    return [f"# {_headline(document)}", "", *reasons, "", *head, *figures, "", *links]
