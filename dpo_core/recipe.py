@@ -140,6 +140,9 @@ class Evaluation(Section):
     max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens (greedy)")
     batch_size: int = Field(32, ge=1, description="prompts generated at once")
     samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
+    uptake_pairs: int = Field(
+        40, ge=0, description="held-out pairs in whose answers each shortcut of the data is put in, or taken out"
+    )
     behaviour: dict[str, str] = Field({}, description="name: prompt file with what an answer must (not) contain")
     retention: dict[str, str] = Field({}, description="name: such a file of questions that must stay right")
     neutral_text: str | None = Field(None, description="text file; its NLL per token must not rise")
@@ -194,4 +197,8 @@ class Recipe(Section):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
                 )
+        if self.gate.uptake is not None and not self.evaluation.uptake_pairs:
+            raise ValueError(
+                "gate.uptake asks for what evaluation.uptake_pairs: 0 does not measure: give it some pairs"
+            )
         return self

@@ -9,6 +9,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]
+Preference = Annotated[float, Field(gt=0.5, lt=1)]
 
 
 KEEP = "metric: how much worse it may be at most, its own unit; more must be ruled out"
@@ -34,6 +35,11 @@ class Gate(Section):
     )
     keep: dict[str, Amount] = Field({}, description=KEEP)
     floor: dict[str, Finite] = Field({}, description="metric: the least that the challenger must be shown to reach")
+    uptake: Preference | None = Field(
+        None,
+        description="largest chance to prefer an answer for a shortcut of the data alone, 0.5: none; more must be "
+        "ruled out, of every shortcut that was not declared",
+    )
     alpha: Alpha = Field(0.05, description="one-sided error of each test")
     alpha_year: Alpha = Field(
         0.10, description="chance that a year of looks (52, or more if taken) promotes one that is no better"
@@ -89,7 +95,7 @@ class RecipeGate(Gate):
 def is_share(metric: str) -> bool:
     """Whether a metric of ours lies between 0 and 1: a share of pairs, or of right answers."""
     suites = metric.startswith(("behaviour/", "retention/")) and metric != "retention/neutral_text"
-    return suites or metric in ("rewards/accuracies", "generations/sound")
+    return suites or metric in ("rewards/accuracies", "generations/sound") or metric.startswith("uptake/")
 
 
 class Retrain(Section):

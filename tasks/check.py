@@ -169,6 +169,7 @@ def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratc
     output = CheckOutput(
         **dict(result),
         held_out_prompts=count_groups(asked),
+        shortcuts=examined.shortcuts,
         train_key=f"{folder}/train.jsonl",
         eval_key=f"{folder}/eval.jsonl",
         train_ids_key=f"{folder}/{ids_sha256[:16]}/train.ids.jsonl",

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.records import Document, Record
-from dpo_core.report.documents import Estimate, FindingRecord
+from dpo_core.report.documents import Estimate, FindingRecord, UptakeRecord
 from tasks.records import Environment, Stage
 
 
@@ -119,6 +119,9 @@ class RetrainDocument(Document):
     )
     reasons: list[str] = Field([], description="what decided, in words")
     metrics: dict[str, Estimate] = Field({}, description="the new version's, with 95 % intervals")
+    uptake: list[UptakeRecord] = Field(
+        [], description="what the models make of the data's shortcuts"
+    )
     mlflow_run_id: str = Field(description="the MLflow run")
     weights_sha256: str = Field(description="of the new weights")
     data_sha256: str = Field(description="of every column of every kept row, weights and the split")
@@ -192,6 +195,7 @@ class RetrainDisplay(Record):
     answers: list[SideBySide]
     drift: Drift
     gate: GateLine
+    learnt: list[str] = Field([], description="shortcuts of the data that it learned unmeant, in words")
     scores: str = Field("", description="what the figures in `before_after` are of, in words")
     report: str = Field(description="the data quality report, on this machine")
     run_url: str

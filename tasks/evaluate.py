@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import Message
+from dpo_core.data.pairs import EncodedPair, Message, Pair
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.stops import named_ends
@@ -32,6 +32,8 @@ from tasks.runtime.stages import remembered
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
+
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks.evaluate",)
 
@@ -48,7 +50,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "anchor": models.anchor,
         "trained_on": models.trained_on,
         "sealed_from": plan.recipe.evaluation.sealed_from,
-        "questions": _questions_digest(plan),
+        "questions": _questions_digest(plan, checked),
         "data": checked.data_sha256,
         "ids": checked.ids_sha256,
         "path": scored.path,
@@ -89,45 +91,70 @@ def _logged(name: str) -> str:
     return name if name.startswith(("behaviour/", "retention/")) else f"eval_{name}"
 
 
-def _questions_digest(plan: Plan) -> str:
+def _questions_digest(plan: Plan, checked: Checked) -> str:
     evaluation = plan.recipe.evaluation
     files = {**evaluation.suites, "neutral_text": evaluation.neutral_text or ""}
     named = {name: plan.files.get(path, "") for name, path in files.items()}
     asked = [evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples, plan.recipe.encoding.date]
-    return digest_json([named, *asked])
+    shortcuts = [shortcut.model_dump() for shortcut in checked.shortcuts]
+    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed])
 
 
 def _evidence(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Baselines
 ) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
-    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, draw_samples, side_by_side
+    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, Questions, draw_samples, side_by_side
     from dpo_core.evaluate.preference import pair_values
     from dpo_core.evaluate.unseen import unseen_items
 
     suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}
-    pairs = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
-    samples = draw_samples([encoded.pair for encoded in pairs], plan.recipe.evaluation.samples)
+    encoded = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
+    pairs = [row.pair for row in encoded]
+    samples = draw_samples(pairs, plan.recipe.evaluation.samples)
+    edited, edited_ids = _edited(plan, checked, pairs)
     reference, beta = models.reference.weights_sha256, plan.recipe.training.beta
     parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": models.baseline}
     parts |= {"anchor": models.anchor} if models.anchor else {}
     found = {
-        sha: _answers(store, plan, checked, scored, sha, suites, samples, models)
+        sha: _answers(store, plan, checked, scored, sha, suites, samples, edited_ids, models)
         for sha in dict.fromkeys(parts.values())
     }
-    stored = reference_sums(store, scored.path, pairs)
+    stored = reference_sums(store, scored.path, encoded)
     sums = {sha: stored if output.logps is None else _sums(output.logps) for sha, output in found.items()}
+    uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
     measured = {
-        sha: Measured(output.answers, output.nll, pair_values(sums[sha], sums[reference], beta=beta))
+        sha: Measured(
+            output.answers,
+            output.nll,
+            pair_values(sums[sha], sums[reference], beta=beta),
+            pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
+        )
         for sha, output in found.items()
     }
-    asked = {PAIRS: [encoded.pair.prompt for encoded in pairs], SAMPLES: samples}
-    asked |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
+    prompts = {PAIRS: [pair.prompt for pair in pairs], SAMPLES: samples}
+    prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
     trained_on = _trained_on(store, checked, models)
-    items = {name: unseen_items(prompts, trained_on) for name, prompts in asked.items()}
+    items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
     by_part = {who: measured[sha] for who, sha in parts.items()}
-    sealed_from = plan.recipe.evaluation.sealed_from
-    return side_by_side(by_part, suites, samples, [encoded.pair for encoded in pairs], items, sealed_from)
+    asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited)
+    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from)
+
+
+def _edited(plan: Plan, checked: Checked, pairs: Sequence[Pair]) -> "tuple[list[Counterfactual], list[EncodedPair]]":
+    """Held-out answers with a shortcut of the data and without, as text and as ids; what is too long is left out."""
+    from dpo_core.evaluate.uptake.counterfactuals import counterfactuals
+    from dpo_core.model.encode import encode_pairs, load_tokenizer
+
+    evaluation = plan.recipe.evaluation
+    edited = counterfactuals(pairs, checked.shortcuts, evaluation.uptake_pairs, plan.recipe.seed)
+    if not edited:
+        return [], []
+    tokenizer = load_tokenizer(plan.model_folder, trusted_code=plan.trusted_code)
+    encoded = encode_pairs([edit.pair for edit in edited], tokenizer, plan.recipe.encoding).encoded
+    of_pair = {id(row.pair): row for row in encoded}
+    kept = [edit for edit in edited if id(edit.pair) in of_pair]
+    return kept, [of_pair[id(edit.pair)] for edit in kept]
 
 
 def _trained_on(store: Store, checked: Checked, models: Baselines) -> list[list[tuple[Message, ...]]]:
@@ -139,11 +166,11 @@ def _trained_on(store: Store, checked: Checked, models: Baselines) -> list[list[
 
 
 def _sums(logps: Mapping[str, Sequence[float]]) -> "tuple[Tensor, Tensor]":
-    """(chosen, rejected): log-probs of each pair's answers in nats."""
+    """(chosen, rejected), or (with, without): log-probs of each pair's answers in nats."""
     import torch
 
-    chosen, rejected = (torch.tensor(logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
-    return chosen, rejected
+    first, second = (torch.tensor(side, dtype=torch.float64) for side in logps.values())
+    return first, second
 
 
 def _answers(
@@ -154,6 +181,7 @@ def _answers(
     weights: str,
     suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
+    edited: Sequence[EncodedPair],
     models: Baselines,
 ) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
@@ -161,7 +189,7 @@ def _answers(
     inputs = {
         "weights": weights,
         "own_code": plan.trusted_code,
-        "questions": _questions_digest(plan),
+        "questions": _questions_digest(plan, checked),
         "data": checked.data_sha256,
         "ids": checked.ids_sha256,
         "path": {key: value for key, value in scored.path.items() if key != "model"},
@@ -173,9 +201,8 @@ def _answers(
     def compute() -> MeasureOutput:
         from tasks.measure import measure
 
-        return measure(
-            _folder(store, plan, weights, models), plan, store, checked, suites, samples, logps=not is_reference
-        )
+        folder = _folder(store, plan, weights, models)
+        return measure(folder, plan, store, checked, suites, samples, edited, logps=not is_reference)
 
     return remembered(store, "measure", inputs, compute, output=MeasureOutput, code=CODE, force=plan.force)[0]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dpo_core.data.pairs import Message
+from dpo_core.data.pairs import EncodedPair, Message
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.generate import generate
@@ -25,22 +25,26 @@ def measure(
     checked: Checked,
     suites: Mapping[str, Sequence[BehaviourCheck]],
     samples: Sequence[tuple[Message, ...]],
+    edited: Sequence[EncodedPair],
     *,
     logps: bool,
 ) -> MeasureOutput:
-    """Greedy answers by suite, held-out log-probs (nats; None unless `logps`), NLL a paragraph (nats a token)."""
+    """Greedy answers by suite, held-out log-probs (nats; None unless `logps`), NLL a paragraph (nats a token).
+
+    `edited`: answers with a shortcut (as chosen) and without it, whose log-probs are wanted in any case.
+    """
     model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
     tokenizer = load_tokenizer(folder, trusted_code=plan.trusted_code)
     prompts = {name: [check.prompt for check in checks] for name, checks in suites.items()} | {"samples": list(samples)}
     answers = _answers(model, tokenizer, prompts, plan)
-    sums = None
-    if logps:
-        pairs = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
-        sequences = [(p.prompt_ids, answer) for p in pairs for answer in (p.chosen_ids, p.rejected_ids)]
-        totals = {i: float(v.double().sum()) for i, v in score(model, sequences, dtype=plan.recipe.training.dtype)}
-        sums = {side: [totals[2 * i + j] for i in range(len(pairs))] for j, side in enumerate(("chosen", "rejected"))}
+    pairs = encoded_pairs(store, checked.eval_key, checked.eval_ids_key) if logps else []
+    sequences = [(p.prompt_ids, answer) for p in (*pairs, *edited) for answer in (p.chosen_ids, p.rejected_ids)]
+    totals = {i: float(v.double().sum()) for i, v in score(model, sequences, dtype=plan.recipe.training.dtype)}
+    first, second = ([totals[i] for i in range(side, len(sequences), 2)] for side in (0, 1))
+    held_out = {"chosen": first[: len(pairs)], "rejected": second[: len(pairs)]} if logps else None
+    uptake = {"with": first[len(pairs) :], "without": second[len(pairs) :]}
     nll = _text_nll(model, tokenizer, plan.recipe.evaluation.neutral_text)
-    return MeasureOutput(answers=answers, logps=sums, nll=nll)
+    return MeasureOutput(answers=answers, logps=held_out, nll=nll, uptake=uptake)
 
 
 def _answers(

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.recipe import Recipe, Training
 from dpo_core.records import Record
-from dpo_core.report.documents import Estimate, FindingRecord
+from dpo_core.report.documents import Estimate, FindingRecord, ShortcutRecord
 from infra.registry.versions import Version
 
 
@@ -65,6 +65,7 @@ class CheckOutput(CheckResult):
     train_ids_key: str = Field(description="the same rows as token ids of the training tokenizer")
     eval_ids_key: str
     ids_sha256: str = Field(description="of the ids of both: what score and train are given")
+    shortcuts: list[ShortcutRecord] = Field(description="of the pairs: what is looked for in the trained model")
     held_out_prompts: int = Field(description="different questions of the held-out rows: what the gate can count on")
 
 
@@ -115,6 +116,7 @@ class MeasureOutput(Record):
     answers: dict[str, list[str]]
     logps: dict[str, list[float]] | None = Field(description="nats, by side; None: those of the reference store")
     nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")
+    uptake: dict[str, list[float]] = Field(description="nats, of each answer `with` a shortcut and `without` it")
 
 
 class EvaluateOutput(Record):

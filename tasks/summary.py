@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
-from dpo_core.report.sentences import shown_scores
+from dpo_core.report.sentences import shown_scores, uptake_sentences
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -64,6 +64,7 @@ def summarise(
         waiting_until=promoted.waiting_until,
         reasons=[*filter(None, [promoted.not_promoted]), *gated.reasons],
         metrics=evaluated.metrics,
+        uptake=evidence.uptake,
         mlflow_run_id=plan.run_id,
         weights_sha256=trained.weights_sha256,
         data_sha256=checked.data_sha256,
@@ -154,6 +155,7 @@ def _display(
             for answer in _answers(evidence)[:ANSWERS]
         ],
         drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
+        learnt=uptake_sentences(evidence.uptake),
         scores=shown_scores(evidence.sealed),
         gate=GateLine(
             verdict=gated.verdict,

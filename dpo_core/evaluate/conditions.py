@@ -14,7 +14,7 @@ from dpo_core.evaluate.wording import Numbers, Outcome, sentence
 from dpo_core.records import Record
 
 GateVerdict = Literal["promote", "hold_underpowered", "hold_no_gain", "reject_regression"]
-Rule = Literal["improve", "keep", "floor"]
+Rule = Literal["improve", "keep", "floor", "uptake"]
 Against = Literal["baseline", "anchor"]
 VERDICTS: dict[Outcome, GateVerdict] = {
     "few": "hold_underpowered",
@@ -29,6 +29,9 @@ VERDICTS: dict[Outcome, GateVerdict] = {
     "reached": "promote",
     "level_open": "hold_underpowered",
     "missed": "hold_no_gain",
+    "not_learnt": "promote",
+    "learnt_open": "hold_underpowered",
+    "learnt": "reject_regression",
 }
 
 
@@ -55,11 +58,15 @@ class Condition(Record):
     )
     says: str = Field(description="in words")
     against: Against = Field("baseline", description="what the challenger is compared with")
-    asked: float = Field(description="the gain to be exceeded, the largest loss, or the floor")
+    asked: float = Field(
+        description="the gain to be exceeded, the largest loss, the floor, or the most of a preference"
+    )
     challenger: float | None = Field(None, description="its mean")
     baseline: float | None = Field(None, description="the mean of what it is compared with")
-    challenger_low: float | None = Field(None, description="of a floor: one-sided lower bound of the challenger's mean")
-    challenger_high: float | None = Field(None, description="of a floor: the upper one")
+    challenger_low: float | None = Field(
+        None, description="of a floor or uptake: one-sided lower bound of the challenger's mean"
+    )
+    challenger_high: float | None = Field(None, description="the upper one")
 
 
 class Asked(NamedTuple):
@@ -99,9 +106,10 @@ def judge(ask: Asked, compared: Compared) -> Condition:
         nothing = _Judged("few", math.nan, math.nan, math.nan, math.nan, _enough(ask, compared, None))
         return _condition(ask, compared, nothing, (math.nan, math.nan))
     test = difference(compared.challenger, compared.baseline, compared.clusters, shares=compared.shares)
-    limit = {"improve": ask.amount, "keep": -ask.amount, "floor": 0.0}[ask.rule]
+    limit = {"improve": ask.amount, "keep": -ask.amount, "floor": 0.0, "uptake": 0.0}[ask.rule]
     bounds = test.low(ask.alpha, limit), -test.mirrored().low(ask.alpha, -min(limit, 0.0))
-    found = _floor(ask, compared) if ask.rule == "floor" else _change(ask, compared, test, limit, bounds)
+    own_level = ask.rule in ("floor", "uptake")
+    found = _level(ask, compared) if own_level else _change(ask, compared, test, limit, bounds)
     return _condition(ask, compared, found, bounds)
 
 
@@ -125,17 +133,20 @@ def _change(ask: Asked, compared: Compared, test: Difference, limit: float, boun
     return _Judged(outcome, p, *bounds, power.detectable(test.error, ask.alpha), needed)
 
 
-def _floor(ask: Asked, compared: Compared) -> _Judged:
+def _level(ask: Asked, compared: Compared) -> _Judged:
     """A metric of the challenger alone, which must be shown to reach what is asked for."""
+    least = 1 - ask.amount if ask.rule == "uptake" else ask.amount
     at: Level = level(compared.challenger, group(compared.challenger, compared.clusters), shares=compared.shares)
-    (low, high), p = at.bounds(ask.alpha), at.p(ask.amount)
-    error = at.error(ask.amount)
-    needed = power.items_needed(compared.items, error, at.mean - ask.amount, ask.alpha)
+    (low, high), p = at.bounds(ask.alpha), at.p(least)
+    error = at.error(least)
+    needed = power.items_needed(compared.items, error, at.mean - least, ask.alpha)
     outcome: Outcome
     if few := _few(ask, compared):
         outcome, needed = few, _enough(ask, compared, needed)
+    elif ask.rule == "uptake":
+        outcome = "not_learnt" if p <= ask.alpha else "learnt" if high < least else "learnt_open"
     else:
-        outcome = "reached" if p <= ask.alpha else "missed" if high < ask.amount else "level_open"
+        outcome = "reached" if p <= ask.alpha else "missed" if high < least else "level_open"
     return _Judged(outcome, p, low, high, power.detectable(error, ask.alpha), needed)
 
 
@@ -160,7 +171,7 @@ def _condition(ask: Asked, compared: Compared, found: _Judged, bounds: tuple[flo
         ask.metric, ask.against, before, after, compared.items, compared.groups, compared.left_out,
         found.low, found.high, found.p, ask.alpha, ask.amount, found.needed, fewest,
     )  # fmt: skip
-    own = (found.low, found.high) if ask.rule == "floor" else (math.nan, math.nan)
+    own = (found.low, found.high) if ask.rule in ("floor", "uptake") else (math.nan, math.nan)
     return Condition(
         metric=ask.metric,
         rule=ask.rule,

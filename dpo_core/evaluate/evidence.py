@@ -11,6 +11,8 @@ from dpo_core.evaluate.preference import PairValues, by_slice, summarise
 from dpo_core.evaluate.scores import SOUND, Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
+from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
+from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.report.documents import (
     CheckAnswers,
     Estimate,
@@ -19,6 +21,7 @@ from dpo_core.report.documents import (
     Flips,
     ItemScores,
     SampleAnswers,
+    ShortcutRecord,
     UnsoundAnswer,
 )
 
@@ -29,12 +32,31 @@ Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/
 
 
 @dataclass(frozen=True)
+class Questions:
+    """What every model was asked: suites, sample prompts, held-out pairs, answers with and without a shortcut.
+
+    `items` are those that may be compared, of the held-out `pairs` (PAIRS), the samples (SAMPLES) and of each suite.
+    """
+
+    suites: Suites
+    samples: Sequence[tuple[Message, ...]]
+    pairs: Sequence[Pair]
+    items: Mapping[str, Items]
+    shortcuts: Sequence[ShortcutRecord] = ()
+    edited: Sequence[Counterfactual] = ()
+
+
+@dataclass(frozen=True)
 class Measured:
-    """One model: its answers by suite (and to the "samples"), NLL of each paragraph (nats a token), held-out pairs."""
+    """One model: its answers by suite (and to the "samples"), NLL of each paragraph (nats a token), held-out pairs.
+
+    `uptake`: of each counterfactual the reward with the shortcut minus the one without.
+    """
 
     answers: Mapping[str, Sequence[str]]
     nll: Sequence[float]
     pairs: Mapping[str, Sequence[float]]
+    uptake: Sequence[float] = ()
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -53,24 +75,24 @@ def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]
     return [pair.prompt for pair in rounds[:count]]
 
 
-def side_by_side(
-    models: Mapping[str, Measured],
-    suites: Suites,
-    samples: Sequence[tuple[Message, ...]],
-    pairs: Sequence[Pair],
-    items: Mapping[str, Items],
-    sealed_from: int = 600,
-) -> EvaluationEvidence:
+def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: int = 600) -> EvaluationEvidence:
     """The evidence of `reference`, `challenger`, `baseline`, and `anchor` if there is one.
 
-    `items` are those that may be compared, of the held-out `pairs` (PAIRS) and of each suite: no other is counted. From
-    `sealed_from` groups on, figures are of a third that the gate does not see.
+    Only items that may be compared are counted. From `sealed_from` groups on, figures are of a third that the gate does
+    not see.
     """
+    suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, asked.items
     divided = {name: these.divided(sealed_from) for name, these in items.items()}
     gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}
-    scores = {who: _scores(model, suites, gated, unsound[who]) for who, model in models.items()}
+    learnt = {
+        side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
+    }
+    scores = {
+        who: _scores(model, suites, gated, unsound[who]) | preferences(learnt[0], model.uptake)
+        for who, model in models.items()
+    }
     sealed = [name for name, (mine, others) in divided.items() if mine is not others]
     figures = {who: _scores(model, suites, shown, unsound[who]) for who, model in models.items()} if sealed else scores
     places, clusters = shown[PAIRS].places, list(shown[PAIRS].clusters)
@@ -103,7 +125,20 @@ def side_by_side(
             for i, (prompt, fault) in enumerate(zip(prompts[name], found, strict=True))
             if fault
         ],
+        uptake=uptake(
+            learnt[1],
+            {who: models[who].uptake for who in SHOWN},
+            {who: models[who].pairs["rewards/accuracies"] for who in SHOWN},
+            {who: _texts(models[who], shown) for who in SHOWN},
+        ),
     )
+
+
+def _texts(model: Measured, items: Mapping[str, Items]) -> tuple[list[str], list[str]]:
+    """All generated answers that may be compared, and the cluster of each."""
+    asked = [(name, which) for name, which in items.items() if model.answers.get(name)]
+    texts = [model.answers[name][place] for name, which in asked for place in which.places]
+    return texts, [cluster for _, which in asked for cluster in which.clusters]
 
 
 def _unsound(model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dpo_core.evaluate import power
 from dpo_core.evaluate.conditions import Against, Asked, Condition, GateVerdict, judge, unmeasured
 from dpo_core.evaluate.looks import alpha_of_a_look
-from dpo_core.evaluate.scores import Scores, compare
+from dpo_core.evaluate.scores import UPTAKE, Scores, compare
 from dpo_core.recipe_release import Gate
 
 __all__ = ["Condition", "Decision", "GateVerdict", "Scores", "decide"]
@@ -50,6 +50,9 @@ def decide(
     for model in against:
         asked += [Asked(metric, "keep", margin, rules.alpha, few, model) for metric, margin in rules.keep.items()]
     asked += [Asked(metric, "floor", least, rules.alpha, few) for metric, least in rules.floor.items()]
+    if rules.uptake is not None:
+        shortcuts = [metric for metric in challenger if metric.startswith(UPTAKE)]
+        asked += [Asked(metric, "uptake", rules.uptake, rules.alpha, few) for metric in shortcuts]
     conditions = [_condition(ask, challenger, against[ask.against]) for ask in asked]
     return Decision(max((c.verdict for c in conditions), key=ORDER.index), conditions, _notes(rules))
 

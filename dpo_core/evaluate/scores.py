@@ -8,6 +8,7 @@ import numpy as np
 
 from dpo_core.evaluate.clusters import Floats, places
 
+UPTAKE = "uptake/"  # how the metrics of shortcuts begin
 SOUND = "generations/sound"  # the metric of all answers that were generated
 UNLIMITED = ("rewards/margins", "retention/neutral_text")  # also where all values happen to lie between 0 and 1
 

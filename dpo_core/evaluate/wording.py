@@ -7,6 +7,7 @@ Outcome = Literal[
     "improved", "worse", "no_gain",
     "kept", "lost", "loss_open", "loss_open_by_chance",
     "reached", "missed", "level_open",
+    "not_learnt", "learnt", "learnt_open",
 ]  # fmt: skip
 
 
@@ -31,6 +32,8 @@ class Numbers(NamedTuple):
 
 def sentence(outcome: Outcome, f: Numbers) -> str:
     """The condition in words."""
+    if f.metric.startswith("uptake/"):
+        return _uptake(outcome, f)
     return f"{_measured(f)}: {_outcome(outcome, f)}"
 
 
@@ -87,6 +90,32 @@ def _outcome(outcome: Outcome, f: Numbers) -> str:
                 f"at least {f.asked:g} is asked for, and that is not shown: it is {f.low:.4g} at worst ({sure}, "
                 f"{p}){_more(f)}"
             )
+        case _:
+            raise ValueError(f"{outcome} is said of shortcuts alone")
+
+
+def _uptake(outcome: Outcome, f: Numbers) -> str:
+    """Of a shortcut the preference for it is told: one minus the value of the items."""
+    sure, p = f"{100 * (1 - f.alpha):.4g} % bound", f"p = {f.p:.2g}"
+    before, after, least, most = 1 - f.before, 1 - f.after, 1 - f.high, 1 - f.low
+    left_out = f", {f.left_out} left out that a model was trained on" if f.left_out else ""
+    measured = (
+        f"{f.metric}: an answer is preferred for this alone with a chance of {after:.4g} (0.5: no preference; before "
+        f"{before:.4g}), on {counted(f.items, f.groups)}{left_out}"
+    )
+    match outcome:
+        case "not_learnt":
+            return f"{measured}: more than {f.asked:g} is ruled out, it is {most:.4g} at most ({sure}, {p})"
+        case "learnt":
+            return (
+                f"{measured}: the shortcut was learnt, {f.asked:g} is allowed and it is {least:.4g} at least ({sure})"
+            )
+        case "learnt_open":
+            return (
+                f"{measured}: more than {f.asked:g} is not ruled out, it is {most:.4g} at most ({sure}, {p}){_more(f)}"
+            )
+        case _:
+            return f"{measured}: {_outcome(outcome, f)}"
 
 
 def _more(f: Numbers) -> str:

@@ -1,6 +1,6 @@
 """The JSON documents that stages hand on and commands print, as typed records whose fields are in JSON's order."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -75,6 +75,43 @@ class Estimate(ReportRecord):
     high: float = Field(description="of the 95 % interval")
 
 
+class ShortcutRecord(ReportRecord):
+    """A feature that gives the chosen answer away in the data: what is looked for in the trained model."""
+
+    kind: str = Field(description="of the feature: word, first_word, property, amount, ...")
+    text: str = Field(description="the word or words, or the name of the property")
+    name: str = Field(description="as people read it")
+    towards: Literal["chosen", "rejected"] = Field(description="the side that has it")
+    treated: Literal["flagged", "intended", "dropped", "weighted"] = Field(
+        description="flagged: trained on all the same; intended: declared; dropped, weighted: taken out of the pairs"
+    )
+
+
+class UptakeRecord(ReportRecord):
+    """What the models make of one shortcut; by model: `challenger`, `baseline`, `reference`.
+
+    An item is a held-out answer with the shortcut and the same one without; all is of pairs that no model was trained
+    on, and in the direction of the data: positive, or above one half, is a preference for it.
+    """
+
+    name: str
+    towards: str
+    treated: str
+    items: int
+    prompts: int
+    reward: dict[str, Estimate] = Field(description="with the shortcut minus without, in units of the reward")
+    change: Estimate | None = Field(None, description="the same, challenger minus baseline")
+    preference: dict[str, Estimate] = Field(description="chance to prefer the answer with it; 0.5: none")
+    pairs_against: int = Field(description="held-out pairs in which it points to the rejected answer")
+    accuracy_against: dict[str, Estimate] = Field(description="rewards/accuracies of these")
+    pairs_with: int = Field(description="held-out pairs in which it points to the chosen answer")
+    accuracy_with: dict[str, Estimate] = Field(description="rewards/accuracies of these")
+    answers: int = Field(description="generated")
+    shown: dict[str, Estimate] = Field(description="share of the generated answers that show it")
+    shown_change: Estimate | None = Field(None, description="the same, challenger minus baseline")
+    learnt: bool = Field(description="the challenger's reward for it is beyond chance (95 %)")
+
+
 class ItemScores(ReportRecord):
     """One metric on every item for one model (more is better), and the prompt that each item belongs to."""
 
@@ -131,7 +168,7 @@ class EvaluationEvidence(ReportRecord):
 
     `metrics` and `slices` are the challenger's, `means` each model's, `items` those that the gate compares, `flips`
     each suite's against the baseline; `samples` and `checks` hold every answer, `unsound` those that are no
-    answer.
+    answer, `uptake` what became of the data's shortcuts.
     """
 
     metrics: dict[str, Estimate]
@@ -142,4 +179,5 @@ class EvaluationEvidence(ReportRecord):
     samples: list[SampleAnswers]
     checks: dict[str, list[CheckAnswers]]
     unsound: list[UnsoundAnswer] = Field([])
+    uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see

@@ -48,6 +48,8 @@ class Finding:
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     tables: tuple[Table, ...] = ()
+    rule: tuple[str, str] | None = None  # kind and text of the feature, where it can be looked for in other answers
+    towards: Literal["chosen", "rejected"] = "chosen"  # the side that has it
     looked_for: bool = True  # False: it says that something was not looked for, and why
 
     def to_document(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.page import render
-from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against
+from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, uptake_sentences
 
 
 def retrain_page(
@@ -34,6 +34,7 @@ def retrain_page(
         word=word,
         sentence=sentence,
         against=measured_against(display["gate"]["baseline"], is_champion=is_champion),
+        learnt=uptake_sentences(evidence.uptake),
         moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
         steps=steps,
         loss=series(("loss", "loss", "one"), ("DPO term", "losses/dpo", "two"), ("SFT term", "losses/sft", "three")),

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from dpo_core.report.documents import UptakeRecord
+
 SEEN = 0.05  # nats: what is less is shown as 0.0
 
 
@@ -58,6 +60,25 @@ def drift_sentence(chosen: float, rejected: float) -> str:
         "The chosen answers became LESS likely; the margin grew because the rejected ones fell further. Read the "
         "answers for broken language; training.sft_weight holds the chosen ones up."
     )
+
+
+def uptake_sentences(found: Sequence[UptakeRecord]) -> list[str]:
+    """What the new model made of each shortcut that it learned and nobody meant; the strongest first."""
+    learnt = [u for u in found if u.learnt and u.treated != "intended"]
+    return [_learnt(u) for u in sorted(learnt, key=lambda u: -u.preference["challenger"].value)]
+
+
+def _learnt(u: UptakeRecord) -> str:
+    now = u.preference["challenger"]
+    preferred = "preferred" if u.towards == "chosen" else "avoided"
+    said = (
+        f"It learned a shortcut of the data: {u.name}. An answer is {preferred} for it alone with a chance of "
+        f"{now.value:.2f} ({now.low:.2f} to {now.high:.2f}; 0.5: no preference)"
+    )
+    if not u.shown:
+        return f"{said}."
+    before, after = (u.shown[who].value for who in ("baseline", "challenger"))
+    return f"{said}; {before:.0%} of the generated answers showed it, now {after:.0%}."
 
 
 def measured_against(baseline: str, *, is_champion: bool) -> str:

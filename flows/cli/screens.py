@@ -49,6 +49,8 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         console.print(Text(display.scores, style="dim"))
         _answers(console, display.answers)
         _drift(console, display.drift)
+        for said in display.learnt:
+            console.print(Padding(Text(said, style="bold yellow"), (1, 0, 0, 0)))
     elif len(document.stages) > 1:
         _unchanged(console, document)
     outcome, style = OUTCOMES[display.gate.verdict].headline, VERDICTS[display.gate.verdict]

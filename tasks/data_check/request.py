@@ -11,6 +11,7 @@ from dpo_core.data.pairs import Spool
 from dpo_core.data.splits import SplitSides
 from dpo_core.quality.profile import Profile
 from dpo_core.recipe import Encoding, Validation
+from dpo_core.report.documents import ShortcutRecord
 from dpo_core.report.results import Finding, Measure
 from tasks.records import CheckResult
 
@@ -41,8 +42,8 @@ class Examined:
 
     The rows are in `spool`, their token ids in `ids`; `train` and `held_out` are indices into both.
 
-    `sides`: of all their prompts. `weights`: of the loss, one for each of `train`; None where all weigh the same.
-    `profile` is for the next check.
+    `sides`: of all their prompts. `shortcuts`: what gave the chosen side away. `weights`: of the loss, one for each of
+    `train`; None where all weigh the same. `profile` is for the next check.
     """
 
     spool: Spool
@@ -51,6 +52,7 @@ class Examined:
     held_out: Ints
     sides: SplitSides
     weights: Floats | None
+    shortcuts: list[ShortcutRecord]
     profile: Profile
     quarantine: Path
     findings: list[Finding]

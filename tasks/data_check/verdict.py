@@ -77,6 +77,7 @@ def judge(
         held_out=held_out,
         sides=_sides(data, train, held_out),
         weights=found.weights,
+        shortcuts=found.shortcuts,
         profile=profile_of(found.table),
         quarantine=quarantine.path,
         findings=findings,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,8 +207,10 @@ def _result(judged: JudgedBalance, table: PairTable, validation: Validation) -> 
         statistics["longer_wins"] = balance.more_wins
     evidence = evidence_of(table.rows(_examples(balance, table["amounts"]))) if judged.flagged else ()
     feature = "length" if balance.is_length else name
+    rule = Feature("amount", name) if judged.intended or severity != "info" else None
+    side: Literal["chosen", "rejected"] = "chosen" if balance.more_wins >= 0.5 else "rejected"
     return Measure(check, balance.share, *limits, says), Finding(
-        check, severity, says, feature, judged.intended, statistics=statistics, evidence=evidence
+        check, severity, says, feature, judged.intended, statistics, evidence, rule=rule, towards=side
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def _finding(
     feature, scores = features[column], separation.scores
     numbers = scores.of(column)
     towards = 1 if scores.z[column] > 0 else -1
-    side = "chosen" if towards > 0 else "rejected"
+    side: Literal["chosen", "rejected"] = "chosen" if towards > 0 else "rejected"
     places = np.flatnonzero(separation.column(column) == towards)
     severity: Severity = "info" if intended else "fail" if scores.fails[column] else "warn"
     says = (
@@ -142,7 +143,9 @@ def _finding(
     )
     evidence = evidence_of(separation.fetch(places[:3]), feature.text if feature.kind != "property" else "")
     tables = (_table("The same in other words", separation, repeats, features),) if repeats else ()
-    return Finding(f"shortcut/{feature.kind}", severity, says, feature.name, intended, numbers, evidence, tables)
+    return Finding(
+        f"shortcut/{feature.kind}", severity, says, feature.name, intended, numbers, evidence, tables, feature, side
+    )
 
 
 def _table(title: str, separation: Separation, columns: Sequence[int], features: dict[int, Feature]) -> Table:

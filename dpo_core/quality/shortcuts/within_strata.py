@@ -6,6 +6,7 @@ sign flips of whole prompts over all strata at once before anything fails.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,7 +238,8 @@ def _finding(tests: StratumTests, column: int, feature: Feature, severity: Sever
     evidence = evidence_of(view.fetch(there[:3]), around)
     table = _table(f"{name} by {strata.kind}", cells, strata, same_kind)
     shown: Severity = "info" if intended else severity
-    return Finding("shortcut/stratum", shown, says, name, intended, statistics, evidence, (table,))
+    side: Literal["chosen", "rejected"] = "chosen" if chosen else "rejected"
+    return Finding("shortcut/stratum", shown, says, name, intended, statistics, evidence, (table,), feature, side)
 
 
 def _statistics(cells: Cells, strongest: int, same_kind: NDArray[np.intp], stratum: str) -> Statistics:

@@ -4,7 +4,7 @@ import json
 
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.evaluate.behaviour import BehaviourCheck
-from dpo_core.evaluate.evidence import Measured, draw_samples, side_by_side
+from dpo_core.evaluate.evidence import Measured, Questions, draw_samples, side_by_side
 from dpo_core.evaluate.unseen import Items
 
 
@@ -30,7 +30,7 @@ BOTH = Items([0, 1], ["a", "b"])  # 10 and 11: names are hexadecimal
 
 def evidence(**items: Items):
     compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])} | items
-    return side_by_side(MODELS, SUITES, [asked("The capital?")], PAIRS, compared).to_document()
+    return side_by_side(MODELS, Questions(SUITES, [asked("The capital?")], PAIRS, compared)).to_document()
 
 
 EVIDENCE = evidence()
@@ -48,7 +48,7 @@ def test_flips_are_against_what_it_is_gated_against() -> None:
     champion = measured("It is Lyon.", "It is four.")
     models = {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": champion}
     compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
-    flips = side_by_side(models, SUITES, [asked("The capital?")], PAIRS, compared).flips["retention/facts"]
+    flips = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared)).flips["retention/facts"]
     assert (flips.lost, flips.won) == ([], [])
 
 
@@ -93,7 +93,7 @@ def test_where_no_pair_is_left_there_is_no_figure_of_pairs() -> None:
 def test_answers_that_are_no_language_are_counted_in_every_suite_and_named() -> None:
     models = MODELS | {"challenger": measured("", "It is four.", margins=(0.5, -0.1))}
     compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
-    document = side_by_side(models, SUITES, [asked("The capital?")], PAIRS, compared).to_document()
+    document = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared)).to_document()
     assert document["items"]["challenger"]["generations/sound"]["values"] == [0.0, 0.0, 1.0]  # sample; two facts
     assert document["items"]["baseline"]["generations/sound"]["values"] == [1.0, 1.0, 1.0]
     assert document["unsound"][1] == {"prompt": "The capital of France?", "answer": "", "fault": "is empty"}
@@ -101,7 +101,7 @@ def test_answers_that_are_no_language_are_counted_in_every_suite_and_named() -> 
 
 def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_there_are_enough() -> None:
     compared = {"pairs": Items([0, 1], ["0", "1"]), "retention/facts": BOTH, "samples": Items([0], ["a"])}
-    document = side_by_side(MODELS, SUITES, [asked("The capital?")], PAIRS, compared, 2).to_document()
+    document = side_by_side(MODELS, Questions(SUITES, [asked("The capital?")], PAIRS, compared), 2).to_document()
     assert document["sealed"] == ["pairs", "retention/facts"]
     assert document["metrics"]["rewards/margins"]["value"] == 0.5  # of the pair whose name three divides
     assert document["items"]["challenger"]["rewards/margins"]["values"] == [-0.1]

@@ -1,0 +1,302 @@
+"""One answer twice: with a shortcut, and with something ordinary in its place."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from dpo_core.quality.features.ngrams import Feature, stands
+from dpo_core.quality.text.refusals import sentence
+from dpo_core.quality.text.surface import LENGTHS, PRESENCE, amounts_of, presence_of, property_spans
+from dpo_core.quality.words import SINGLE, split, words
+
+WORDS = ("word", "first_word", "last_word", "word_pair")
+TOKENS = ("token", "first_token")  # of these such as are whole words
+ORDINARY, SEEN = 200, 3  # words that may stand in place of a shortcut: the commonest, in so many answers at least
+OF_AMOUNT = {  # the property that an answer with more of it has
+    "lines": "newline",
+    "list items": "list",
+    "headings": "heading",
+    "bold texts": "bold text",
+    "code marks": "code",
+    "links": "link",
+    "emoji": "emoji",
+    "exclamation marks": "exclamation mark",
+    "question marks": "question mark",
+}
+OPENINGS = {"refusal": "I'm sorry, but I can't help with that.", "affirmative opening": "Sure!"}
+OPENINGS["refusal opening"] = OPENINGS["refusal"]
+INSTEAD = {
+    "exclamation mark": ".",
+    "question mark": ".",
+    "newline": " ",
+}  # of a mark that is taken out; others: nothing
+_BREAK = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
+_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]*\s*\Z")
+
+
+class Edit(NamedTuple):
+    """`having` has the shortcut, `lacking` is the same answer without it."""
+
+    having: str
+    lacking: str
+
+
+class Ordinary(NamedTuple):
+    """What may stand in place of a shortcut: words of answers of both kinds, and whole sentences."""
+
+    words: Sequence[str]
+    sentences: Sequence[str]
+
+
+def ordinary(chosen: Sequence[str], rejected: Sequence[str]) -> Ordinary:
+    """The words that stand in about as many chosen answers as in rejected ones, and the sentences of all."""
+    sides = [Counter(word for text in texts for word in set(words(text))) for texts in (chosen, rejected)]
+    both = sides[0] + sides[1]
+    even = [
+        word
+        for word, count in both.most_common()
+        if count >= SEEN and word.isalpha() and (sides[0][word] - sides[1][word]) ** 2 <= count
+    ]
+    found = [s for text in (*chosen, *rejected) for s in _sentences(text)]
+    return Ordinary(even[:ORDINARY], list(dict.fromkeys(found)))
+
+
+def is_editable(feature: Feature) -> bool:
+    """Whether it is known how to put the feature into an answer, or take it out."""
+    if feature.kind in ("property", "amount"):
+        return _name(feature) in {*_ADD, *OPENINGS, "length"}
+    whole = feature.kind in WORDS or (feature.kind in TOKENS and feature.text[:1].isspace()) or _is_first(feature)
+    spelt = split(feature.text)
+    return whole and bool(spelt) and feature.text.strip() == " ".join(spelt)
+
+
+def shows(feature: Feature, text: str) -> bool:
+    """Whether an answer has the feature: the word, or any of the marks. Of a length: whether it has any."""
+    return amount(feature, text) > 0
+
+
+def amount(feature: Feature, text: str) -> int:
+    """How much of the feature an answer has: 0 or 1, of a length its characters."""
+    name = _name(feature)
+    if name == "length":
+        return len(text)
+    if feature.kind in ("property", "amount"):
+        return int(presence_of(text, amounts_of(text, 0))[PRESENCE.index(name)])
+    return int(stands(_as_words(feature), text))
+
+
+class Editor:
+    """Edits of one feature. `written`: answers of the data, from which it learns how the words are written."""
+
+    def __init__(self, feature: Feature, written: Sequence[str], instead: Ordinary) -> None:
+        self.feature, self.instead = feature, instead
+        self.is_text = feature.kind not in ("property", "amount")
+        self.opens = self.is_text and (_is_first(feature) or self._opens(written))
+        self.form = self._form(written) if self.is_text else ""
+        own = set(words(feature.text))
+        self.words = [word for word in instead.words if word not in own]
+
+    def edit(self, text: str, seed: str) -> Edit | None:
+        """The answer with the feature and without; None where that cannot be told apart, or nothing can be edited.
+
+        `seed` fixes the place and what is ordinary.
+        """
+        draw = random.Random(seed)
+        found = self._edit(text, draw)
+        if found is None or not found.lacking.strip() or self._length:
+            return found
+        return found if shows(self.feature, found.having) and not shows(self.feature, found.lacking) else None
+
+    @property
+    def _length(self) -> bool:
+        return _name(self.feature) == "length"
+
+    def _edit(self, text: str, draw: random.Random) -> Edit | None:
+        if self._length:
+            return self._padded(text, draw)
+        if not self.is_text:
+            return self._marked(text, draw)
+        return self._without(text, draw) if shows(self.feature, text) else self._with(text, draw)
+
+    def _with(self, text: str, draw: random.Random) -> Edit | None:
+        """The word put in, beside an ordinary one put in at the same place."""
+        plain = self._plain(self.form, draw)
+        if plain is None:
+            return None
+        if self.opens:
+            return Edit(self.form + text, plain + text)
+        if self.feature.kind == "last_word":
+            body = text.rstrip()
+            stem = body.rstrip(".!?\u2026\u3002\uff01\uff1f")
+            return Edit(*(f"{stem} {word}{body[len(stem) :]}" for word in (self.form, plain)))
+        gaps = [match.span() for match in re.finditer(r"(?<=\S) (?=\S)", text)]
+        if SINGLE.search(self.form) and not gaps:
+            gaps = [(at, at) for at in range(1, len(text))]
+            start, end = draw.choice(gaps) if gaps else (len(text), len(text))
+            return Edit(*(text[:start] + word + text[end:] for word in (self.form, plain)))
+        start, end = draw.choice(gaps) if gaps else (len(text), len(text))
+        return Edit(*(f"{text[:start]} {word} {text[end:]}".rstrip() for word in (self.form, plain)))
+
+    def _without(self, text: str, draw: random.Random) -> Edit | None:
+        """The word as it stands, beside an ordinary one in its place."""
+        lacking = text
+        for match in reversed([*re.finditer(rf"(?i)(?<!\w){_spelt(self.feature)}(?!\w)", text)]):
+            plain = self._plain(match.group(), draw)
+            if plain is None:
+                return None
+            lacking = lacking[: match.start()] + plain + lacking[match.end() :]
+        return Edit(text, lacking)
+
+    def _plain(self, form: str, draw: random.Random) -> str | None:
+        """`form` with ordinary words for its own."""
+        if not self.words:
+            return None
+
+        def other(match: re.Match[str]) -> str:
+            word = draw.choice(self.words)
+            return word.capitalize() if match.group()[:1].isupper() else word
+
+        return re.sub(r"\w+", other, form)
+
+    def _opens(self, written: Sequence[str]) -> bool:
+        """Whether the data has it at the beginning of answers, mostly: then it is put there."""
+        first = Feature("first_word", self.feature.text.strip().casefold())
+        there = [text for text in written if shows(self.feature, text)]
+        return len(split(first.text)) == 1 and sum(shows(first, text) for text in there) > len(there) / 2
+
+    def _form(self, written: Sequence[str]) -> str:
+        """How the data writes the words most often; a first one with what follows it up to the next word."""
+        before, after = (r"\A\W*", r"[^\w\s]*\s+") if self.opens else (r"(?<!\w)", "")
+        pattern = re.compile(f"(?i){before}{_spelt(self.feature)}(?!\\w){after}")
+        forms = Counter(match.group() for text in written for match in [pattern.search(text)] if match)
+        usual = self.feature.text.strip()
+        return forms.most_common(1)[0][0] if forms else f"{usual.capitalize()}, " if self.opens else usual
+
+    def _marked(self, text: str, draw: random.Random) -> Edit | None:
+        name = _name(self.feature)
+        spans = property_spans(name)
+        if not shows(self.feature, text):
+            if name in OPENINGS:
+                plain = self._sentence(draw)
+                return None if plain is None else Edit(f"{OPENINGS[name]} {text}", f"{plain} {text}")
+            return _ADD[name](text)
+        if spans is None:
+            return _REMOVE[name](text) if name in _REMOVE else None
+        lacking = text
+        for start, end in reversed(spans(text)):
+            gap: str | None = self._sentence(draw) if name in OPENINGS else INSTEAD.get(name, "")
+            if gap is None:
+                return None
+            kept = "\n" if name in ("list", "heading") and text[start] == "\n" else ""
+            inner = text[start:end].strip("*`") if name in ("bold text", "code") else ""
+            lacking = lacking[:start] + kept + inner + gap + lacking[end:]
+        return Edit(text, lacking.strip())
+
+    def _padded(self, text: str, draw: random.Random) -> Edit | None:
+        """A sentence of another answer added, beside the same sentence in place of the last one."""
+        own = _sentences(text)
+        pad = self._sentence(draw)
+        if pad is None or len(own) < 2 or pad in own:
+            return None
+        last = text.rstrip().rfind(own[-1])
+        return Edit(f"{text.rstrip()} {pad}", text[:last] + pad)
+
+    def _sentence(self, draw: random.Random) -> str | None:
+        feature = self.feature
+        found = [s for s in self.instead.sentences if self._length or not shows(feature, s)]
+        return draw.choice(found) if found else None
+
+
+def _name(feature: Feature) -> str:
+    """Of the property that is edited; `length` for each of the lengths."""
+    if feature.kind == "amount":
+        return "length" if feature.text in LENGTHS else OF_AMOUNT.get(feature.text, "")
+    return feature.text if feature.kind == "property" else ""
+
+
+def _is_first(feature: Feature) -> bool:
+    return feature.kind in ("first_word", "first_token")
+
+
+def _spelt(feature: Feature) -> str:
+    """A regular expression of the words, whatever white space is between them."""
+    return r"\s+".join(map(re.escape, split(feature.text)))
+
+
+def _as_words(feature: Feature) -> Feature:
+    kind = {"token": "word", "first_token": "first_word"}.get(feature.kind, feature.kind)
+    return Feature(kind, feature.text.strip().casefold())
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a text without line ends, marks and lists: what can stand in any answer."""
+    found, at = [], 0
+    while at < len(text):
+        _, end = sentence(text, at)
+        found.append(text[at:end].strip())
+        at = max(end, at + 1)
+    return [s for s in found if len(words(s)) > 2 and not re.search(r"[\n*#`]|^[-\d]", s)]
+
+
+def _lines(text: str) -> list[str]:
+    """A text in two parts or more, one a line, or as it is."""
+    return [part for part in (text.split("\n") if "\n" in text.strip() else _BREAK.split(text.strip())) if part.strip()]
+
+
+def _newline(text: str) -> Edit | None:
+    lines = _lines(text)
+    return Edit("\n".join(lines), text) if len(lines) > 1 else None
+
+
+def _list(text: str) -> Edit | None:
+    lines = _lines(text)
+    return Edit("\n".join(f"- {line}" for line in lines), "\n".join(lines)) if len(lines) > 1 else None
+
+
+def _around(mark: str) -> Callable[[str], Edit | None]:
+    """The longest word between two marks."""
+
+    def marked(text: str) -> Edit | None:
+        found = max(re.finditer(r"\w+", text), key=lambda match: len(match.group()), default=None)
+        if found is None:
+            return None
+        return Edit(f"{text[: found.start()]}{mark}{found.group()}{mark}{text[found.end() :]}", text)
+
+    return marked
+
+
+def _at_end(mark: str, instead: str = "") -> Callable[[str], Edit | None]:
+    """A mark after the last word, in place of a full stop."""
+    return lambda text: Edit(
+        _END.sub(lambda _: mark, text, count=1), text if not instead else _END.sub(instead, text, 1)
+    )
+
+
+def _title(text: str) -> Edit | None:
+    return Edit(f"# Answer\n{text}", f"Answer\n{text}")
+
+
+_ADD: Mapping[str, Callable[[str], Edit | None]] = {
+    "newline": _newline,
+    "list": _list,
+    "heading": _title,
+    "bold text": _around("**"),
+    "code": _around("`"),
+    "link": lambda text: Edit(f"{text} See https://example.com/page.", f"{text} See the page of examples."),
+    "emoji": lambda text: Edit(f"{text} \U0001f642", text),
+    "exclamation mark": _at_end("!", "."),
+    "question mark": _at_end("?", "."),
+    "digit": lambda text: Edit(f"{text} (1)", f"{text} (a)"),
+    "leading whitespace": lambda text: Edit(f" {text}", text),
+    "trailing whitespace": lambda text: Edit(f"{text} ", text),
+    "ends with punctuation": lambda text: Edit(f"{text.rstrip()}.", text),
+    "opens with a capital": lambda text: Edit(text[:1].upper() + text[1:], text),
+    "non-ASCII character": lambda text: Edit(_END.sub("\u2026", text, count=1), _END.sub("...", text, count=1)),
+    "unclosed code block": lambda text: Edit(f"{text}\n```", f"{text}\n```\n```"),
+}
+_REMOVE: Mapping[str, Callable[[str], Edit | None]] = {
+    "ends with punctuation": lambda text: Edit(text, text.rstrip().rstrip(".!?\u2026\u3002\uff01\uff1f'\")*_`")),
+    "opens with a capital": lambda text: Edit(text, text[:1].lower() + text[1:]),
+}
