@@ -189,7 +189,7 @@ def test_without_a_champion_before_there_is_no_rollback(store, name):
 
 
 def test_a_rollback_to_weights_that_are_damaged_or_gone_moves_nothing(store, name, tmp_path):
-    model = build_tiny_model(tmp_path / "model")
+    model = build_tiny_model(tmp_path / "model", seed=77)  # whose weights no other test has
     run = open_run("promotion", run_key=f"{name}-real", run_name="run", artifact_root=os.environ["DPO_HOME"])
     weights = versions.weights_digest(model)
     real = versions.register(name, run_id=run.id, weights_sha256=weights, model_folder=model, tags={}).number
