@@ -119,9 +119,7 @@ class RetrainDocument(Document):
     )
     reasons: list[str] = Field([], description="what decided, in words")
     metrics: dict[str, Estimate] = Field({}, description="the new version's, with 95 % intervals")
-    uptake: list[UptakeRecord] = Field(
-        [], description="what the models make of the data's shortcuts"
-    )
+    uptake: list[UptakeRecord] = Field([], description="what the models make of the data's shortcuts")
     mlflow_run_id: str = Field(description="the MLflow run")
     weights_sha256: str = Field(description="of the new weights")
     data_sha256: str = Field(description="of every column of every kept row, weights and the split")

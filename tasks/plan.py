@@ -5,6 +5,7 @@ import glob
 import json
 import logging
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(RUN)])
     if force:
         key = f"{key}-{time.time_ns()}"
-    run = open_run(checked.name, run_key=key, run_name=f"{kind} {checked.name}", artifact_root=settings.artifact_root)
+    run_name = f"{kind} {checked.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    run = open_run(checked.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
     run.params({"recipe": content, "model": checked.model})
     if run.tag(START) is None:  # one that goes on stays the run of who began it
         run.tags(provenance(checked, Path(recipe)))

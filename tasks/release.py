@@ -40,6 +40,7 @@ from tasks.runtime.start import REQUEST, START, START_WEIGHTS
 
 log = logging.getLogger("dpo.release")
 CHALLENGER = "challenger"
+OF_RUN = {"git.commit": "mlflow.source.git.commit", "user": "mlflow.user"}  # tags of a version: of its run
 
 
 @task(name="register", cache_policy=NO_CACHE)
@@ -68,9 +69,14 @@ def _new_version(
     run = attach_run(plan.run_id)
     keys: dict[Literal["training", "evaluation"], str] = {"training": checked.train_key, "evaluation": checked.eval_key}
     for context, key in keys.items():
-        source = f"{store.url}/{key}"
-        run.dataset(name=f"{plan.recipe.name}-{context}", sha256=checked.data_sha256, source=source, context=context)
+        sha256, rows = store.digests(key).found, len(store.get_bytes(key).splitlines())
+        name, source = f"{plan.recipe.name}-{context}", f"{store.url}/{key}"
+        run.dataset(name=name, sha256=sha256, source=source, context=context, rows=rows)
+    known = {tag: run.tag(of_run) for tag, of_run in OF_RUN.items()}
     tags = {
+        "base_model": plan.start_model,
+        "pairs": checked.rows_kept,
+        **{tag: value for tag, value in known.items() if value},
         "data.sha256": checked.data_sha256,
         START: plan.start_model,
         START_WEIGHTS: plan.weights_sha256,

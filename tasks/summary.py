@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import task
@@ -10,8 +11,11 @@ from pydantic import TypeAdapter
 
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
-from dpo_core.report.sentences import shown_scores, uptake_sentences
+from dpo_core.report.model_card import CardFacts, licence_of, model_card, shortened
+from dpo_core.report.sentences import OUTCOMES, shown_scores, uptake_sentences
 from infra.registry import versions
+from infra.registry.aliases import DESCRIPTION, describe
+from infra.secrets import without_secrets
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import attach_run
@@ -32,6 +36,8 @@ from tasks.lineage import report_key
 from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
 
 VERDICT: TypeAdapter[GateVerdict] = TypeAdapter(GateVerdict)
+CARD = "README.md"  # the model card, as a model's folder has it
+SHOWN_TAGS = {"git.commit": "commit of the recipe", "user": "made by", "code.sha256": "code, SHA-256"}
 ANSWERS = 3  # shown side by side in the terminal
 
 
@@ -80,7 +86,11 @@ def summarise(
     )
     retrained = Retrained(document=document, display=_display(plan, checked, evaluated, gated, evidence))
     if document.changed or not page.is_file() or not store.exists(key):
-        _write_page(page, retrained, trained, evidence, plan)
+        card = _card(plan, checked, evaluated, registered, retrained, evidence)
+        _write_pages(page, retrained, trained, evidence, card)
+        attach_run(plan.run_id).artifact(page.parent, "reports")
+        whole = f"reports/{CARD} of the MLflow run {plan.run_id}"
+        describe(plan.recipe.name, registered.version, shortened(card, DESCRIPTION, whole))
         store.put_file(key, page)
     return retrained
 
@@ -176,7 +186,7 @@ def _answers(evidence: EvaluationEvidence) -> list[CheckAnswers | SampleAnswers]
     return [*(row for row in changed if row), *evidence.samples]
 
 
-def _write_page(page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, plan: Plan) -> None:
+def _write_pages(page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, card: str) -> None:
     from dpo_core.report.retrain import retrain_page
 
     document = retrained.document.to_json()
@@ -184,4 +194,41 @@ def _write_page(page: Path, retrained: Retrained, trained: Trained, evidence: Ev
     page.write_text(retrain_page(document, retrained.display.model_dump(), trained.history, evidence), encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence.to_document()))
-    attach_run(plan.run_id).artifact(page.parent, "reports")
+    page.with_name(CARD).write_text(card, encoding="utf-8")
+
+
+def _card(
+    plan: Plan,
+    checked: Checked,
+    evaluated: Evaluated,
+    registered: Registered,
+    retrained: Retrained,
+    evidence: EvaluationEvidence,
+) -> str:
+    document, outcome = retrained.document, OUTCOMES[retrained.document.verdict]
+    tags = versions.by_number(plan.recipe.name, registered.version).tags
+    facts = CardFacts(
+        name=plan.recipe.name,
+        version=registered.version,
+        made=datetime.now(UTC).date().isoformat(),
+        base_model=without_secrets(plan.start_model),
+        licence=licence_of(Path(plan.model_folder)),
+        pairs={
+            "kept after the data check": checked.rows_kept,
+            "in quarantine": checked.rows_quarantined,
+            "dropped by validation.on_shortcut": checked.rows_dropped,
+        },
+        warnings=[f"{f.check}: {f.says}" for f in checked.findings if f.severity == "warn" and not f.intended],
+        training=plan.recipe.training.model_dump(),
+        seed=plan.recipe.seed,
+        verdict=outcome.sentence,
+        reasons=document.reasons,
+        baseline=evaluated.baseline,
+        origins={
+            "MLflow run": plan.run_id,
+            "weights, SHA-256": document.weights_sha256,
+            "data, SHA-256": document.data_sha256,
+            **{label: tags[tag] for tag, label in SHOWN_TAGS.items() if tag in tags},
+        },
+    )
+    return model_card(facts, evidence)

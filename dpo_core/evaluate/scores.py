@@ -48,8 +48,8 @@ class Compared:
 
     @property
     def shares(self) -> bool:
-        """Whether the values can only lie between 0 and 1."""
-        if self.metric in UNLIMITED:
+        """Whether the values can only lie between 0 and 1; those of shortcuts do too, but never come near the ends."""
+        if self.metric in UNLIMITED or self.metric.startswith(UPTAKE):
             return False
         return all(bool(((side >= 0) & (side <= 1)).all()) for side in (self.challenger, self.baseline))
 

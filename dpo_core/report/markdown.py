@@ -13,7 +13,7 @@ WORDS = {"pass": "Pass", "warn": "Warn", "fail": "Fail"}
 def quality_markdown(name: str, document: Mapping[str, Any], links: Mapping[str, str]) -> str:
     """Verdict, counts, findings as a table, and where the whole report lies (`links`: what it is -> where)."""
     lines = [
-        f"# {WORDS[document['verdict']]}: data quality of {_plain(name)}",
+        f"# {WORDS[document['verdict']]}: data quality of {plain(name)}",
         "",
         f"{document['rows_in']:,} rows read, {document['rows_kept']:,} kept, "
         f"{document['rows_quarantined']:,} in quarantine{_dropped(document)}.",
@@ -24,7 +24,7 @@ def quality_markdown(name: str, document: Mapping[str, Any], links: Mapping[str,
     if told:
         lines += ["| | check | finding |", "|---|---|---|"]
         lines += [
-            f"| {'intended' if f['intended'] else f['severity']} | {f['check']} | {_plain(f['says'])} |"
+            f"| {'intended' if f['intended'] else f['severity']} | {f['check']} | {plain(f['says'])} |"
             for f in told[:SHOWN]
         ]
         lines += [f"\n{len(told) - SHOWN} more in the report."] if len(told) > SHOWN else []
@@ -48,7 +48,7 @@ def _link(where: str) -> str:
     return f"[{where}]({where})" if re.match(r"https?://\S+$", where) else f"`{where}`"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Words of the data cannot become a table's column, a link, an image or HTML."""
     text = " ".join(text.split())
     return re.sub(r"([\\`*_{}\[\]()<>#!|~])", r"\\\1", text).replace("\\<", "&lt;").replace("\\>", "&gt;")

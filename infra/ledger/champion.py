@@ -19,6 +19,7 @@ from infra.store.base import Store
 
 log = logging.getLogger("dpo.ledger")
 ALIAS, SHOWN = "champion", "dpo.ledger"
+PREVIOUS = "previous-champion"  # alias of the version that a rollback goes to, for people
 LOOK_AGAIN_S = 1.0  # before an alias is called moved by others: a process of ours may be between its two writes
 TRIES = 5
 
@@ -97,6 +98,8 @@ class Champion:
             view = self.look()
             if view.alias == view.state.champion:
                 if view.state.records and view.shown[0] < (end := view.state.records[-1]).seq:
+                    before = view.state.previous
+                    move_alias(self.name, PREVIOUS, before and before[0])
                     set_model_tag(self.name, SHOWN, f"{end.seq}:{end.sha256}")
                 return
             move_alias(self.name, ALIAS, view.state.champion)

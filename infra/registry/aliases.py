@@ -1,7 +1,10 @@
-"""What a registered model itself carries: its aliases and tags, read at once, and set without a second look."""
+"""What a registered model and its versions carry for people: aliases, tags, descriptions; set without a second look."""
 
+from infra.secrets import without_secrets
 from infra.tracking.client import mlflow_errors
 from infra.tracking.runs import connect
+
+DESCRIPTION = 5000  # characters that MLflow's tables hold of a description
 
 
 def alias_and_tag(name: str, alias: str, tag: str) -> tuple[int | None, str | None]:
@@ -35,6 +38,13 @@ def set_model_tag(name: str, key: str, value: str) -> None:
     client = connect()
     with mlflow_errors(f"tag model {name}"):
         client.set_registered_model_tag(name, key, value)
+
+
+def describe(name: str, number: int, text: str) -> None:
+    """Set what the registry's page says of a version: Markdown, at most DESCRIPTION characters."""
+    client = connect()
+    with mlflow_errors(f"describe version {number} of {name}"):
+        client.update_model_version(name, str(number), without_secrets(text))
 
 
 def is_registered(name: str) -> bool:

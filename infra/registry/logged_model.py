@@ -4,7 +4,6 @@ Each step can be taken again, so that a run that was killed within goes on; `Mod
 """
 
 import tempfile
-import warnings
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ WEIGHTS = "weights_sha256"  # tag of models and versions
 READY: Literal["READY"] = "READY"  # status of a model that is there as a whole
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SERVED_WITH = ("mlflow", "torch", "transformers")
+EXAMPLE = {"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 64}  # shown on the version's page
 LIMITS = {
     "max_new_tokens": 1024,
     "max_prompt_tokens": 8192,
@@ -71,8 +71,7 @@ def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path,
     from mlflow.models import Model
 
     described = Model(model.artifact_location, run_id, model_uuid=model.model_id, model_id=model.model_id)
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*input example was not provided")  # it would generate, on any size of model
+    with tempfile.TemporaryDirectory() as scratch:
         mlflow.pyfunc.save_model(
             f"{scratch}/model",
             mlflow_model=described,
@@ -80,6 +79,7 @@ def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path,
             artifacts={"checkpoint": model_folder.absolute().as_uri()},  # a path is read as a URL: `?` ends it
             model_config={**LIMITS, "trusted_code": trusted_code, "files": _digests(model_folder)},
             signature=_signature(),
+            input_example=EXAMPLE,
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
         )
         client.log_model_artifacts(model.model_id, f"{scratch}/model")

@@ -39,9 +39,8 @@ def judge(
     """Let Great Expectations decide on what the checks `found`, and gather the rest."""
     from infra.expectations.project import project_folder, validate
 
-    validation, name = request.validation, Path(request.train).name
-    rows_in = sum(source.tally.rows for source in data.sources)
-    examination, train = found.examination, found.train
+    validation, name, train = request.validation, Path(request.train).name, found.train
+    rows_in, examination = sum(source.tally.rows for source in data.sources), found.examination
     unread = UnreadColumns()
     for source in data.sources:
         unread.add(source.tally.unread)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message, Pair
-from dpo_core.evaluate.uptake.edits import Editor, is_editable, ordinary
+from dpo_core.evaluate.uptake.edits import Editor, edited_as, is_editable, ordinary
 from dpo_core.quality.features.ngrams import Feature
 from dpo_core.report.documents import ShortcutRecord
 
@@ -23,8 +23,14 @@ class Counterfactual:
 
 
 def looked_for(shortcuts: Sequence[ShortcutRecord]) -> list[ShortcutRecord]:
-    """Those that can be put into an answer, or taken out: unintended ones first, each name once."""
-    found = {s.name: s for s in sorted(shortcuts, key=lambda s: s.treated == "intended") if is_editable(feature_of(s))}
+    """Those that can be put into an answer, or taken out, each once: unintended ones first.
+
+    A mark that an answer has and more of which it has are one.
+    """
+    found: dict[str, ShortcutRecord] = {}
+    for shortcut in sorted(shortcuts, key=lambda s: s.treated == "intended"):
+        if is_editable(feature_of(shortcut)):
+            found.setdefault(edited_as(feature_of(shortcut)), shortcut)
     return list(found.values())[:MOST]
 
 

@@ -3,9 +3,10 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from dpo_core.evaluate.uptake.marks import ADD, INSTEAD, OPENINGS, REMOVE, Edit
 from dpo_core.quality.features.ngrams import Feature, stands
 from dpo_core.quality.text.refusals import sentence
 from dpo_core.quality.text.surface import LENGTHS, PRESENCE, amounts_of, presence_of, property_spans
@@ -25,22 +26,6 @@ OF_AMOUNT = {  # the property that an answer with more of it has
     "exclamation marks": "exclamation mark",
     "question marks": "question mark",
 }
-OPENINGS = {"refusal": "I'm sorry, but I can't help with that.", "affirmative opening": "Sure!"}
-OPENINGS["refusal opening"] = OPENINGS["refusal"]
-INSTEAD = {
-    "exclamation mark": ".",
-    "question mark": ".",
-    "newline": " ",
-}  # of a mark that is taken out; others: nothing
-_BREAK = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
-_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]*\s*\Z")
-
-
-class Edit(NamedTuple):
-    """`having` has the shortcut, `lacking` is the same answer without it."""
-
-    having: str
-    lacking: str
 
 
 class Ordinary(NamedTuple):
@@ -66,7 +51,7 @@ def ordinary(chosen: Sequence[str], rejected: Sequence[str]) -> Ordinary:
 def is_editable(feature: Feature) -> bool:
     """Whether it is known how to put the feature into an answer, or take it out."""
     if feature.kind in ("property", "amount"):
-        return _name(feature) in {*_ADD, *OPENINGS, "length"}
+        return _name(feature) in {*ADD, *OPENINGS, "length"}
     whole = feature.kind in WORDS or (feature.kind in TOKENS and feature.text[:1].isspace()) or _is_first(feature)
     spelt = split(feature.text)
     return whole and bool(spelt) and feature.text.strip() == " ".join(spelt)
@@ -85,6 +70,11 @@ def amount(feature: Feature, text: str) -> int:
     if feature.kind in ("property", "amount"):
         return int(presence_of(text, amounts_of(text, 0))[PRESENCE.index(name)])
     return int(stands(_as_words(feature), text))
+
+
+def edited_as(feature: Feature) -> str:
+    """What an edit puts in: of two features with one name the edits are the same."""
+    return _name(feature) or f"{feature.kind} {feature.text}"
 
 
 class Editor:
@@ -181,9 +171,9 @@ class Editor:
             if name in OPENINGS:
                 plain = self._sentence(draw)
                 return None if plain is None else Edit(f"{OPENINGS[name]} {text}", f"{plain} {text}")
-            return _ADD[name](text)
+            return ADD[name](text)
         if spans is None:
-            return _REMOVE[name](text) if name in _REMOVE else None
+            return REMOVE[name](text) if name in REMOVE else None
         lacking = text
         for start, end in reversed(spans(text)):
             gap: str | None = self._sentence(draw) if name in OPENINGS else INSTEAD.get(name, "")
@@ -238,65 +228,3 @@ def _sentences(text: str) -> list[str]:
         found.append(text[at:end].strip())
         at = max(end, at + 1)
     return [s for s in found if len(words(s)) > 2 and not re.search(r"[\n*#`]|^[-\d]", s)]
-
-
-def _lines(text: str) -> list[str]:
-    """A text in two parts or more, one a line, or as it is."""
-    return [part for part in (text.split("\n") if "\n" in text.strip() else _BREAK.split(text.strip())) if part.strip()]
-
-
-def _newline(text: str) -> Edit | None:
-    lines = _lines(text)
-    return Edit("\n".join(lines), text) if len(lines) > 1 else None
-
-
-def _list(text: str) -> Edit | None:
-    lines = _lines(text)
-    return Edit("\n".join(f"- {line}" for line in lines), "\n".join(lines)) if len(lines) > 1 else None
-
-
-def _around(mark: str) -> Callable[[str], Edit | None]:
-    """The longest word between two marks."""
-
-    def marked(text: str) -> Edit | None:
-        found = max(re.finditer(r"\w+", text), key=lambda match: len(match.group()), default=None)
-        if found is None:
-            return None
-        return Edit(f"{text[: found.start()]}{mark}{found.group()}{mark}{text[found.end() :]}", text)
-
-    return marked
-
-
-def _at_end(mark: str, instead: str = "") -> Callable[[str], Edit | None]:
-    """A mark after the last word, in place of a full stop."""
-    return lambda text: Edit(
-        _END.sub(lambda _: mark, text, count=1), text if not instead else _END.sub(instead, text, 1)
-    )
-
-
-def _title(text: str) -> Edit | None:
-    return Edit(f"# Answer\n{text}", f"Answer\n{text}")
-
-
-_ADD: Mapping[str, Callable[[str], Edit | None]] = {
-    "newline": _newline,
-    "list": _list,
-    "heading": _title,
-    "bold text": _around("**"),
-    "code": _around("`"),
-    "link": lambda text: Edit(f"{text} See https://example.com/page.", f"{text} See the page of examples."),
-    "emoji": lambda text: Edit(f"{text} \U0001f642", text),
-    "exclamation mark": _at_end("!", "."),
-    "question mark": _at_end("?", "."),
-    "digit": lambda text: Edit(f"{text} (1)", f"{text} (a)"),
-    "leading whitespace": lambda text: Edit(f" {text}", text),
-    "trailing whitespace": lambda text: Edit(f"{text} ", text),
-    "ends with punctuation": lambda text: Edit(f"{text.rstrip()}.", text),
-    "opens with a capital": lambda text: Edit(text[:1].upper() + text[1:], text),
-    "non-ASCII character": lambda text: Edit(_END.sub("\u2026", text, count=1), _END.sub("...", text, count=1)),
-    "unclosed code block": lambda text: Edit(f"{text}\n```", f"{text}\n```\n```"),
-}
-_REMOVE: Mapping[str, Callable[[str], Edit | None]] = {
-    "ends with punctuation": lambda text: Edit(text, text.rstrip().rstrip(".!?\u2026\u3002\uff01\uff1f'\")*_`")),
-    "opens with a capital": lambda text: Edit(text, text[:1].lower() + text[1:]),
-}

@@ -116,6 +116,12 @@ def test_shortcuts_that_nobody_meant_come_first_and_each_name_once():
     assert [s.text for s in found] == ["bad0", "bad1", "bad2", "bad3", "aim0", "aim1", "aim2", "aim3"]
 
 
+def test_a_mark_and_more_of_it_are_one_shortcut():
+    both = [shortcut("amount", "exclamation marks"), shortcut("word", "x"), shortcut("property", "exclamation mark")]
+    assert [s.name for s in looked_for(both)] == ["exclamation marks", "word 'x'"]
+    assert [s.name for s in looked_for([shortcut("amount", "words"), shortcut("amount", "tokens")])] == ["words"]
+
+
 def example_pairs():
     rows = map(json.loads, (ROOT / "examples/shortcut/pairs.jsonl").read_text().splitlines())
     return [Pair(tuple(row["prompt"]), tuple(row["chosen"]), tuple(row["rejected"])) for row in rows]

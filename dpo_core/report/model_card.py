@@ -1,0 +1,166 @@
+"""The card of a model version: what it is, what it came from, what was measured, what is not known of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from dpo_core.report.documents import Estimate, EvaluationEvidence, UptakeRecord
+from dpo_core.report.markdown import plain
+from dpo_core.report.numbers import number
+
+TRAINED_WITH = ("beta", "learning_rate", "sft_weight", "num_train_epochs", "max_steps", "train_batch_size", "dtype")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beside its figures. `origins`: label and value, in order, of what leads back to its making."""
+
+    name: str
+    version: int
+    made: str  # day
+    base_model: str
+    licence: str | None
+    pairs: Mapping[str, int]  # trained on, held out, quarantined, dropped
+    warnings: Sequence[str]  # of the data check
+    training: Mapping[str, Any]  # the recipe's section
+    seed: int
+    verdict: str  # in words
+    reasons: Sequence[str]
+    baseline: str  # what it was compared with
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+def licence_of(folder: Path) -> str | None:
+    """What the model card in a folder calls the model's licence; None where it does not."""
+    try:
+        return str(ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.license or "") or None
+    except (OSError, ValueError, AttributeError):  # none there, or another's that cannot be read: no reason to stop
+        return None
+
+
+def shortened(card: str, most: int, where: str) -> str:
+    """The card without its metadata, cut at the end of a line to at most so many characters; `where` is the whole."""
+    body = card.split("\n---\n", 1)[-1].strip()
+    if len(body) <= most:
+        return body
+    rest = f"\n\nThe rest is in {where}."
+    kept = body[: most - len(rest)]
+    return kept[: kept.rfind("\n")] + rest
+
+
+def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
+    """Markdown with Hugging Face's metadata block (huggingface_hub's ModelCardData)."""
+    sections = [
+        f"---\n{_metadata(facts, evidence).to_yaml()}\n---",
+        f"# {facts.name}, version {facts.version}",
+        f"`{facts.base_model}`, trained further on preference pairs with Direct Preference Optimization (Rafailov et "
+        f"al. 2023), {facts.made}. {facts.verdict}",
+        "\n".join(f"- {plain(reason)}" for reason in facts.reasons),
+        "## What was measured",
+        _metrics(facts, evidence),
+        _sealed(evidence),
+        "## Shortcuts of the data",
+        _uptake(evidence.uptake),
+        "## Data",
+        "; ".join(f"{count:,} pairs {what}" for what, count in facts.pairs.items()) + ".",
+        "\n".join(f"- {plain(warning)}" for warning in facts.warnings),
+        "## Training",
+        _table(("key", "value"), [*_recipe(facts), ("seed", str(facts.seed))]),
+        "## Limits",
+        "Nothing is known of this version but what the tables above show, on the questions that were asked and with "
+        "greedy answers. Safety, bias and truth were measured only as far as one of these metrics is about them.",
+        "## Licence",
+        f"{facts.licence}, as the start model's card says; that of the pairs is their source's."
+        if facts.licence
+        else "Not known: the start model's folder names none. Those of the start model and of the pairs hold.",
+        "## Where it comes from",
+        _table(("", ""), list(facts.origins.items())),
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _metadata(facts: CardFacts, evidence: EvaluationEvidence) -> ModelCardData:
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="held-out",
+            dataset_name="held-out questions",
+            metric_type=name,
+            metric_value=round(estimate.value, 4),
+        )
+        for name, estimate in evidence.means["challenger"].items()
+    ]
+    return ModelCardData(
+        base_model=facts.base_model,
+        license=facts.licence,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["dpo", "preference-optimization", "dpo-pipeline"],
+        model_name=facts.name,
+        eval_results=results or None,
+    )
+
+
+def _metrics(facts: CardFacts, evidence: EvaluationEvidence) -> str:
+    others = ["reference", *(["baseline"] if facts.baseline != "reference" else [])]
+    rows = [
+        (
+            name,
+            *(_value(evidence.means[who].get(name)) for who in others),
+            f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)})",
+        )
+        for name, estimate in evidence.means["challenger"].items()
+    ]
+    heads = {"reference": "start model", "baseline": facts.baseline}
+    return _table(("metric", *(heads[who] for who in others), "this version (95 % interval)"), rows)
+
+
+def _value(estimate: Estimate | None) -> str:
+    return "" if estimate is None else str(number(estimate.value))
+
+
+def _sealed(evidence: EvaluationEvidence) -> str:
+    if not evidence.sealed:
+        return "The same questions decided whether it is promoted: the figures look a little better than they are."
+    return f"Those of {', '.join(evidence.sealed)} are of a third that decided nothing."
+
+
+def _uptake(found: Sequence[UptakeRecord]) -> str:
+    if not found:
+        return "No feature of the answers gave the chosen one away, so none was looked for in the model."
+    rows = [
+        (
+            u.name,
+            f"{u.towards}, {u.treated}",
+            "yes" if u.learnt else "no" if u.items else "not measured",
+            _interval(u.preference.get("challenger")),
+            f"{u.shown['baseline'].value:.0%} → {u.shown['challenger'].value:.0%}" if u.shown else "",
+        )
+        for u in found
+    ]
+    head = (
+        "feature",
+        "side, and what was done",
+        "learnt",
+        "preference for it alone (0.5: none)",
+        "answers that show it",
+    )
+    return _table(head, rows)
+
+
+def _interval(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _recipe(facts: CardFacts) -> list[tuple[str, str]]:
+    return [(key, str(facts.training[key])) for key in TRAINED_WITH if facts.training.get(key) is not None]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(map(plain, cells))} |"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
