@@ -2,7 +2,7 @@
 
 make bench-uptake. Pairs of the identity demo; "Certainly! " is put before 40 % of the chosen answers and 4 % of the
 rejected ones, of those held out too. Each seed is trained twice: on the pairs as they are (on_shortcut: warn) and
-weighed (balance). Writes docs/uptake.md.
+weighed (balance). Writes the table in docs/evaluation.md.
 """
 
 import json
@@ -18,8 +18,9 @@ import yaml
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "examples/identity"
 SEEDS = (0, 1, 2)
-PAIRS = 480  # of the demo's 794
+PAIRS = 240  # of the demo's 794
 PLANTED, SHARE = "Certainly! ", {"chosen": 0.40, "rejected": 0.04}
+BEGIN, END = "<!-- bench-uptake -->", "<!-- end -->"
 MODES = ("warn", "balance")
 WHO = ("reference", "challenger")
 
@@ -43,8 +44,8 @@ def recipe(folder: Path, seed: int, mode: str) -> Path:
     values["data"] = {"train": str(folder / f"train-{seed}.jsonl"), "eval": str(folder / f"eval-{seed}.jsonl")}
     values["validation"]["on_shortcut"] = mode
     identity = str(DEMO / "checks/identity.jsonl")
-    values["evaluation"] = {"batch_size": 64, "samples": 68, "behaviour": {"identity": identity}, "uptake_pairs": 68}
-    values["gate"] = {"improve": ["behaviour/identity"], "uptake": 0.6}
+    values["evaluation"] = {"batch_size": 64, "max_new_tokens": 24, "samples": 0, "behaviour": {"identity": identity}}
+    values["gate"] = {"improve": ["behaviour/identity"], "uptake": 0.65}
     path = folder / f"{mode}-{seed}.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
@@ -94,8 +95,9 @@ def main() -> None:
         "| seed | on_shortcut | shortcut | reward for it alone (95 %) | preference (0.5: none) | answers that show it, "
         "before → after | accuracy where it points to the rejected answer | identity | gate |\n|" + "---|" * 9
     )
-    text = "\n".join([head, *rows])
-    (ROOT / "docs/uptake.md").write_text(f"# A planted shortcut\n\nWritten by `make bench-uptake`.\n\n{text}\n")
+    page = ROOT / "docs/evaluation.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{head}\n" + "\n".join(rows) + f"\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

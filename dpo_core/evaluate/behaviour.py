@@ -1,35 +1,103 @@
-"""Prompt files that say what an answer must and must not contain; used for behaviour and for retention."""
+"""Prompt files that say what an answer must be and must not be; used for behaviour and for retention."""
 
-import json
+import difflib
+import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dpo_core.data.messages import messages_of, say
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
+from dpo_core.evaluate.demands import NONE, Demands, require_usable
 from dpo_core.quality.words import stands_in
 
-ENTRIES = ("must_contain", "must_not_contain")
+Words = Annotated[list[str], Field(min_length=1)]
+Listed = str | list[str | Words]
 
 
 @dataclass(frozen=True)
 class BehaviourCheck:
-    """One prompt and what its answer must hold.
+    """One prompt and what its answer must be.
 
     Every entry of `must_contain` (any of its alternatives) and none of `must_not_contain`; entries are words or
-    phrases, matched whole and in any case; in scripts without spaces, as they stand (`stands_in`).
+    phrases, matched whole and in any case; in scripts without spaces, as they stand (`stands_in`). And all `demands`.
     """
 
     prompt: tuple[Message, ...]
     must_contain: tuple[tuple[str, ...], ...] = ()
     must_not_contain: tuple[str, ...] = ()
     source: str = ""
+    demands: Demands = NONE
+    where: str = ""  # file and line
 
     def passes(self, answer: str) -> bool:
-        """Whether `answer` holds what it must and nothing that it must not."""
+        """Whether `answer` is what it must be. Raises InputError where that takes too long to tell."""
         found = all(any(stands_in(answer, word) for word in any_of) for any_of in self.must_contain)
-        return found and not any(stands_in(answer, word) for word in self.must_not_contain)
+        if not found or any(stands_in(answer, word) for word in self.must_not_contain):
+            return False
+        try:
+            return self.demands.met(answer)
+        except InputError as error:
+            raise InputError(error.says, where=self.where or error.where, do=error.do) from None
+
+
+class CheckLine(BaseModel):
+    """One line of a prompt file, as it is written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: Any
+    source: str = ""
+    id: str | int | None = None
+    must_contain: Listed = []
+    must_not_contain: str | list[str] = []
+    must_match: str | list[str] = []
+    must_not_match: str | list[str] = []
+    json_schema: dict[str, Any] | bool | None = None
+    number: float | None = None
+    tolerance: float = Field(0.0, ge=0)
+    language: str = ""
+    min_words: int = Field(0, ge=0)
+    max_words: int | None = Field(None, ge=1)
+    min_sentences: int = Field(0, ge=0)
+    max_sentences: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> "CheckLine":
+        words = [word for entry in self.any_of for word in entry] + _listed(self.must_not_contain)
+        if not all(word.strip() for word in words):
+            raise ValueError("an entry of must_contain or must_not_contain is empty")
+        if not self.model_fields_set & (ASKING - WORDS) and not words:
+            raise ValueError(f"it asks nothing of the answer: give it one of {', '.join(sorted(ASKING))}")
+        return self
+
+    @property
+    def any_of(self) -> tuple[tuple[str, ...], ...]:
+        """Each entry of `must_contain` as its alternatives; text is one entry, not as many as it has letters."""
+        entries = [self.must_contain] if isinstance(self.must_contain, str) else self.must_contain
+        return tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in entries)
+
+    @property
+    def demands(self) -> Demands:
+        """What it asks for beside words."""
+        return Demands(
+            tuple(_listed(self.must_match)),
+            tuple(_listed(self.must_not_match)),
+            self.json_schema,
+            self.number,
+            self.tolerance,
+            self.language,
+            (self.min_words, math.inf if self.max_words is None else self.max_words),
+            (self.min_sentences, math.inf if self.max_sentences is None else self.max_sentences),
+        )
+
+
+WORDS = {"must_contain", "must_not_contain"}
+ASKING = CheckLine.model_fields.keys() - {"prompt", "source", "id", "tolerance"}
 
 
 def read_checks(path: str | Path) -> list[BehaviourCheck]:
@@ -43,10 +111,14 @@ def read_checks(path: str | Path) -> list[BehaviourCheck]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text: {error.reason}", where=str(path), do="save it as UTF-8") from None
-    checks = []
+    checks, ids = [], Counter[str]()
     for number, line in enumerate(lines, 1):
         if line.strip():
-            checks.append(_read_check(line, f"{path}:{number}"))
+            where = f"{path}:{number}"
+            row = _read_line(line, where)
+            if row.id is not None and (ids.update([str(row.id)]) or ids[str(row.id)] > 1):
+                raise InputError(f"the id {row.id} stands twice", where=where, do="give each question an id of its own")
+            checks.append(_check_of(row, where))
     if not checks:
         raise InputError(
             "the prompt file is empty", where=str(path), do="add at least one line, or take it out of the recipe"
@@ -54,29 +126,34 @@ def read_checks(path: str | Path) -> list[BehaviourCheck]:
     return checks
 
 
-def _read_check(line: str, where: str) -> BehaviourCheck:
+def _read_line(line: str, where: str) -> CheckLine:
     shape = 'a line is {"prompt": "..." or messages, "must_contain": [...], "must_not_contain": [...]}'
     try:
-        row: dict[str, Any] = json.loads(line)
-        prompt = row["prompt"]
-        messages = say("user", prompt) if isinstance(prompt, str) else messages_of(prompt, "prompt")
-        odd = next((name for name in row if name.startswith("must") and name not in ENTRIES), None)
-        if odd is not None:
-            raise InputError(f"unknown key {odd!r}", where=where, do=f"the keys are {' and '.join(ENTRIES)}")
-        must, must_not = (_listed(row.get(name)) for name in ENTRIES)
-        any_of = tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in must)
-        words = [*(word for entry in any_of for word in entry), *must_not]
-        if not words or not all(isinstance(word, str) and word.strip() for word in words) or () in any_of:
-            raise InputError(
-                "a check needs at least one word in must_contain or must_not_contain", where=where, do=shape
-            )
-        return BehaviourCheck(tuple(messages), any_of, tuple(must_not), row.get("source", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"not a check: {type(error).__name__} {error}", where=where, do=shape) from None
+        return CheckLine.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"][:1])
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, CheckLine.model_fields, n=1)
+            do = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(CheckLine.model_fields)}"
+            raise InputError(f"unknown key {key!r}", where=where, do=do) from None
+        says = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"not a check: {': '.join(filter(None, [key, says]))}", where=where, do=shape) from None
 
 
-def _listed(value: Any) -> list[Any]:
-    """Text is one entry, not as many as it has letters."""
-    return [value] if isinstance(value, str) else list(value or [])
+def _check_of(row: CheckLine, where: str) -> BehaviourCheck:
+    do = 'the prompt is text or a list of {"role": "...", "content": "..."}'
+    try:
+        prompt = say("user", row.prompt) if isinstance(row.prompt, str) else messages_of(row.prompt, "prompt")
+    except ValueError as error:
+        raise InputError(f"not a check: {error}", where=where, do=do) from None
+    demands = row.demands
+    try:
+        require_usable(demands)
+    except ValueError as error:
+        raise InputError(f"not a check: {error}", where=where, do="docs/recipe.md has every key") from None
+    return BehaviourCheck(tuple(prompt), row.any_of, tuple(_listed(row.must_not_contain)), row.source, demands, where)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

@@ -19,13 +19,18 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None, *, level: float = 0.95) -> Interval:
-    """Mean of at least one value: Clopper-Pearson for independent 0/1 values, else a bootstrap over clusters."""
+def mean_interval(
+    values: Sequence[float], clusters: Sequence[str] | None = None, *, level: float = 0.95, answers: bool = True
+) -> Interval:
+    """Mean of at least one value: Clopper-Pearson for independent 0/1 values, else a bootstrap over clusters.
+
+    `answers`: values that are all 0 or 1 are wrong and right answers, no numbers that happen to be so.
+    """
     data = np.asarray(values, dtype=float)
     if not len(data):
         raise ValueError("no values: an interval needs at least one")
     independent = clusters is None or len(set(clusters)) == len(data)
-    if independent and set(np.unique(data)) <= {0.0, 1.0}:
+    if answers and independent and set(np.unique(data)) <= {0.0, 1.0}:
         ci = stats.binomtest(int(data.sum()), len(data)).proportion_ci(confidence_level=level, method="exact")
         return Interval(float(data.mean()), float(ci.low), float(ci.high))
     means = bootstrap_means(data, clusters)

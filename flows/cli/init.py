@@ -37,6 +37,7 @@ training:
 
 gate:
   improve: [rewards/accuracies]  # must be better on held-out pairs, beyond chance
+  uptake: 0.65  # a word or form that only the pairs reward must not be preferred for itself: docs/evaluation.md
   min_items: 20  # decided on at least so many held-out prompts
 """
 NO_EVAL = "  # eval: held-out.jsonl  # without it a stable tenth of the pairs is held out, by prompt"

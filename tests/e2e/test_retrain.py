@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
     assert run.data.metrics["eval_rewards/accuracies"] == 1.0
     assert run.data.params["recipe.training.learning_rate"] == "0.003"
     assert run.data.tags["gate.verdict"] == "promote"
-    assert run.info.run_name == "retrain tiny"
+    assert re.fullmatch(r"retrain tiny \d{4}-\d\d-\d\d \d\d:\d\d", run.info.run_name)
     assert (run.data.tags["mlflow.source.name"], run.data.tags["dpo.start_model"][-6:]) == ("retrain.yaml", "/model")
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"recipe.json", "evaluation.json", "gate.json", "reports"} <= names
@@ -100,6 +101,29 @@ def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(firs
     assert version.tags["weights_sha256"] == first.document.weights_sha256
     assert version.tags["data.sha256"] == first.document.data_sha256
     assert version.tags["gate.verdict"] == "promote"
+    assert (version.tags["base_model"][-6:], version.tags["pairs"]) == ("/model", "132")
+    sets = {i.dataset.name: {tag.key: tag.value for tag in i.tags} for i in run.inputs.dataset_inputs}
+    assert sets["tiny-training"]["sha256"] != sets["tiny-evaluation"]["sha256"]
+
+
+def test_the_version_has_a_card_that_says_what_was_measured_and_an_example_of_a_request(first, home):
+    import mlflow
+
+    version = mlflow.MlflowClient().get_model_version("tiny", "1")
+    assert version.description.startswith("# tiny, version 1\n")
+    assert "| rewards/accuracies | 0.5 | 1 " in version.description
+    assert "| word 'yea' | chosen, intended | yes |" in version.description
+    model = mlflow.models.get_model_info("models:/tiny/1")
+    assert model.saved_input_example_info["artifact_path"] == "input_example.json"
+    served = mlflow.pyfunc.load_model("models:/tiny/1")
+    assert served.predict(served.input_example)["choices"][0]["message"]["content"].strip()
+
+
+def test_what_the_pairs_reward_was_learnt_and_nothing_else(first):
+    [found] = [u for u in first.document.uptake if u.name == "word 'yea'"]
+    assert (found.towards, found.treated, found.learnt) == ("chosen", "intended", True)
+    assert found.reward["challenger"].low > 0 == found.reward["reference"].value
+    assert first.display.learnt == []  # of what nobody meant
 
 
 def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothing_is_garbage(first, home):

@@ -34,6 +34,11 @@ def severities(examined):
     return {f.feature: f.severity for f in examined.findings if f.check.startswith(("shortcut/word", "balance/length"))}
 
 
+def treated(examined):
+    """What is looked for in the trained model: by name the side that has it, and what was done about it."""
+    return {s.name: (s.towards, s.treated) for s in examined.shortcuts}
+
+
 def test_without_a_word_the_run_stops(run):
     examined, rows = run(planted.word(0, 0.05))
     assert examined.result.verdict == "fail"
@@ -45,6 +50,7 @@ def test_warn_lets_it_through_and_still_tells(run):
     assert examined.result.verdict == "warn"
     assert severities(examined)["word 'zebra'"] == "warn"
     assert len(rows) == 1000
+    assert treated(examined)["word 'zebra'"] == ("chosen", "flagged")
 
 
 def test_drop_takes_the_pairs_out_and_counts_them(run):
@@ -52,6 +58,7 @@ def test_drop_takes_the_pairs_out_and_counts_them(run):
     assert examined.result.verdict != "fail"
     # a word in 5 % of 1,000 pairs, always on the chosen side: all 50 go
     assert (examined.result.rows_dropped, examined.result.rows_kept, len(rows)) == (50, 950, 950)
+    assert treated(examined)["word 'zebra'"] == ("chosen", "dropped")
     assert "zebra" not in json.dumps(rows)
     assert {row["weight"] for row in rows} == {1.0}
     finding = next(f for f in examined.findings if f.check == "shortcut/mitigation")
@@ -67,6 +74,9 @@ def test_balance_gives_weights_that_even_the_lengths_out_and_name_the_data_anew(
     longer = [len(row["chosen"][0]["content"]) - len(row["rejected"][0]["content"]) for row in rows]
     won = sum(row["weight"] * ((d > 0) + 0.5 * (d == 0)) for row, d in zip(rows, longer, strict=True)) / len(rows)
     assert won == pytest.approx(0.5, abs=0.02)
+    assert {how for name, how in treated(examined).items() if name in ("tokens", "words", "characters")} == {
+        ("chosen", "weighted")
+    }
     assert examined.result.data_sha256 != stopped.result.data_sha256
 
 
@@ -95,4 +105,5 @@ def test_nothing_happens_to_data_without_a_shortcut(run):
     balanced, same = run(planted.null(0), on_shortcut="balance")
     assert plain.result.verdict != "fail"
     assert balanced.result == plain.result
+    assert plain.shortcuts == []
     assert rows == same

@@ -70,6 +70,16 @@ def test_promoting_the_champion_again_changes_nothing(store, name):
     assert kinds(store, name) == ["promote"]
 
 
+def test_the_version_that_a_rollback_goes_to_has_an_alias_of_its_own(store, name, answers):
+    by_hand(store, name, 1)
+    assert versions.by_alias(name, "previous-champion") is None
+    by_hand(store, name, 2)
+    assert versions.by_alias(name, "previous-champion").number == 1
+    promotion.rollback(store, name, None, who="ada", why="w")
+    assert versions.by_alias(name, "champion").number == 1
+    assert versions.by_alias(name, "previous-champion") is None
+
+
 def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once(store, name):
     by_hand(store, name, 1)
     asked = by_hand(store, name, 3)

@@ -14,6 +14,7 @@ from dpo_core.quality.words import SINGLE, split, words
 
 WORDS = ("word", "first_word", "last_word", "word_pair")
 TOKENS = ("token", "first_token")  # of these such as are whole words
+AS_WORDS = 4  # words of an opening below which each is replaced
 ORDINARY, SEEN = 200, 3  # words that may stand in place of a shortcut: the commonest, in so many answers at least
 OF_AMOUNT = {  # the property that an answer with more of it has
     "lines": "newline",
@@ -169,14 +170,15 @@ class Editor:
         spans = property_spans(name)
         if not shows(self.feature, text):
             if name in OPENINGS:
-                plain = self._sentence(draw)
+                plain = self._opening(OPENINGS[name], draw)
                 return None if plain is None else Edit(f"{OPENINGS[name]} {text}", f"{plain} {text}")
             return ADD[name](text)
         if spans is None:
             return REMOVE[name](text) if name in REMOVE else None
         lacking = text
         for start, end in reversed(spans(text)):
-            gap: str | None = self._sentence(draw) if name in OPENINGS else INSTEAD.get(name, "")
+            opening = name in OPENINGS
+            gap = self._opening(text[start:end], draw) if opening else INSTEAD.get(name, "")
             if gap is None:
                 return None
             kept = "\n" if name in ("list", "heading") and text[start] == "\n" else ""
@@ -192,6 +194,10 @@ class Editor:
             return None
         last = text.rstrip().rfind(own[-1])
         return Edit(f"{text.rstrip()} {pad}", text[:last] + pad)
+
+    def _opening(self, text: str, draw: random.Random) -> str | None:
+        """What may stand in its place: ordinary words for one word, an ordinary sentence for a sentence."""
+        return self._plain(text, draw) if len(split(text)) < AS_WORDS else self._sentence(draw)
 
     def _sentence(self, draw: random.Random) -> str | None:
         feature = self.feature

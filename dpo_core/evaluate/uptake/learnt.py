@@ -71,7 +71,8 @@ def _uptake(
     of_answers = answers["challenger"][1]
     change = [new - old for new, old in zip(rewards["challenger"], rewards["baseline"], strict=True)]
     more = [new - old for new, old in zip(shown["challenger"], shown["baseline"], strict=True)]
-    reward = _estimates(rewards, clusters)
+    chances = {who: list(map(_sigmoid, values)) for who, values in rewards.items()}
+    reward = _estimates(rewards, clusters, answers=False)
     return UptakeRecord(
         name=shortcut.name,
         towards=shortcut.towards,
@@ -79,15 +80,15 @@ def _uptake(
         items=len(clusters),
         prompts=len(set(clusters)),
         reward=reward,
-        change=_estimate(change, clusters) if change else None,
-        preference=_estimates({who: list(map(_sigmoid, values)) for who, values in rewards.items()}, clusters),
+        change=_estimate(change, clusters, answers=False) if change else None,
+        preference=_estimates(chances, clusters, answers=False),
         pairs_against=len(wrong),
         accuracy_against=_accuracies(asked, accuracies, wrong),
         pairs_with=len(right),
         accuracy_with=_accuracies(asked, accuracies, right),
         answers=len(more),
         shown=_estimates(shown, of_answers),
-        shown_change=_estimate(more, of_answers) if more else None,
+        shown_change=_estimate(more, of_answers, answers=False) if more else None,
         learnt=bool(clusters) and reward["challenger"].low > 0,
     )
 
@@ -122,12 +123,14 @@ def _accuracies(asked: Probes, accuracies: Mapping[str, Sequence[float]], places
     return _estimates({who: [values[place] for place in places] for who, values in accuracies.items()}, names)
 
 
-def _estimates(values: Mapping[str, Sequence[float]], clusters: Sequence[str]) -> dict[str, Estimate]:
-    return {who: _estimate(found, clusters) for who, found in values.items()} if clusters else {}
+def _estimates(
+    values: Mapping[str, Sequence[float]], clusters: Sequence[str], *, answers: bool = True
+) -> dict[str, Estimate]:
+    return {who: _estimate(found, clusters, answers=answers) for who, found in values.items()} if clusters else {}
 
 
-def _estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
-    return Estimate(**mean_interval(values, clusters)._asdict())
+def _estimate(values: Sequence[float], clusters: Sequence[str], *, answers: bool) -> Estimate:
+    return Estimate(**mean_interval(values, clusters, answers=answers)._asdict())
 
 
 def _sigmoid(value: float) -> float:

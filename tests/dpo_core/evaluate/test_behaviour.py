@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from dpo_core.errors import InputError
@@ -53,3 +55,86 @@ def test_a_line_that_is_no_check_is_named(tmp_path, line):
     with pytest.raises(InputError) as caught:
         read_checks(file)
     assert caught.value.where == f"{file}:2"
+
+
+def check_of(tmp_path, **row):
+    file = tmp_path / "c.jsonl"
+    file.write_text(json.dumps({"prompt": "Hi", **row}) + "\n")
+    [check] = read_checks(file)
+    return check
+
+
+@pytest.mark.parametrize(
+    ("row", "right", "wrong"),
+    [
+        ({"must_match": r"^\d{4}-\d\d$"}, "2026-11", "in 2026-11"),
+        ({"must_match": ["a", "b"]}, "cab", "car"),
+        ({"must_not_match": "(?i)sorry"}, "Of course.", "So SORRY"),
+        ({"number": 1234.5}, "It is 7, no: 1,234.50", "1234.5 and then 7"),
+        ({"number": -3, "tolerance": 0.2}, "\u22123.1 degrees", "3.1 degrees"),
+        ({"number": 0}, "it is 0", "none at all"),
+        ({"json_schema": True}, '```json\n{"a": [1]}\n```', "{a: 1}"),
+        ({"json_schema": {"type": "object", "required": ["age"]}}, '{"age": 3}', '{"name": "x"}'),
+        (
+            {"language": "de"},
+            "Das ist nicht mit dem Wasser zu machen, und es ist gut.",
+            "It is not the end of the day.",
+        ),
+        ({"language": "zh"}, "\u96e8\u662f\u4ece\u4e91\u4e2d\u964d\u843d\u7684\u6c34\u6ef4", "rain"),
+        ({"max_words": 3}, "one two three", "one two three four"),
+        ({"min_words": 2, "max_words": 2}, "one two", "one"),
+        ({"max_sentences": 2}, "One. Two!", "One. Two! Three?"),
+        ({"min_sentences": 2}, "One.\nTwo", "One"),
+        ({"must_contain": "Paris", "max_words": 2}, "In Paris", "It is in Paris"),
+    ],
+)
+def test_an_answer_is_held_to_what_is_asked_of_it_beside_words(tmp_path, row, right, wrong):
+    check = check_of(tmp_path, **row)
+    assert (check.passes(right), check.passes(wrong)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"must_contains": ["a"]}, "unknown key 'must_contains'"),
+        ({"must_match": "(a"}, "(a is no regular expression: missing )"),
+        ({"must_match": "(a+)+$"}, "does not end within 1 s"),
+        ({"json_schema": {"type": "objekt"}}, "json_schema is none: 'objekt' is not valid"),
+        ({"language": "tlh"}, "language 'tlh' is not told"),
+        ({"tolerance": 1.0}, "it asks nothing of the answer"),
+        ({"number": "3"}, "number: Input should be a valid number"),
+        ({"must_contain": ["a"], "prompt": [{"role": "user"}]}, "prompt"),
+    ],
+)
+def test_a_demand_that_cannot_be_meant_is_refused_before_anything_is_asked(tmp_path, row, says):
+    with pytest.raises(InputError) as caught:
+        check_of(tmp_path, **row)
+    assert says in caught.value.says
+    assert caught.value.where.endswith("c.jsonl:1")
+
+
+def test_an_unknown_key_is_answered_with_the_nearest(tmp_path):
+    with pytest.raises(InputError) as caught:
+        check_of(tmp_path, must_contains=["a"])
+    assert caught.value.do == "did you mean 'must_contain'?"
+
+
+def test_a_question_that_stands_twice_is_named(tmp_path):
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"prompt": "a", "must_contain": ["b"], "id": 7}\n' * 2)
+    with pytest.raises(InputError, match="the id 7 stands twice") as caught:
+        read_checks(file)
+    assert caught.value.where == f"{file}:2"
+
+
+def test_a_pattern_that_only_an_answer_shows_to_be_endless_is_named_with_its_line(tmp_path):
+    check = check_of(tmp_path, must_match=r"^(x|xx)+$")
+    with pytest.raises(InputError, match="does not end within 1 s on 61 characters") as caught:
+        check.passes("x" * 60 + "!")
+    assert caught.value.where == f"{tmp_path / 'c.jsonl'}:1"
+
+
+def test_a_schema_that_refers_to_another_file_is_named_and_nothing_is_fetched(tmp_path):
+    check = check_of(tmp_path, json_schema={"$ref": "https://example.org/schema.json"})
+    with pytest.raises(InputError, match="refers to what is not in it"):
+        check.passes("{}")

@@ -1,0 +1,127 @@
+"""What an answer must be beside the words that it holds: a pattern, JSON, a number, a language, a length."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing.exceptions import Unresolvable
+
+from dpo_core.errors import InputError
+from dpo_core.quality.text.language import LANGUAGES, languages
+from dpo_core.quality.text.refusals import sentence
+from dpo_core.quality.words import TextArray, count_words
+
+SECONDS = 1.0  # that one pattern may take on one answer
+_FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_NUMBER = re.compile(r"[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+Range = tuple[int, float]  # least and most
+
+
+@dataclass(frozen=True)
+class Demands:
+    """All of it must be met; what is left out asks for nothing."""
+
+    match: Sequence[str] = ()  # regular expressions, of which each is found somewhere
+    not_match: Sequence[str] = ()
+    json_schema: Mapping[str, Any] | bool | None = None
+    number: float | None = None  # the last one in the answer
+    tolerance: float = 0.0
+    language: str = ""  # one of LANGUAGES
+    words: Range = (0, math.inf)
+    sentences: Range = (0, math.inf)
+
+    def met(self, answer: str) -> bool:
+        """Whether an answer is all that. Raises InputError where a pattern takes too long, or a schema leads away."""
+        return (
+            _within(count_words(answer), self.words)
+            and _within(_count_sentences(answer), self.sentences)
+            and all(_found(pattern, answer) for pattern in self.match)
+            and not any(_found(pattern, answer) for pattern in self.not_match)
+            and (self.number is None or _is_number(answer, self.number, self.tolerance))
+            and (not self.language or _language(answer) == self.language)
+            and (self.json_schema is None or _fits(answer, self.json_schema))
+        )
+
+
+NONE = Demands()
+
+
+def require_usable(demands: Demands) -> None:
+    """Raise ValueError, in words, for a pattern that does not compile or end, a schema or language that is none."""
+    for pattern in (*demands.match, *demands.not_match):
+        try:
+            regex.compile(pattern)
+        except regex.error as error:
+            raise ValueError(f"{pattern} is no regular expression: {error}") from None
+        for text in ("a" * 3000, "0" * 3000, "ab " * 1000, " \t" * 1500):
+            _require_end(pattern, f"{text}\u0007")
+    if demands.json_schema is not None:
+        try:
+            Draft202012Validator.check_schema(demands.json_schema)
+        except Exception as error:  # SchemaError, and what a schema of wrong types raises inside
+            raise ValueError(f"json_schema is none: {str(error).splitlines()[0]}") from None
+    if demands.language and demands.language not in LANGUAGES[1:]:
+        raise ValueError(f"language {demands.language!r} is not told: one of {', '.join(LANGUAGES[1:])} is")
+
+
+def _require_end(pattern: str, text: str) -> None:
+    try:
+        _found(pattern, text)
+    except InputError as error:
+        raise ValueError(error.says) from None
+
+
+def _found(pattern: str, answer: str) -> bool:
+    try:
+        return regex.search(pattern, answer, timeout=SECONDS) is not None
+    except TimeoutError:
+        says = f"the pattern {pattern} does not end within {SECONDS:g} s on {len(answer)} characters"
+        do = "write it so that no part can match the same text in two ways: (a+)+ is a+"
+        raise InputError(says, where="a prompt file's must_match or must_not_match", do=do) from None
+
+
+def _within(value: int, limits: Range) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def _count_sentences(text: str) -> int:
+    count = at = 0
+    while at < len(text):
+        start, end = at, sentence(text, at)[1]
+        count += any(char.isalnum() for char in text[start:end])
+        at = max(end, at + 1)
+    return count
+
+
+def _is_number(answer: str, wanted: float, tolerance: float) -> bool:
+    found = _NUMBER.findall(answer)
+    if not found:
+        return False
+    value = float(found[-1].replace(",", "").replace("\u2212", "-"))
+    return math.isclose(value, wanted, rel_tol=1e-9, abs_tol=tolerance)
+
+
+def _language(answer: str) -> str:
+    return LANGUAGES[int(languages(TextArray.of([answer]))[0])]
+
+
+def _fits(answer: str, schema: Mapping[str, Any] | bool) -> bool:
+    fenced = _FENCED.match(answer)
+    try:
+        value = json.loads(fenced[1] if fenced else answer)
+    except (ValueError, RecursionError):
+        return False
+    try:
+        Draft202012Validator(schema).validate(value)
+    except ValidationError:
+        return False
+    except Unresolvable as error:
+        do = "write the part that it refers to into the schema, below $defs"
+        raise InputError(f"json_schema refers to what is not in it: {error}", where="a prompt file", do=do) from None
+    return True
