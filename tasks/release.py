@@ -100,6 +100,7 @@ def _new_version(
         model_folder=folder,
         tags=tags,
         trusted_code=plan.trusted_code,
+        dtype=plan.recipe.training.dtype,
     ).number
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from yaml import YAMLError
 
 from dpo_core.report.documents import Estimate, EvaluationEvidence, UptakeRecord
 from dpo_core.report.markdown import plain
@@ -37,7 +38,12 @@ def licence_of(folder: Path) -> str | None:
     """What the model card in a folder calls the model's licence; None where it does not."""
     try:
         return str(ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.license or "") or None
-    except (OSError, ValueError, AttributeError):  # none there, or another's that cannot be read: no reason to stop
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        YAMLError,
+    ):  # none there, or another's that cannot be read: no reason to stop
         return None
 
 

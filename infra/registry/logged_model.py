@@ -4,6 +4,7 @@ Each step can be taken again, so that a run that was killed within goes on; `Mod
 """
 
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,11 +28,16 @@ LIMITS = {
 
 
 def log_model(
-    client: "MlflowClient", run_id: str, weights_sha256: str, model_folder: Path, trusted_code: str | None = None
+    client: "MlflowClient",
+    run_id: str,
+    weights_sha256: str,
+    model_folder: Path,
+    trusted_code: str | None = None,
+    dtype: str = "float32",
 ) -> str:
     """The id of the run's model with these weights; one that a killed run began to upload is gone on with.
 
-    Where it is served, code of the model's own runs only if `trusted_code` is its digest.
+    Where it is served, it computes in `dtype`, and code of the model's own runs only if `trusted_code` is its digest.
     """
     experiment = client.get_run(run_id).info.experiment_id
     model = _begun(client, experiment, run_id, weights_sha256)
@@ -40,7 +46,7 @@ def log_model(
         model = client.create_logged_model(experiment, "model", source_run_id=run_id, tags=tags)
     _link(client, run_id, model.model_id)
     if str(model.status) != READY:
-        _upload(client, model, run_id, model_folder, trusted_code)
+        _upload(client, model, run_id, model_folder, {"trusted_code": trusted_code, "dtype": dtype})
     return str(model.model_id)
 
 
@@ -66,7 +72,9 @@ def _link(client: "MlflowClient", run_id: str, model_id: str) -> None:
                 raise
 
 
-def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path, trusted_code: str | None) -> None:
+def _upload(
+    client: "MlflowClient", model: Any, run_id: str, model_folder: Path, settings: Mapping[str, str | None]
+) -> None:
     import mlflow
     from mlflow.models import Model
 
@@ -77,7 +85,7 @@ def _upload(client: "MlflowClient", model: Any, run_id: str, model_folder: Path,
             mlflow_model=described,
             python_model=str(SERVED_MODEL),
             artifacts={"checkpoint": model_folder.absolute().as_uri()},  # a path is read as a URL: `?` ends it
-            model_config={**LIMITS, "trusted_code": trusted_code, "files": _digests(model_folder)},
+            model_config={**LIMITS, **settings, "files": _digests(model_folder)},
             signature=_signature(),
             input_example=EXAMPLE,
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],

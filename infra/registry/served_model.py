@@ -23,7 +23,10 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
 CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
 CHARACTERS_A_TOKEN = 100  # a longer text has too many tokens whatever the tokenizer: it is not even tried
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens")  # what requests call it
-REQUEST = {"messages", "tools", "model", "stream", "n", "temperature", "top_p", *LENGTHS}
+ONLY = {"stream": False, "n": 1, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False}  # as it always is
+REQUEST = {"messages", "tools", "model", "user", "stop", "temperature", "top_p", *ONLY, *LENGTHS}
+ROLES = {"system", "developer", "user", "assistant", "tool"}
+STOPS = 4  # texts at which an answer may be told to end
 MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
 
 
@@ -37,7 +40,7 @@ class Reply(NamedTuple):
 
 
 class ChatModel(PythonModel):
-    """Answers to chat prompts in fp32, greedy unless a temperature is asked for."""
+    """Answers to chat prompts, greedy unless a temperature is asked for; on the GPU where there is one."""
 
     def load_context(self, context: Any) -> None:
         """Load tokenizer and weights from the model's `checkpoint` folder, if it is as it was registered.
@@ -52,9 +55,10 @@ class ChatModel(PythonModel):
         _require_as_registered(folder, self._limits.get("files"), trusted)
         options: dict[str, Any] = {"trust_remote_code": trusted is not None}
         self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        options |= {"dtype": torch.float32, "use_safetensors": True, "generation_config": GenerationConfig()}
+        dtype = getattr(torch, self._limits.get("dtype", "float32"))
+        options |= {"dtype": dtype, "use_safetensors": True, "generation_config": GenerationConfig()}
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
-        self._model.eval()
+        self._model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
         self._stops = {*_named_ends(folder), self._tokenizer.eos_token_id} - {None}
         config = self._model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
@@ -82,12 +86,13 @@ class ChatModel(PythonModel):
         if "messages" not in request or unknown:
             says = f"the request has {', '.join(unknown)}" if unknown else "the request has no messages"
             raise _refusal(says, "the request", f'send {{"messages": [...]}} with any of {", ".join(sorted(REQUEST))}')
-        for name, only in (("stream", False), ("n", 1)):
-            if request.get(name, only) != only:
+        for name, only in ONLY.items():
+            if request.get(name, only) not in (only, None):
                 raise _refusal(f"{name} is {request[name]}", name, f"leave it out: it is always {json.dumps(only)}")
         asked = {name: value for name, value in request.items() if name in ("temperature", "top_p")}
         lengths = [request[name] for name in LENGTHS if request.get(name) is not None]
         asked |= {"max_new_tokens": lengths[0]} if lengths else {}
+        asked |= {"stop": _stops(request.get("stop"))}
         messages = _messages(request["messages"], "messages")
         reply = self._answer(messages, {**settings, **asked}, request.get("tools"))
         message = {"role": "assistant", "content": reply.text}
@@ -110,12 +115,15 @@ class ChatModel(PythonModel):
 
         prompt = self._encode(messages, tools)
         decoding = self._decoding(settings, room=self._context - len(prompt))
-        ids = torch.tensor([prompt])
-        output = self._model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=decoding)
+        ids = torch.tensor([prompt], device=self._model.device)
+        stops: list[str] = settings.get("stop") or []
+        options: dict[str, Any] = {"stop_strings": stops, "tokenizer": self._tokenizer} if stops else {}
+        output = self._model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=decoding, **options)
         new = output[0, len(prompt) :].tolist()
         end = next((place for place, token in enumerate(new) if token in self._stops), None)
         text = str(self._tokenizer.decode(new[:end], skip_special_tokens=True))
-        return Reply(text, len(prompt), len(new), end is not None)
+        kept = text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+        return Reply(kept, len(prompt), len(new), end is not None or kept != text)
 
     def _encode(self, messages: list[dict[str, Any]], tools: Any) -> list[int]:
         """As in training: a special token that is written in a message stays text."""
@@ -167,6 +175,14 @@ def _number(
     return int(value) if whole else float(value)
 
 
+def _stops(value: Any) -> list[str]:
+    """Texts at which an answer ends, without them: one, or a few."""
+    stops = [value] if isinstance(value, str) else value or []
+    if not isinstance(stops, list) or len(stops) > STOPS or not all(isinstance(s, str) and s for s in stops):
+        raise _refusal(f"stop is {value!r}", "stop", f"give a text, or a list of at most {STOPS}")
+    return stops
+
+
 def _prompts(model_input: Any) -> list[Any]:
     if hasattr(model_input, "columns"):
         columns = list(model_input.columns)
@@ -191,12 +207,20 @@ def _messages(prompt: Any, where: str) -> list[dict[str, Any]]:
         keys = ", ".join(sorted(MESSAGE))
         do = f'send a text, or a list of {{"role": "...", "content": "..."}}; a message may have {keys}'
         raise _refusal(f"this is no conversation: {json.dumps(turns, default=str)[:200]}", where, do)
-    return turns
+    return [{**turn, "content": _text(turn.get("content"))} for turn in turns]
+
+
+def _text(content: Any) -> Any:
+    """The content as text, where it is a list of parts of text, as OpenAI's clients may send it."""
+    return "".join(part["text"] for part in content) if isinstance(content, list) else content
 
 
 def _is_message(turn: Any) -> bool:
-    if not isinstance(turn, dict) or not set(turn) <= MESSAGE or not isinstance(turn.get("role"), str):
+    if not isinstance(turn, dict) or not set(turn) <= MESSAGE or turn.get("role") not in ROLES:
         return False
+    if isinstance(parts := turn.get("content"), list):
+        return bool(parts) and all(isinstance(p, dict) and set(p) == {"type", "text"} and p["type"] == "text"
+                                   and isinstance(p["text"], str) for p in parts)  # fmt: skip
     return isinstance(turn.get("content"), str) or bool(turn.get("content") is None and turn.get("tool_calls"))
 
 

@@ -50,16 +50,17 @@ def register(
     model_folder: Path,
     tags: Mapping[str, object],
     trusted_code: str | None = None,
+    dtype: str = "float32",
 ) -> Version:
     """The version that holds these weights, made if there is none; `tags` are set on it in both cases.
 
-    Where it is served, code of the model's own runs only if `trusted_code` is its digest.
+    Where it is served, it computes in `dtype`, and code of the model's own runs only if `trusted_code` is its digest.
     """
     client = connect()
     with mlflow_errors(f"register {name}"):
         _make_registered_model(client, name)
         if not _versions(client, name, weights_sha256):
-            model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code)
+            model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code, dtype)
             beside = json.dumps(_beside(file_digests(model_folder)), sort_keys=True)
             all_tags = {WEIGHTS: weights_sha256, FILES: beside, **{key: str(value) for key, value in tags.items()}}
             client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)

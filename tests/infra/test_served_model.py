@@ -71,6 +71,29 @@ def test_a_chat_request_is_answered_as_a_chat(ask):
     assert (done["object"], done["model"]) == ("chat.completion", "tiny")
 
 
+def test_an_answer_ends_before_a_text_that_it_is_told_to_stop_at(tmp_path):
+    ask = load(build_saying(tmp_path / "model", "yes", "BoW"))
+    request = {"messages": ASKED, "max_tokens": 24, "user": "ada", "frequency_penalty": 0.0}
+    assert ask({**request, "stop": ["qq#qq"]})["choices"][0]["message"]["content"] == "yes"
+    for stop in ("es", ["s", "es"]):
+        [choice] = ask({**request, "stop": stop})["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("y", "stop")
+    assert ask({**request, "stop": "y"})["choices"][0]["message"]["content"] == ""
+
+
+def test_parts_of_text_are_one_text(ask):
+    parts = [{"type": "text", "text": "Who are"}, {"type": "text", "text": " you?"}]
+    assert ask([[{"role": "user", "content": parts}]]) == ask([ASKED])
+
+
+def test_it_computes_in_the_dtype_that_it_was_registered_with(tiny_model):
+    import torch
+
+    model = ChatModel()
+    model.load_context(SimpleNamespace(artifacts={"checkpoint": str(tiny_model)}, model_config={"dtype": "bfloat16"}))
+    assert next(model._model.parameters()).dtype == torch.bfloat16
+
+
 def test_a_chat_request_over_http_is_answered_as_a_chat_and_a_bad_one_is_a_400_with_words(request, tiny_model):
     from mlflow.pyfunc import load_model as load_version
     from mlflow.pyfunc import scoring_server
@@ -114,12 +137,18 @@ def test_a_chat_request_over_http_is_answered_as_a_chat_and_a_bad_one_is_a_400_w
         ([7], {}, "this is no conversation: 7"),
         ([[]], {}, r"this is no conversation: \[\]"),
         ([[{"role": "user"}]], {}, "this is no conversation"),
-        ([[{"role": "user", "content": [{"type": "text", "text": "a"}]}]], {}, "this is no conversation"),
+        ([[{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]], {}, "this is no conversation"),
+        ([[{"role": "user", "content": []}]], {}, "this is no conversation"),
+        ([[{"role": "narrator", "content": "a"}]], {}, "this is no conversation"),
         ([[{"role": "user", "content": "a", "image": "b"}]], {}, "this is no conversation"),
         (["Hi", None], {}, "this is no conversation: null"),
         ({"prompt": "Hi"}, {}, "the request has prompt"),
         ({}, {}, "the request has no messages"),
-        ({"messages": "Hi", "stop": ["a"]}, {}, "the request has stop"),
+        ({"messages": "Hi", "stop": ["a"] * 5}, {}, "stop is"),
+        ({"messages": "Hi", "stop": [""]}, {}, "stop is"),
+        ({"messages": ASKED, "logprobs": True}, {}, "logprobs is True"),
+        ({"messages": ASKED, "max_tokens": 10**6}, {}, "max_new_tokens is 1000000"),
+        ({"messages": []}, {}, "this is no conversation"),
         ({"messages": ASKED, "stream": True}, {}, "stream is True"),
         ({"messages": ASKED, "n": 2}, {}, "n is 2"),
     ],
