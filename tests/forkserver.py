@@ -145,12 +145,11 @@ PRELOADED = (  # what a run, its training process and Prefect's server import, s
 
 def preload(folder: Path) -> None:
     """Import all that, and every module of ours; start nothing. Tables of databases are made once, in `folder`."""
-    from flows.cli.logs import tame_libraries
     from infra.settings import load_settings, prepare_environment
     from tests.made_tables import share_mlflow, share_prefect
 
     prepare_environment(load_settings())
-    tame_libraries(debug=False)  # as each command does before it imports them: their loggers are set up once
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # as each command does, before the import
     ours = [path for name in ("flows", "tasks", "infra", "dpo_core") for path in Path(name).rglob("*.py")]
     ours += [Path("tests/faults/life.py")]
     for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
