@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from tests.forkserver import Forkserver
 
-SHAPED = ["dpo_core.evaluate", "dpo_core.losses", "dpo_core.model", "dpo_core.train"]  # elsewhere mypy has to do
+SHAPED = [  # modules that write shapes: elsewhere mypy has to do
+    *("dpo_core.evaluate.preference", "dpo_core.losses", "dpo_core.train.loop"),
+    *("dpo_core.model.layout", "dpo_core.model.logprobs", "dpo_core.model.score"),
+]
 install_import_hook(SHAPED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
@@ -55,13 +58,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Side by side, one process does the imports that forked programs need; each process of tests has it forked."""
+    """Side by side, one process does the imports; processes of tests, and the servers of theirs, are forked from it."""
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         from tests.forkserver import starting
 
         running = contextlib.ExitStack()
         running.enter_context(starting(IMPORTED, dict(os.environ), Path(sys.executable)))
         config.add_cleanup(running.close)
+        config.option.tx = [f"popen//python={IMPORTED}/python"] * len(config.option.tx)
 
 
 @pytest.hookimpl(optionalhook=True)

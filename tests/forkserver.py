@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
+from execnet.gateway_io import popen_bootstrapline as WORKER  # what the interpreter of a process of tests is given
 
 ROOT = Path(__file__).parents[1]
 CHILDREN = "FORKED_CHILDREN"  # names the interpreter of a forked program's children, where they shall be real ones
@@ -34,12 +35,14 @@ CHILDREN = "FORKED_CHILDREN"  # names the interpreter of a forked program's chil
 # Stands where the program would: in its group, with its exit code, and what is sent to it goes on to the program, but
 # for Ctrl-C, which goes to the whole group: the program would have it twice.
 STUB = """#!{python} -IS
-import json, os, signal, socket, sys
+import json, os, signal, socket, sys, time
 argv = sys.argv[2:] if sys.argv[1:2] == ["-u"] else sys.argv[1:]
-if len(argv) < 2 or argv[0] != "-m":
+if len(argv) < 2 or argv[0] != "-m" and argv != ["-c", {worker!r}]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
 with socket.socket(socket.AF_UNIX) as server:
+    while not os.path.exists({address!r}):
+        time.sleep(0.05)
     server.connect({address!r})
     order = dict(argv=argv[1:], env=dict(os.environ), cwd=os.getcwd(), ignored=ignored)
     order |= dict(group=os.getpgrp(), apart=os.getsid(0) != {session})
@@ -92,7 +95,8 @@ def starting(folder: Path, environment: dict[str, str], interpreter: Path) -> It
     """A server that answers once it has imported everything; it ends with this context."""
     folder.mkdir(exist_ok=True)
     address, python = folder / "forkserver", folder / "python"
-    python.write_text(STUB.format(python=sys.executable, address=str(address), session=os.getsid(0)))
+    filled = {"python": sys.executable, "address": str(address), "session": os.getsid(0), "worker": WORKER}
+    python.write_text(STUB.format(**filled))
     python.chmod(0o755)
     process = subprocess.Popen(
         [str(interpreter), "-m", "tests.forkserver", str(address), str(python)],
@@ -145,6 +149,7 @@ def preload(folder: Path) -> None:
     from tests.made_tables import share_mlflow, share_prefect
 
     prepare_environment(load_settings())
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # as each command does, before the import
     ours = [path for name in ("flows", "tasks", "infra", "dpo_core") for path in Path(name).rglob("*.py")]
     ours += [Path("tests/faults/life.py")]
     for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
@@ -272,7 +277,16 @@ def main() -> None:
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
-    end(run(order["argv"][0]))
+    end(run(order["argv"][0]) if order["argv"] != [WORKER] else be_worker())
+
+
+def be_worker() -> int:
+    """A process of tests, which imports this project anew: its conftest has them watched (jaxtyping) as they come."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("flows", "tasks", "infra", "dpo_core")]:
+        del sys.modules[name]
+    sys.executable, sys.argv = sys.orig_argv[0], ["-c"]
+    exec(WORKER, {"__name__": "__main__"})
+    return 0
 
 
 def run(module: str) -> int:

@@ -120,11 +120,10 @@ def _run(context: Any, name: str, table: "DataFrame", expectations: list[Any]) -
     """Great Expectations' own results as JSON."""
     import great_expectations as gx
 
-    source = context.data_sources.add_or_update_pandas(name)
-    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
-    suite = context.suites.add_or_update(gx.ExpectationSuite(name=name, expectations=expectations))
-    definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
-    result = context.validation_definitions.add_or_update(definition).run(
+    batch = _batch_definition(context, name)
+    suite = _anew(context.suites, gx.ExpectationSuite(name=name, expectations=expectations))
+    definition = _anew(context.validation_definitions, gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    result = definition.run(
         batch_parameters={"dataframe": table},
         result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
     )
@@ -132,6 +131,24 @@ def _run(context: Any, name: str, table: "DataFrame", expectations: list[Any]) -
     if len(document["results"]) != len(expectations):
         raise RuntimeError(f"{len(expectations)} expectations gave {len(document['results'])} results")
     return document
+
+
+def _batch_definition(context: Any, name: str) -> Any:
+    """Of the table that is handed over at the run; a project keeps it, and its file is written only once."""
+    try:
+        return context.data_sources.get(name).get_asset(name).get_batch_definition("whole")
+    except (KeyError, LookupError):
+        source = context.data_sources.add_or_update_pandas(name)
+        return source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
+
+
+def _anew(kept: Any, item: Any) -> Any:
+    """Add to a project, in place of one of the same name: an update compares each expectation with every old one."""
+    from great_expectations.exceptions import DataContextError
+
+    with contextlib.suppress(DataContextError):  # there is none
+        kept.delete(item.name)
+    return kept.add(item)
 
 
 @contextlib.contextmanager
@@ -148,7 +165,9 @@ def _project(folder: Path | None) -> Iterator[Any]:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(folder / ".lock", timeout=120))
             context = _in_folder(folder)
-        context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+        quiet = ProgressBarsConfig(globally=False, metric_calculations=False)
+        if context.variables.progress_bars != quiet:
+            context.variables.progress_bars = quiet
         yield context
 
 

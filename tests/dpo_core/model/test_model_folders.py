@@ -257,7 +257,8 @@ def test_a_template_is_rendered_under_limits(folder, monkeypatch, name, place):
         require_bounded(folder)
 
 
-def test_a_normaliser_that_doubles_text_is_stopped(folder):
+def test_a_normaliser_that_doubles_text_is_stopped(folder, monkeypatch):
+    monkeypatch.setattr("dpo_core.model.folder.trial.SECONDS", 3)
     data = json.loads((folder / "tokenizer.json").read_text())
     double = {"type": "Replace", "pattern": {"Regex": "."}, "content": "aa"}
     data["normalizer"] = {"type": "Sequence", "normalizers": [double] * 60}
