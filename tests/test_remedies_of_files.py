@@ -133,7 +133,7 @@ PROMPTS: dict[str, tuple[Callable[[str], object], str | bytes | None, str, str |
     "a misspelt key": (
         read_checks,
         json.dumps({"prompt": "Who?", "must_contains": ["Athene"]}),
-        "the keys are must_contain and must_not_contain",
+        "did you mean 'must_contain'?",
         json.dumps(CHECK),
     ),
     "a line of text": (read_checks, "Who?", 'a line is {"prompt": "..." or messages', json.dumps(CHECK)),

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,8 +15,7 @@ from dpo_core.errors import InputError
 from dpo_core.evaluate.demands import NONE, Demands, require_usable
 from dpo_core.quality.words import stands_in
 
-Words = Annotated[list[str], Field(min_length=1)]
-Listed = str | list[str | Words]
+Listed = str | list[str | list[str]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class CheckLine(BaseModel):
     @model_validator(mode="after")
     def _asks_for_something(self) -> "CheckLine":
         words = [word for entry in self.any_of for word in entry] + _listed(self.must_not_contain)
-        if not all(word.strip() for word in words):
+        if not all(self.any_of) or not all(word.strip() for word in words):
             raise ValueError("an entry of must_contain or must_not_contain is empty")
         if not self.model_fields_set & (ASKING - WORDS) and not words:
             raise ValueError(f"it asks nothing of the answer: give it one of {', '.join(sorted(ASKING))}")

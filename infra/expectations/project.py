@@ -144,7 +144,7 @@ def _batch_definition(context: Any, name: str) -> Any:
 
 def _anew(kept: Any, item: Any) -> Any:
     """Add to a project, in place of one of the same name: an update compares each expectation with every old one."""
-    from great_expectations.exceptions import DataContextError
+    from great_expectations.exceptions.exceptions import DataContextError
 
     with contextlib.suppress(DataContextError):  # there is none
         kept.delete(item.name)

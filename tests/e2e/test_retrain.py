@@ -112,16 +112,16 @@ def test_the_version_has_a_card_that_says_what_was_measured_and_an_example_of_a_
     version = mlflow.MlflowClient().get_model_version("tiny", "1")
     assert version.description.startswith("# tiny, version 1\n")
     assert "| rewards/accuracies | 0.5 | 1 " in version.description
-    assert "| word 'yea' | chosen, intended | yes |" in version.description
+    assert "| first word 'nay' | rejected, intended | yes |" in version.description
     model = mlflow.models.get_model_info("models:/tiny/1")
     assert model.saved_input_example_info["artifact_path"] == "input_example.json"
     served = mlflow.pyfunc.load_model("models:/tiny/1")
     assert served.predict(served.input_example)["choices"][0]["message"]["content"].strip()
 
 
-def test_what_the_pairs_reward_was_learnt_and_nothing_else(first):
-    [found] = [u for u in first.document.uptake if u.name == "word 'yea'"]
-    assert (found.towards, found.treated, found.learnt) == ("chosen", "intended", True)
+def test_what_the_pairs_punish_was_learnt_and_is_told_apart_from_what_nobody_meant(first):
+    [found] = [u for u in first.document.uptake if u.name == "first word 'nay'"]
+    assert (found.towards, found.treated, found.learnt) == ("rejected", "intended", True)
     assert found.reward["challenger"].low > 0 == found.reward["reference"].value
     assert first.display.learnt == []  # of what nobody meant
 

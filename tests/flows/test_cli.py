@@ -196,6 +196,7 @@ def test_retrain_exits_4_unless_it_promoted_or_had_nothing_to_do_and_prints_the_
         "state": state,
         "reasons": ["because of x"],
         "metrics": {},
+        "uptake": [],
         "data_report": "data.html",
         "waiting_until": "2026-12-05T00:00:00+00:00" if state == "waiting_for_approval" else None,
         "verdict": verdict,

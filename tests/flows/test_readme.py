@@ -1,12 +1,11 @@
 """What README and docs promise of the command line, against the program."""
 
-import json
 import re
 from pathlib import Path
 
 import typer.main
 
-from dpo_core.evaluate.behaviour import read_checks
+from dpo_core.evaluate.behaviour import CheckLine, read_checks
 from flows.cli import console
 from flows.cli.app import app
 
@@ -33,11 +32,12 @@ def test_every_command_and_option_that_the_readme_types_is_there():
 def test_the_prompt_file_of_the_docs_is_one(tmp_path):
     text = (ROOT / "docs" / "recipe.md").read_text().partition("## Prompt files")[2]
     (tmp_path / "checks.jsonl").write_text(text.partition("```json\n")[2].partition("```")[0])
-    name, capital, summed = read_checks(tmp_path / "checks.jsonl")
+    name, summed, train, person, rain = read_checks(tmp_path / "checks.jsonl")
     assert name.passes("I am Athene.")
     assert not name.passes("I am Athene, not Bob.")
-    assert capital.passes("It is PARIS")
     assert summed.passes("Four.")
     assert [message["role"] for message in summed.prompt] == ["system", "user"]
-    keys = {key for line in text.partition("```json\n")[2].partition("```")[0].splitlines() for key in json.loads(line)}
-    assert keys == set(re.findall(r"^- `(\w+)`:", text, re.MULTILINE))
+    assert train.passes("95 - 60 = 35")
+    assert person.passes('{"name": "Ada", "age": 36}')
+    assert rain.passes("Regen ist Wasser, das aus der Luft kommt und nicht mit den Wolken bleibt.")
+    assert set(re.findall(r"^- `(\w+)`:", text, re.MULTILINE)) == set(CheckLine.model_fields)

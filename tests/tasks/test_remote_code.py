@@ -212,5 +212,6 @@ def test_score_train_and_evaluate_run_the_pinned_code(plan, tmp_path, tiny_model
     assert digest_code(work / "model") == plan.trusted_code
     assert type(load_model(work / "model", trusted_code=plan.trusted_code)).__name__ == "OwnModel"
 
-    found = measure(work.parent / "recipe" / "model", plan, store, checked, {}, [], logps=True)
+    found = measure(work.parent / "recipe" / "model", plan, store, checked, {}, [], encoded[:1], logps=True)
     assert found.logps["rejected"] == pytest.approx(rejected.tolist(), abs=1e-4)
+    assert found.uptake["with"] == pytest.approx(chosen.tolist()[:1], abs=1e-4)

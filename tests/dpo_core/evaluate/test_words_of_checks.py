@@ -78,7 +78,7 @@ def test_a_line_separator_inside_a_text_ends_no_line(tmp_path):
     ("row", "says"),
     [
         ({"prompt": "a", "must_contain": ["b"], "must_not_contian": ["c"]}, "unknown key 'must_not_contian'"),
-        ({"prompt": "a", "must_contain": [["b"], []]}, "a check needs at least one word"),
+        ({"prompt": "a", "must_contain": [["b"], []]}, "an entry of must_contain or must_not_contain is empty"),
         ({"prompt": [{"role": "wizard", "content": "a"}], "must_contain": ["b"]}, "prompt[0] has unknown role"),
     ],
 )
