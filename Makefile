@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-data bench-gate bench-uptake campaign faults fuzz clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-data bench-gate bench-uptake bench-intervals campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench-gate: .venv/.runtime ## how often the gate is wrong and what it finds, by 
 
 bench-uptake: .venv/.runtime ## a planted shortcut, warned of, learnt, seen and rejected, over three seeds, into docs/evaluation.md
 	$(BIN)/python benchmarks/uptake.py
+
+bench-intervals: .venv/.runtime ## how often the reports' intervals hold the truth, by simulation, into docs/evaluation.md
+	$(BIN)/python benchmarks/intervals.py
 
 campaign: .venv/.test ## false alarms and recall of the shortcut checks, into docs/data-quality.md (DATA=folder adds real sets)
 	$(BIN)/python benchmarks/campaign.py nulls 0 200

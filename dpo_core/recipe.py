@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dpo_core.recipe_release import Fraction, Promotion, RecipeGate, Retrain, Section
+from dpo_core.recipe_release import OF_SLICE, Fraction, Promotion, RecipeGate, Retrain, Section
 
 
 class Data(Section):
@@ -193,7 +193,7 @@ class Recipe(Section):
         known |= self.evaluation.suites.keys()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
-            if metric not in known:
+            if metric not in known and not OF_SLICE.fullmatch(metric):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
                 )

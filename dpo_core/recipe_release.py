@@ -1,6 +1,7 @@
 """The part of a recipe that decides what becomes of a trained model: what it is compared with, the gate, who agrees."""
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -12,6 +13,8 @@ Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 Preference = Annotated[float, Field(gt=0.5, lt=1)]
 
 
+SLICES = ("source", "language", "length", "category")  # kinds of parts of the held-out pairs
+OF_SLICE = re.compile(rf"rewards/accuracies\[(?:{'|'.join(SLICES)})=.+\]")
 KEEP = "metric: how much worse it may be at most, its own unit; more must be ruled out"
 
 
@@ -24,9 +27,10 @@ class Section(BaseModel):
 class Gate(Section):
     """When a challenger replaces the champion (or, the first time, the reference model).
 
-    Metrics are `rewards/accuracies`, `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text`
-    (minus nats per token, so that more is better everywhere) and `generations/sound` (share of all generated answers
-    that are not empty, do not repeat themselves, and are in the language of their question).
+    Metrics are `rewards/accuracies` (also of a part of the pairs: `rewards/accuracies[language=de]`, or source, length,
+    category), `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text` (minus nats per token, so
+    that more is better everywhere) and `generations/sound` (share of all generated answers that are not empty, do not
+    repeat themselves, and are in the language of their question).
     """
 
     improve: list[str] | dict[str, Amount] = Field(
@@ -95,7 +99,7 @@ class RecipeGate(Gate):
 def is_share(metric: str) -> bool:
     """Whether a metric of ours lies between 0 and 1: a share of pairs, or of right answers."""
     suites = metric.startswith(("behaviour/", "retention/")) and metric != "retention/neutral_text"
-    return suites or metric in ("rewards/accuracies", "generations/sound") or metric.startswith("uptake/")
+    return suites or metric == "generations/sound" or metric.startswith(("rewards/accuracies", "uptake/"))
 
 
 class Retrain(Section):

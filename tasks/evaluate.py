@@ -106,6 +106,7 @@ def _evidence(
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
     from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, Questions, draw_samples, side_by_side
     from dpo_core.evaluate.preference import pair_values
+    from dpo_core.evaluate.trivial import trivial_rules
     from dpo_core.evaluate.unseen import unseen_items
 
     suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}
@@ -137,7 +138,8 @@ def _evidence(
     trained_on = _trained_on(store, checked, models)
     items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
     by_part = {who: measured[sha] for who, sha in parts.items()}
-    asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited)
+    trivial = trivial_rules(stored_pairs(store, checked.train_key), pairs)
+    asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited, trivial)
     return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from)
 
 

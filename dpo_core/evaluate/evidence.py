@@ -1,14 +1,15 @@
 """What several models answered to the same questions, side by side: all that the gate decides on and a report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.intervals import Interval, mean_interval
-from dpo_core.evaluate.preference import PairValues, by_slice, summarise
+from dpo_core.evaluate.preference import PairValues, summarise
 from dpo_core.evaluate.scores import SOUND, Scores
+from dpo_core.evaluate.slices import metric_of, slices_of
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
 from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
@@ -35,7 +36,8 @@ Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/
 class Questions:
     """What every model was asked: suites, sample prompts, held-out pairs, answers with and without a shortcut.
 
-    `items` are those that may be compared, of the held-out `pairs` (PAIRS), the samples (SAMPLES) and of each suite.
+    `items` are those that may be compared, of the held-out `pairs` (PAIRS), the samples (SAMPLES) and of each suite;
+    `trivial`: of each pair what rules that understand nothing say.
     """
 
     suites: Suites
@@ -44,6 +46,7 @@ class Questions:
     items: Mapping[str, Items]
     shortcuts: Sequence[ShortcutRecord] = ()
     edited: Sequence[Counterfactual] = ()
+    trivial: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,14 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}
+    parts = slices_of(pairs)
     learnt = {
         side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
     }
     scores = {
-        who: _scores(model, suites, gated, unsound[who]) | preferences(learnt[0], model.uptake)
+        who: _scores(model, suites, gated, unsound[who])
+        | _of_slices(model, parts, gated[PAIRS])
+        | preferences(learnt[0], model.uptake)
         for who, model in models.items()
     }
     sealed = [name for name, (mine, others) in divided.items() if mine is not others]
@@ -107,7 +113,8 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
         means=means,
         sealed=sealed,
-        slices={name: {m: _estimate(i) for m, i in row.items()} for name, row in by_slice(compared).items()},
+        slices=_slices(models["challenger"], parts, shown[PAIRS]),
+        trivial=_trivial(asked, shown[PAIRS]),
         items={
             who: {name: ItemScores(**asdict(s)) for name, s in by_metric.items()}
             for who, by_metric in scores.items()
@@ -132,6 +139,31 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             {who: _texts(models[who], shown) for who in SHOWN},
         ),
     )
+
+
+def _of_slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -> dict[str, Scores]:
+    """The accuracy on each part of the held-out pairs, as the gate may name it."""
+    return {metric_of(name): _part(model.pairs["rewards/accuracies"], part, items) for name, part in parts.items()}
+
+
+def _part(values: Sequence[float], part: Sequence[int], items: Items) -> Scores:
+    inside = set(part)
+    kept = [(place, name) for place, name in zip(items.places, items.clusters, strict=True) if place in inside]
+    return Scores([values[place] for place, _ in kept], [name for _, name in kept], len(part) - len(kept))
+
+
+def _slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -> dict[str, dict[str, Estimate]]:
+    found = {}
+    for name, part in parts.items():
+        scores = {metric: _part(model.pairs[metric], part, items) for metric in PAIR_METRICS}
+        if scores[PAIR_METRICS[0]].values:
+            found[name] = {m: _estimate(mean_interval(s.values, s.clusters)) for m, s in scores.items()}
+    return found
+
+
+def _trivial(asked: Questions, items: Items) -> dict[str, Estimate]:
+    values = {name: [column[place] for place in items.places] for name, column in asked.trivial.items()}
+    return {name: _estimate(mean_interval(kept, items.clusters)) for name, kept in values.items() if kept}
 
 
 def _texts(model: Measured, items: Mapping[str, Items]) -> tuple[list[str], list[str]]:

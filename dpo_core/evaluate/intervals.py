@@ -1,14 +1,15 @@
-"""Intervals of means over evaluation items that may come in clusters (one prompt, many rows), for reports."""
+"""Intervals of means over evaluation items that may come in clusters (one prompt, many rows), for reports.
+
+Two-sided ones of the bounds that the gate's floors go by (`floors.py`), so that a report and a verdict agree.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-RESAMPLES = 4000
-AT_ONCE = 4_000_000  # counts in memory
+from dpo_core.evaluate.clusters import group
+from dpo_core.evaluate.floors import level as level_of
 
 
 class Interval(NamedTuple):
@@ -22,32 +23,18 @@ class Interval(NamedTuple):
 def mean_interval(
     values: Sequence[float], clusters: Sequence[str] | None = None, *, level: float = 0.95, answers: bool = True
 ) -> Interval:
-    """Mean of at least one value: Clopper-Pearson for independent 0/1 values, else a bootstrap over clusters.
+    """Mean of at least one value; each item is a cluster of its own where none are named.
 
-    `answers`: values that are all 0 or 1 are wrong and right answers, no numbers that happen to be so.
+    `answers`: values of 0, 1 and one half are wrong and right answers and ties, no numbers that happen to be so: their
+    interval lies between 0 and 1. Of a single cluster nothing is known but its mean: both ends are that, or 0 and 1.
     """
     data = np.asarray(values, dtype=float)
     if not len(data):
         raise ValueError("no values: an interval needs at least one")
-    independent = clusters is None or len(set(clusters)) == len(data)
-    if answers and independent and set(np.unique(data)) <= {0.0, 1.0}:
-        ci = stats.binomtest(int(data.sum()), len(data)).proportion_ci(confidence_level=level, method="exact")
-        return Interval(float(data.mean()), float(ci.low), float(ci.high))
-    means = bootstrap_means(data, clusters)
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(data.mean()), float(low), float(high))
-
-
-def bootstrap_means(data: NDArray[np.float64], clusters: Sequence[str] | None = None) -> NDArray[np.float64]:
-    """Means of RESAMPLES resamples of whole clusters (seeded); one value a cluster where none are given."""
-    names = clusters if clusters is not None else [str(i) for i in range(len(data))]
-    _, index = np.unique(np.asarray(names), return_inverse=True)
-    sums, sizes = np.bincount(index, weights=data), np.bincount(index)
-    generator = np.random.default_rng(0)
-    rows = max(1, AT_ONCE // len(sums))
-    means = []
-    for done in range(0, RESAMPLES, rows):
-        picks = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=min(rows, RESAMPLES - done))
-        means.append((picks @ sums) / (picks @ sizes))
-    return np.concatenate(means)
+    names = [str(place) for place in range(len(data))] if clusters is None else clusters
+    shares = answers and bool(np.isin(data, (0.0, 0.5, 1.0)).all())
+    groups, mean = group(data, names), float(data.mean())
+    if len(groups.sums) < 2:
+        return Interval(mean, 0.0, 1.0) if shares else Interval(mean, mean, mean)
+    low, high = level_of(data, groups, shares=shares).bounds((1 - level) / 2)
+    return Interval(mean, low, high)

@@ -173,7 +173,8 @@ class EvaluationEvidence(ReportRecord):
 
     metrics: dict[str, Estimate]
     means: dict[str, dict[str, Estimate]]
-    slices: dict[str, dict[str, Estimate]]
+    slices: dict[str, dict[str, Estimate]]  # KIND=VALUE of held-out pairs: accuracies and margins
+    trivial: dict[str, Estimate] = Field({})  # accuracies of rules that understand nothing, on the same pairs
     items: dict[str, dict[str, ItemScores]] = Field({})
     flips: dict[str, Flips]
     samples: list[SampleAnswers]

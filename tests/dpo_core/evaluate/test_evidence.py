@@ -24,7 +24,7 @@ def measured(*answers: str, margins: tuple[float, ...] = (0.0, 0.0), nll: tuple[
 REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
 CHALLENGER = measured("It is Lyon.", "It is four.", margins=(0.5, -0.1), nll=(2.5, 2.0))
 MODELS = {"reference": REFERENCE, "challenger": CHALLENGER, "baseline": REFERENCE}
-PAIRS = [Pair(CAPITAL, (), (), source="web"), Pair(SUM, (), (), source="web")]
+PAIRS = [Pair(CAPITAL, (), (), source="web"), Pair(SUM, (), (), source="book")]
 BOTH = Items([0, 1], ["a", "b"])  # 10 and 11: names are hexadecimal
 
 
@@ -66,7 +66,8 @@ def test_every_answer_stands_beside_those_of_the_other_models() -> None:
 
 def test_the_metrics_are_the_challengers() -> None:
     assert EVIDENCE["metrics"]["rewards/margins"]["value"] == 0.2  # (0.5 - 0.1) / 2
-    assert EVIDENCE["slices"]["web"]["rewards/accuracies"]["value"] == 0.5
+    assert EVIDENCE["slices"]["source=web"]["rewards/accuracies"]["value"] == 1.0
+    assert EVIDENCE["slices"]["source=book"]["rewards/accuracies"]["value"] == 0.0
     assert json.loads(json.dumps(EVIDENCE, allow_nan=False)) == EVIDENCE
 
 
@@ -81,7 +82,10 @@ def test_an_item_that_a_model_was_trained_on_is_in_no_figure_and_is_counted() ->
     scores = document["items"]["challenger"]["rewards/margins"]
     assert scores == {"values": [-0.1], "clusters": ["b"], "left_out": 1}
     assert document["metrics"]["rewards/margins"]["value"] == -0.1
-    assert document["slices"]["web"]["rewards/margins"]["value"] == -0.1
+    assert document["slices"]["source=book"]["rewards/margins"]["value"] == -0.1
+    assert "source=web" not in document["slices"]
+    part = document["items"]["challenger"]["rewards/accuracies[source=web]"]
+    assert part == {"values": [], "clusters": [], "left_out": 1}
 
 
 def test_where_no_pair_is_left_there_is_no_figure_of_pairs() -> None:
