@@ -100,7 +100,7 @@ def judge(model: Any, task: Task) -> dict[str, float]:
     """Held-out accuracy and margin, through our scorer for both."""
     import torch
 
-    from dpo_core.evaluate.preference import pair_values
+    from dpo_core.evaluate.pairs.values import pair_values
     from dpo_core.model.score import score
 
     sequences = [(p["prompt_ids"], p[f"{side}_ids"]) for p in task.held_out for side in ("chosen", "rejected")]

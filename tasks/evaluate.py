@@ -105,8 +105,8 @@ def _evidence(
 ) -> EvaluationEvidence:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
     from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, Questions, draw_samples, side_by_side
-    from dpo_core.evaluate.preference import pair_values
-    from dpo_core.evaluate.trivial import trivial_rules
+    from dpo_core.evaluate.pairs.trivial import trivial_rules
+    from dpo_core.evaluate.pairs.values import pair_values
     from dpo_core.evaluate.unseen import unseen_items
 
     suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}

@@ -7,9 +7,9 @@ from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.intervals import Interval, mean_interval
-from dpo_core.evaluate.preference import PairValues, summarise
+from dpo_core.evaluate.pairs.slices import metric_of, slices_of
+from dpo_core.evaluate.pairs.values import PairValues, summarise
 from dpo_core.evaluate.scores import SOUND, Scores
-from dpo_core.evaluate.slices import metric_of, slices_of
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
 from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
@@ -85,11 +85,10 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     not see.
     """
     suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, asked.items
-    divided = {name: these.divided(sealed_from) for name, these in items.items()}
+    parts, divided = slices_of(pairs), {name: these.divided(sealed_from) for name, these in items.items()}
     gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}
-    parts = slices_of(pairs)
     learnt = {
         side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
     }

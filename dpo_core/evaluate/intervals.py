@@ -10,6 +10,7 @@ import numpy as np
 
 from dpo_core.evaluate.clusters import group
 from dpo_core.evaluate.floors import level as level_of
+from dpo_core.evaluate.paired import MeanDifference, mean_of
 
 
 class Interval(NamedTuple):
@@ -37,4 +38,8 @@ def mean_interval(
     if len(groups.sums) < 2:
         return Interval(mean, 0.0, 1.0) if shares else Interval(mean, mean, mean)
     low, high = level_of(data, groups, shares=shares).bounds((1 - level) / 2)
+    if not (np.isfinite(low) and np.isfinite(high)):  # so few clusters that some resample has no spread
+        test = mean_of(groups, limits=None)
+        plain = MeanDifference(test.mean, test.error, test.freedom, None)
+        low, high = plain.low((1 - level) / 2, 0.0), -plain.mirrored().low((1 - level) / 2, 0.0)
     return Interval(mean, low, high)

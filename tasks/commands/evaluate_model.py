@@ -42,7 +42,7 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
     Without a reference the model's own start is taken where the registry knows it (`models:/...`), else none: log ref
     is then 0 (reference-free rewards, beta * log pi) and `reference` is null in the document.
     """
-    from dpo_core.evaluate.preference import PairValues, by_slice, pair_values, summarise
+    from dpo_core.evaluate.pairs.values import PairValues, by_slice, pair_values, summarise
     from dpo_core.model.encode import encode_pairs, load_tokenizer
 
     show_on_page()

@@ -4,9 +4,9 @@ import pytest
 
 from dpo_core.data.pairs import Pair
 from dpo_core.evaluate.gate import decide
+from dpo_core.evaluate.pairs.slices import metric_of, slices_of
+from dpo_core.evaluate.pairs.trivial import trivial_rules
 from dpo_core.evaluate.scores import Scores
-from dpo_core.evaluate.slices import metric_of, slices_of
-from dpo_core.evaluate.trivial import trivial_rules
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_release import Gate, is_share
 

@@ -1,0 +1,1 @@
+"""Held-out pairs: what a model makes of each, and what rules that understand nothing make of them."""
