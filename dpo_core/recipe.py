@@ -197,6 +197,8 @@ class Recipe(Section):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
                 )
+        if self.promotion.production == self.name:
+            raise ValueError("promotion.production is this model's own name: its champion is there already")
         if self.gate.uptake is not None and not self.evaluation.uptake_pairs:
             raise ValueError(
                 "gate.uptake asks for what evaluation.uptake_pairs: 0 does not measure: give it some pairs"

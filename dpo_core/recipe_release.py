@@ -130,3 +130,8 @@ class Promotion(Section):
         "auto", description="auto: the gate's verdict is enough; required: the version waits for `dpo approve`"
     )
     approval_expires_days: float = Field(7.0, gt=0, le=365, description="how long a version waits, in days")
+    production: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="registered model that each champion is copied to, where it has the alias champion too",
+    )

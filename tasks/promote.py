@@ -10,6 +10,7 @@ from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord, Standing, expired
 from infra.prefect_server import ask_for_run
 from infra.registry import versions
+from infra.registry.production import PRODUCTION
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.records import Gated, Plan, Promoted, Registered, Stage
@@ -66,9 +67,9 @@ def _policy(plan: Plan, version: int) -> Policy:
     """The recipe's, which the version carries from now on: `dpo promote` has no recipe."""
     wanted = plan.recipe.promotion
     policy = Policy(wanted.approval == "required", wanted.approval_expires_days)
-    days = str(policy.expires_days) if policy.required else ""
-    if versions.by_number(plan.recipe.name, version).tags.get(TAG, "") != days:
-        versions.set_tags(plan.recipe.name, version, {TAG: days})
+    carried = {TAG: str(policy.expires_days) if policy.required else "", PRODUCTION: wanted.production or ""}
+    tags = versions.by_number(plan.recipe.name, version).tags
+    versions.set_tags(plan.recipe.name, version, {t: new for t, new in carried.items() if tags.get(t, "") != new})
     return policy
 
 

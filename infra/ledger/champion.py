@@ -15,6 +15,7 @@ from infra.ledger.create_only import require_create_only
 from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, state_of
 from infra.registry import versions
 from infra.registry.aliases import alias_and_tag, move_alias, set_model_tag
+from infra.registry.production import copy_if_asked
 from infra.store.base import Store
 
 log = logging.getLogger("dpo.ledger")
@@ -100,6 +101,8 @@ class Champion:
                 if view.state.records and view.shown[0] < (end := view.state.records[-1]).seq:
                     before = view.state.previous
                     move_alias(self.name, PREVIOUS, before and before[0])
+                    if view.alias is not None:
+                        copy_if_asked(self.name, view.alias)
                     set_model_tag(self.name, SHOWN, f"{end.seq}:{end.sha256}")
                 return
             move_alias(self.name, ALIAS, view.state.champion)

@@ -19,6 +19,7 @@ from infra.ledger.champion import Champion
 from infra.ledger.create_only import _asked
 from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, after
 from infra.registry import versions
+from infra.registry.production import PRODUCTION
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.folder import FolderStore
@@ -78,6 +79,35 @@ def test_the_version_that_a_rollback_goes_to_has_an_alias_of_its_own(store, name
     promotion.rollback(store, name, None, who="ada", why="w")
     assert versions.by_alias(name, "champion").number == 1
     assert versions.by_alias(name, "previous-champion") is None
+
+
+def test_each_champion_is_copied_to_the_name_for_production_once_also_by_a_rollback(store, name, answers):
+    target = f"prod-{name}"
+    for number in (1, 2):
+        versions.set_tags(name, number, {PRODUCTION: target})
+    by_hand(store, name, 1)
+    first = versions.by_alias(target, "champion")
+    assert (first.tags["copied_from"], first.weights_sha256) == (f"{name}/1", "a" * 64)
+    by_hand(store, name, 2)
+    assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/2"
+    promotion.rollback(store, name, None, who="ada", why="w")
+    assert versions.by_alias(target, "champion").number == first.number
+    assert first.tags[PRODUCTION] == ""
+    by_hand(store, name, 3)  # waits: it is no champion
+    assert versions.by_alias(target, "champion").number == first.number
+
+
+def test_a_copy_that_a_killed_process_left_unfinished_is_made_by_the_next_command(store, name, monkeypatch):
+    target = f"prod-{name}"
+    versions.set_tags(name, 1, {PRODUCTION: target})
+    with monkeypatch.context() as patch:
+        patch.setattr("infra.ledger.champion.copy_if_asked", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            by_hand(store, name, 1)
+    assert versions.by_alias(name, "champion").number == 1
+    assert versions.by_alias(target, "champion") is None
+    assert not by_hand(store, name, 1).changed
+    assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/1"
 
 
 def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once(store, name):
