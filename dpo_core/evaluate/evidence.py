@@ -14,6 +14,8 @@ from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.unseen import Items
 from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
+from dpo_core.quality.text.refusals import refuses
+from dpo_core.quality.words import count_words
 from dpo_core.report.documents import (
     CheckAnswers,
     Estimate,
@@ -92,10 +94,9 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     learnt = {
         side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
     }
-    scores = {
-        who: _scores(model, suites, gated, unsound[who])
-        | _of_slices(model, parts, gated[PAIRS])
-        | preferences(learnt[0], model.uptake)
+    scores = {who: _scores(model, suites, gated, unsound[who]) for who, model in models.items()}
+    more = {
+        who: _of_slices(model, parts, gated[PAIRS]) | preferences(learnt[0], model.uptake)
         for who, model in models.items()
     }
     sealed = [name for name, (mine, others) in divided.items() if mine is not others]
@@ -107,6 +108,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
         who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items() if s.values}
         for who, by_metric in figures.items()
     }
+    texts = {who: _texts(models[who], shown) for who in SHOWN}
     of_pairs = {name: _estimate(interval) for name, interval in summarise(compared).items()} if places else {}
     return EvaluationEvidence(
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
@@ -115,7 +117,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
         slices=_slices(models["challenger"], parts, shown[PAIRS]),
         trivial=_trivial(asked, shown[PAIRS]),
         items={
-            who: {name: ItemScores(**asdict(s)) for name, s in by_metric.items()}
+            who: {name: ItemScores(**asdict(s)) for name, s in (by_metric | more[who]).items()}
             for who, by_metric in scores.items()
             if who != "reference"
         },
@@ -125,19 +127,35 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             for i, prompt in enumerate(samples)
         ],
         checks={name: _answered(models, name, checks) for name, checks in suites.items()},
-        unsound=[
-            UnsoundAnswer(prompt=text_of(prompt), answer=models["challenger"].answers[name][i], fault=fault)
-            for name, found in unsound["challenger"].items()
-            for i, (prompt, fault) in enumerate(zip(prompts[name], found, strict=True))
-            if fault
-        ],
+        unsound=_told(models["challenger"], prompts, unsound["challenger"]),
         uptake=uptake(
             learnt[1],
             {who: models[who].uptake for who in SHOWN},
             {who: models[who].pairs["rewards/accuracies"] for who in SHOWN},
-            {who: _texts(models[who], shown) for who in SHOWN},
+            texts,
         ),
+        generated={who: _generated(*found) for who, found in texts.items()},
     )
+
+
+def _told(
+    model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]], unsound: Mapping[str, Sequence[str]]
+) -> list[UnsoundAnswer]:
+    return [
+        UnsoundAnswer(prompt=text_of(prompt), answer=answer, fault=fault)
+        for name, found in unsound.items()
+        for prompt, answer, fault in zip(prompts[name], model.answers[name], found, strict=True)
+        if fault
+    ]
+
+
+def _generated(texts: Sequence[str], clusters: Sequence[str]) -> dict[str, Estimate]:
+    """What the answers look like: their words, and how many decline."""
+    if not texts:
+        return {}
+    words = mean_interval([float(count_words(text)) for text in texts], clusters, answers=False)
+    refusals = mean_interval([float(refuses(text)) for text in texts], clusters)
+    return {"words": _estimate(words), "refusals": _estimate(refusals)}
 
 
 def _of_slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -> dict[str, Scores]:

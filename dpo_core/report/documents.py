@@ -180,5 +180,6 @@ class EvaluationEvidence(ReportRecord):
     samples: list[SampleAnswers]
     checks: dict[str, list[CheckAnswers]]
     unsound: list[UnsoundAnswer] = Field([])
+    generated: dict[str, dict[str, Estimate]] = Field({})  # of each model's answers: words, refusals
     uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see

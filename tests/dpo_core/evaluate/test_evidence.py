@@ -84,6 +84,7 @@ def test_an_item_that_a_model_was_trained_on_is_in_no_figure_and_is_counted() ->
     assert document["metrics"]["rewards/margins"]["value"] == -0.1
     assert document["slices"]["source=book"]["rewards/margins"]["value"] == -0.1
     assert "source=web" not in document["slices"]
+    assert not any("[" in name for name in document["means"]["challenger"])  # parts stand in `slices`
     part = document["items"]["challenger"]["rewards/accuracies[source=web]"]
     assert part == {"values": [], "clusters": [], "left_out": 1}
 
@@ -101,6 +102,16 @@ def test_answers_that_are_no_language_are_counted_in_every_suite_and_named() -> 
     assert document["items"]["challenger"]["generations/sound"]["values"] == [0.0, 0.0, 1.0]  # sample; two facts
     assert document["items"]["baseline"]["generations/sound"]["values"] == [1.0, 1.0, 1.0]
     assert document["unsound"][1] == {"prompt": "The capital of France?", "answer": "", "fault": "is empty"}
+
+
+def test_how_long_the_answers_are_and_how_many_decline_is_told_of_each_model() -> None:
+    models = MODELS | {"challenger": measured("I cannot help with that.", "It is four.", margins=(0.5, -0.1))}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    found = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared)).generated
+    # the sample and the first fact: 5 words, which decline; the second: 3
+    assert found["challenger"]["words"].value == (5 + 5 + 3) / 3
+    assert found["challenger"]["refusals"].value == 2 / 3
+    assert found["baseline"]["refusals"].value == 0
 
 
 def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_there_are_enough() -> None:
