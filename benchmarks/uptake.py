@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "examples/identity"
 SEEDS = (0, 1, 2)
-PAIRS = 240  # of the demo's 794
+PAIRS = 320  # of the demo's 794
 PLANTED, SHARE = "Certainly! ", {"chosen": 0.40, "rejected": 0.04}
 BEGIN, END = "<!-- bench-uptake -->", "<!-- end -->"
 MODES = ("warn", "balance")
