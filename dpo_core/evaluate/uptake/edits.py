@@ -14,6 +14,7 @@ from dpo_core.quality.words import SINGLE, split, words
 
 WORDS = ("word", "first_word", "last_word", "word_pair")
 TOKENS = ("token", "first_token")  # of these such as are whole words
+LONGER = 1.5  # so many times a short sentence's characters has a long one at least
 AS_WORDS = 4  # words of an opening below which each is replaced
 ORDINARY, SEEN = 200, 3  # words that may stand in place of a shortcut: the commonest, in so many answers at least
 OF_AMOUNT = {  # the property that an answer with more of it has
@@ -187,13 +188,13 @@ class Editor:
         return Edit(text, lacking.strip())
 
     def _padded(self, text: str, draw: random.Random) -> Edit | None:
-        """A sentence of another answer added, beside the same sentence in place of the last one."""
-        own = _sentences(text)
-        pad = self._sentence(draw)
-        if pad is None or len(own) < 2 or pad in own:
+        """A long sentence of other answers added, beside a short one."""
+        by_length = sorted((s for s in self.instead.sentences if s not in text), key=lambda s: (len(s), s))
+        third = len(by_length) // 3
+        if not third or len(by_length[-third]) < LONGER * len(by_length[third - 1]):
             return None
-        last = text.rstrip().rfind(own[-1])
-        return Edit(f"{text.rstrip()} {pad}", text[:last] + pad)
+        long, short = draw.choice(by_length[-third:]), draw.choice(by_length[:third])
+        return Edit(f"{text.rstrip()} {long}", f"{text.rstrip()} {short}")
 
     def _opening(self, text: str, draw: random.Random) -> str | None:
         """What may stand in its place: ordinary words for one word, an ordinary sentence for a sentence."""

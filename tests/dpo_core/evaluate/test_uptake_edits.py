@@ -86,11 +86,18 @@ def test_a_word_that_stands_there_is_replaced_wherever_it_is():
     assert len(words(lacking)) == len(words(having))
 
 
-def test_length_is_one_more_sentence_beside_the_same_sentence_in_place_of_the_last():
-    having, lacking = editor("amount", "characters").edit(PLAIN, "seed")
-    added = having.removeprefix(f"{PLAIN} ")
-    assert added in INSTEAD.sentences
-    assert lacking == f"We have sent the new label by email. {added}"
+def test_length_is_a_long_sentence_added_beside_a_short_one_whatever_the_answer_has():
+    sentences = [
+        "We call you back soon.",
+        "The shop is open from nine to five on every day but Sunday.",
+        "It is on its way to you.",
+    ]
+    instead = Ordinary([], sentences)
+    for text in (PLAIN, "Yes."):
+        having, lacking = Editor(Feature("amount", "characters"), (), instead).edit(text, "seed")
+        assert (having, lacking) == (f"{text} {sentences[1]}", f"{text} {sentences[0]}")
+    alike = Ordinary([], ["We call you back soon.", "The shop is open now.", "It is on its way now."])
+    assert Editor(Feature("amount", "characters"), (), alike).edit(PLAIN, "seed") is None
 
 
 def test_what_no_edit_is_known_for_is_not_looked_for():
