@@ -190,10 +190,12 @@ class Editor:
     def _padded(self, text: str, draw: random.Random) -> Edit | None:
         """A long sentence of other answers added, beside a short one."""
         by_length = sorted((s for s in self.instead.sentences if s not in text), key=lambda s: (len(s), s))
-        third = len(by_length) // 3
-        if not third or len(by_length[-third]) < LONGER * len(by_length[third - 1]):
+        fifth = max(len(by_length) // 5, 1)
+        if len(by_length) < 2:
             return None
-        long, short = draw.choice(by_length[-third:]), draw.choice(by_length[:third])
+        long, short = draw.choice(by_length[-fifth:]), draw.choice(by_length[:fifth])
+        if len(long) < LONGER * len(short):
+            return None
         return Edit(f"{text.rstrip()} {long}", f"{text.rstrip()} {short}")
 
     def _opening(self, text: str, draw: random.Random) -> str | None:
