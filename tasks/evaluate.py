@@ -135,10 +135,11 @@ def _evidence(
     }
     prompts = {PAIRS: [pair.prompt for pair in pairs], SAMPLES: samples}
     prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
-    trained_on = _trained_on(store, checked, models)
+    own = stored_pairs(store, checked.train_key)
+    trained_on = _trained_on(store, checked, models, [pair.prompt for pair in own])
     items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
     by_part = {who: measured[sha] for who, sha in parts.items()}
-    trivial = trivial_rules(stored_pairs(store, checked.train_key), pairs)
+    trivial = trivial_rules(own, pairs)
     asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited, trivial)
     return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from)
 
@@ -159,9 +160,10 @@ def _edited(plan: Plan, checked: Checked, pairs: Sequence[Pair]) -> "tuple[list[
     return kept, [of_pair[id(edit.pair)] for edit in kept]
 
 
-def _trained_on(store: Store, checked: Checked, models: Baselines) -> list[list[tuple[Message, ...]]]:
-    """Prompts of this data set's rows that are trained on, and what else one of the models was trained on."""
-    own = [pair.prompt for pair in stored_pairs(store, checked.train_key)]
+def _trained_on(
+    store: Store, checked: Checked, models: Baselines, own: list[tuple[Message, ...]]
+) -> list[list[tuple[Message, ...]]]:
+    """`own`: prompts of this data set's rows that are trained on; and what else one of the models was trained on."""
     known = set(map(split_key, own))
     others = (pair.prompt for key in models.trained_on if key != checked.train_key for pair in stored_pairs(store, key))
     return [own, [prompt for prompt in others if split_key(prompt) not in known]]

@@ -2,7 +2,6 @@
 
 import difflib
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,13 +109,15 @@ def read_checks(path: str | Path) -> list[BehaviourCheck]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text: {error.reason}", where=str(path), do="save it as UTF-8") from None
-    checks, ids = [], Counter[str]()
+    checks, ids = [], set[str]()
     for number, line in enumerate(lines, 1):
         if line.strip():
             where = f"{path}:{number}"
             row = _read_line(line, where)
-            if row.id is not None and (ids.update([str(row.id)]) or ids[str(row.id)] > 1):
+            if row.id is not None and str(row.id) in ids:
                 raise InputError(f"the id {row.id} stands twice", where=where, do="give each question an id of its own")
+            if row.id is not None:
+                ids.add(str(row.id))
             checks.append(_check_of(row, where))
     if not checks:
         raise InputError(

@@ -14,7 +14,7 @@ from referencing.exceptions import Unresolvable
 
 from dpo_core.errors import InputError
 from dpo_core.quality.text.language import LANGUAGES, languages
-from dpo_core.quality.text.refusals import sentence
+from dpo_core.quality.text.refusals import sentences
 from dpo_core.quality.words import TextArray, count_words
 
 SECONDS = 1.0  # that one pattern may take on one answer
@@ -91,12 +91,7 @@ def _within(value: int, limits: Range) -> bool:
 
 
 def _count_sentences(text: str) -> int:
-    count = at = 0
-    while at < len(text):
-        start, end = at, sentence(text, at)[1]
-        count += any(char.isalnum() for char in text[start:end])
-        at = max(end, at + 1)
-    return count
+    return sum(any(char.isalnum() for char in found) for found in sentences(text))
 
 
 def _is_number(answer: str, wanted: float, tolerance: float) -> bool:

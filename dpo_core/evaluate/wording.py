@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from dpo_core.evaluate.scores import UPTAKE
+
 Outcome = Literal[
     "few", "out_of_reach",
     "improved", "worse", "no_gain",
@@ -32,7 +34,7 @@ class Numbers(NamedTuple):
 
 def sentence(outcome: Outcome, f: Numbers) -> str:
     """The condition in words."""
-    if f.metric.startswith("uptake/"):
+    if f.metric.startswith(UPTAKE):
         return _uptake(outcome, f)
     return f"{_measured(f)}: {_outcome(outcome, f)}"
 

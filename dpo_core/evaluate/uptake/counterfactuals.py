@@ -46,12 +46,15 @@ def counterfactuals(
 
     Pairs whose answers are more than one message of text are left out: calls and thoughts are not edited.
     """
+    wanted = looked_for(shortcuts)
+    if not wanted or not most:
+        return []
     places = [place for place, pair in enumerate(pairs) if _is_text(pair.chosen) and _is_text(pair.rejected)]
     texts = {place: [side[0]["content"] for side in (pairs[place].chosen, pairs[place].rejected)] for place in places}
     instead = ordinary([chosen for chosen, _ in texts.values()], [rejected for _, rejected in texts.values()])
     written = [text for both in texts.values() for text in both]
     found = []
-    for shortcut in looked_for(shortcuts):
+    for shortcut in wanted:
         editor = Editor(feature_of(shortcut), written, instead)
         drawn = sorted(places, key=lambda place: digest_json([seed, shortcut.name, pairs[place].id]))
         made = (_made(editor, shortcut.name, pairs[place], place, texts[place], seed) for place in drawn)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dpo_core.evaluate.uptake.marks import ADD, INSTEAD, OPENINGS, REMOVE, Edit
 from dpo_core.quality.features.ngrams import Feature, stands
-from dpo_core.quality.text.refusals import sentence
+from dpo_core.quality.text.refusals import sentences
 from dpo_core.quality.text.surface import LENGTHS, PRESENCE, amounts_of, presence_of, property_spans
 from dpo_core.quality.words import SINGLE, split, words
 
@@ -83,12 +83,14 @@ class Editor:
     """Edits of one feature. `written`: answers of the data, from which it learns how the words are written."""
 
     def __init__(self, feature: Feature, written: Sequence[str], instead: Ordinary) -> None:
-        self.feature, self.instead = feature, instead
+        self.feature = feature
         self.is_text = feature.kind not in ("property", "amount")
         self.opens = self.is_text and (_is_first(feature) or self._opens(written))
         self.form = self._form(written) if self.is_text else ""
         own = set(words(feature.text))
         self.words = [word for word in instead.words if word not in own]
+        others = instead.sentences if self._length else [s for s in instead.sentences if not shows(feature, s)]
+        self.sentences = sorted(others, key=lambda s: (len(s), s)) if self._length else others
 
     def edit(self, text: str, seed: str) -> Edit | None:
         """The answer with the feature and without; None where that cannot be told apart, or nothing can be edited.
@@ -189,7 +191,7 @@ class Editor:
 
     def _padded(self, text: str, draw: random.Random) -> Edit | None:
         """A long sentence of other answers added, beside a short one."""
-        by_length = sorted((s for s in self.instead.sentences if s not in text), key=lambda s: (len(s), s))
+        by_length = [s for s in self.sentences if s not in text]
         fifth = max(len(by_length) // 5, 1)
         if len(by_length) < 2:
             return None
@@ -203,9 +205,7 @@ class Editor:
         return self._plain(text, draw) if len(split(text)) < AS_WORDS else self._sentence(draw)
 
     def _sentence(self, draw: random.Random) -> str | None:
-        feature = self.feature
-        found = [s for s in self.instead.sentences if self._length or not shows(feature, s)]
-        return draw.choice(found) if found else None
+        return draw.choice(self.sentences) if self.sentences else None
 
 
 def _name(feature: Feature) -> str:
@@ -231,9 +231,5 @@ def _as_words(feature: Feature) -> Feature:
 
 def _sentences(text: str) -> list[str]:
     """The sentences of a text without line ends, marks and lists: what can stand in any answer."""
-    found, at = [], 0
-    while at < len(text):
-        _, end = sentence(text, at)
-        found.append(text[at:end].strip())
-        at = max(end, at + 1)
+    found = (s.strip() for s in sentences(text))
     return [s for s in found if len(words(s)) > 2 and not re.search(r"[\n*#`]|^[-\d]", s)]

@@ -1,8 +1,9 @@
 """What a model makes of each shortcut of its data, before and after training."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from scipy.special import expit
 
 from dpo_core.data.pairs import Pair, text_of
 from dpo_core.evaluate.intervals import mean_interval
@@ -24,6 +25,11 @@ class Probes:
     pairs: Sequence[Pair]
     items: Items
 
+    @property
+    def clusters(self) -> dict[int, str]:
+        """Of each pair that may be compared, by its place."""
+        return dict(zip(self.items.places, self.items.clusters, strict=True))
+
 
 def preferences(asked: Probes, margins: Sequence[float]) -> dict[str, Scores]:
     """For the gate, of one model: by metric the chance that it does not prefer an answer for the shortcut alone.
@@ -37,7 +43,7 @@ def preferences(asked: Probes, margins: Sequence[float]) -> dict[str, Scores]:
         if shortcut.treated != "intended":
             towards, clusters = _towards(asked, shortcut, margins)
             made = sum(edit.shortcut == shortcut.name for edit in asked.edited)
-            values = [_sigmoid(-margin) for margin in towards]
+            values = expit([-margin for margin in towards]).tolist()
             found[UPTAKE + shortcut.name] = Scores(values, clusters, made - len(values))
     return found
 
@@ -71,7 +77,7 @@ def _uptake(
     of_answers = answers["challenger"][1]
     change = [new - old for new, old in zip(rewards["challenger"], rewards["baseline"], strict=True)]
     more = [new - old for new, old in zip(shown["challenger"], shown["baseline"], strict=True)]
-    chances = {who: list(map(_sigmoid, values)) for who, values in rewards.items()}
+    chances = {who: expit(values).tolist() for who, values in rewards.items()}
     reward = _estimates(rewards, clusters, answers=False)
     return UptakeRecord(
         name=shortcut.name,
@@ -95,7 +101,7 @@ def _uptake(
 
 def _towards(asked: Probes, shortcut: ShortcutRecord, margins: Sequence[float]) -> tuple[list[float], list[str]]:
     """What the shortcut is worth on each item that may be compared, in the direction in which the data has it."""
-    cluster = dict(zip(asked.items.places, asked.items.clusters, strict=True))
+    cluster = asked.clusters
     sign = 1 if shortcut.towards == "chosen" else -1
     found = [
         (sign * margin, cluster[edit.place])
@@ -118,7 +124,7 @@ def _signs(asked: Probes, shortcut: ShortcutRecord) -> list[tuple[int, int]]:
 
 
 def _accuracies(asked: Probes, accuracies: Mapping[str, Sequence[float]], places: Sequence[int]) -> dict[str, Estimate]:
-    cluster = dict(zip(asked.items.places, asked.items.clusters, strict=True))
+    cluster = asked.clusters
     names = [cluster[place] for place in places]
     return _estimates({who: [values[place] for place in places] for who, values in accuracies.items()}, names)
 
@@ -131,7 +137,3 @@ def _estimates(
 
 def _estimate(values: Sequence[float], clusters: Sequence[str], *, answers: bool) -> Estimate:
     return Estimate(**mean_interval(values, clusters, answers=answers)._asdict())
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))

@@ -1,6 +1,7 @@
 """Answers that decline: how they open, and which of their sentences say so. English and Chinese."""
 
 import re
+from collections.abc import Iterator
 
 LOOKED_AT = 600  # characters from the start in which a refusal is looked for
 _I, _NOT = "(?:i|we)", "(?:n['\u2019]t| not)"
@@ -40,6 +41,15 @@ def sentence(text: str, at: int) -> Span:
     start = max((end.end() for end in _END.finditer(text, 0, at)), default=0)
     end = _END.search(text, at)
     return start, end.end() if end else len(text)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of a text in order, as they stand."""
+    at = 0
+    while at < len(text):
+        end = sentence(text, at)[1]
+        yield text[at:end]
+        at = max(end, at + 1)
 
 
 def opening_sentence(text: str) -> list[Span]:
