@@ -18,7 +18,8 @@ class Data(Section):
 
     train: str = Field(
         description="pairs to train on: a file (JSON lines or array, plain, .gz or .zst; Parquet; Arrow), a folder or "
-        "pattern of files, s3:// of any of these, or a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT]"
+        "pattern of files, s3:// of any of these, a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT], or a data set of "
+        "the store: dataset:NAME[@VERSION]"
     )
     eval: str | None = Field(None, description="held-out pairs; unset: a stable tenth of train, by prompt")
     text: Literal["plain", "turns"] = Field(

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dpo_core.data.hub import is_hub_name
-from dpo_core.data.sources import SUFFIXES
+from dpo_core.data.sources import SUFFIXES, is_address
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_text import read_yaml
@@ -210,7 +210,7 @@ def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Relative paths are meant from the recipe's folder; `./x` and `../x` models too."""
 
     def absolute(text: str) -> str:
-        named = "://" in text or (is_hub_name(text) and not (folder / text).exists())
+        named = is_address(text) or (is_hub_name(text) and not (folder / text).exists())
         return text if named else str((folder / text).resolve())
 
     values = recipe.model_dump()

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import is_hub_name
+from dpo_core.data.sources import is_address
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.model.identity import context_length, digest_model, digest_tokenizer, digest_weights
@@ -33,6 +34,7 @@ from infra.tracking.runs import open_run
 from tasks.baseline import require_comparable
 from tasks.records import Plan
 from tasks.runtime.code import RUN
+from tasks.runtime.datasets import dataset_tags, pinned
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.provenance import provenance
 from tasks.runtime.sources import version_of_source
@@ -50,7 +52,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     prepare_environment(settings)
     store = open_store(settings)
     store.exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
-    checked = load_recipe(recipe, overrides).recipe
+    checked = pinned(load_recipe(recipe, overrides).recipe)
     state = _standing(store, checked.name, kind)
     files = {path: digest_file(Path(path)) for path in _files(checked)}
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
@@ -73,7 +75,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     run = open_run(checked.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
     run.params({"recipe": content, "model": checked.model})
     if run.tag(START) is None:  # one that goes on stays the run of who began it
-        run.tags(provenance(checked, Path(recipe)))
+        run.tags(provenance(checked, Path(recipe)) | dataset_tags(checked))
     run.json("recipe.json", json.loads(checked.model_dump_json()))
     run.settle(0)  # what is not set up right is told now, not after the training
     log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
@@ -132,7 +134,9 @@ def _files(recipe: Recipe) -> list[str]:
 
 def _is_plain(source: str) -> bool:
     """A path of one file, not a folder, a pattern, or an address."""
-    return "://" not in source and not glob.has_magic(source) and not Path(source).is_dir() and not is_hub_name(source)
+    if is_address(source) or is_hub_name(source):
+        return False
+    return not glob.has_magic(source) and not Path(source).is_dir()
 
 
 def _require_context(recipe: Recipe, model_folder: Path) -> None:
