@@ -7,7 +7,7 @@ from typing import Never
 from infra.endpoint.caller import Caller
 from infra.endpoint.chat import Call, ChatRefused, ChatReply, ChatRequest
 from infra.endpoint.failures import Failure, Fault, TryFailed
-from infra.endpoint.record import Recorded
+from infra.endpoint.record import CallReply
 from infra.errors import BadSetting, InfraError, Rejected, Unavailable
 
 MOST_REFUSED = 20  # requests without an answer among them: then it is not the requests
@@ -56,12 +56,12 @@ class Asker:
         kind = {Fault.NOW: Unavailable, Fault.SETUP: BadSetting, Fault.REQUEST: Rejected}[failure.fault]
         return kind(says, where=f"{self._url} ({self._model})", do=do)
 
-    def _replies(self, request: ChatRequest, stop: threading.Event) -> list[Recorded]:
+    def _replies(self, request: ChatRequest, stop: threading.Event) -> list[CallReply]:
         """The replies that hold the samples. Which calls these are depends on the replies alone: a restart makes none.
 
         An endpoint that gives one answer where several are asked for is asked for one at a time from there on.
         """
-        replies: list[Recorded] = []
+        replies: list[CallReply] = []
         have = empty = 0
         single = False
         while have < request.samples and empty < MOST_EMPTY:

@@ -10,9 +10,9 @@ import tenacity
 
 from infra.endpoint.chat import Call, prompt_estimate, text_estimate
 from infra.endpoint.failures import Failure, Fault, TryFailed
-from infra.endpoint.record import CallRecord, Claim, Recorded
-from infra.endpoint.spending import Spending
-from infra.endpoint.wire import Answer, Wire
+from infra.endpoint.record import CallRecord, CallReply, Claim
+from infra.endpoint.spending import Purse
+from infra.endpoint.wire import Completion, Wire
 
 log = logging.getLogger("dpo.endpoint")
 FIRST_S, LONGEST_S = 0.5, 30.0  # seconds between two tries
@@ -43,14 +43,14 @@ class Caller:
 
     wire: Wire
     record: CallRecord
-    spending: Spending
+    spending: Purse
     retries: int
     counts: Counts = field(default_factory=Counts)
 
-    def call(self, call: Call, stop: threading.Event) -> Recorded:
+    def call(self, call: Call, stop: threading.Event) -> CallReply:
         """The reply to a call. Raises TryFailed (tried as often as it helps), BudgetSpent, Stopped, InfraError."""
         claim = self.record.claim(call.digest, stop)
-        if isinstance(claim, Recorded):
+        if isinstance(claim, CallReply):
             self.counts.add("from_record")
             return claim
         if claim is None or stop.is_set():
@@ -70,7 +70,7 @@ class Caller:
             raise Stopped
         return self._asked(call, claim, place, stop)
 
-    def _asked(self, call: Call, claim: Claim, place: int, stop: threading.Event) -> Recorded:
+    def _asked(self, call: Call, claim: Claim, place: int, stop: threading.Event) -> CallReply:
         tried = _Tried(lost=claim.lost)
         try:
             answer = self._tried(call, claim, tried, stop)
@@ -92,10 +92,10 @@ class Caller:
         else:
             self.spending.release(place)
 
-    def _tried(self, call: Call, claim: Claim, tried: "_Tried", stop: threading.Event) -> Answer:
+    def _tried(self, call: Call, claim: Claim, tried: "_Tried", stop: threading.Event) -> Completion:
         """One answer, after as many tries as it takes; every try has the same Idempotency-Key."""
 
-        def one() -> Answer:
+        def one() -> Completion:
             if tried.tries:
                 self.record.renew(claim)
             tried.tries += 1
@@ -156,11 +156,11 @@ def _failure(state: tenacity.RetryCallState) -> Failure:
     return error.failure
 
 
-def _recorded(call: Call, answer: Answer, tried: _Tried) -> Recorded:
+def _recorded(call: Call, answer: Completion, tried: _Tried) -> CallReply:
     """What is kept: at most as many answers as were asked for; tokens that were not told are estimated."""
     texts, reasons = answer.texts[: call.count], answer.finish_reasons[: call.count]
     prompt = prompt_estimate(call.request.messages) if answer.prompt_tokens is None else answer.prompt_tokens
     given = answer.completion_tokens
     completion = sum(map(text_estimate, answer.texts)) if given is None else given
     counted = (answer.prompt_tokens, answer.completion_tokens)
-    return Recorded(texts, reasons, *counted, prompt + completion, tried.tries, tried.lost)
+    return CallReply(texts, reasons, *counted, prompt + completion, tried.tries, tried.lost)

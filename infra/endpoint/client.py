@@ -11,7 +11,7 @@ from infra.endpoint.caller import LONGEST_ASKED_S, Caller, Stopped
 from infra.endpoint.chat import ChatRefused, ChatRequest, checked_url
 from infra.endpoint.failures import TryFailed
 from infra.endpoint.record import CallRecord
-from infra.endpoint.spending import Budget, Spending, Spent
+from infra.endpoint.spending import Budget, Purse, Spent
 from infra.endpoint.wire import Wire
 from infra.errors import BadSetting
 from infra.store.base import Store
@@ -57,7 +57,7 @@ class Endpoint:
             raise BadSetting(says, where=self.url, do="at_once of 1 or more, timeout_s above 0, nothing below 0")
         self._at_once = at_once
         record = CallRecord(store, lease_s=2 * timeout_s + LONGEST_ASKED_S + SLACK_S, patience_s=patience_s)
-        spending = Spending(store, scope, budget, record.tokens, patience_s=patience_s)
+        spending = Purse(store, scope, budget, record.tokens, patience_s=patience_s)
         wire = Wire(self.url, api_key_env=api_key_env, timeout_s=timeout_s, at_once=at_once)
         self._caller = Caller(wire, record, spending, retries)
         self._asker = Asker(self._caller, self.url, model)

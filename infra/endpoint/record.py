@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class CallReply:
     """What one call gave. Tokens None: not told. `lost`: times it was sent and no answer came, before the one."""
 
     texts: list[str]
@@ -60,7 +60,7 @@ class CallRecord:
     def __init__(self, store: Store, *, lease_s: float, patience_s: float) -> None:
         self._store, self._lease_s, self._patience_s = store, lease_s, patience_s
 
-    def claim(self, digest: str, stop: threading.Event) -> Claim | Recorded | None:
+    def claim(self, digest: str, stop: threading.Event) -> Claim | CallReply | None:
         """The reply, if there is one now or another process gets it; else the right to ask. None: stopped meanwhile."""
         seen: dict[int, float] = {}
         pause = FIRST_LOOK_S
@@ -94,18 +94,18 @@ class CallRecord:
         except InfraError as error:
             log.warning("call_end_unrecorded digest=%.12s how=%s reason=%r", claim.digest, how, error.says)
 
-    def keep(self, claim: Claim, reply: Recorded) -> Recorded:
+    def keep(self, claim: Claim, reply: CallReply) -> CallReply:
         """Store what came back; of two processes that asked the first one's counts, for both."""
         key = f"{FOLDER}/{claim.digest}/reply"
         data = _written({"intent": claim.number, **asdict(reply)})
         return reply if self._create(key, data) else self.reply(claim.digest)
 
-    def reply(self, digest: str) -> Recorded:
+    def reply(self, digest: str) -> CallReply:
         """The reply that is there. Raises Damaged, ObjectMissing."""
         key = f"{FOLDER}/{digest}/reply"
         try:
             document = json.loads(self._patiently(lambda: self._store.get_bytes(key)))
-            return Recorded(**{name: document[name] for name in Recorded.__dataclass_fields__})
+            return CallReply(**{name: document[name] for name in CallReply.__dataclass_fields__})
         except (ValueError, KeyError, TypeError):
             do = "delete it, then the call is made, and paid for, once more"
             raise Damaged("the recorded reply cannot be read", where=f"{self._store.url}/{key}", do=do) from None

@@ -58,7 +58,7 @@ class _Place:
 Paid = Callable[[str], tuple[int, int] | None]  # tokens and lost tries of a call, by its digest, if it has a reply
 
 
-class Spending:
+class Purse:
     """The places of one scope. Safe for threads and, as to calls, for processes."""
 
     def __init__(self, store: Store, scope: str, budget: Budget, paid: Paid, *, patience_s: float) -> None:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0  # seconds that a connection may take, where `timeout_s` is not less
 LARGEST = 64 << 20  # bytes of an answer
+UNLISTED = (404, 405, 500, 501)  # to the question for models; `transformers serve` fails (500) where HF_HOME is empty
 NO_KEY = "none"  # the openai package wants one; it is not sent
 
 
-class Answer(NamedTuple):
+class Completion(NamedTuple):
     """The choices of one answer: a text and a finish reason each. Tokens None: not told."""
 
     texts: list[str]
@@ -51,7 +52,7 @@ class Wire:
         self._headers: dict[str, Any] = {} if key else {"Authorization": openai.Omit()}
         self._client = openai.OpenAI(api_key=key or NO_KEY, base_url=url, max_retries=0, http_client=http)
 
-    def ask(self, body: dict[str, Any], idempotency_key: str) -> Answer:
+    def ask(self, body: dict[str, Any], idempotency_key: str) -> Completion:
         """One POST to /chat/completions. Raises TryFailed."""
         import openai
 
@@ -78,7 +79,7 @@ class Wire:
             ) as response:
                 text, content_type = self._whole(response), response.headers.get("content-type", "")
         except openai.APIStatusError as error:
-            if error.status_code in (404, 405, 501):
+            if error.status_code in UNLISTED:
                 return None
             raise TryFailed(self._failure(error)) from None
         except openai.APIError as error:
@@ -138,7 +139,7 @@ def _json(text: str, content_type: str) -> dict[str, Any]:
     return document
 
 
-def _read(text: str, content_type: str) -> Answer:
+def _read(text: str, content_type: str) -> Completion:
     """The answers in a chat completion. An endpoint may leave out what nobody can do without, or add to it."""
     document = _json(text, content_type)
     choices = document.get("choices")
@@ -150,7 +151,7 @@ def _read(text: str, content_type: str) -> Answer:
     usage = document.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     prompt, completion = (_count(counts.get(name)) for name in ("prompt_tokens", "completion_tokens"))
-    return Answer([text for text, _ in read], [reason for _, reason in read], prompt, completion)
+    return Completion([text for text, _ in read], [reason for _, reason in read], prompt, completion)
 
 
 def _choice(choice: dict[str, Any], document: dict[str, Any]) -> tuple[str, str]:

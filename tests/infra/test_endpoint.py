@@ -11,7 +11,7 @@ from infra.endpoint import caller
 from infra.endpoint.chat import Call, ChatRefused, ChatReply, ChatRequest, checked_url
 from infra.endpoint.client import Endpoint
 from infra.endpoint.spending import Budget, BudgetSpent
-from infra.errors import BadSetting, Rejected
+from infra.errors import BadSetting, Rejected, Unavailable
 from infra.store.folder import FolderStore
 from tests.endpoint_server import MODEL, loopback_endpoint, text_of
 
@@ -238,6 +238,29 @@ def test_the_budget_of_tokens_counts_what_was_used_and_stops_before_what_could_b
     with pytest.raises(BudgetSpent):
         in_order(endpoint, prompts(9, max_tokens=20))
     assert endpoint.spent()[:2] == (4, 60)  # 45 + 31 fit into 90, 60 + 31 do not
+
+
+def test_several_clients_of_one_curation_share_its_budget_to_the_call(ask, served):
+    served[1].delay_s = 0.01
+    clients = [ask(budget=Budget(10, 10**9), at_once=3) for _ in range(3)]
+
+    def run(number):
+        with pytest.raises(BudgetSpent):
+            list(clients[number].replies(prompts(30)[number * 10 : number * 10 + 10]))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (served[1].total, ask().spent().calls) == (10, 10)
+
+
+def test_a_server_that_asks_to_be_left_alone_for_long_is_not_waited_for(ask, served):
+    served[1].fault_for = lambda body: lambda handler, body: handler.answer(429, {}, Retry_After="7200")
+    with pytest.raises(Unavailable, match="429"):
+        in_order(ask(), prompts(3))
+    assert len(served[1].bodies) <= 3
 
 
 def test_another_curation_has_a_budget_of_its_own(ask, served):
