@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dpo_core.data.messages import messages_of, say
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
-from dpo_core.evaluate.demands import NONE, Demands, require_usable
 from dpo_core.quality.words import stands_in
+from dpo_core.rewards.demands import NONE, Demands, require_usable
 
 Listed = str | list[str | list[str]]
 
