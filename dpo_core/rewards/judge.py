@@ -61,7 +61,14 @@ class Judge:
         self.asked = self.unread = 0  # replies so far
 
     def verdicts(self, matches: Sequence[Match]) -> list[Verdict]:
-        """Two questions a match, all asked at once. Raises InputError where too many replies cannot be read."""
+        """Two questions a match, all asked at once; of mode `score`, which number is higher.
+
+        Raises InputError where too many replies cannot be read.
+        """
+        if self.config.mode == "score":
+            found = self.numbers([(match.prompt, answer) for match in matches for answer in match[1:]])
+            higher = [_higher(*both) for both in zip(found[::2], found[1::2], strict=True)]
+            return [Verdict(choice, choice) for choice in higher]
         questions = [self._comparison(match.prompt, match.first, match.second) for match in matches]
         questions += [self._comparison(match.prompt, match.second, match.first) for match in matches]
         read = [read_verdict(reply) for reply in self._replies(questions)]
@@ -69,11 +76,11 @@ class Judge:
         swapped = [None if choice is None else _SWAPPED[choice] for choice in read[len(matches) :]]
         return [Verdict(*both) for both in zip(read[: len(matches)], swapped, strict=True)]
 
-    def scores(self, prompt: Sequence[Message], answers: Sequence[str]) -> list[float | None]:
-        """A number an answer, None where the reply could not be read. Raises InputError where too many cannot."""
+    def numbers(self, asked: Sequence[tuple[Sequence[Message], str]]) -> list[float | None]:
+        """A number an answer (to its prompt), None where none can be read. Raises InputError where too many cannot."""
         rubric, low, high, explain = self.config.rubric, self.config.low, self.config.high, self.config.explain
         questions = [
-            ask_to_score(prompt, answer, rubric=rubric, low=low, high=high, explain=explain) for answer in answers
+            ask_to_score(prompt, answer, rubric=rubric, low=low, high=high, explain=explain) for prompt, answer in asked
         ]
         replies = self._replies(questions)
         read = [read_score(reply, low=low, high=high) for reply in replies]
@@ -105,6 +112,12 @@ class Judge:
             )
 
 
+def _higher(first: float | None, second: float | None) -> Choice | None:
+    if first is None or second is None:
+        return None
+    return "tie" if first == second else "first" if first > second else "second"
+
+
 class JudgeReward:
     """A judge as a reward: its number, or the share of other answers that an answer is found better than.
 
@@ -117,7 +130,7 @@ class JudgeReward:
     def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
         """See Reward. Raises Unscored where the judge gave one of the answers no number."""
         if self.judge.config.mode == "score":
-            found = self.judge.scores(prompt, answers)
+            found = self.judge.numbers([(prompt, answer) for answer in answers])
             read = [score for score in found if score is not None]
             if len(read) < len(found):
                 says = f"the judge gave {len(found) - len(read)} of {len(found)} answers no number that can be read"
