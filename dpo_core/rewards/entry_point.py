@@ -45,13 +45,13 @@ class FunctionReward:
         where = place_of(prompt, wanted)
         try:
             found = self._function([message.copy() for message in prompt], list(answers), dict(wanted))
-            scores = list(found) if not isinstance(found, str | bytes) else found
+            text = isinstance(found, str | bytes)
+            scores = found if text else [score.item() if hasattr(score, "item") else score for score in found]
         except Exception as error:
             says = f"{self.named} raised {type(error).__name__}: {(str(error).splitlines() or [''])[0]}{_line(error)}"
             raise Unscored(says, where=where, do="mend the function; the prompt is left out") from error
-        plain = [score.item() if hasattr(score, "item") else score for score in scores]  # of numpy, or of torch
-        require_scores(plain, len(answers), self.named, where)
-        return [float(score) for score in plain]
+        require_scores(scores, len(answers), self.named, where)
+        return [float(score) for score in scores]
 
 
 def _module(place: str, folder: Path, where: str) -> ModuleType:

@@ -72,9 +72,8 @@ def report_of(
 def require_kappa(report: JudgeReport, min_kappa: float, *, where: str) -> None:
     """Raise InputError, with what the judge leans to, where its kappa lies below `min_kappa`. `where`: the labels.
 
-    The estimate decides, not the lower end of its interval: to show four times in five that a judge of
-    0.7 is above 0.6 takes some 400 labelled pairs, so a rule by the lower end would have teams write a number that means
-    nothing. The interval is
+    The estimate decides, not the lower end of its interval: to show four times in five that a judge of 0.7 is above 0.6
+    takes some 400 labelled pairs, so by the lower end teams would write a number that means nothing. The interval is
     shown. With fewer than 20 prompts the estimate itself says too little, and the judge is refused.
     """
     found = report.kappa

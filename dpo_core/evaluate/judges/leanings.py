@@ -9,6 +9,7 @@ import numpy as np
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.judges.labels import Labelled
 from dpo_core.evaluate.judges.logistic import fit
+from dpo_core.evaluate.paired import difference
 from dpo_core.rewards.judge import Verdict
 from dpo_core.rewards.questions_to_judges import Choice
 
@@ -36,9 +37,12 @@ def place(verdicts: Sequence[Verdict], clusters: Sequence[str]) -> tuple[Interva
     who names the first place with chance q, and else knows the better answer, q. Of one who errs at random both orders
     follow either place alike often, and it is 0.
     """
-    net = mean_interval([(verdict.place + 1) / 2 for verdict in verdicts], clusters)
-    follows = mean_interval([float(verdict.place != 0) for verdict in verdicts], clusters)
-    return Interval(*(2 * end - 1 for end in net)), follows
+    places = np.array([verdict.place for verdict in verdicts])
+    follows = mean_interval([float(place != 0) for place in places], clusters)
+    if len(set(clusters)) < 2:
+        return Interval(float(places.mean()), -1.0, 1.0), follows
+    net = difference((places > 0).astype(float), (places < 0).astype(float), clusters, shares=True)
+    return Interval(net.mean, net.low(0.025, 0.0), -net.mirrored().low(0.025, 0.0)), follows
 
 
 def lean(labelled: Sequence[Labelled], verdicts: Sequence[Verdict], sides: Sequence[int]) -> Leaning | None:

@@ -73,8 +73,5 @@ def _at_equal_length(
     if not spread:
         return rate if not more.any() else Interval(rate.value, 0.0, 1.0)  # always longer, always by as much
     x = np.stack([np.ones_like(more), np.tanh(more / spread)], axis=1)
-    try:
-        found = fit(x, values, clusters).interval(0)
-    except ValueError:  # two lengths that tanh cannot tell apart
-        return Interval(rate.value, 0.0, 1.0)
+    found = fit(x, values, clusters).interval(0)
     return Interval(*(float(special.expit(end)) for end in found))
