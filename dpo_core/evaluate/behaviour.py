@@ -10,8 +10,8 @@ from pydantic import ValidationError, model_validator
 from dpo_core.data.messages import messages_of, say
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
-from dpo_core.rewards.asked import Asked
 from dpo_core.rewards.demands import NONE, Demands, demands_of, holds, require_usable
+from dpo_core.rewards.wishes import Wishes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BehaviourCheck:
             raise InputError(error.says, where=self.where or error.where, do=error.do) from None
 
 
-class CheckLine(Asked):
+class CheckLine(Wishes):
     """One line of a prompt file, as it is written."""
 
     prompt: Any
@@ -53,7 +53,7 @@ class CheckLine(Asked):
         return self
 
 
-ASKING = Asked.model_fields.keys() - {"tolerance"}
+ASKING = Wishes.model_fields.keys() - {"tolerance"}
 
 
 def read_checks(path: str | Path) -> list[BehaviourCheck]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from dpo_core.recipe_release import Finite, Fraction, Section
-from dpo_core.rewards.asked import Asked
+from dpo_core.rewards.wishes import Wishes
 
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Kind = Literal["rules", "classifier", "judge", "entry_point"]
@@ -30,7 +30,7 @@ class Length(Section):
         return self
 
 
-class Rules(Asked):
+class Rules(Wishes):
     """Rules that a program decides: each is met or not, `length` is graded. The reward is the weighted share met."""
 
     asked: bool = Field(

@@ -16,7 +16,7 @@ from dpo_core.errors import InputError
 from dpo_core.quality.text.language import LANGUAGES, languages
 from dpo_core.quality.text.refusals import sentences
 from dpo_core.quality.words import TextArray, count_words, stands_in
-from dpo_core.rewards.asked import Asked, listed
+from dpo_core.rewards.wishes import Wishes, listed
 
 SECONDS = 1.0  # that one pattern may take on one answer
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
@@ -53,7 +53,7 @@ class Demands:
 NONE = Demands()
 
 
-def demands_of(asked: Asked) -> Demands:
+def demands_of(asked: Wishes) -> Demands:
     """What is asked for beside words."""
     return Demands(
         tuple(listed(asked.must_match)),

@@ -20,7 +20,7 @@ class Reward(Protocol):
     def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
         """One finite number an answer, in their order; higher is better.
 
-        `wanted`: what the prompt's own row asks (`Asked`, IFEval's instructions, columns of the user's own). Raises
+        `wanted`: what the prompt's own row asks (`Wishes`, IFEval's instructions, columns of the user's own). Raises
         `Unscored` where this prompt has no scores, any other InputError where no prompt would have them.
         """
 
@@ -64,8 +64,9 @@ class Watched:
 def require_scores(scores: object, count: int, name: str, where: str) -> None:
     """Raise Unscored unless these are `count` finite numbers."""
     do = f"look at what {name} does with this prompt's answers; the prompt is left out"
-    if not isinstance(scores, Sequence) or isinstance(scores, str | bytes) or len(scores) != count:
-        found = f"{len(scores)} scores" if isinstance(scores, Sequence) else f"a {type(scores).__name__}"
+    several = isinstance(scores, Sequence) and not isinstance(scores, str | bytes)
+    if not isinstance(scores, Sequence) or not several or len(scores) != count:
+        found = f"{len(scores)} scores" if isinstance(scores, Sequence) and several else f"a {type(scores).__name__}"
         raise Unscored(f"the reward {name} gave {found} for {count} answers", where=where, do=do)
     for place, score in enumerate(scores, 1):
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):

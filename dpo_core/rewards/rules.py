@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.quality.words import count_words
-from dpo_core.rewards.asked import Asked
 from dpo_core.rewards.config import Length, Rules
 from dpo_core.rewards.demands import count_sentences, demands_of, holds, require_usable
 from dpo_core.rewards.instructions import Check, check_of
 from dpo_core.rewards.reward import Unscored, last_text, place_of
+from dpo_core.rewards.wishes import Wishes
 
 HALF = {"words": 100, "sentences": 5, "characters": 500}  # the length at which longer (and shorter) are worth one half
 COUNTS: dict[str, Callable[[str], int]] = {"words": count_words, "sentences": count_sentences, "characters": len}
@@ -77,10 +77,10 @@ class RuleReward:
 
 
 def own_checks(wanted: Mapping[str, Any]) -> list[Check]:
-    """What the prompt's own row asks: keys of `Asked`, or IFEval's two columns. Raises ValueError, in words."""
+    """What the prompt's own row asks: keys of `Wishes`, or IFEval's two columns. Raises ValueError, in words."""
     checks: list[Check] = []
     try:
-        asked = Asked.model_validate({key: value for key, value in wanted.items() if key in Asked.model_fields})
+        asked = Wishes.model_validate({key: value for key, value in wanted.items() if key in Wishes.model_fields})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"][:1])
@@ -92,16 +92,18 @@ def own_checks(wanted: Mapping[str, Any]) -> list[Check]:
         raise ValueError(f"{' and '.join(IFEVAL)} are not two lists of one length")
     checks += [check_of(str(kind), given or {}) for kind, given in zip(kinds, arguments, strict=True)]
     if not checks:
-        raise ValueError(f"the prompt asks nothing of its answer: none of {', '.join(Asked.model_fields)}, {IFEVAL[0]}")
+        raise ValueError(
+            f"the prompt asks nothing of its answer: none of {', '.join(Wishes.model_fields)}, {IFEVAL[0]}"
+        )
     return checks
 
 
-def _only(config: Rules, key: str) -> Asked:
+def _only(config: Rules, key: str) -> Wishes:
     kept = {key: getattr(config, key)} | ({"tolerance": config.tolerance} if key == "number" else {})
-    return Asked(**kept)
+    return Wishes(**kept)
 
 
-def _asked_rule(asked: Asked) -> Check:
+def _asked_rule(asked: Wishes) -> Check:
     demands = demands_of(asked)
     require_usable(demands)
     any_of, none_of = asked.any_of, asked.none_of

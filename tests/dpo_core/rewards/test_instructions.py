@@ -1,4 +1,5 @@
 import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_the_docs_list_every_kind_with_its_arguments():
     text = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text.partition("## IFEval")[2], re.MULTILINE))
     arguments = {
-        kind: set(function.__signature__.parameters) - {"answer", "prompt"} for kind, function in INSTRUCTIONS.items()
+        kind: set(signature(function).parameters) - {"answer", "prompt"} for kind, function in INSTRUCTIONS.items()
     }
     assert {kind: set(re.findall(r"`(\w+)`", row)) for kind, row in rows.items()} == arguments
 

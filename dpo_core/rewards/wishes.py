@@ -11,7 +11,7 @@ Listed = str | list[str | list[str]]
 WORDS = frozenset(["must_contain", "must_not_contain"])
 
 
-class Asked(Section):
+class Wishes(Section):
     """What an answer must be; a key that is left out asks for nothing."""
 
     must_contain: Listed = Field(
@@ -32,7 +32,7 @@ class Asked(Section):
     max_sentences: int | None = Field(None, ge=1, description="most sentences")
 
     @model_validator(mode="after")
-    def _words_are_words(self) -> "Asked":
+    def _words_are_words(self) -> "Wishes":
         if not all(self.any_of) or not all(word.strip() for word in self.all_words):
             raise ValueError("an entry of must_contain or must_not_contain is empty")
         return self
@@ -56,7 +56,7 @@ class Asked(Section):
     @property
     def set_keys(self) -> list[str]:
         """The keys that ask for something, in their order."""
-        known = [name for name in Asked.model_fields if name != "tolerance"]
+        known = [name for name in Wishes.model_fields if name != "tolerance"]
         return [name for name in known if name in self.model_fields_set and (name not in WORDS or getattr(self, name))]
 
     @property
