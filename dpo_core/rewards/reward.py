@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message
@@ -12,6 +12,7 @@ FLAT = 100  # prompts that a reward may tell nothing of, from the first on
 SHOWN = 60  # characters of a prompt in a message
 
 
+@runtime_checkable
 class Reward(Protocol):
     """Says how good answers to one prompt are."""
 
