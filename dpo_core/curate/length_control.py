@@ -155,7 +155,7 @@ def _best(worth: Floats, constraints: Sequence[LinearConstraint]) -> NDArray[np.
     size = len(worth)
     found = milp(
         -worth,
-        integrality=np.ones(size),
+        integrality=np.ones(size, dtype=np.int64),
         bounds=Bounds(0, 1),
         constraints=constraints,
         options={"mip_rel_gap": 0.0},
