@@ -25,7 +25,7 @@ LACKING = "a template asks for what the prompt does not give"
 KINDS = ("replace", "pattern", "template", "sentences")
 
 
-class Rule(Section):
+class CorrectionRule(Section):
     """One correction: exactly one of replace, pattern, template and sentences."""
 
     name: str = Field(min_length=1, description="what the correction is called in counts and in the pairs")
@@ -39,7 +39,7 @@ class Rule(Section):
     where: dict[str, str] = Field({}, description="key of the prompt's row: the value that it must have")
 
     @model_validator(mode="after")
-    def _does_one_thing(self) -> "Rule":
+    def _does_one_thing(self) -> "CorrectionRule":
         given = [kind for kind in KINDS if getattr(self, kind) not in (None, {})]
         if len(given) != 1:
             raise ValueError(f"{self.name}: a correction is one of {', '.join(KINDS)}; here are {len(given)}")
@@ -59,7 +59,7 @@ class Rule(Section):
 class Correction(Section):
     """How an answer is corrected."""
 
-    rules: list[Rule] = Field([], description="corrections, in order, each on what the ones before it left")
+    rules: list[CorrectionRule] = Field([], description="corrections, in order, each on what the ones before it left")
     max_change: Fraction = Field(
         1.0, description="largest share of words that corrections may change (edit distance); 1: any"
     )
@@ -136,7 +136,7 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
     return template.format_map({name: str(values[name]) for name in names_in(template)})
 
 
-def _applied(rule: Rule, text: str, row: Mapping[str, Any]) -> str:
+def _applied(rule: CorrectionRule, text: str, row: Mapping[str, Any]) -> str:
     """Raises TimeoutError for a pattern that takes too long, KeyError for a name without a value."""
     if rule.pattern is not None:
         return str(regex.sub(rule.pattern, rule.by, text, timeout=SECONDS))

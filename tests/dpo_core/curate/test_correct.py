@@ -11,7 +11,7 @@ from dpo_core.curate.correct import (
     UNCHANGED,
     Corrected,
     Correction,
-    Rule,
+    CorrectionRule,
     Uncorrected,
     corrected,
 )
@@ -31,7 +31,9 @@ PROMPT = [{"role": "user", "content": "Who are you?"}]
 
 
 def by(*rules, max_change=1.0):
-    return Correction(rules=[Rule(name=f"r{n}", **rule) for n, rule in enumerate(rules)], max_change=max_change)
+    return Correction(
+        rules=[CorrectionRule(name=f"r{n}", **rule) for n, rule in enumerate(rules)], max_change=max_change
+    )
 
 
 def test_each_rule_works_on_what_the_ones_before_it_left():
@@ -80,12 +82,12 @@ def test_a_template_takes_the_answer_and_the_prompts_own_keys():
 )
 def test_a_rule_that_cannot_work_is_refused_before_any_answer(rule, says):
     with pytest.raises(ValidationError, match=says):
-        Rule(name="r", **rule)
+        CorrectionRule(name="r", **rule)
 
 
 def test_two_rules_of_one_name_are_refused():
     with pytest.raises(ValidationError, match="stands twice"):
-        Correction(rules=[Rule(name="r", sentences=1)] * 2)
+        Correction(rules=[CorrectionRule(name="r", sentences=1)] * 2)
 
 
 def test_cuts_end_with_whole_sentences_of_the_first_line():
