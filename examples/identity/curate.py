@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from dpo_core.curate.prompts import read_items
-from dpo_core.curate.renderings import Renderings, Saying, Sparing, needs_answer, rendered_pairs
+from dpo_core.curate.rendering_rules import Renderings, Saying, Sparing
+from dpo_core.curate.renderings import needs_answer, rendered_pairs
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.generate import generate
 from dpo_core.model.load import load_model

@@ -10,11 +10,9 @@ import pytest
 
 from dpo_core.curate.balanced import pick
 from dpo_core.curate.prompts import PromptItem, read_items
+from dpo_core.curate.rendering_rules import Renderings, Saying, Sparing
 from dpo_core.curate.renderings import (
     Material,
-    Renderings,
-    Saying,
-    Sparing,
     material_of,
     needs_answer,
     options_of_prompts,
@@ -118,18 +116,18 @@ def pair(prompt, chosen, rejected):
 def test_of_many_renderings_those_are_picked_in_which_no_word_but_the_intended_tells_the_sides_apart():
     # each prompt may have "gladly" on the chosen side, on the rejected side, or on neither beside it
     ways = (("gladly {0} Al", "{0} Bo"), ("{0} Al", "gladly {0} Bo"))
-    some = [[pair(f"ask {n}", *(side.format(f"word{n}") for side in way)) for way in ways] for n in range(30)]
+    some = [[pair(f"ask {n}", *(side.format(f"word{n}") for side in way)) for way in ways] for n in range(16)]
     places = pick(some, intended=["Al", "Bo"], tokenizer=TOKENIZER, seed=0)
-    assert len(places) == 30
-    assert abs(sum(places) - 15) <= 1
+    assert len(places) == 16
+    assert abs(sum(places) - 8) <= 1
     assert places == pick(some, intended=["Al", "Bo"], tokenizer=TOKENIZER, seed=0)
 
 
 def test_a_share_that_is_asked_for_is_kept():
-    some = [[pair(f"ask {n}", f"x{n} Al", f"x{n} {name}") for name in ("Bo", "Cy")] for n in range(40)]
+    some = [[pair(f"ask {n}", f"x{n} Al", f"x{n} {name}") for name in ("Bo", "Cy")] for n in range(20)]
     shares = np.array([[(place - 0.25)] for _ in some for place in (0, 1)])  # a quarter is to be the second
     places = pick(some, shares, intended=["Al", "Bo", "Cy"], tokenizer=TOKENIZER, seed=0)
-    assert sum(places) == 10
+    assert sum(places) == 5
 
 
 def test_no_prompts_need_no_choice_and_a_rendering_that_is_too_long_is_refused():
