@@ -41,6 +41,7 @@ os.environ.update(
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # answers leave no trace, but in the tests of traces
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes of its own, for jobs that nobody here gives it
         "DO_NOT_TRACK": "true",
         "TOKENIZERS_PARALLELISM": "false",
