@@ -3,8 +3,9 @@
 import json
 import platform
 from collections.abc import Iterator
+from email.parser import HeaderParser
 from hashlib import sha256
-from importlib.metadata import distributions, version
+from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,13 @@ def _parent(plan: Plan) -> LineageParent | None:
 
 
 def _environment() -> Environment:
-    packages = {found.metadata["Name"]: found.version for found in distributions() if found.metadata["Name"]}
+    heads = [HeaderParser().parsestr(_head(found)) for found in distributions()]
+    packages = {head["Name"]: head["Version"] for head in heads if head["Name"]}
     return Environment(
         python=platform.python_version(), platform=platform.platform(), packages=dict(sorted(packages.items()))
     )
+
+
+def _head(found: Distribution) -> str:
+    """What a package says of itself, without the page of description behind it: that takes a second to parse of all."""
+    return (found.read_text("METADATA") or found.read_text("PKG-INFO") or "").partition("\n\n")[0]

@@ -1,6 +1,8 @@
 """What the tests of tasks share."""
 
+import multiprocessing
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,18 @@ def make_plan():
         return Plan(**{**digests, **nowhere, "files": {}, "threads": 1, "force": False, **changes})
 
     return make
+
+
+@pytest.fixture
+def quick_processes(monkeypatch):
+    """Of a module: its processes, spawned otherwise, are forked from one that has the slow imports done, once."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["transformers.models.llama.modeling_llama", "tasks.data_check.rows"])
+
+    def of(module):
+        monkeypatch.setattr(module, "multiprocessing", SimpleNamespace(get_context=lambda _: server))
+
+    return of
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dpo_core.recipe import Encoding, Validation
 from infra.settings import load_settings
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.request import Request
+from tasks.runtime import workers
 from tests.dpo_core.quality.quality_data import answer, examine_pairs, null_texts
 
 
@@ -34,12 +35,12 @@ def data(tmp_path_factory):
 def run(tmp_path, data, monkeypatch):
     """Examine the data; `rows` to a chunk."""
 
-    def examine_it(name="scratch", *, rows=1024, workers=1, **changes):
+    def examine_it(name="scratch", *, rows=1024, processes=1, **changes):
         monkeypatch.setattr("dpo_core.data.text_files.ROWS", rows)
         monkeypatch.setattr("dpo_core.data.pairs.ROWS", rows)
         folder = tmp_path / name
         folder.mkdir()
-        settings = load_settings().model_copy(update={"num_threads": workers, "home": tmp_path})
+        settings = load_settings().model_copy(update={"num_threads": processes, "home": tmp_path})
         request = {"train": str(data), "held_out": None, "validation": Validation(), "encoding": Encoding()}
         return examine_request(Request(**{**request, "tokenizer": None, **changes}), folder, settings)
 
@@ -61,9 +62,10 @@ def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
     assert examined.result.data_sha256 == digest_pairs(pairs)
 
 
-def test_chunks_and_processes_change_nothing(run, tiny_model):
+def test_chunks_and_processes_change_nothing(run, tiny_model, quick_processes):
+    quick_processes(workers)
     one = run("one", tokenizer=str(tiny_model))
-    many = run("many", tokenizer=str(tiny_model), rows=13, workers=2)
+    many = run("many", tokenizer=str(tiny_model), rows=13, processes=2)
     assert summary(many) == summary(one)
     assert many.train.tolist() == one.train.tolist()
 

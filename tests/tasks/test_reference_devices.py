@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-from types import SimpleNamespace
 
 import pytest
 
@@ -25,11 +24,9 @@ ROWS = [(tuple(range(5, 8 + i // 2)), (40 + i % 2, *range(60, 61 + i % 7))) for 
 
 
 @pytest.fixture
-def reference(tmp_path, monkeypatch):
-    """An empty store; shards of ten; ranks begin with the slow imports done, once for all tests."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["torch", "transformers.models.llama.modeling_llama"])
-    monkeypatch.setattr(score_ranks, "multiprocessing", SimpleNamespace(get_context=lambda _: server))
+def reference(tmp_path, monkeypatch, quick_processes):
+    """An empty store; shards of ten."""
+    quick_processes(score_ranks)
     monkeypatch.setattr(score_module, "SHARD", 10)
     return ReferenceStore(FolderStore(tmp_path / "store"), PATH)
 
