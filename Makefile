@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-data bench-gate bench-uptake bench-intervals campaign faults fuzz clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ bench: .venv/.test ## time a training step against TRL's, into benchmarks/result
 
 bench-reference: .venv/.test ## time the reference pass against TRL's, and one that finds everything, into benchmarks/results/
 	$(BIN)/python benchmarks/reference.py
+
+bench-generate: .venv/.runtime ## time answers against transformers' generate, and count what depends on the batch, into docs/performance.md
+	$(BIN)/python benchmarks/generate.py
 
 bench-data: .venv/.runtime ## time the data check on up to a million pairs, into benchmarks/results/
 	$(BIN)/python benchmarks/check_data.py

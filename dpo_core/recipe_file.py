@@ -8,13 +8,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from dpo_core.data.hub import is_hub_name
-from dpo_core.data.sources import SUFFIXES
+from dpo_core.data.sources import SUFFIXES, is_address
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_text import read_yaml
@@ -36,6 +36,7 @@ REMEDIES = {  # of what pydantic finds, by its name for it
 }
 PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text")
 PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,30 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
 
     Raises InputError with file, line and remedy for anything that is not a recipe.
     """
-    path = Path(path)
-    values, origins = _parse(path)
-    recipe = checked_recipe(values, origins, str(path), overrides)
-    return LoadedRecipe(_resolve_paths(recipe, path.parent), origins)
+    recipe, origins = load_as(Recipe, path, overrides)
+    return LoadedRecipe(_resolve_paths(recipe, Path(path).parent), origins)
+
+
+def load_as(kind: type[Kind], path: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, dict[str, str]]:
+    """A YAML file of any kind of recipe with `overrides` applied, its paths as written; and each value's origin."""
+    values, origins = _parse(Path(path))
+    return checked_recipe(values, origins, str(path), overrides, kind), origins
 
 
 def checked_recipe(
-    values: dict[str, Any], origins: dict[str, str], where: str, overrides: Sequence[str] = ()
-) -> Recipe:
+    values: dict[str, Any],
+    origins: dict[str, str],
+    where: str,
+    overrides: Sequence[str] = (),
+    kind: type[Kind] = Recipe,  # type: ignore[assignment]
+) -> Kind:
     """The recipe of these values with `overrides` applied; both dicts are changed by them."""
     for override in overrides:
         _apply(values, origins, override)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise explain(error, origins, where) from None
+        raise explain(error, origins, where, kind) from None
 
 
 def recipe_of_pairs(
@@ -167,7 +176,9 @@ def _apply(values: dict[str, Any], origins: dict[str, str], override: str) -> No
     origins.update(dict.fromkeys([key, *lines], where))
 
 
-def explain(error: ValidationError, origins: Mapping[str, str], file: str) -> InputError:
+def explain(
+    error: ValidationError, origins: Mapping[str, str], file: str, kind: type[BaseModel] = Recipe
+) -> InputError:
     """The first problem in the words of the recipe; the others as a count."""
     problem = error.errors()[0]
     more = error.error_count() - 1
@@ -176,8 +187,9 @@ def explain(error: ValidationError, origins: Mapping[str, str], file: str) -> In
     where = f"{_origin(key, origins) or file}, key {key}" if key else file
     rest = f" ({more} more after it)" if more else ""
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], _names(place[:-1]), n=1)
-        do = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(_names(place[:-1]))}"
+        known = _names(kind, place[:-1])
+        near = difflib.get_close_matches(place[-1], known, n=1)
+        do = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
         return InputError(f"unknown key {place[-1]!r}{rest}", where=where, do=do)
     if problem["type"] == "missing":
         return InputError(
@@ -197,21 +209,21 @@ def _origin(key: str, origins: Mapping[str, str]) -> str | None:
     return origins.get(key)
 
 
-def _names(place: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _names(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
     for part in place:
-        annotation = model.model_fields[part].annotation
+        if part not in kind.model_fields:  # a name of the user's own, in a table of sections
+            continue
+        annotation = kind.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(model.model_fields)
+        kind = next(found for found in candidates if isinstance(found, type) and issubclass(found, BaseModel))
+    return list(kind.model_fields)
 
 
 def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Relative paths are meant from the recipe's folder; `./x` and `../x` models too."""
 
     def absolute(text: str) -> str:
-        named = "://" in text or (is_hub_name(text) and not (folder / text).exists())
-        return text if named else str((folder / text).resolve())
+        return absolute_source(text, folder)
 
     values = recipe.model_dump()
     for key in PATH_KEYS:
@@ -221,6 +233,13 @@ def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     for key in PATH_TABLES:
         section, name = key.split(".")
         values[section][name] = {check: absolute(file) for check, file in values[section][name].items()}
-    if recipe.model.startswith(("./", "../")):
-        values["model"] = absolute(recipe.model)
+    for key in ("model", "reference"):
+        if (values[key] or "").startswith(("./", "../")):
+            values[key] = absolute(values[key])
     return Recipe.model_validate(values)
+
+
+def absolute_source(text: str, folder: Path) -> str:
+    """A source as it is meant from a recipe in `folder`; an address, or a name of the hub, as it stands."""
+    named = is_address(text) or (is_hub_name(text) and not (folder / text).exists())
+    return text if named else str((folder / text).resolve())

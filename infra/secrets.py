@@ -13,6 +13,7 @@ SECRET_NAME = re.compile(
     r"SECRET|TOKEN(?!IZ)|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|AUTH_STRING|AUTHORIZATION", re.IGNORECASE
 )
 PLACE = re.compile(r"_(?:FILE|PATH|DIR|URI|URL)$", re.IGNORECASE)  # where a secret is, not what it is
+_counted: set[str] = set()  # variables that hold a secret, whatever their name
 SECRET_KEY = re.compile(r"(?i)token|key|secret|pass|pwd|auth|sig|code|credential|session|jwt")  # of a URL's query
 SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*")
 NO_USER = ("s3", "file")  # schemes of addresses in which an `@` is part of a name
@@ -28,6 +29,13 @@ SECRETS = (
     (re.compile(rf"(?i)((?:signature|secret[a-z_]*|security-token|password|token)=){VALUE}"), r"\1***"),
     (re.compile(rf"(?i)([?&](?:[a-z_-]*(?:key|sig|auth|pwd|passwd|jwt|session|credential))=){VALUE}"), r"\1***"),
 )
+
+
+def count_as_secret(variable: str) -> None:
+    """From here on, in this process, the value of this environment variable is a secret, whatever its name."""
+    if variable not in _counted:
+        _counted.add(variable)
+        _known.cache_clear()
 
 
 def without_secrets(text: str) -> str:
@@ -68,7 +76,7 @@ def _known(variables: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
 
 def _of_variable(name: str, value: str) -> Iterator[tuple[str, int]]:
     """Secrets in a variable, each with the least length from which it is struck out."""
-    if SECRET_NAME.search(name) and not PLACE.search(name):
+    if name in _counted or (SECRET_NAME.search(name) and not PLACE.search(name)):
         yield value, SHORTEST
         if "AUTH" in name.upper():  # user:password
             yield value.partition(":")[2], PIECE

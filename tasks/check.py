@@ -86,7 +86,7 @@ def check(plan: Plan) -> Checked:
             store.get_file(f"{reports_key}/{name}", folder / name)
     checked = Checked(**dict(output), report=str(folder / FILES[0]), stage=stage)
     document = document_of(checked)
-    publish(plan, document, reports_key, without_secrets(settings.store_url))
+    publish(recipe.name, plan.run_id, plan.run_url, document, reports_key, without_secrets(settings.store_url))
     counts = (checked.rows_kept, checked.rows_quarantined, checked.rows_dropped)
     log.info("data_checked verdict=%s of=%s kept=%d quarantined=%d dropped=%d", checked.verdict, _of(checked), *counts)
     if checked.verdict == "fail":

@@ -189,7 +189,7 @@ def _answers(
     models: Baselines,
 ) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
-    is_reference = weights == plan.weights_sha256  # the log-probs of the model that the run started from are stored
+    is_reference = weights == plan.reference_weights_sha256  # whose log-probs are stored
     inputs = {
         "weights": weights,
         "own_code": plan.trusted_code,
@@ -214,8 +214,8 @@ def _answers(
 def _folder(store: Store, plan: Plan, weights: str, models: Baselines) -> Path:
     """The model with exactly these weights, wherever it lies. Raises Damaged where the bytes are others."""
     home = load_settings().home
-    if weights == plan.weights_sha256:
-        folder = Path(plan.model_folder)
+    if weights in (plan.weights_sha256, plan.reference_weights_sha256):
+        folder = Path(plan.model_folder if weights == plan.weights_sha256 else plan.reference_folder)
     elif store.exists(f"models/{weights}/MANIFEST.json"):
         folder = stored_model(store, f"models/{weights}", home)
     elif weights == models.reference.weights_sha256 and models.reference.model:

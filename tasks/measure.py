@@ -8,8 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import EncodedPair, Message
 from dpo_core.evaluate.behaviour import BehaviourCheck
+from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import load_tokenizer
-from dpo_core.model.generate import generate
 from dpo_core.model.score import score
 from infra.store.base import Store
 from tasks.records import Checked, MeasureOutput, Plan
@@ -61,17 +61,17 @@ def _answers(
     with progress_bar("answers", total=len(everything), unit="prompt") as bar:
         bf16 = plan.recipe.training.dtype == "bfloat16"
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            found = generate(
+            found = texts(
                 model,
                 tokenizer,
                 everything,
                 max_new_tokens=evaluation.max_new_tokens,
-                batch_size=evaluation.batch_size,
+                width=evaluation.batch_size,
                 day=plan.recipe.encoding.date,
                 progress=bar.update,
             )
-    texts = iter(found)
-    return {name: [next(texts) for _ in suite] for name, suite in prompts.items()}
+    told = iter(found)
+    return {name: [next(told) for _ in suite] for name, suite in prompts.items()}
 
 
 def _text_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | None) -> list[float]:

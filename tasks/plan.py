@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import is_hub_name
+from dpo_core.data.sources import is_address
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.model.identity import context_length, digest_model, digest_tokenizer, digest_weights
@@ -33,6 +34,7 @@ from infra.tracking.runs import open_run
 from tasks.baseline import require_comparable
 from tasks.records import Plan
 from tasks.runtime.code import RUN
+from tasks.runtime.datasets import dataset_tags, pinned
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.provenance import provenance
 from tasks.runtime.sources import version_of_source
@@ -50,7 +52,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     prepare_environment(settings)
     store = open_store(settings)
     store.exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
-    checked = load_recipe(recipe, overrides).recipe
+    checked = pinned(load_recipe(recipe, overrides).recipe)
     state = _standing(store, checked.name, kind)
     files = {path: digest_file(Path(path)) for path in _files(checked)}
     files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
@@ -66,14 +68,16 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     _require_context(checked, model_folder)
     require_usable(model_folder, trusted)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
-    key = digest_json([kind, content, model_sha256, tokenizer, settings.num_threads, code_digest(RUN)])
+    reference = _reference(checked, model_folder, settings.home, trusted)
+    models = [model_sha256, *([reference["reference_sha256"]] if checked.reference else [])]
+    key = digest_json([kind, content, *models, tokenizer, settings.num_threads, code_digest(RUN)])
     if force:
         key = f"{key}-{time.time_ns()}"
     run_name = f"{kind} {checked.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     run = open_run(checked.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
     run.params({"recipe": content, "model": checked.model})
     if run.tag(START) is None:  # one that goes on stays the run of who began it
-        run.tags(provenance(checked, Path(recipe)))
+        run.tags(provenance(checked.model, Path(recipe)) | dataset_tags(checked))
     run.json("recipe.json", json.loads(checked.model_dump_json()))
     run.settle(0)  # what is not set up right is told now, not after the training
     log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
@@ -82,6 +86,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         model_folder=str(model_folder),
         model_sha256=model_sha256,
         weights_sha256=digest_weights(model_folder),
+        **reference,
         tokenizer_sha256=tokenizer,
         files=files,
         champion=champion,
@@ -96,6 +101,27 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     )
     require_comparable(planned)
     return planned
+
+
+def _reference(recipe: Recipe, start: Path, home: Path, trusted: str | None) -> dict[str, str]:
+    """The frozen model of the loss. Raises InputError for one that reads other tokens than the start model."""
+    folder = start if recipe.reference is None else local_model(recipe.reference, home, pin=recipe.trust_remote_code)
+    if recipe.reference is not None:
+        from dpo_core.model.encode import load_tokenizer
+
+        require_usable(folder, trusted)
+        ours, theirs = (load_tokenizer(place, trusted_code=trusted).get_vocab() for place in (start, folder))
+        if ours != theirs:
+            raise InputError(
+                "the reference has another vocabulary than the start model: their log-probs cannot be compared",
+                where=f"reference: {recipe.reference}",
+                do="name the model that the start model was trained from, or leave reference out",
+            )
+    return {
+        "reference_folder": str(folder),
+        "reference_sha256": digest_model(folder),
+        "reference_weights_sha256": digest_weights(folder),
+    }
 
 
 def _standing(store: Store, name: str, kind: str) -> Standing:
@@ -132,7 +158,9 @@ def _files(recipe: Recipe) -> list[str]:
 
 def _is_plain(source: str) -> bool:
     """A path of one file, not a folder, a pattern, or an address."""
-    return "://" not in source and not glob.has_magic(source) and not Path(source).is_dir() and not is_hub_name(source)
+    if is_address(source) or is_hub_name(source):
+        return False
+    return not glob.has_magic(source) and not Path(source).is_dir()
 
 
 def _require_context(recipe: Recipe, model_folder: Path) -> None:
@@ -156,6 +184,8 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
     content: dict[str, Any] = swap(recipe.model_dump())
     content["training"].pop("save_steps")  # changes no weight
     content["model"] = "see model_sha256"
+    if recipe.reference is None:
+        content.pop("reference")
     content.pop("promotion")  # changes no weight and no verdict
     content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content

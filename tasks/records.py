@@ -29,7 +29,12 @@ class Plan(Record):
 
     recipe: Recipe
     model_folder: str
-    model_sha256: str = Field(description="weights and configuration: the reference")
+    model_sha256: str = Field(description="weights and configuration of the start model")
+    reference_folder: str = Field(
+        description="of the loss's frozen model; the start model's, unless the recipe has one"
+    )
+    reference_sha256: str = Field(description="weights and configuration of it")
+    reference_weights_sha256: str
     weights_sha256: str
     tokenizer_sha256: str
     files: dict[str, str] = Field(description="SHA-256 of each file that the recipe names")
@@ -169,6 +174,7 @@ class WorkOrder(Record):
     """All that the training process has to know beside the examples: order.json."""
 
     model_folder: str
+    from_reference: bool = Field(description="the start model is the reference: both must give the same log-probs")
     trusted_code: str | None
     training: Training
     seed: int

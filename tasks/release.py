@@ -34,6 +34,7 @@ from tasks.records import (
     Trained,
 )
 from tasks.runtime.code import RUN
+from tasks.runtime.datasets import dataset_tags
 from tasks.runtime.models import stored_model
 from tasks.runtime.stages import code_digest, remembered
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS
@@ -78,6 +79,7 @@ def _new_version(
         "pairs": checked.rows_kept,
         **{tag: value for tag, value in known.items() if value},
         "data.sha256": checked.data_sha256,
+        **dataset_tags(plan.recipe),
         START: plan.start_model,
         START_WEIGHTS: plan.weights_sha256,
         REQUEST: plan.request,

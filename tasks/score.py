@@ -41,7 +41,7 @@ def score(plan: Plan, checked: Checked) -> Scored:
     from tasks.runtime.device import device_name
 
     store, dtype = open_store(load_settings(), patient=True), plan.recipe.training.dtype
-    path = numeric_path(model_sha256=plan.model_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
+    path = numeric_path(model_sha256=plan.reference_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
     reference = ReferenceStore(store, path)
 
     def compute() -> ScoreOutput:
@@ -53,7 +53,7 @@ def score(plan: Plan, checked: Checked) -> Scored:
         counts = reference_pass(
             reference,
             responses,
-            Path(plan.model_folder),
+            Path(plan.reference_folder),
             threads=plan.threads,
             force=plan.force,
             trusted_code=plan.trusted_code,

@@ -34,10 +34,16 @@ from tasks.documents import (
 )
 from tasks.lineage import report_key
 from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
+from tasks.runtime.datasets import TRAIN_TAG
 
 VERDICT: TypeAdapter[GateVerdict] = TypeAdapter(GateVerdict)
 CARD = "README.md"  # the model card, as a model's folder has it
-SHOWN_TAGS = {"git.commit": "commit of the recipe", "user": "made by", "code.sha256": "code, SHA-256"}
+SHOWN_TAGS = {
+    "git.commit": "commit of the recipe",
+    "user": "made by",
+    TRAIN_TAG: "data set",
+    "code.sha256": "code, SHA-256",
+}
 ANSWERS = 3  # shown side by side in the terminal
 
 

@@ -39,6 +39,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         "tokenizer": plan.tokenizer_sha256,
         "training": plan.recipe.training.model_dump(exclude={"save_steps"}),
         "seed": plan.recipe.seed,
+        "start": plan.model_sha256,
     }
     name = digest_json(inputs)[:16]
     folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
@@ -126,6 +127,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     write_examples(examples, folder / "examples.jsonl")
     order = WorkOrder(
         model_folder=plan.model_folder,
+        from_reference=plan.model_sha256 == plan.reference_sha256,
         trusted_code=plan.trusted_code,
         training=plan.recipe.training,
         seed=plan.recipe.seed,

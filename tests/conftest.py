@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHAPED = [  # modules that write shapes: elsewhere mypy has to do
     *("dpo_core.evaluate.pairs.values", "dpo_core.losses", "dpo_core.train.loop"),
     *("dpo_core.model.layout", "dpo_core.model.logprobs", "dpo_core.model.score"),
+    *("dpo_core.model.answers.pool", "dpo_core.model.answers.sampling", "dpo_core.model.answers.slots"),
 ]
 install_import_hook(SHAPED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
@@ -41,6 +42,7 @@ os.environ.update(
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACE_SAMPLING_RATIO": "0",  # answers leave no trace, but in the tests of traces
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes of its own, for jobs that nobody here gives it
         "DO_NOT_TRACK": "true",
         "TOKENIZERS_PARALLELISM": "false",

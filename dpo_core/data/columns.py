@@ -28,6 +28,7 @@ META = {  # columns that go to `meta`, and their names there
     "chosen-rating": "chosen_score",
     "rejected-rating": "rejected_score",
 }
+FORGOTTEN = "forgotten"  # the one column of a line from which `dpo data forget` took the row
 IDS = ("row_id", "id", "uuid")  # columns that name a row; the first that is there
 COMMON = frozenset(["source", "sft_weight", "meta", "tools", *IDS, *META])
 
@@ -86,6 +87,12 @@ def sft_weight_of(row: Mapping[str, Any]) -> float:
     if not number or not 0 <= weight <= sys.float_info.max:  # NaN is in no range
         raise BadRow(f"sft_weight is {str(weight)[:40]}, not a number from 0")
     return float(weight)
+
+
+def require_remembered(row: Mapping[str, Any]) -> None:
+    """No line that only says that its row was forgotten."""
+    if row.keys() == {FORGOTTEN}:
+        raise BadRow("forgotten: `dpo data forget` took it out")
 
 
 def require_text_alone(row: Mapping[str, Any]) -> None:

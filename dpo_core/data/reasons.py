@@ -21,6 +21,7 @@ REMEDIES = (  # the first whose pattern is found in a reason
     (r"no worse answer", "add the answer that is worse to each row: a column rejected, or rejected_response"),
     (r"missing column", "give every row a prompt, a chosen and a rejected answer; docs/data.md shows each shape"),
     (r"are identical", "take out the rows whose two answers are the same: nothing can be learnt from them"),
+    (r"^forgotten", "nothing needs to be done: rows that were forgotten stay out, and the limit does not count them"),
     (r"^over-length", "raise encoding.max_length, or set encoding.overlong to cut_prompt"),
     (r"whole columns, as pandas", "write it with to_json(PATH, orient='records', lines=True)"),
     (r"Python's text of messages", "write messages with json.dumps, or export to JSON lines or Parquet instead of CSV"),

@@ -16,6 +16,7 @@ from dpo_core.data.columns import (
     TEMPLATES,
     MissingColumn,
     meta_of,
+    require_remembered,
     require_text_alone,
     require_trained,
     row_id_of,
@@ -81,6 +82,7 @@ class Shape:
 
 def to_pair(row: Mapping[str, Any], where: str) -> Pair:
     """The normalised pair. Raises BadRow."""
+    require_remembered(row)
     require_text_alone(row)
     require_trained(row)
     shape = shape_of(row)

@@ -10,6 +10,7 @@ from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.hub import hub_revision, is_hub_name
 from dpo_core.errors import InputError
 
+DATASET = "dataset:"  # before the name of a data set of the store: dataset:NAME[@VERSION]
 PACKED = ("", ".gz", ".zst")
 TEXT = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json", ".ndjson") for packed in PACKED)
 SUFFIXES = (*TEXT, ".parquet", ".arrow")
@@ -38,6 +39,11 @@ CONVERT = {
     ".feather": "give it the suffix .arrow, which it is",
     **dict.fromkeys((".xz", ".bz2", ".zip", ".7z", ".tar", ".tgz"), "unpack it; or compress it with gzip or zstd"),
 }
+
+
+def is_address(source: str) -> bool:
+    """Whether a source is no path: an address (s3://...), or a data set of the store."""
+    return "://" in source or source.startswith(DATASET)
 
 
 def digest_source(source: str) -> str:

@@ -1,20 +1,17 @@
 """Prompt files that say what an answer must be and must not be; used for behaviour and for retention."""
 
 import difflib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from dpo_core.data.messages import messages_of, say
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
-from dpo_core.evaluate.demands import NONE, Demands, require_usable
-from dpo_core.quality.words import stands_in
-
-Listed = str | list[str | list[str]]
+from dpo_core.rewards.demands import NONE, Demands, demands_of, holds, require_usable
+from dpo_core.rewards.wishes import Wishes
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,7 @@ class BehaviourCheck:
 
     def passes(self, answer: str) -> bool:
         """Whether `answer` is what it must be. Raises InputError where that takes too long to tell."""
-        found = all(any(stands_in(answer, word) for word in any_of) for any_of in self.must_contain)
-        if not found or any(stands_in(answer, word) for word in self.must_not_contain):
+        if not holds(answer, self.must_contain, self.must_not_contain):
             return False
         try:
             return self.demands.met(answer)
@@ -43,59 +39,21 @@ class BehaviourCheck:
             raise InputError(error.says, where=self.where or error.where, do=error.do) from None
 
 
-class CheckLine(BaseModel):
+class CheckLine(Wishes):
     """One line of a prompt file, as it is written."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     prompt: Any
     source: str = ""
     id: str | int | None = None
-    must_contain: Listed = []
-    must_not_contain: str | list[str] = []
-    must_match: str | list[str] = []
-    must_not_match: str | list[str] = []
-    json_schema: dict[str, Any] | bool | None = None
-    number: float | None = None
-    tolerance: float = Field(0.0, ge=0)
-    language: str = ""
-    min_words: int = Field(0, ge=0)
-    max_words: int | None = Field(None, ge=1)
-    min_sentences: int = Field(0, ge=0)
-    max_sentences: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> "CheckLine":
-        words = [word for entry in self.any_of for word in entry] + _listed(self.must_not_contain)
-        if not all(self.any_of) or not all(word.strip() for word in words):
-            raise ValueError("an entry of must_contain or must_not_contain is empty")
-        if not self.model_fields_set & (ASKING - WORDS) and not words:
+        if not self.set_keys:
             raise ValueError(f"it asks nothing of the answer: give it one of {', '.join(sorted(ASKING))}")
         return self
 
-    @property
-    def any_of(self) -> tuple[tuple[str, ...], ...]:
-        """Each entry of `must_contain` as its alternatives; text is one entry, not as many as it has letters."""
-        entries = [self.must_contain] if isinstance(self.must_contain, str) else self.must_contain
-        return tuple((entry,) if isinstance(entry, str) else tuple(entry) for entry in entries)
 
-    @property
-    def demands(self) -> Demands:
-        """What it asks for beside words."""
-        return Demands(
-            tuple(_listed(self.must_match)),
-            tuple(_listed(self.must_not_match)),
-            self.json_schema,
-            self.number,
-            self.tolerance,
-            self.language,
-            (self.min_words, math.inf if self.max_words is None else self.max_words),
-            (self.min_sentences, math.inf if self.max_sentences is None else self.max_sentences),
-        )
-
-
-WORDS = {"must_contain", "must_not_contain"}
-ASKING = CheckLine.model_fields.keys() - {"prompt", "source", "id", "tolerance"}
+ASKING = Wishes.model_fields.keys() - {"tolerance"}
 
 
 def read_checks(path: str | Path) -> list[BehaviourCheck]:
@@ -147,13 +105,9 @@ def _check_of(row: CheckLine, where: str) -> BehaviourCheck:
         prompt = say("user", row.prompt) if isinstance(row.prompt, str) else messages_of(row.prompt, "prompt")
     except ValueError as error:
         raise InputError(f"not a check: {error}", where=where, do=do) from None
-    demands = row.demands
+    demands = demands_of(row)
     try:
         require_usable(demands)
     except ValueError as error:
         raise InputError(f"not a check: {error}", where=where, do="docs/recipe.md has every key") from None
-    return BehaviourCheck(tuple(prompt), row.any_of, tuple(_listed(row.must_not_contain)), row.source, demands, where)
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+    return BehaviourCheck(tuple(prompt), row.any_of, row.none_of, row.source, demands, where)

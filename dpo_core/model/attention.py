@@ -23,10 +23,10 @@ class UnsupportedAttentionError(RuntimeError):
 
 
 @contextlib.contextmanager
-def segment_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, `model` attends by the layout that its forward is given; afterwards as before."""
+def segment_attention(model: PreTrainedModel, name: str = NAME) -> Iterator[None]:
+    """Inside, `model` attends by the layout that its forward is given, or as is registered; afterwards as before."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:

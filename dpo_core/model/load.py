@@ -26,7 +26,7 @@ def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTra
 
     Every parameter comes from a file of the folder, or is tied to one that does, and every tensor of the files is
     used. Code of the model's own runs only if `trusted_code` is its digest. Of the folder's generation config the model
-    has the ends alone: how it is decoded is decided in `generate.py`.
+    has the ends alone: how it is decoded is decided in `answers/decoding.py`.
     """
     folder = Path(folder)
     tensors = require_model_folder(folder, trusted_code)
@@ -41,7 +41,7 @@ def load_model(folder: str | Path, *, trusted_code: str | None = None) -> PreTra
     model: PreTrainedModel = loaded[0]
     require_all_used(folder, loaded[1])
     _require_ties(folder, expected, model)
-    _require_finite(folder, model)
+    require_finite(folder, model)
     without_dropout(model)
     model.eval()
     return model
@@ -74,7 +74,8 @@ def _require_ties(folder: Path, expected: PreTrainedModel, model: PreTrainedMode
         raise InputError(says, where=str(folder / "config.json"), do=do)
 
 
-def _require_finite(folder: Path, model: PreTrainedModel) -> None:
+def require_finite(folder: Path, model: PreTrainedModel) -> None:
+    """Raise InputError for a model with numbers that are none."""
     bad = [name for name, tensor in model.named_parameters() if not _is_finite(tensor)]
     if bad:
         says = f"{len(bad)} tensors of the model hold NaN or infinite numbers ({named(bad)})"

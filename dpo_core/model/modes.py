@@ -58,7 +58,7 @@ def _probe(scorer: Scorer) -> Tensor:
     layout = lay_out(_PROBE_SEQUENCES, share=scorer.method.share).to(device)
     logps = scorer(layout)[1]
     if scorer.method.mode != "padded":
-        wanted = _windows(plain_model(scorer.model).config.get_text_config())
+        wanted = expected_windows(plain_model(scorer.model).config.get_text_config())
         if len(layout.windows) != len(wanted):
             used = f"{len(layout.windows)} of {len(wanted)} layers"
             raise UnsupportedAttentionError(f"{used} used the attention they were given")
@@ -67,7 +67,7 @@ def _probe(scorer: Scorer) -> Tensor:
     return cast(Tensor, logps)
 
 
-def _windows(config: Any) -> list[int | None]:
+def expected_windows(config: Any) -> list[int | None]:
     """The window of each layer: the trial is shorter than most, so it cannot tell a layer that forgets its own."""
     window = getattr(config, "sliding_window", None) or None
     every = "sliding_attention" if window else "full_attention"

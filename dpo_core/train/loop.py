@@ -54,11 +54,13 @@ def train(
     seed: int,
     accelerator: Accelerator,
     start: int = 0,
+    from_reference: bool = True,
 ) -> Iterator[Step]:
     """Optimizer steps `start` + 1 to the last.
 
     `model`, a Scorer of `method`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
-    the number of ranks or on the packing; each pair weighs 1 / (pairs in the step), times its own weight.
+    the number of ranks or on the packing; each pair weighs 1 / (pairs in the step), times its own weight. With
+    `from_reference` the model begins as the reference, and before the first update must give the stored log-probs.
     """
     total = total_steps(len(examples), training)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
@@ -71,8 +73,9 @@ def train(
         batch = [examples[i] for i in indices]
         every = training.token_metrics_steps
         measure = bool(every) and number % every == 0
+        check = from_reference and number == 1
         sums, wild = _accumulate(
-            model, batch, training, accelerator, method=method, check_reference=number == 1, measure=measure
+            model, batch, training, accelerator, method=method, check_reference=check, measure=measure
         )
         norm = whole(accelerator.clip_grad_norm_(parameters, training.max_grad_norm))
         if not (torch.isfinite(norm) and torch.isfinite(sums).all()):

@@ -10,6 +10,8 @@ import typer
 
 from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import BAD_INPUT, CHECK_FAILED, DONE, INTERRUPTED, NOT_PROMOTED, CommandResult, serve, trouble
+from flows.cli.curate import curate
+from flows.cli.data import app as data_commands
 from flows.cli.gate import gate
 from flows.cli.init import init
 from flows.cli.lineage import lineage
@@ -30,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(store_commands, name="store")
+app.add_typer(data_commands, name="data")
 app.command()(init)
+app.command()(curate)
 app.command()(gate)
 app.command()(lineage)
 for command in (promote, approve, rollback, hold, history):
@@ -119,7 +123,10 @@ def retrain(
 def check(
     data: Annotated[
         str,
-        typer.Argument(metavar="RUN.yaml|DATA", help="a recipe, or pairs: file, folder, pattern, s3:// or HF data set"),
+        typer.Argument(
+            metavar="RUN.yaml|DATA",
+            help="a recipe, or pairs: file, folder, pattern, s3://, dataset:NAME or HF data set",
+        ),
     ],
     held_out: Annotated[str | None, typer.Option("--eval", help="held-out pairs: look for leakage")] = None,
     model: Annotated[str | None, typer.Option("--model", help="its tokenizer: also count training tokens")] = None,

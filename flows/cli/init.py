@@ -47,7 +47,7 @@ NO_EVAL = "  # eval: held-out.jsonl  # without it a stable tenth of the pairs is
 def init(
     recipe: Annotated[str, typer.Argument(metavar="[RUN.yaml]", help="the file to write")] = "run.yaml",
     data: Annotated[
-        str | None, typer.Option("--data", help="pairs: file, folder, pattern, s3:// or HF data set")
+        str | None, typer.Option("--data", help="pairs: file, folder, pattern, s3://, dataset:NAME or HF data set")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="start model: folder, HF id, GGUF, models:/...")] = None,
     name: Annotated[str | None, typer.Option("--name", help="of the model to be registered")] = None,
@@ -61,7 +61,7 @@ def init(
     from flows.cli.documents import WrittenRecipe
 
     path = _free(Path(recipe))
-    data = _asked(data, "--data", "Your pairs (file, folder, s3:// or HF data set)")
+    data = _asked(data, "--data", "Your pairs (file, folder, s3://, dataset:NAME or HF data set)")
     model = _asked(model, "--model", "The start model (folder, HF id, file.gguf or models:/NAME@champion)")
     name = _asked(name, "--name", "A name for the model in the registry")
     _write(path, _text(path, data, model, name, held_out, intended))
@@ -123,8 +123,9 @@ def _text(path: Path, data: str, model: str, name: str, held_out: str | None, in
 def _meant_from(folder: Path, named: str, *, of_model: bool = False) -> str:
     """A path that is meant from here as one from `folder`; what is no path here stays as it is."""
     from dpo_core.data.hub import is_hub_name
+    from dpo_core.data.sources import is_address
 
-    if "://" in named or named.startswith(("models:/", "pypi:")) or Path(named).is_absolute() or is_hub_name(named):
+    if is_address(named) or named.startswith(("models:/", "pypi:")) or Path(named).is_absolute() or is_hub_name(named):
         return named
     if of_model and not Path(named).exists():
         return named

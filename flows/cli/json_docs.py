@@ -12,6 +12,8 @@ from dpo_core.records import Document
 from flows.cli import documents as own
 from tasks import documents as of_runs
 from tasks import ledger_documents as of_ledger
+from tasks.curate import documents as of_curation
+from tasks.datasets import records as of_data
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo retrain RUN.yaml": of_runs.RetrainDocument,
@@ -30,14 +32,24 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo store du": own.StoreUsage,
     "dpo store verify": own.StoreVerification,
     "dpo store gc": own.GarbageReport,
+    "dpo curate CURATION.yaml": of_curation.CurateDocument,
+    "dpo curate, with rounds": of_curation.RoundsDocument,
+    "dpo data ls": of_data.DatasetListing,
+    "dpo data show NAME[@VERSION]": of_data.DatasetShown,
+    "dpo data add NAME SOURCE": of_data.DatasetWritten,
+    "dpo data mix NAME --from NAME@VERSION": of_data.DatasetWritten,
+    "dpo data diff A B": of_data.DatasetDiff,
+    "dpo data export NAME[@VERSION] FILE.jsonl": of_data.DatasetExported,
+    "dpo data forget ID": of_data.ForgottenDocument,
     "an error, exit code 1, 2 or 130": own.ErrorDocument,
 }
 HEAD = """# The documents of `--json`
 
-Made from their types (`tasks/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails
-where this page is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`:
-later versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the
-object `a`. Where the data check fails, `dpo retrain` prints the document of `dpo check`.
+Made from their types (`tasks/documents.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
+`flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails where this page is behind them. `--json`
+prints one document on stdout and nothing else there. Each has `"schema": 1`: later versions add keys and change none.
+`a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the object `a`. Where the data check fails,
+`dpo retrain` and `dpo curate` print the document of `dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]
 

@@ -3,6 +3,7 @@
 Each step can be taken again, so that a run that was killed within goes on; `Model.log` makes a second model instead.
 """
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version as installed
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 WEIGHTS = "weights_sha256"  # tag of models and versions
 READY: Literal["READY"] = "READY"  # status of a model that is there as a whole
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
+SERVED_TRACES = Path(__file__).with_name("served_traces.py")  # which SERVED_MODEL reads from beside it
 SERVED_WITH = ("mlflow", "torch", "transformers")
 EXAMPLE = {"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 64}  # shown on the version's page
 LIMITS = {
     "max_new_tokens": 1024,
     "max_prompt_tokens": 8192,
     "max_prompts": 64,
+    "traces": True,  # of what is answered, to MLFLOW_TRACKING_URI where one is set
 }  # `model_config` at loading changes them
 
 
@@ -34,10 +37,12 @@ def log_model(
     model_folder: Path,
     trusted_code: str | None = None,
     dtype: str = "float32",
+    name: str = "",
 ) -> str:
     """The id of the run's model with these weights; one that a killed run began to upload is gone on with.
 
     Where it is served, it computes in `dtype`, and code of the model's own runs only if `trusted_code` is its digest.
+    The traces of its answers bear `name`, unless a registry that it is fetched from knows it by another.
     """
     experiment = client.get_run(run_id).info.experiment_id
     model = _begun(client, experiment, run_id, weights_sha256)
@@ -46,7 +51,8 @@ def log_model(
         model = client.create_logged_model(experiment, "model", source_run_id=run_id, tags=tags)
     _link(client, run_id, model.model_id)
     if str(model.status) != READY:
-        _upload(client, model, run_id, model_folder, {"trusted_code": trusted_code, "dtype": dtype})
+        settings = {"trusted_code": trusted_code, "dtype": dtype, "name": name, WEIGHTS: weights_sha256}
+        _upload(client, model, run_id, model_folder, settings)
     return str(model.model_id)
 
 
@@ -90,6 +96,7 @@ def _upload(
             input_example=EXAMPLE,
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
         )
+        shutil.copy(SERVED_TRACES, f"{scratch}/model")
         client.log_model_artifacts(model.model_id, f"{scratch}/model")
     client.finalize_logged_model(model.model_id, READY)
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
+from runpy import run_path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
@@ -27,16 +28,18 @@ ONLY = {"stream": False, "n": 1, "frequency_penalty": 0, "presence_penalty": 0, 
 REQUEST = {"messages", "tools", "model", "user", "stop", "temperature", "top_p", *ONLY, *LENGTHS}
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 STOPS = 4  # texts at which an answer may be told to end
+Traces = run_path(str(Path(__file__).with_name("served_traces.py")))["Traces"]  # beside it, also where it is served
 MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
 
 
 class Reply(NamedTuple):
-    """An answer, the tokens it took, and whether its end was reached."""
+    """An answer, the tokens it took, whether its end was reached, and the id of its trace (empty: it leaves none)."""
 
     text: str
     prompt_tokens: int
     new_tokens: int
     ended: bool
+    trace: str = ""
 
 
 class ChatModel(PythonModel):
@@ -53,6 +56,7 @@ class ChatModel(PythonModel):
         folder, self._limits = Path(context.artifacts["checkpoint"]), dict(context.model_config or {})
         trusted = self._limits.get("trusted_code")
         _require_as_registered(folder, self._limits.get("files"), trusted)
+        self._traces = Traces(Path(__file__).parent, self._limits)
         options: dict[str, Any] = {"trust_remote_code": trusted is not None}
         self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         dtype = getattr(torch, self._limits.get("dtype", "float32"))
@@ -95,22 +99,21 @@ class ChatModel(PythonModel):
         asked |= {"stop": _stops(request.get("stop"))}
         messages = _messages(request["messages"], "messages")
         reply = self._answer(messages, {**settings, **asked}, request.get("tools"))
-        message = {"role": "assistant", "content": reply.text}
-        finish = "stop" if reply.ended else "length"
         return {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": reply.trace or f"chatcmpl-{uuid.uuid4().hex}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": request.get("model", ""),
-            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-            "usage": {
-                "prompt_tokens": reply.prompt_tokens,
-                "completion_tokens": reply.new_tokens,
-                "total_tokens": reply.prompt_tokens + reply.new_tokens,
-            },
+            **_completion(reply),
         }
 
     def _answer(self, messages: list[dict[str, Any]], settings: Mapping[str, Any], tools: Any = None) -> Reply:
+        began, asked = time.time_ns(), {"messages": messages, "tools": tools, **settings}
+        reply = self._reply(messages, settings, tools)
+        inputs = {name: value for name, value in asked.items() if value not in (None, [])}
+        return reply._replace(trace=self._traces.record(inputs, _completion(reply), began))
+
+    def _reply(self, messages: list[dict[str, Any]], settings: Mapping[str, Any], tools: Any) -> Reply:
         import torch
 
         prompt = self._encode(messages, tools)
@@ -160,6 +163,16 @@ class ChatModel(PythonModel):
             pad_token_id=self._tokenizer.eos_token_id if pad is None else pad,
             **(sampling if temperature > 0 else {}),
         )
+
+
+def _completion(reply: Reply) -> dict[str, Any]:
+    """What chat clients and MLflow's page know an answer by."""
+    message = {"role": "assistant", "content": reply.text}
+    total = {"total_tokens": reply.prompt_tokens + reply.new_tokens}
+    return {
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop" if reply.ended else "length"}],
+        "usage": {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.new_tokens, **total},
+    }
 
 
 def _number(

@@ -60,7 +60,7 @@ def register(
     with mlflow_errors(f"register {name}"):
         _make_registered_model(client, name)
         if not _versions(client, name, weights_sha256):
-            model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code, dtype)
+            model_id = log_model(client, run_id, weights_sha256, model_folder, trusted_code, dtype, name)
             beside = json.dumps(_beside(file_digests(model_folder)), sort_keys=True)
             all_tags = {WEIGHTS: weights_sha256, FILES: beside, **{key: str(value) for key, value in tags.items()}}
             client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)

@@ -30,8 +30,8 @@ class Speaker:
         import torch
         from transformers import StoppingCriteriaList
 
+        from dpo_core.model.answers.decoding import greedy
         from dpo_core.model.encode import encode_prompt
-        from dpo_core.model.generate import greedy
 
         ids = encode_prompt(messages, self._tokenizer)
         room = self._context() - len(ids)

@@ -22,6 +22,7 @@ from tasks.data_check.rows import taken
 from tasks.documents import EvaluateDocument
 from tasks.reference.store import ReferenceStore, reference_sums
 from tasks.runtime.models import local_model, require_usable
+from tasks.runtime.sources import local_source
 from tasks.runtime.start import START, START_WEIGHTS
 from tasks.score import distinct_responses, reference_pass
 
@@ -49,7 +50,7 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
     settings = load_settings()
     prepare_environment(settings)
     model, data = rules.model, rules.data.train
-    read = read_pairs(data)
+    read = read_pairs(local_source(data, settings.home))
     start, start_weights = (None, None) if reference else _start_of(model)
     reference = reference or start
     folder = local_model(model, settings.home)

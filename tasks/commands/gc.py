@@ -3,6 +3,8 @@
 Everything in the store is named by digests, so reachability is a matter of names: an object lives as long as a living
 record names its digest. Records are the versions' tags and lineage, and the stages that these name. What is younger
 than a week lives too, with all that it names: a run writes every stage that it uses again, so a live run is young.
+Answers of a curation live with the pairs that were made of them; without them they are drawn again, alike.
+Versions of data sets are for good, with their rows; rows that no version names are of a writer that was killed.
 """
 
 import re
@@ -11,12 +13,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from infra.datasets import shelf as datasets
 from infra.errors import InfraError, ObjectMissing
 from infra.registry import versions
 from infra.store.base import MANIFEST, Store, StoredObject
 
 DAY_S = 24 * 3600
-FOLDERS = ("data", "models", "reference", "reports", "checkpoints")  # kind/name/ lives and dies together
+FOLDERS = (
+    "data",
+    "dataset_rows",
+    "models",
+    "reference",
+    "reports",
+    "checkpoints",
+    "answers",
+)  # kind/name/ lives and dies together
 SINGLE = ("evaluations", "stages", "lineage", "probe")
 RECORDS = ("stages", "lineage")  # what they name lives with them
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -52,6 +63,7 @@ def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
     alive = {unit.name for unit in units.values() if unit.modified > oldest}
     named = {digest for v in registered for value in v.tags.values() for digest in DIGEST.findall(value)}
     named |= {digest for name in alive for digest in DIGEST.findall(name)}
+    named |= {version.sha256 for name in datasets.names(store) for version in datasets.records(store, name)}
     read: set[str] = set()
     while True:  # a record that lives keeps what it names, which may be a record
         alive |= {name for name in units if _is_named(name, named)}

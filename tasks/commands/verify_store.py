@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
+from pydantic import ValidationError
+
+from infra.datasets import shelf
+from infra.datasets.manifest import DatasetVersion
 from infra.errors import InfraError, ObjectMissing
 from infra.store.base import MANIFEST, Store, StoredObject
 
@@ -65,6 +69,8 @@ def _promises(store: Store, entries: Sequence[StoredObject]) -> tuple[dict[str, 
         path = PurePosixPath(key)
         if path.parts[0] == "reference" and path.suffix == ".safetensors":
             promised[key] = path.stem
+        if path.match(shelf.RECORDS):
+            damaged += _rows_of_version(store, key, keys)
         if path.name != MANIFEST:
             continue
         try:
@@ -79,6 +85,21 @@ def _promises(store: Store, entries: Sequence[StoredObject]) -> tuple[dict[str, 
             {"key": name, "says": "its folder's manifest names it, and it is not there"} for name in files.keys() - keys
         ]
     return promised, damaged
+
+
+def _rows_of_version(store: Store, key: str, keys: set[str]) -> list[dict[str, str]]:
+    """What is wrong with the record of a data set's version, or with the rows that it names."""
+    try:
+        version = DatasetVersion.model_validate_json(store.get_bytes(key))
+        found = store.manifest(shelf.content_key(version.sha256))[shelf.ROWS]["sha256"]
+    except (ValidationError, KeyError):
+        return [{"key": key, "says": "this is no record of a data set's version, or its rows have no manifest"}]
+    except ObjectMissing:
+        return [{"key": key, "says": "the rows of this version are not there"}]
+    except InfraError:  # damaged bytes are told where each object is read
+        return []
+    same = found == version.sha256
+    return [] if same else [{"key": key, "says": f"its rows are {found} by their manifest, not {version.sha256}"}]
 
 
 def _fault(store: Store, promised: Mapping[str, str], key: str) -> str | None:

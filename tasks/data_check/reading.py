@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dpo_core.data.columns import FORGOTTEN
 from dpo_core.data.reasons import Reasons
 from dpo_core.data.unread import Unread, UnreadColumns
 from dpo_core.quality.results import Results, severity_of
@@ -35,8 +36,9 @@ def reading_results(rows: int, reasons: Reasons, unread: UnreadColumns, validati
 
 def _quarantined(rows: int, reasons: Reasons, validation: Validation) -> Measure:
     count = sum(reasons.counts.values())
+    unfit = count - reasons.counts.get(FORGOTTEN, 0)  # what was taken out on purpose is told, and breaks no limit
     says = f"{count} of {rows} rows cannot be used{f': {reasons.sentence()}; {TOLD}' if count else ''}"
-    return Measure("structure/quarantined", count / rows, None, validation.max_quarantined, says)
+    return Measure("structure/quarantined", unfit / rows, None, validation.max_quarantined, says)
 
 
 def _unread_text(rows: int, unread: UnreadColumns) -> Measure:

@@ -6,13 +6,15 @@ import os
 import subprocess
 from pathlib import Path
 
-from dpo_core.recipe import Recipe
 from tasks.runtime.start import START
 
 
-def provenance(recipe: Recipe, file: Path) -> dict[str, str]:
-    """Tags of a run of the recipe in `file`, under MLflow's own names where it has one; unknown ones are left out."""
-    tags = {START: recipe.model, "mlflow.source.name": file.name, "mlflow.source.type": "LOCAL"}
+def provenance(model: str, file: Path) -> dict[str, str]:
+    """Tags of a run of the recipe in `file` that begins with `model`; what is not known is left out.
+
+    Their names are MLflow's own where it has some.
+    """
+    tags = {START: model, "mlflow.source.name": file.name, "mlflow.source.type": "LOCAL"}
     if who := user():
         tags["mlflow.user"] = who
     folder = file.resolve().parent

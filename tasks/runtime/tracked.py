@@ -2,15 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from infra.errors import InfraError
 from infra.tracking.runs import attach_run
-from tasks.records import Plan
 from tasks.runtime.stages import damage_removed
 
 
+class Tracked(Protocol):
+    """A plan whose run is open."""
+
+    @property
+    def run_id(self) -> str:
+        """Of MLflow."""
+
+
 @contextmanager
-def tracked(plan: Plan) -> Iterator[None]:
+def tracked(plan: Tracked) -> Iterator[None]:
     """The MLflow run ends as the flow does: finished, failed, or killed by Ctrl-C (the same command goes on)."""
     try:
         with damage_removed():

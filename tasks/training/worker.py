@@ -90,6 +90,7 @@ def run(folder: Path, *, live: bool | None = None) -> None:
             seed=order.seed,
             accelerator=accelerator,
             start=start,
+            from_reference=order.from_reference,
         )
         total, every = total_steps(len(examples), training), training.save_steps
         history = _follow(steps, tracker, history, save, total=total, every=every, live=live)

@@ -72,14 +72,14 @@ def test_ctrl_c_cuts_an_answer_short_and_keeps_what_was_said():
 
 
 def test_streamed_pieces_are_the_greedy_answer(tiny_model):
+    from dpo_core.model.answers.answers import texts
     from dpo_core.model.encode import load_tokenizer
-    from dpo_core.model.generate import generate
     from dpo_core.model.load import load_model
     from tasks.commands.chat import load_speaker
 
     messages = [{"role": "user", "content": "What is your name?"}]
     pieces = "".join(load_speaker(str(tiny_model)).reply(messages, max_new_tokens=8))
-    whole = generate(load_model(tiny_model), load_tokenizer(tiny_model), [messages], max_new_tokens=8)
+    whole = texts(load_model(tiny_model), load_tokenizer(tiny_model), [messages], max_new_tokens=8)
     assert pieces.strip() == whole[0]
 
 

@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import load_tokenizer
-from dpo_core.model.generate import generate
 from dpo_core.model.load import load_model
 from dpo_core.model.remote_code import digest_code
 from infra.registry import versions
@@ -50,7 +50,7 @@ def test_it_stops_where_evaluation_does_and_nothing_of_the_folder_decodes(tmp_pa
     values["eos_token_id"] = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])  # as training saves it
     (folder / "generation_config.json").write_text(json.dumps(values))
     assert load(folder)([ASKED], max_new_tokens=24) == ["yes"]
-    assert generate(load_model(folder), tokenizer, [ASKED], max_new_tokens=24) == ["yes"]
+    assert texts(load_model(folder), tokenizer, [ASKED], max_new_tokens=24) == ["yes"]
 
 
 def test_texts_conversations_frames_and_arrays_are_prompts(ask):

@@ -18,6 +18,9 @@ def make_plan():
 
     def make(**changes: Any) -> Plan:
         digests = {"model_sha256": "", "weights_sha256": "", "tokenizer_sha256": "t"}
+        models = {"model_folder", "model_sha256", "weights_sha256"} & changes.keys()
+        given = {f"reference_{name.removeprefix('model_')}": changes[name] for name in models}
+        digests |= {"reference_folder": "", "reference_sha256": "", "reference_weights_sha256": "", **given}
         nowhere = {"champion": None, "run_id": "", "run_url": "", "start_model": "", "request": ""}
         return Plan(**{**digests, **nowhere, "files": {}, "threads": 1, "force": False, **changes})
 

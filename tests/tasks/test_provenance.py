@@ -29,16 +29,16 @@ def test_a_run_names_its_file_user_base_model_and_commit_and_whether_that_is_all
     folder, commit = repository
     monkeypatch.setenv("LOGNAME", "ana")
     monkeypatch.setenv("GIT_DIR", "/elsewhere")  # a hook's environment does not name another repository
-    tags = provenance(RECIPE, folder / "run.yaml")
+    tags = provenance(RECIPE.model, folder / "run.yaml")
     assert tags["mlflow.source.name"] == "run.yaml"
     assert (tags["mlflow.user"], tags["dpo.start_model"]) == ("ana", "./model")
     assert (tags["mlflow.source.git.commit"], tags["mlflow.source.git.dirty"]) == (commit, "false")
     (folder / "run.yaml").write_text("name: b\n")
-    assert provenance(RECIPE, folder / "run.yaml")["mlflow.source.git.dirty"] == "true"
+    assert provenance(RECIPE.model, folder / "run.yaml")["mlflow.source.git.dirty"] == "true"
 
 
 def test_without_git_or_a_repository_no_commit_is_claimed(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert "mlflow.source.git.commit" not in provenance(RECIPE, tmp_path / "run.yaml")
+    assert "mlflow.source.git.commit" not in provenance(RECIPE.model, tmp_path / "run.yaml")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "mlflow.source.git.commit" not in provenance(RECIPE, tmp_path / "run.yaml")
+    assert "mlflow.source.git.commit" not in provenance(RECIPE.model, tmp_path / "run.yaml")

@@ -12,6 +12,8 @@ from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.gc import DAY_S, find_garbage, remove
 from tasks.commands.verify_store import verify
+from tasks.curate.answer_store import AnswerStore, StoredAnswer
+from tasks.curate.records import PairOutput
 from tasks.runtime.stages import remembered
 
 WEIGHTS, DATA, REFERENCE, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
@@ -95,6 +97,54 @@ def test_what_is_young_lives_with_all_that_it_names(store, version):
     remembered(store, "check", inputs, lambda: output, output=Named, code=CODE)  # a run that is under way looks it up
     assert not {stage.key, f"data/{OTHER}/"} & set(garbage(store))
     assert garbage(store) == [f"evaluations/{'e' * 64}.json"]
+
+
+@pytest.fixture
+def answers(store):
+    """What a curation keeps: answers that a stage of pairs names, and others that none does. Their folders."""
+    shelves = [AnswerStore(store, {"model": name}) for name in ("used", "left")]
+    for shelf in shelves:
+        assert len(list(shelf.keep([StoredAnswer(prompt="p", sample=0, text="yes")]))) == 1
+    used = shelves[0].folder
+    made = PairOutput(key=f"data/{OTHER}/pairs.jsonl", pairs=1, new=1, dropped={}, notes=[], answers=used)
+    store.put_bytes(made.key, b"{}")
+    remembered(store, "pair", {"answers": {"model": "used"}}, lambda: made, output=PairOutput, code=CODE)
+    return shelves
+
+
+def test_answers_live_as_long_as_the_pairs_that_were_made_of_them(store, version, answers):
+    used, left = (f"{shelf.folder}/" for shelf in answers)
+    assert garbage(store) == []  # young
+    age(store)
+    assert {used, left, f"data/{OTHER}/"} <= set(garbage(store))
+    made = PairOutput(key="", pairs=0, new=0, dropped={}, notes=[])  # stands there already: the stage is a look-up
+    remembered(store, "pair", {"answers": {"model": "used"}}, lambda: made, output=PairOutput, code=CODE)
+    found = find_garbage(store, older_than_s=WEEK_S)
+    assert [unit.name for unit in found.units] == [left]
+    remove(store, found)
+    assert [len(shelf.read()) for shelf in answers] == [1, 0]
+
+
+def test_old_answers_that_a_run_has_just_looked_up_are_left_to_it(store, version, answers):
+    many = answers[1]
+    list(many.keep([StoredAnswer(prompt="q", sample=0, text="no")]))
+    age(store)
+    found = find_garbage(store, older_than_s=WEEK_S)
+    assert f"{many.folder}/" in [unit.name for unit in found.units]
+    many.refresh()
+    remove(store, found)
+    assert f"{many.folder}/" not in garbage(store)
+    assert len(many.read()) == 2
+
+
+def test_what_was_paid_for_and_what_was_decided_is_never_collected(store, version):
+    kinds = ("endpoint", "datasets", "forgotten", "curate")
+    keys = [f"{kind}/{OTHER}/{'e' * 64}.json" for kind in kinds]
+    for key in keys:
+        store.put_bytes(key, b"{}")
+    age(store)
+    assert garbage(store) == []
+    assert all(store.exists(key) for key in keys)
 
 
 def test_what_was_written_between_look_and_removal_is_left(store, version):

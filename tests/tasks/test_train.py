@@ -29,6 +29,7 @@ def order(code, folder="m", **training):
     training = Training(**training).model_dump()
     given = {
         "model_folder": str(folder),
+        "from_reference": True,
         "trusted_code": None,
         "training": training,
         "seed": 0,

@@ -1,10 +1,12 @@
 """Prompts that are trained on must not be held out, nor belong to a benchmark: equal, nearly equal, or in part."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo_core.data.pairs import Message
 from dpo_core.quality.check import Check, Facts
 from dpo_core.quality.postings import NOBODY, PromptIndex, distinct, has
 from dpo_core.quality.prompts.identity import asked, compared_key, digests, question_keys
@@ -30,8 +32,13 @@ def leakage_columns(block: Block) -> Columns:
     """`leakage_NAME` (uint8: 0, EXACT, NEAR or PART) and `leakage_NAME_match` (int32: which prompt) of each index."""
     if not block.indexes:
         return {}
-    asked = _Asked(block)
+    asked = _Asked([encoded.pair.prompt for encoded in block.pairs])
     return {name: column for index in block.indexes for name, column in _overlaps(asked, index).items()}
+
+
+def overlaps(prompts: Sequence[Sequence[Message]], index: PromptIndex) -> NDArray[np.uint8]:
+    """How each prompt overlaps with an index: 0, EXACT, NEAR or PART; as the check counts it."""
+    return np.asarray(_overlaps(_Asked(prompts), index)[f"leakage_{index.name}"], dtype=np.uint8)
 
 
 def check_leakage(facts: Facts, validation: Validation) -> Results:
@@ -105,8 +112,8 @@ def _benchmark(table: PairTable, index: PromptIndex, validation: Validation) -> 
 class _Asked:
     """What is compared of the prompts of some pairs; the same for every index."""
 
-    def __init__(self, block: Block) -> None:
-        self.prompts = [encoded.pair.prompt for encoded in block.pairs]
+    def __init__(self, prompts: Sequence[Sequence[Message]]) -> None:
+        self.prompts = prompts
         words = TextArray.of([asked(prompt) for prompt in self.prompts]).words
         self.shingles = distinct(*words.shingles(SHINGLE))
         self.ngrams = words.shingles(NGRAM, short=False)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dpo_core.errors import InputError
+from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import load_tokenizer
-from dpo_core.model.generate import generate
 from dpo_core.model.load import load_model
 from dpo_core.model.stops import named_ends, stop_tokens
 from dpo_core.recipe import Training
@@ -17,7 +17,7 @@ QUESTION = [[{"role": "user", "content": "Who made you?"}]]
 
 
 def answer(folder, most=24):
-    return generate(load_model(folder), load_tokenizer(folder), QUESTION, max_new_tokens=most)[0]
+    return texts(load_model(folder), load_tokenizer(folder), QUESTION, max_new_tokens=most)[0]
 
 
 def stops(folder):

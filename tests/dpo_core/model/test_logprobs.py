@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import encode_prompt, load_tokenizer
-from dpo_core.model.generate import generate
 from dpo_core.model.identity import digest_model, digest_weights
 from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens, sequence_sums
 from dpo_core.model.load import load_model
@@ -242,7 +242,7 @@ def test_a_model_is_named_by_weights_and_configuration_not_by_its_folder(folder,
 def test_batched_greedy_answers_are_those_of_each_prompt_alone(folder):
     model, tokenizer = load_model(folder).double(), load_tokenizer(folder)
     prompts = [[{"role": "user", "content": text}] for text in ("Hi", "What is your name, and who made you?", "x" * 60)]
-    together = generate(model, tokenizer, prompts, max_new_tokens=12, batch_size=3)
+    together = texts(model, tokenizer, prompts, max_new_tokens=12, width=3)
     for prompt, answer in zip(prompts, together, strict=True):
         ids = torch.tensor([encode_prompt(prompt, tokenizer)])
         for _ in range(12):

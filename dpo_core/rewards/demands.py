@@ -15,7 +15,8 @@ from referencing.exceptions import Unresolvable
 from dpo_core.errors import InputError
 from dpo_core.quality.text.language import LANGUAGES, languages
 from dpo_core.quality.text.refusals import sentences
-from dpo_core.quality.words import TextArray, count_words
+from dpo_core.quality.words import TextArray, count_words, stands_in
+from dpo_core.rewards.wishes import Wishes, listed
 
 SECONDS = 1.0  # that one pattern may take on one answer
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
@@ -40,16 +41,46 @@ class Demands:
         """Whether an answer is all that. Raises InputError where a pattern takes too long, or a schema leads away."""
         return (
             _within(count_words(answer), self.words)
-            and _within(_count_sentences(answer), self.sentences)
+            and _within(count_sentences(answer), self.sentences)
             and all(_found(pattern, answer) for pattern in self.match)
             and not any(_found(pattern, answer) for pattern in self.not_match)
             and (self.number is None or _is_number(answer, self.number, self.tolerance))
-            and (not self.language or _language(answer) == self.language)
+            and (not self.language or language_of(answer) == self.language)
             and (self.json_schema is None or _fits(answer, self.json_schema))
         )
 
 
 NONE = Demands()
+
+
+def demands_of(asked: Wishes) -> Demands:
+    """What is asked for beside words."""
+    return Demands(
+        tuple(listed(asked.must_match)),
+        tuple(listed(asked.must_not_match)),
+        asked.json_schema,
+        asked.number,
+        asked.tolerance,
+        asked.language,
+        asked.words,
+        asked.sentences,
+    )
+
+
+def holds(answer: str, any_of: Sequence[Sequence[str]], none_of: Sequence[str]) -> bool:
+    """Whether a word or phrase of each entry of `any_of` stands in an answer, and none of `none_of`."""
+    found = all(any(stands_in(answer, word) for word in entry) for entry in any_of)
+    return found and not any(stands_in(answer, word) for word in none_of)
+
+
+def count_sentences(text: str) -> int:
+    """Sentences that hold a letter or a digit."""
+    return sum(any(char.isalnum() for char in found) for found in sentences(text))
+
+
+def language_of(answer: str) -> str:
+    """One of LANGUAGES."""
+    return LANGUAGES[int(languages(TextArray.of([answer]))[0])]
 
 
 def require_usable(demands: Demands) -> None:
@@ -90,20 +121,12 @@ def _within(value: int, limits: Range) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _count_sentences(text: str) -> int:
-    return sum(any(char.isalnum() for char in found) for found in sentences(text))
-
-
 def _is_number(answer: str, wanted: float, tolerance: float) -> bool:
     found = _NUMBER.findall(answer)
     if not found:
         return False
     value = float(found[-1].replace(",", "").replace("\u2212", "-"))
     return math.isclose(value, wanted, rel_tol=1e-9, abs_tol=tolerance)
-
-
-def _language(answer: str) -> str:
-    return LANGUAGES[int(languages(TextArray.of([answer]))[0])]
 
 
 def _fits(answer: str, schema: Mapping[str, Any] | bool) -> bool:

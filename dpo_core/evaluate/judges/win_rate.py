@@ -1,0 +1,77 @@
+"""How often a model's answers are judged better than another's, as it is and with the length of answers held equal."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from dpo_core.data.digests import prompt_digest
+from dpo_core.data.pairs import Message
+from dpo_core.evaluate.intervals import Interval, mean_interval
+from dpo_core.evaluate.judges.logistic import fit
+from dpo_core.rewards.judge import Judge, Match, Verdict
+
+
+class Contest(NamedTuple):
+    """Two models' answers to one prompt."""
+
+    prompt: Sequence[Message]
+    challenger: str
+    champion: str
+
+
+class WinRate(NamedTuple):
+    """Shares of contests with 95 % intervals over prompts. `values`: each contest, 1 won, 0.5 tied, 0 lost.
+
+    `length_controlled`: the rate at equal lengths; `rate` where lengths never differ, None for a single prompt.
+    """
+
+    rate: Interval
+    length_controlled: Interval | None
+    values: list[float]
+    unread: int
+
+    @property
+    def tied(self) -> float:
+        """Share of contests."""
+        return self.values.count(0.5) / len(self.values)
+
+
+def win_rate(judge: Judge, contests: Sequence[Contest]) -> WinRate:
+    """Of the challenger, by a judge that is asked in both orders; of equal answers nothing is asked, they tie.
+
+    Raises InputError where too many replies cannot be read.
+    """
+    matches = [Match(*contest) for contest in contests if contest.challenger != contest.champion]
+    asked = iter(judge.verdicts(matches))
+    same = Verdict("tie", "tie")
+    return rate_of(contests, [same if contest.challenger == contest.champion else next(asked) for contest in contests])
+
+
+def rate_of(contests: Sequence[Contest], verdicts: Sequence[Verdict]) -> WinRate:
+    """The same of verdicts (the challenger is `first`) that are there already."""
+    clusters = [prompt_digest(contest.prompt) for contest in contests]
+    values = [verdict.value for verdict in verdicts]
+    rate = mean_interval(values, clusters)
+    more = np.array([len(contest.challenger) - len(contest.champion) for contest in contests], dtype=np.float64)
+    controlled = _at_equal_length(np.array(values), more, clusters, rate) if len(set(clusters)) > 1 else None
+    return WinRate(rate, controlled, values, sum(not verdict.read for verdict in verdicts))
+
+
+def _at_equal_length(
+    values: np.ndarray[tuple[int], np.dtype[np.float64]],
+    more: np.ndarray[tuple[int], np.dtype[np.float64]],
+    clusters: Sequence[str],
+    rate: Interval,
+) -> Interval:
+    """AlpacaEval 2's length control (Dubois et al. 2024, arXiv:2404.04475) without its terms for single prompts.
+
+    P(won) = sigmoid(a + b tanh(d / sd(d))), d: characters by which the challenger's answer is longer; sigmoid(a).
+    """
+    spread = more.std()
+    if not spread:
+        return rate if not more.any() else Interval(rate.value, 0.0, 1.0)  # always longer, always by as much
+    x = np.stack([np.ones_like(more), np.tanh(more / spread)], axis=1)
+    found = fit(x, values, clusters).interval(0)
+    return Interval(*(float(special.expit(end)) for end in found))

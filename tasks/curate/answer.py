@@ -1,0 +1,120 @@
+"""The answers to a curation's prompts: a pilot first, which tells what all will give; then what is not stored yet."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.curate.prompt_set import place
+from dpo_core.curate.prompts import PromptItem
+from dpo_core.curate.renderings import needs_answer
+from dpo_core.curate.yields import expected_yield
+from dpo_core.errors import InputError
+from infra.settings import load_settings
+from infra.store import open_store
+from infra.store.base import Store
+from infra.tracking.runs import attach_run
+from tasks.curate.answer_store import REFUSED, AnswerStore, StoredAnswer
+from tasks.curate.answerers import Answerer, Sample, answerer_of
+from tasks.curate.prompts import stored_prompts
+from tasks.curate.records import Answered, CurationPlan, Gathered
+from tasks.curate.ways.scoring import RewardScorer
+from tasks.records import Stage
+from tasks.runtime.progress import progress_bar
+
+log = logging.getLogger("dpo.curate")
+Known = dict[Sample, StoredAnswer]
+
+
+@task(name="answer", cache_policy=NO_CACHE)
+def answer(plan: CurationPlan, gathered: Gathered) -> Answered:
+    """Every prompt's answers are in the store afterwards. Raises InputError where the pilot promises too little."""
+    start = time.monotonic()
+    store = open_store(load_settings(), patient=True)
+    answerer = answerer_of(plan, store)
+    shelf = AnswerStore(store, answerer.path)
+    items = asked_of(plan, stored_prompts(store, gathered.key))
+    known = {} if plan.force else shelf.read()
+    shelf.refresh()
+    before, promised = len(known), ""
+    some = _pilot(plan, items, known)
+    if some:
+        since = time.monotonic()
+        known |= _drawn(plan, answerer, shelf, some, known)
+        promised = _promise(plan, store, some, known, len(items), time.monotonic() - since)
+    known |= _drawn(plan, answerer, shelf, items, known)
+    drawn = len(known) - before
+    refused = {key: found.text for (key, sample), found in known.items() if sample == REFUSED}
+    refused = {item.key: refused[item.key] for item in items if item.key in refused}
+    if items and len(refused) == len(items):
+        first = items[0]
+        raise InputError(
+            f"none of {len(items)} prompts has an answer; the first: {refused[first.key]}",
+            where=first.where,
+            do="look at the prompts, and at what answers them",
+        )
+    answers = sum((item.key, number) in known for item in items for number in range(plan.curation.samples))
+    attach_run(plan.run_id).metrics({"answers/all": answers, "answers/drawn": drawn, "answers/refused": len(refused)})
+    log.info("answered prompts=%d answers=%d drawn=%d refused=%d", len(items), answers, drawn, len(refused))
+    stage = Stage(name="answer", cached=drawn == 0, seconds=time.monotonic() - start)
+    return Answered(path=answerer.path, answers=answers, refused=refused, pilot=promised, drawn=drawn, stage=stage)
+
+
+def asked_of(plan: CurationPlan, items: list[PromptItem]) -> list[PromptItem]:
+    """The prompts that the model has to answer: of renderings those whose row holds no answer."""
+    renderings = plan.curation.correction is not None and plan.curation.correction.renderings is not None
+    return [item for item in items if needs_answer(item)] if renderings else items
+
+
+def missing_of(items: Iterable[PromptItem], known: Mapping[Sample, object], samples: int) -> set[Sample]:
+    """The samples that nobody has drawn, of prompts that can be answered."""
+    keys = dict.fromkeys(item.key for item in items if (item.key, REFUSED) not in known)
+    return {(key, number) for key in keys for number in range(samples)} - known.keys()
+
+
+def _drawn(
+    plan: CurationPlan, answerer: Answerer, shelf: AnswerStore, items: Sequence[PromptItem], known: Known
+) -> Known:
+    """What was missing, drawn now; each answer is stored before it is counted."""
+    missing = missing_of(items, known, plan.curation.samples)
+    if not missing:
+        return {}
+    wanted = {key for key, _ in missing}
+    asked = list({item.key: item for item in items if item.key in wanted}.values())
+    found: Known = {}
+    with progress_bar("answers", total=len(missing), unit="answer") as bar:
+        for one in shelf.keep(answerer.draw(asked, missing)):
+            found[one.prompt, one.sample] = one
+            bar.update(1 if one.sample != REFUSED else plan.curation.samples)
+    return found
+
+
+def _pilot(plan: CurationPlan, items: Sequence[PromptItem], known: Known) -> list[PromptItem]:
+    """The prompts that are answered first, by lot; none where nothing, or no more than that, is to be drawn."""
+    size = plan.curation.answers.pilot
+    if plan.curation.rewards is None or plan.curation.way != "rewards" or not 0 < size < len(items):
+        return []
+    drawn = sorted(items, key=lambda item: place(item, plan.curation.seed))[:size]
+    return drawn if missing_of(drawn, known, plan.curation.samples) else []
+
+
+def _promise(
+    plan: CurationPlan, store: Store, some: Sequence[PromptItem], known: Known, prompts: int, seconds: float
+) -> str:
+    """What the pilot says of all prompts. Raises InputError where too few give a pair."""
+    groups = RewardScorer(plan, store).groups(some, known)
+    if not groups:
+        raise InputError("no prompt of the pilot has scored answers", where=some[0].where, do="look at the reward")
+    told = expected_yield(groups, plan.curation.choice, seconds=seconds)
+    says = told.says(prompts)
+    log.info("pilot says='%s'", says)
+    if told.high < plan.curation.answers.min_yield:
+        raise InputError(
+            f"the pilot promises too little: {says}",
+            where="answers.min_yield",
+            do="ask for less (or for more), sample hotter, raise answers.samples, or lower answers.min_yield; what was "
+            "answered is kept",
+        )
+    return says

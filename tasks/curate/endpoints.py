@@ -1,0 +1,95 @@
+"""Models behind endpoints, and how a model that judges or corrects is asked: there, or on this machine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dpo_core.curate.curation import ENDPOINT
+from dpo_core.data.pairs import Message
+from infra.endpoint.chat import ChatRefused, ChatRequest
+from infra.endpoint.client import Endpoint
+from infra.endpoint.spending import Budget
+from infra.settings import load_settings
+from infra.store.base import Store
+from tasks.curate.records import CurationPlan
+from tasks.runtime.models import local_model, require_usable
+
+Ask = Callable[[Sequence[Sequence[Message]]], Sequence[str | None]]
+REPLY = 512  # tokens of a reply of a model on this machine
+ENDLESS = 10**15  # calls or tokens: no limit was set
+
+
+def open_endpoint(plan: CurationPlan, store: Store, model: str) -> Endpoint:
+    """The endpoint that `endpoint:NAME` means. What it spends counts for all runs of this data set's curation."""
+    curation = plan.curation
+    named = curation.endpoints[model.removeprefix(ENDPOINT)]
+    budget = Budget(calls=curation.budget.calls or ENDLESS, tokens=curation.budget.tokens or ENDLESS)
+    return Endpoint(
+        named.url,
+        named.model,
+        store,
+        budget=budget,
+        scope=curation.name,
+        api_key_env=named.api_key_env,
+        at_once=named.at_once,
+        timeout_s=named.timeout_s,
+        retries=named.retries,
+    )
+
+
+def require_there(plan: CurationPlan, store: Store) -> None:
+    """Every endpoint that the recipe uses answers, before anything is spent."""
+    for model in dict.fromkeys(plan.curation.models.values()):
+        if model.startswith(ENDPOINT):
+            endpoint = open_endpoint(plan, store, model)
+            endpoint.require_there()
+            endpoint.close()
+
+
+def ask_of(plan: CurationPlan, store: Store, model: str) -> Ask:
+    """Replies of a model to conversations, one each, by the likeliest tokens; None where an endpoint refuses one."""
+    if not model.startswith(ENDPOINT):
+        return _local_ask(plan, model)
+    named = plan.curation.endpoints[model.removeprefix(ENDPOINT)]
+    endpoint = open_endpoint(plan, store, model)
+
+    def ask(conversations: Sequence[Sequence[Message]]) -> list[str | None]:
+        replies: list[str | None] = [None] * len(conversations)
+        requests = (
+            ChatRequest(
+                messages=list(messages),
+                temperature=named.temperature,
+                max_tokens=named.max_tokens,
+                seed=plan.curation.seed,
+            )
+            for messages in conversations
+        )
+        for index, reply in endpoint.replies(requests):
+            replies[index] = None if isinstance(reply, ChatRefused) else reply.texts[0]
+        return replies
+
+    return ask
+
+
+def _local_ask(plan: CurationPlan, model: str) -> Ask:
+    """Of a model on this machine, which is loaded at the first question."""
+    loaded: dict[str, Any] = {}
+
+    def ask(conversations: Sequence[Sequence[Message]]) -> list[str | None]:
+        from dpo_core.model.answers.answers import texts
+        from dpo_core.model.encode import load_tokenizer
+        from tasks.runtime.device import load_on_device
+
+        if not loaded:
+            folder = local_model(model, load_settings().home)
+            require_usable(folder)
+            loaded["model"] = load_on_device(folder, threads=plan.threads)
+            loaded["tokenizer"] = load_tokenizer(folder)
+        return list(texts(loaded["model"], loaded["tokenizer"], conversations, max_new_tokens=REPLY))
+
+    return ask
+
+
+def endpoint_path(plan: CurationPlan, decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides the answers of a model behind an endpoint, as far as this side knows."""
+    named = plan.curation.endpoints[plan.model.removeprefix(ENDPOINT)]
+    return {"endpoint": named.url, "model": named.model, **decoding}

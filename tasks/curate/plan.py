@@ -1,0 +1,126 @@
+"""The plan of a curation: the recipe read, every input named by its content, the MLflow run open."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.curate.curation import ENDPOINT, Curation, load_curation
+from dpo_core.data.digests import digest_file, digest_json
+from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_model, digest_tokenizer
+from dpo_core.model.remote_code import trusted_code
+from dpo_core.rewards.entry_point import FunctionReward
+from infra.ledger.create_only import require_create_only
+from infra.prefect_logs import show_on_page
+from infra.registry import versions
+from infra.settings import Settings, load_settings, prepare_environment
+from infra.store import open_store
+from infra.tracking.runs import open_run
+from tasks.curate.endpoints import require_there
+from tasks.curate.records import CurationPlan
+from tasks.runtime.models import local_model, require_usable
+from tasks.runtime.provenance import provenance
+from tasks.runtime.sources import version_of_source
+from tasks.runtime.stages import code_digest
+
+log = logging.getLogger("dpo.curate")
+CODE = ("tasks.curate.gather", "tasks.curate.answer", "tasks.curate.pair", "tasks.curate.check")
+
+
+@task(name="plan", cache_policy=NO_CACHE)
+def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPlan:
+    """Read the recipe, find prompts and models, and tell what is missing before anything is spent."""
+    show_on_page()
+    settings = load_settings()
+    prepare_environment(settings)
+    store = open_store(settings)
+    require_create_only(store)
+    curation = load_curation(recipe, overrides)
+    sources = _sources(curation)
+    folder = Path(recipe).parent.resolve()
+    model = _by_number(curation.model)
+    found = _model(curation, model, settings)
+    content = _content(curation, sources, found, folder)
+    key = digest_json(["curate", content, settings.num_threads, code_digest(CODE)])
+    if force:
+        key = f"{key}-{time.time_ns()}"
+    run_name = f"curate {curation.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    run = open_run(curation.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
+    run.params({"curation": content})
+    run.tags(provenance(model, Path(recipe)))
+    run.json("curation.json", curation.model_dump(mode="json"))
+    run.settle(0)
+    log.info("curation_planned run_id=%s name=%s way=%s model=%s", run.id, curation.name, curation.way, model)
+    plan = CurationPlan(
+        curation=curation,
+        folder=str(folder),
+        sources=sources,
+        content=content,
+        model=model,
+        threads=settings.num_threads,
+        force=force,
+        run_id=run.id,
+        run_url=run.url(),
+        **found,
+    )
+    require_there(plan, store)
+    return plan
+
+
+def _sources(curation: Curation) -> dict[str, str]:
+    """Digests of all that prompts are read from. Raises InputError or InfraError for what is not there."""
+    prompts = curation.prompts
+    files = [*curation.validation.benchmarks.values(), *(prompts.keep_out.values() if prompts else ())]
+    files += curation.files.values()
+    files += [judge.labels for judge in (curation.rewards.judges if curation.rewards else {}).values() if judge.labels]
+    for file in files:
+        if not Path(file).is_file():
+            do = "check the path; it is meant from the recipe's folder"
+            raise InputError("a file that the recipe names is missing", where=file, do=do)
+    found = {file: digest_file(Path(file)) for file in files}
+    return found | {source.path: version_of_source(source.path) for source in (prompts.sources if prompts else ())}
+
+
+def _by_number(model: str) -> str:
+    """A registered model's alias as the version that it means now."""
+    if not model.startswith("models:/"):
+        return model
+    name, _ = versions.parse(model)
+    return f"models:/{name}/{versions.resolve(model).number}"
+
+
+def _model(curation: Curation, model: str, settings: Settings) -> dict[str, Any]:
+    """Where the model that answers lies, and its digests; nothing of one behind an endpoint."""
+    if model.startswith(ENDPOINT):
+        return {}
+    place = local_model(model, settings.home, pin=curation.trust_remote_code)
+    trusted = trusted_code(curation.trust_remote_code, place)
+    require_usable(place, trusted)
+    digests = {"model_sha256": digest_model(place), "tokenizer_sha256": digest_tokenizer(place)}
+    return {"model_folder": str(place), "trusted_code": trusted, **digests}
+
+
+def _content(curation: Curation, sources: dict[str, str], model: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The recipe with digests in place of paths: moving a file changes nothing."""
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: swap(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [swap(item) for item in value]
+        return sources.get(value, value) if isinstance(value, str) else value
+
+    content: dict[str, Any] = swap(curation.model_dump(mode="json"))
+    for name in ("rounds", "budget", "licence", "trust_remote_code"):  # change no pair
+        content.pop(name)
+    if model:
+        content["model"] = [model["model_sha256"], model["tokenizer_sha256"]]
+    point = curation.rewards.entry_point if curation.rewards else None
+    if point is not None:
+        content["entry_point_sha256"] = FunctionReward(point.function, folder=folder).digest
+    return content

@@ -1,0 +1,24 @@
+"""The prompts of a curation as they lie in the store: JSON lines in the order in which they are answered."""
+
+import json
+from collections.abc import Iterable
+
+from dpo_core.curate.prompts import PromptItem
+from infra.store.base import Store
+
+
+def put_prompts(store: Store, key: str, items: Iterable[PromptItem]) -> None:
+    """Store them."""
+    rows = ({"prompt": i.prompt, "source": i.source, "wanted": dict(i.wanted), "where": i.where} for i in items)
+    store.put_bytes(key, prompt_lines(rows))
+
+
+def prompt_lines(rows: Iterable[object]) -> bytes:
+    """JSON lines; half a surrogate pair is kept as the escape that it came as."""
+    return "".join(f"{json.dumps(row, ensure_ascii=True)}\n" for row in rows).encode()
+
+
+def stored_prompts(store: Store, key: str) -> list[PromptItem]:
+    """Read them."""
+    rows = [json.loads(line) for line in store.get_bytes(key).splitlines()]
+    return [PromptItem(tuple(row["prompt"]), row["source"], row["wanted"], row["where"]) for row in rows]

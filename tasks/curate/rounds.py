@@ -1,0 +1,112 @@
+"""What a round takes from the one before it, and when there is no further one."""
+
+import logging
+from typing import Any
+
+from dpo_core.curate.curation import Rounds, load_curation
+from dpo_core.curate.curves import RoundFacts, runaway
+from dpo_core.data.digests import digest_json
+from dpo_core.errors import InputError
+from dpo_core.recipe_file import load_recipe
+from dpo_core.records import Record
+from infra.errors import ObjectMissing
+from infra.settings import load_settings
+from infra.store import open_store
+from tasks.curate.documents import CurateDocument, RoundLine
+from tasks.documents import Retrained
+from tasks.runtime.sources import version_of_source
+
+log = logging.getLogger("dpo.rounds")
+
+
+class Story(Record):
+    """The rounds so far. `key`: digest of the recipes and of what prompts are read from."""
+
+    key: str
+    rounds: Rounds
+    first_model: str
+    overrides: list[str]
+    lines: tuple[RoundLine, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """Who answers in the next round, and is trained on its pairs."""
+        return self.lines[-1].model if self.lines else self.first_model
+
+    @property
+    def curation_overrides(self) -> list[str]:
+        """Of the next round's curation: who answers, and random numbers of its own."""
+        seed = len(self.lines)
+        return [*self.overrides, f"model={self.model}", *([f"seed={seed}"] if seed else [])]
+
+    @property
+    def retrain_recipe(self) -> str:
+        """The recipe of every round's training."""
+        return self.rounds.retrain
+
+    def retrain_overrides(self, made: CurateDocument) -> list[str]:
+        """Of the next round's training: its pairs, its start, and its reference where that stays the first model."""
+        fixed = self.lines and self.rounds.reference == "fixed"
+        found = [f"data.train={made.dataset}", f"model={self.model}"]
+        return [*found, *([f"reference={self.first_model}"] if fixed else [])]
+
+    def with_round(self, line: RoundLine) -> "Story":
+        """One more."""
+        return self.model_copy(update={"lines": (*self.lines, line)})
+
+    @property
+    def facts(self) -> list[RoundFacts]:
+        """What is watched, of each round's answers."""
+        found = [line.curation.facts for line in self.lines]
+        return [facts.model_copy(update={"number": number}) for number, facts in enumerate(found) if facts is not None]
+
+
+def begin(recipe: str, overrides: list[str]) -> Story:
+    """Read the recipe of a curation with rounds. Raises InputError."""
+    curation = load_curation(recipe, overrides)
+    if curation.rounds is None:
+        raise InputError("the recipe has no rounds", where=recipe, do="add rounds: {retrain: retrain.yaml}")
+    sources = [version_of_source(source.path) for source in curation.prompts.sources] if curation.prompts else []
+    retrain = load_recipe(curation.rounds.retrain).recipe.model_dump(mode="json")
+    key = digest_json([curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}}), retrain, sources])
+    return Story(key=key, rounds=curation.rounds, first_model=curation.model, overrides=overrides)
+
+
+def recorded(story: Story) -> RoundLine | None:
+    """The next round, where it was made before: its gate may find another champion now, and must not decide anew."""
+    try:
+        return RoundLine.model_validate_json(open_store(load_settings()).get_bytes(_place(story)))
+    except ObjectMissing:
+        return None
+
+
+def _place(story: Story) -> str:
+    return f"stages/rounds/{digest_json([story.key, story.model, len(story.lines)])}.json"
+
+
+def finished(story: Story) -> str:
+    """Why there is no further round, in words; empty: go on."""
+    if not story.lines:
+        return ""
+    last, limit = story.lines[-1], story.rounds.count
+    if told := runaway(story.facts, story.rounds.stop):
+        return "; ".join(told)
+    if last.verdict != "promote":
+        return f"round {last.number}: the gate found no gain ({last.verdict})"
+    return f"round {last.number} was the last of {limit}" if last.number >= limit else ""
+
+
+def record(story: Story, made: CurateDocument, trained: Retrained) -> RoundLine:
+    """What a round came to, written down."""
+    document = trained.document
+    metrics: dict[str, Any] = {name: value.value for name, value in document.metrics.items()}
+    line = RoundLine(
+        number=len(story.lines) + 1,
+        curation=made,
+        model=f"models:/{document.model}/{document.version}",
+        verdict=document.verdict,
+        metrics=metrics,
+    )
+    open_store(load_settings(), patient=True).put_bytes(_place(story), line.model_dump_json(by_alias=True).encode())
+    log.info("round number=%d dataset=%s model=%s verdict=%s", line.number, made.dataset, line.model, line.verdict)
+    return line

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import t
+from sklearn.linear_model import LogisticRegression
+
+from dpo_core.evaluate.intervals import mean_interval
+from dpo_core.evaluate.judges.logistic import fit
+from dpo_core.evaluate.judges.win_rate import Contest, rate_of, win_rate
+from dpo_core.rewards.config import JudgeRules
+from dpo_core.rewards.judge import Judge, Verdict
+from tests.dpo_core.rewards.test_judge import answers_in, longest
+
+
+def contest(number, challenger, champion):
+    return Contest(({"role": "user", "content": f"question {number}"},), challenger, champion)
+
+
+def verdict(value):
+    choice = {1.0: "first", 0.5: "tie", 0.0: "second"}[float(value)]
+    return Verdict(choice, choice)
+
+
+def drawn(rng, count, at_equal, by_length):
+    """Contests of a challenger that is longer by 60 characters on average, judged with a leaning to length."""
+    more = rng.normal(60, 80, count).astype(int)
+    won = rng.random(count) < expit(at_equal + by_length * np.tanh(more / more.std()))
+    rows = [contest(i, "x" * (500 + d), "x" * 500) for i, d in enumerate(more)]
+    return rows, [verdict(value) for value in won], more
+
+
+def test_a_win_rate_counts_ties_half_and_asks_nothing_of_equal_answers():
+    asked = []
+
+    def ask(questions):
+        asked.extend(questions)
+        return [longest(*answers_in(question)) for question in questions]
+
+    rows = [
+        contest(0, "long answer", "short"),
+        contest(1, "same", "same"),
+        contest(2, "a", "bc"),
+        contest(3, "ab", "cd"),
+    ]
+    found = win_rate(Judge(ask, JudgeRules(model="m")), rows)
+    assert found.values == [1.0, 0.5, 0.0, 0.5]
+    assert (found.rate.value, found.tied, found.unread, len(asked)) == (0.5, 0.5, 0, 6)
+    clusters = [str(i) for i in range(4)]
+    assert found.rate == mean_interval(found.values, clusters)
+
+
+def test_a_judge_of_places_alone_gives_ties():
+    found = win_rate(
+        Judge(lambda asked: ["A"] * len(asked), JudgeRules(model="m")), [contest(i, "a", "b") for i in range(9)]
+    )
+    assert (found.rate.value, found.tied) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(("at_equal", "by_length"), [(0.0, 1.5), (0.7, 1.5), (-1.0, 0.0)])
+def test_the_length_controlled_rate_covers_the_rate_at_equal_lengths(at_equal, by_length):
+    rng, held, raw = np.random.default_rng(0), 0, []
+    for _ in range(60):
+        rows, verdicts, _ = drawn(rng, 150, at_equal, by_length)
+        found = rate_of(rows, verdicts)
+        held += found.length_controlled.low <= expit(at_equal) <= found.length_controlled.high
+        raw.append(found.rate.value)
+    assert held >= 54  # of 60, at 95 %
+    if by_length:
+        assert np.mean(raw) > expit(at_equal) + 0.08  # what the longer answers alone would have won
+
+
+def test_it_is_the_logistic_regression_of_sklearn_but_for_the_penalty():
+    rows, verdicts, more = drawn(np.random.default_rng(0), 5000, 0.4, 1.2)
+    x = np.tanh(more / more.std())[:, None]
+    plain = LogisticRegression(C=np.inf, tol=1e-8).fit(x, [v.value for v in verdicts])
+    found = rate_of(rows, verdicts)
+    assert found.length_controlled.value == pytest.approx(expit(plain.intercept_[0]), abs=1e-3)
+
+
+def test_answers_of_one_length_leave_the_rate_as_it_is():
+    rows = [contest(i, "ab", "cd") for i in range(30)]
+    found = rate_of(rows, [verdict(i % 3 != 0) for i in range(30)])
+    assert found.length_controlled == found.rate
+
+
+def test_a_challenger_that_is_always_longer_by_as_much_is_not_told_from_its_length():
+    found = rate_of([contest(i, "abc", "d") for i in range(30)], [verdict(1)] * 30)
+    assert found.length_controlled[1:] == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("won", "count"), [(7, 20), (0, 9), (9, 9)])
+def test_firths_estimate_of_one_share_adds_half_a_win_and_half_a_loss(won, count):
+    y = np.array([1.0] * won + [0.0] * (count - won))
+    found = fit(np.ones((count, 1)), y, [str(i) for i in range(count)])
+    share = (won + 0.5) / (count + 1)
+    assert found.coefficients[0] == pytest.approx(np.log(share / (1 - share)))
+
+
+def test_sides_that_separate_have_a_finite_slope():
+    x = np.linspace(-2, 2, 30)[:, None]
+    found = fit(x, (x[:, 0] > 0).astype(float), [str(i) for i in range(30)]).interval(0)
+    assert 0 < found.low < found.value < 20
+
+
+def test_the_limits_of_one_share_are_those_of_its_penalised_likelihood():
+    # of an intercept alone: 2 (l(b) - l(limit)) = t^2 with l = (w + 1/2) log p + (n - w + 1/2) log(1 - p)
+    y = np.array([1.0] * 14 + [0.0] * 6)
+    whole = fit(np.ones((20, 1)), y, [str(i) for i in range(20)])
+    found, inflation = whole.interval(0), max(1.0, whole.inflation[0])
+    assert inflation < 1.06  # 20 / 19 for the sandwich
+    nats = {b: 14.5 * np.log(expit(b)) + 6.5 * np.log(expit(-b)) for b in found}
+    for end in (found.low, found.high):
+        assert 2 * (nats[found.value] - nats[end]) == pytest.approx(inflation * t.ppf(0.975, 19) ** 2)
+
+
+def test_rows_of_one_prompt_are_no_independent_ones():
+    rows, verdicts, _ = drawn(np.random.default_rng(0), 60, 0.2, 1.0)
+    once, five = rate_of(rows, verdicts).length_controlled, rate_of(rows * 5, verdicts * 5).length_controlled
+    assert five.high - five.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_columns_that_say_the_same_are_refused():
+    with pytest.raises(ValueError, match="not independent"):
+        fit(np.ones((5, 2)), np.array([0.0, 1, 0, 1, 1]), list("abcde"))

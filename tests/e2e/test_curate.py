@@ -1,0 +1,128 @@
+"""A curation as a team runs it: prompts in, a data set version out, every answer paid for once."""
+
+import json
+
+import pytest
+import yaml
+
+from dpo_core.errors import InputError
+from infra.datasets.names import parse
+from infra.datasets.shelf import find
+from infra.settings import load_settings
+from infra.store import open_store
+from tasks.datasets.look import show_dataset
+from tests.endpoint_server import MODEL, loopback_endpoint
+from tests.recipes import write_jsonl
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+SUBJECTS = "rivers bridges candles mirrors baskets ladders pillows buttons gardens letters windows stones".split()  # noqa: SIM905
+VERBS = "make mend sell move clean".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with loopback_endpoint() as (url, bill):
+        yield url, bill
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory, endpoint):
+    """Write a recipe of 60 prompts, four answers each, of which one with a 7 in it is the better; its path."""
+    folder = tmp_path_factory.mktemp("curation")
+    prompts = [{"prompt": f"How does one {verb} {subject}?", "source": verb} for verb in VERBS for subject in SUBJECTS]
+    write_jsonl(folder / "prompts.jsonl", prompts)
+    write_jsonl(folder / "held-out.jsonl", [{"prompt": "How does one make rivers?"}])
+
+    def written(**changes):
+        values = {
+            "name": "sevens",
+            "model": "endpoint:loop",
+            "endpoints": {"loop": {"url": endpoint[0], "model": MODEL}},
+            "prompts": {"sources": [{"path": "prompts.jsonl"}], "keep_out": {"held-out": "held-out.jsonl"}},
+            "answers": {"samples": 4},
+            "rewards": {"rules": {"must_match": "7"}},
+            "choice": {"alike": 1.0},
+            "validation": {"intended": ["/.*/"], "length_warn": 1.0, "length_fail": 1.0},
+        }
+        path = folder / "curate.yaml"
+        path.write_text(yaml.safe_dump({**values, **changes}))
+        return str(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPO_HOME", str(folder / "home"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        yield written
+
+
+@pytest.fixture(scope="module")
+def made(write):
+    """A curation from nothing."""
+    from flows.curate import curate
+
+    return curate(write())
+
+
+def test_the_best_of_several_answers_is_chosen_over_a_worse_one_and_the_version_holds_the_pairs(made):
+    assert made.dataset == "dataset:sevens@1"
+    assert made.left_out == {"equals a prompt of benchmark held-out": 1}
+    assert (made.prompts, made.answers, made.changed) == (59, 236, True)
+    assert made.rows + sum(made.dropped.values()) == 59
+    shown = show_dataset(open_store(load_settings()), "sevens@1", rows=100)
+    assert len(shown.first) == made.rows
+    for row in shown.first:
+        assert "7" in row.pair["chosen"][0]["content"]
+        assert "7" not in row.pair["rejected"][0]["content"]
+    version = find(open_store(load_settings()), parse("sevens@1"))
+    assert version.made_by.run_id == made.mlflow_run_id
+    assert version.by_source.keys() == set(VERBS)
+
+
+def test_the_command_run_again_asks_nothing_keeps_the_version_and_prints_one_document(made, write, endpoint, capsys):
+    from flows.cli.app import run
+
+    paid = endpoint[1].total
+    assert run(["curate", write(), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert endpoint[1].total == paid
+    assert (again["dataset"], again["changed"]) == (made.dataset, False)
+    assert [stage["cached"] for stage in again["stages"]] == [True] * 4
+    assert again["spent"][0]["calls"] == paid
+
+
+def test_a_reward_that_pays_for_length_is_caught_before_there_is_a_version(write):
+    from flows.curate import curate
+
+    longer = {"rules": {"length": {"prefer": "longer"}}}
+    path = write(name="longer", rewards=longer, validation={}, choice={"alike": 1.0}, correction=None)
+    with pytest.raises(InputError, match="no pair came of 59 prompts"):
+        curate(path)
+
+
+def test_an_answer_corrected_by_rules_is_chosen_over_itself(write):
+    from flows.curate import curate
+
+    rules = [{"name": "plain", "pattern": r"^How does one (.*)\?: .*$", "by": r"One can \1 with care."}]
+    made = curate(write(name="corrected", rewards=None, correction={"rules": {"rules": rules}}, answers={"samples": 1}))
+    assert made.rows == made.prompts == 59
+    assert 0 < made.changes["0.5"] <= 1
+    shown = show_dataset(open_store(load_settings()), "corrected", rows=1)
+    pair = shown.first[0].pair
+    assert pair["chosen"][0]["content"].startswith("One can ")
+    assert pair["rejected"][0]["content"].startswith("How does one ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"endpoints": {}}, "which `endpoints` does not have"),
+        ({"answers": {"samples": 1}}, "leaves nothing to choose among"),
+        ({"answers": {"temperature": 0.0}}, "gives the same answer each time"),
+        ({"rewards": None}, "makes pairs in one way"),
+        ({"promts": {}}, "unknown key 'promts'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant_is_refused_with_its_key(write, changes, says):
+    from dpo_core.curate.curation import load_curation
+
+    with pytest.raises(InputError, match=says):
+        load_curation(write(**changes))
