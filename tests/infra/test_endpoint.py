@@ -271,7 +271,7 @@ def test_another_curation_has_a_budget_of_its_own(ask, served):
 
 def test_a_refused_request_costs_nothing_and_the_others_go_on(ask, served):
     served[1].fault_for = lambda body: "400: too long" if body["messages"][0]["content"] == "prompt 2" else None
-    endpoint = ask(budget=Budget(5, 10**9))
+    endpoint = ask(budget=Budget(6, 10**9))
     outcomes = in_order(endpoint, prompts(6))
     assert outcomes[2] == ChatRefused("the endpoint answers 400: too long")
     assert sum(isinstance(outcome, ChatReply) for outcome in outcomes) == 5
