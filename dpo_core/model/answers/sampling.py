@@ -2,7 +2,8 @@
 
 The vocabulary is halved until one token is left: at each halving a fresh uniform number decides by the probability of
 either half. One decision over all tokens at once (inverse CDF) draws by the same law, but a cumulative sum over 49,152
-tokens has as many edges, and rounding moves each: measured, a hundred times as many tokens change with the batch size.
+tokens has as many edges, and rounding moves each: five hundred times as many tokens changed with the
+batch size (docs/decisions.md).
 A halving is decided by the difference of two scores perturbed by noise (log-odds of the halves against the logistic
 log-odds of the uniform number): rounding of the logits by e nats changes it with a probability below e / 4.
 """
