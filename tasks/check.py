@@ -25,7 +25,7 @@ from tasks.data_check.publish import publish
 from tasks.data_check.request import Examined, Request
 from tasks.data_check.sides import record_sides, recorded_sides
 from tasks.documents import CheckDocument, DataCheckFailed
-from tasks.records import Checked, CheckOutput, Plan
+from tasks.records import Checked, CheckOutput, CheckResult, Plan, Stage
 from tasks.runtime.scratch import scratch_folder
 from tasks.runtime.stages import remembered
 
@@ -80,11 +80,7 @@ def check(plan: Plan) -> Checked:
     output, stage = remembered(
         store, "check", inputs, compute, output=CheckOutput, code=CODE, force=plan.force, there=there
     )
-    folder = settings.home / reports_key
-    for name in FILES:
-        if not stage.cached or not (folder / name).is_file():
-            store.get_file(f"{reports_key}/{name}", folder / name)
-    checked = Checked(**dict(output), report=str(folder / FILES[0]), stage=stage)
+    checked = Checked(**dict(output), report=report_here(store, reports_key, stage), stage=stage)
     document = document_of(checked)
     publish(recipe.name, plan.run_id, plan.run_url, document, reports_key, without_secrets(settings.store_url))
     counts = (checked.rows_kept, checked.rows_quarantined, checked.rows_dropped)
@@ -115,9 +111,9 @@ def _of(checked: Checked, most: int = 3) -> str:
     return ",".join([*list(names)[:most], *more]) or "-"
 
 
-def document_of(checked: Checked) -> CheckDocument:
-    """The document of `dpo check --json`."""
-    names = CheckDocument.model_fields.keys() & Checked.model_fields.keys()
+def document_of(checked: CheckResult) -> CheckDocument:
+    """The document of `dpo check --json`, of a result that knows its report."""
+    names = CheckDocument.model_fields.keys() & type(checked).model_fields.keys()
     return CheckDocument(**{name: getattr(checked, name) for name in names})
 
 
@@ -133,6 +129,22 @@ def last_accepted(store: Store, name: str) -> Profile | None:
 def report_document(examined: Examined, name: str) -> QualityDocument:
     """The report as data."""
     return quality_document(name, examined.result.model_dump(), examined.measures, examined.by_check, examined.facts)
+
+
+def keep_report(store: Store, reports_key: str, examined: Examined, name: str) -> None:
+    """Store the report's files, rows in quarantine included."""
+    for file, content in report_files(examined, name).items():
+        store.put_bytes(f"{reports_key}/{file}", content)
+    store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
+
+
+def report_here(store: Store, reports_key: str, stage: Stage) -> str:
+    """The report's page, on this machine: brought here unless the stage is a look-up and it is here already."""
+    folder = load_settings().home / reports_key
+    for name in FILES:
+        if not stage.cached or not (folder / name).is_file():
+            store.get_file(f"{reports_key}/{name}", folder / name)
+    return str(folder / FILES[0])
 
 
 def report_files(examined: Examined, name: str, comparison: Comparison | None = None) -> dict[str, bytes]:
@@ -180,9 +192,7 @@ def _keep(store: Store, examined: Examined, plan: Plan, reports_key: str, scratc
     store.put_file(output.eval_key, held_out)
     store.put_file(output.train_ids_key, train_ids)
     store.put_file(output.eval_ids_key, held_out_ids)
-    for file, content in report_files(examined, name).items():
-        store.put_bytes(f"{reports_key}/{file}", content)
-    store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
+    keep_report(store, reports_key, examined, name)
     if result.verdict != "fail":
         store.put_bytes(PROFILE.format(name=name), json.dumps(examined.profile).encode())
     return output

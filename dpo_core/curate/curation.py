@@ -185,11 +185,15 @@ class Curation(Section):
         return found | {f"{key}.model": judge.model for key, judge in self.judges.items()}
 
     @property
+    def renderings(self) -> Renderings | None:
+        """Of a correction by renderings."""
+        return self.correction.renderings if self.correction else None
+
+    @property
     def files(self) -> dict[str, str]:
         """Key of the recipe: the file of renderings that it names."""
-        found = self.correction.renderings if self.correction else None
-        names = ("sentences", "wrong_names") if found else ()
-        return {f"correction.renderings.{name}": getattr(found, name) for name in names}
+        names = ("sentences", "wrong_names") if self.renderings else ()
+        return {f"correction.renderings.{name}": getattr(self.renderings, name) for name in names}
 
     @property
     def judges(self) -> dict[str, JudgeRules]:

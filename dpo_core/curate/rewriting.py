@@ -1,6 +1,6 @@
 """Correction by a stronger model: what it is asked, and which of its replies are taken."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import Field
 
@@ -9,8 +9,8 @@ from dpo_core.data.pairs import Message, text_of
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
 from dpo_core.recipe_release import Fraction, Section
+from dpo_core.rewards.judge import Ask
 
-Ask = Callable[[Sequence[Sequence[Message]]], Sequence[str | None]]  # conversations; what is replied, None: nothing
 NAME = "rewritten"
 NO_REPLY = "no reply came"
 EMPTY_REPLY = "the reply is empty"

@@ -61,13 +61,14 @@ def show_curation(console: Console, made: "CurateDocument") -> None:
             f"prompts tell a better answer from a worse one",
             highlight=False,
         )
-    for share in ["0.5"] if "0.5" in made.changes else []:
-        console.print(f"corrections change {made.changes[share]:.0%} of the words (median)", highlight=False)
+    if made.changes:
+        console.print(f"corrections change {made.changes['0.5']:.0%} of the words (median)", highlight=False)
     for note in made.notes:
         console.print(Padding(Text(printable(note), style="bold yellow"), (0, 0, 0, 2)))
     for name, report in made.judges.items():
-        kappa = report["kappa"]
-        console.print(f"judge {name}: kappa {_interval(kappa)} on {report['pairs']} labelled pairs", highlight=False)
+        value, low, high = report["kappa"]
+        kappa = f"{value:.2f} ({low:.2f} to {high:.2f})"
+        console.print(f"judge {name}: kappa {kappa} on {report['pairs']} labelled pairs", highlight=False)
     for line in made.spent:
         doubt = f", {line.in_doubt} of them in doubt" if line.in_doubt else ""
         console.print(f"endpoint {line.endpoint}: {line.calls:,} calls{doubt}, {line.tokens:,} tokens", highlight=False)
@@ -98,9 +99,3 @@ def show_rounds(console: Console, told: "RoundsDocument") -> None:
         table.add_row(str(line.number), f"{line.curation.rows:,}", *numbers, line.model, line.verdict)
     console.print(table)
     console.print(Padding(Text(printable(told.ended)), (1, 0, 0, 0)))
-
-
-def _interval(value: object) -> str:
-    """A value with its limits, however the record holds them."""
-    numbers = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, list) else []
-    return f"{numbers[0]:.2f} ({numbers[1]:.2f} to {numbers[2]:.2f})" if len(numbers) > 2 else str(value)

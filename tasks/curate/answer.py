@@ -64,8 +64,7 @@ def answer(plan: CurationPlan, gathered: Gathered) -> Answered:
 
 def asked_of(plan: CurationPlan, items: list[PromptItem]) -> list[PromptItem]:
     """The prompts that the model has to answer: of renderings those whose row holds no answer."""
-    renderings = plan.curation.correction is not None and plan.curation.correction.renderings is not None
-    return [item for item in items if needs_answer(item)] if renderings else items
+    return [item for item in items if needs_answer(item)] if plan.curation.renderings else items
 
 
 def missing_of(items: Iterable[PromptItem], known: Mapping[Sample, object], samples: int) -> set[Sample]:
@@ -94,7 +93,7 @@ def _drawn(
 def _pilot(plan: CurationPlan, items: Sequence[PromptItem], known: Known) -> list[PromptItem]:
     """The prompts that are answered first, by lot; none where nothing, or no more than that, is to be drawn."""
     size = plan.curation.answers.pilot
-    if plan.curation.rewards is None or plan.curation.way != "rewards" or not 0 < size < len(items):
+    if plan.curation.way != "rewards" or not 0 < size < len(items):
         return []
     drawn = sorted(items, key=lambda item: place(item, plan.curation.seed))[:size]
     return drawn if missing_of(drawn, known, plan.curation.samples) else []

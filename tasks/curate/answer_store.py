@@ -12,21 +12,18 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import Any
 
 from dpo_core.data.digests import digest_json
 from dpo_core.records import Record
-from infra.errors import Damaged, ObjectMissing
+from infra.errors import ObjectMissing
 from infra.store.base import Store
+from tasks.runtime.by_content import put_by_content, sound_bytes
 
 log = logging.getLogger("dpo.answers")
 READERS = 8  # shards that are read at the same time
 SHARD, SECONDS = 64, 30.0  # a shard is written after so many answers, or so long after the one before it
-
-
 REFUSED = -1  # sample number of what is kept of a prompt that has no answers: why
 
 
@@ -82,17 +79,10 @@ class AnswerStore:
 
     def _append(self, answers: Sequence[StoredAnswer]) -> None:
         data = "".join(f"{answer.model_dump_json()}\n" for answer in answers).encode("utf-8", "surrogatepass")
-        self.store.put_bytes(f"{self.folder}/{sha256(data).hexdigest()}.jsonl", data)
+        put_by_content(self.store, self.folder, data, ".jsonl")
 
     def _shard(self, key: str) -> list[StoredAnswer]:
-        try:
-            data = self.store.get_bytes(key)
-            if sha256(data).hexdigest() == PurePosixPath(key).stem:
-                return [StoredAnswer(**json.loads(line)) for line in data.splitlines()]
-        except ObjectMissing:  # removed since
-            return []
-        except Damaged:
-            pass
-        log.warning("answers_damaged key=%s action='removed: what it held is drawn again'", key)
-        self.store.delete(key)
-        return []
+        data, damaged = sound_bytes(self.store, key)
+        if damaged:
+            log.warning("answers_damaged key=%s action='removed: what it held is drawn again'", key)
+        return [StoredAnswer(**json.loads(line)) for line in (data or b"").splitlines()]

@@ -11,12 +11,12 @@ from dpo_core.data.pairs import lines_of
 from infra.secrets import without_secrets
 from infra.settings import load_settings
 from infra.store import open_store
-from tasks.check import FILES, QUARANTINE, report_files
+from tasks.check import FILES, document_of, keep_report, report_here
 from tasks.curate.records import CurationPlan, Paired, PairsChecked, PairsCheckOutput
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.publish import publish
 from tasks.data_check.request import Request
-from tasks.documents import CheckDocument, DataCheckFailed
+from tasks.documents import DataCheckFailed
 from tasks.runtime.scratch import scratch_folder
 from tasks.runtime.stages import remembered
 
@@ -51,9 +51,7 @@ def check_pairs(plan: CurationPlan, paired: Paired) -> PairsChecked:
                 trusted_code=plan.trusted_code,
             )
             examined = examine_request(request, scratch, load_settings())
-            for file, content in report_files(examined, plan.name).items():
-                store.put_bytes(f"{reports_key}/{file}", content)
-            store.put_file(f"{reports_key}/{QUARANTINE}", examined.quarantine)
+            keep_report(store, reports_key, examined, plan.name)
             data, _ = lines_of(examined.spool.pairs(examined.train.tolist()))
         key = f"data/{sha256(data).hexdigest()}/checked.jsonl"
         store.put_bytes(key, data)
@@ -71,13 +69,8 @@ def check_pairs(plan: CurationPlan, paired: Paired) -> PairsChecked:
             store.exists(output.rows_key) and all(store.exists(f"{reports_key}/{name}") for name in FILES)
         ),
     )
-    folder = home / reports_key
-    for name in FILES:
-        if not stage.cached or not (folder / name).is_file():
-            store.get_file(f"{reports_key}/{name}", folder / name)
-    checked = PairsChecked(**dict(output), report=str(folder / FILES[0]), stage=stage)
-    names = CheckDocument.model_fields.keys() & PairsChecked.model_fields.keys()
-    document = CheckDocument(**{name: getattr(checked, name) for name in names})
+    checked = PairsChecked(**dict(output), report=report_here(store, reports_key, stage), stage=stage)
+    document = document_of(checked)
     publish(plan.name, plan.run_id, plan.run_url, document, reports_key, without_secrets(load_settings().store_url))
     log.info("pairs_checked verdict=%s kept=%d of=%d", checked.verdict, checked.rows_kept, checked.rows_in)
     if checked.verdict == "fail":

@@ -1,10 +1,11 @@
 """Models behind endpoints, and how a model that judges or corrects is asked: there, or on this machine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.curate.curation import ENDPOINT
 from dpo_core.data.pairs import Message
+from dpo_core.rewards.judge import Ask
 from infra.endpoint.chat import ChatRefused, ChatRequest
 from infra.endpoint.client import Endpoint
 from infra.endpoint.spending import Budget
@@ -13,7 +14,6 @@ from infra.store.base import Store
 from tasks.curate.records import CurationPlan
 from tasks.runtime.models import local_model, require_usable
 
-Ask = Callable[[Sequence[Sequence[Message]]], Sequence[str | None]]
 REPLY = 512  # tokens of a reply of a model on this machine
 ENDLESS = 10**15  # calls or tokens: no limit was set
 

@@ -21,7 +21,6 @@ from tasks.curate.records import Answered, CurationPlan, Gathered, Paired, PairO
 from tasks.curate.ways.choose import chosen_pairs
 from tasks.curate.ways.correct import corrected_pairs
 from tasks.curate.ways.grow import grown, latest
-from tasks.curate.ways.rendered import rendered
 from tasks.runtime.stages import remembered
 
 log = logging.getLogger("dpo.curate")
@@ -39,14 +38,10 @@ def pair_answers(plan: CurationPlan, gathered: Gathered, answered: Answered) -> 
     inputs = {"content": plan.content, "prompts": gathered.key, "answers": answered.path}
     inputs |= {"grown_from": before.sha256} if before else {}
 
-    maker = MAKERS[plan.curation.way]
-    if plan.curation.correction is not None and plan.curation.correction.renderings is not None:
-        maker = rendered
-
     def compute() -> PairOutput:
         items = stored_prompts(store, gathered.key)
         shelf = AnswerStore(store, answered.path)
-        pairs, told = maker(plan, store, items, shelf.read())
+        pairs, told = MAKERS[plan.curation.way](plan, store, items, shelf.read())
         return pair_output(store, before, pairs, {**told, "answers": shelf.folder})
 
     output, stage = remembered(
@@ -72,12 +67,11 @@ def pair_output(
     store: Store, before: DatasetVersion | None, pairs: Sequence[Pair], told: Mapping[str, Any]
 ) -> PairOutput:
     """Store the pairs, behind those of the version that they are added to."""
-    whole = grown(before, pairs)
-    data, _ = lines_of(whole)
+    held, fresh = grown(before, pairs)
+    data, _ = lines_of([*held, *fresh])
     key = f"data/{sha256(data).hexdigest()}/pairs.jsonl"
     store.put_bytes(key, data)
-    new = len(whole) - (before.rows if before else 0)
-    return PairOutput(key=key, pairs=len(whole), new=max(new, 0), **told)
+    return PairOutput(key=key, pairs=len(held) + len(fresh), new=len(fresh), **told)
 
 
 def _watched(output: PairOutput) -> dict[str, float]:

@@ -10,15 +10,15 @@ derived: a shard that no index names (its pass was killed) is asked itself, and 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import EncodedPair
-from infra.errors import Damaged, InfraError, ObjectMissing
+from infra.errors import InfraError
 from infra.store.base import Store
+from tasks.runtime.by_content import put_by_content, sound_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ class ReferenceStore:
         whole = len(indexes) >= MOST_INDEXES
         indexed = set() if whole else {shard for _, shards in self._read_indexes(indexes) for shard in shards}
         if fresh := {PurePosixPath(s).name: k for s, k in contents.items() if PurePosixPath(s).name not in indexed}:
-            written = self._put("index/", pack_index(fresh))
+            written = self._put("/index", pack_index(fresh))
             for old in indexes if whole else []:
                 if old != written:
                     self.store.delete(old)
@@ -119,22 +119,13 @@ class ReferenceStore:
                         yield key, data
 
     def _blob(self, key: str) -> bytes | None:
-        try:
-            data = self.store.get_bytes(key)
-            if sha256(data).hexdigest() == PurePosixPath(key).stem:
-                return data
-        except ObjectMissing:  # removed since
-            return None
-        except Damaged:
-            pass
-        log.warning("reference_damaged key=%s action='removed: what it held is scored again'", key)
-        self.store.delete(key)
-        return None
+        data, damaged = sound_bytes(self.store, key)
+        if damaged:
+            log.warning("reference_damaged key=%s action='removed: what it held is scored again'", key)
+        return data
 
     def _put(self, where: str, data: bytes) -> str:
-        key = f"{self.folder}/{where}{sha256(data).hexdigest()}.safetensors"
-        self.store.put_bytes(key, data)
-        return key
+        return put_by_content(self.store, f"{self.folder}{where}", data, ".safetensors")
 
 
 def load_reference(store: Store, path: Mapping[str, str | int], responses: Sequence[Response]) -> "dict[str, Tensor]":

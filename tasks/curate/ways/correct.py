@@ -17,6 +17,7 @@ from tasks.curate.endpoints import ask_of
 from tasks.curate.records import CurationPlan
 from tasks.curate.ways.choose import UNANSWERED, said
 from tasks.curate.ways.judges import admitted
+from tasks.curate.ways.rendered import rendered
 from tasks.curate.ways.scoring import RewardScorer, samples_of
 
 NO_BETTER = "the reward finds the correction no better than the answer"
@@ -30,6 +31,8 @@ def corrected_pairs(
     """The pairs in the order of the prompts, and what the stage's record says of the corrections."""
     how = plan.curation.correction
     assert how is not None, "the recipe corrects"
+    if how.renderings is not None:
+        return rendered(plan, items, known)
     scorer = RewardScorer(plan, store) if how.better else None
     judges = admitted(plan, scorer) if scorer else {}
     rows = [(item, one.text) for item in items for one in samples_of(item, known, plan.curation.samples)]

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 
 from dpo_core.data.pairs import Pair
-from dpo_core.data.readers import stream_rows
 from infra.datasets.manifest import DatasetVersion
 from infra.datasets.names import parse
 from infra.datasets.shelf import find
 from infra.errors import ObjectMissing
-from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.curate.records import CurationPlan
-from tasks.runtime.sources import local_source
+from tasks.runtime.datasets import rows_left
 
 
 def latest(plan: CurationPlan, store: Store) -> DatasetVersion | None:
@@ -24,11 +22,8 @@ def latest(plan: CurationPlan, store: Store) -> DatasetVersion | None:
         return None
 
 
-def grown(version: DatasetVersion | None, pairs: Sequence[Pair]) -> list[Pair]:
-    """The version's pairs, then those that it does not hold."""
-    if version is None:
-        return list(pairs)
-    rows = stream_rows(local_source(version.ref, load_settings().home))
-    held = [row for row in rows if isinstance(row, Pair)]
+def grown(version: DatasetVersion | None, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """What is left of the version, and those of the pairs that are not in it."""
+    held = [pair for pair in rows_left(version) if pair is not None] if version is not None else []
     known = {pair.id for pair in held}
-    return held + [pair for pair in pairs if pair.id not in known]
+    return held, [pair for pair in pairs if pair.id not in known]

@@ -8,7 +8,6 @@ from dpo_core.curate.renderings import rendered_pairs
 from dpo_core.data.pairs import Pair
 from dpo_core.data.shapes import to_pair
 from dpo_core.errors import InputError
-from infra.store.base import Store
 from tasks.curate.answer_store import StoredAnswer
 from tasks.curate.records import CurationPlan
 
@@ -16,18 +15,16 @@ NO_RENDERING = "no rendering is short enough, or its sides are equal"
 
 
 def rendered(
-    plan: CurationPlan, store: Store, items: Sequence[PromptItem], known: Mapping[tuple[str, int], StoredAnswer]
+    plan: CurationPlan, items: Sequence[PromptItem], known: Mapping[tuple[str, int], StoredAnswer]
 ) -> tuple[list[Pair], dict[str, object]]:
     """The pairs in the order of the prompts, and what the stage's record says of them."""
     from dpo_core.model.encode import load_tokenizer
 
-    correction = plan.curation.correction
-    assert correction is not None
-    assert correction.renderings is not None, "the recipe has renderings"
+    rules = plan.curation.renderings
+    assert rules is not None, "the recipe has renderings"
     if not plan.model_folder:
         do = "name a model of this machine as `model`: its tokenizer measures the answers"
         raise InputError("renderings are measured in a model's tokens", where=plan.model, do=do)
-    rules = correction.renderings
     own = {key: answer.text for (key, sample), answer in known.items() if sample == 0}
     rows = rendered_pairs(
         items,

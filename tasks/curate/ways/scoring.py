@@ -8,14 +8,15 @@ from typing import Any
 from dpo_core.curate.choice import Candidate, Group
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.rewards.build import build
-from dpo_core.rewards.classifier import LoadedClassifier
+from dpo_core.rewards.classifier import LoadedClassifier, load_classifier
 from dpo_core.rewards.config import JudgeRules
+from dpo_core.rewards.judge import Ask
 from dpo_core.rewards.reward import Unscored
 from infra.models import fetch_model
 from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.curate.answer_store import StoredAnswer
-from tasks.curate.endpoints import Ask, ask_of
+from tasks.curate.endpoints import ask_of
 from tasks.curate.records import CurationPlan
 from tasks.runtime.progress import progress_bar
 
@@ -73,6 +74,4 @@ def samples_of(item: PromptItem, known: Mapping[tuple[str, int], StoredAnswer], 
 
 
 def _classifier(model: str) -> LoadedClassifier:
-    from dpo_core.rewards.classifier import load_classifier
-
     return load_classifier(fetch_model(model, load_settings().home))
