@@ -20,6 +20,7 @@ from tasks.curate.answer_store import REFUSED, AnswerStore, StoredAnswer
 from tasks.curate.answerers import Answerer, Sample, answerer_of
 from tasks.curate.prompts import stored_prompts
 from tasks.curate.records import Answered, CurationPlan, Gathered
+from tasks.curate.ways.judges import admitted
 from tasks.curate.ways.scoring import RewardScorer
 from tasks.records import Stage
 from tasks.runtime.progress import progress_bar
@@ -102,8 +103,10 @@ def _pilot(plan: CurationPlan, items: Sequence[PromptItem], known: Known) -> lis
 def _promise(
     plan: CurationPlan, store: Store, some: Sequence[PromptItem], known: Known, prompts: int, seconds: float
 ) -> str:
-    """What the pilot says of all prompts. Raises InputError where too few give a pair."""
-    groups = RewardScorer(plan, store).groups(some, known)
+    """What the pilot says of all prompts. Raises InputError where too few give a pair, or a judge is not admitted."""
+    scorer = RewardScorer(plan, store)
+    admitted(plan, scorer)
+    groups = scorer.groups(some, known)
     if not groups:
         raise InputError("no prompt of the pilot has scored answers", where=some[0].where, do="look at the reward")
     told = expected_yield(groups, plan.curation.choice, seconds=seconds)

@@ -1,6 +1,8 @@
 """A curation as a team runs it: prompts in, a data set version out, every answer paid for once."""
 
 import json
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from tests.recipes import write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SUBJECTS = "rivers bridges candles mirrors baskets ladders pillows buttons gardens letters windows stones".split()  # noqa: SIM905
+LABELLED = [(n, noun) for n in range(3) for noun in SUBJECTS]
 VERBS = "make mend sell move clean".split()  # noqa: SIM905
 
 
@@ -96,6 +99,31 @@ def test_a_reward_that_pays_for_length_is_caught_before_there_is_a_version(write
     path = write(name="longer", rewards=longer, validation={}, choice={"alike": 1.0}, correction=None)
     with pytest.raises(InputError, match="no pair came of 59 prompts"):
         curate(path)
+
+
+def by_chance(handler, body):
+    """A judge whose number has nothing to do with what people say."""
+    number = 1 + int(sha256(body["messages"][-1]["content"].encode()).hexdigest(), 16) % 10
+    message = {"role": "assistant", "content": f"SCORE: {number}"}
+    handler.answer(200, handler.completion(body, choices=[{"index": 0, "finish_reason": "stop", "message": message}]))
+
+
+def test_a_judge_that_agrees_with_nobody_is_refused_before_it_sees_an_answer_of_the_pilot(write, endpoint):
+    from flows.curate import curate
+
+    bill = endpoint[1]
+    rules = {"model": "endpoint:loop", "mode": "score", "explain": False, "rubric": "sevens", "labels": "labels.jsonl"}
+    path = write(name="judged", rewards={"judge": {**rules, "min_kappa": 0.6}}, answers={"samples": 2, "pilot": 10})
+    labels = [{"prompt": f"How is {noun} {n}?", "chosen": f"{noun} {n}", "rejected": f"no {n}"} for n, noun in LABELLED]
+    write_jsonl(Path(path).with_name("labels.jsonl"), labels)
+    before = len(bill.bodies)
+    bill.fault_for = lambda body: by_chance if "sevens" in str(body["messages"]) else None
+    with pytest.raises(InputError, match="kappa"):
+        curate(path)
+    bill.fault_for = lambda body: None
+    judged = [str(body["messages"]) for body in bill.bodies[before:] if "sevens" in str(body["messages"])]
+    assert len(judged) == 2 * len(labels)
+    assert all("How is " in asked for asked in judged)
 
 
 def test_an_answer_corrected_by_rules_is_chosen_over_itself(write):
