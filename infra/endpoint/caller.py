@@ -60,7 +60,7 @@ class Caller:
         if claim.lost:
             self.counts.add("asked_again")
         try:
-            place = self.spending.reserve(call.digest, call.most_tokens)
+            place = self.spending.reserve(call.digest, call.most_tokens, again=claim.number > 0)
         except BaseException:
             self.record.end(claim, "unsent")
             raise

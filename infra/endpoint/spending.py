@@ -74,24 +74,23 @@ class Purse:
         with self._changed:
             self._look()
 
-    def reserve(self, digest: str, estimate: int) -> int:
+    def reserve(self, digest: str, estimate: int, *, again: bool = False) -> int:
         """The place of a call that is about to be sent. Waits while calls under way may free what it needs.
 
-        Raises BudgetSpent.
+        `again`: it was claimed before, so that it may hold a place which this process has not seen. Raises BudgetSpent.
         """
         with self._changed:
-            mine = self._open.get(digest)
-            while mine is None:
-                over = self._over(estimate)
-                if over and not self._flying:
-                    self._look()  # another process may have freed some
-                    over = self._over(estimate)
-                    if over:
-                        raise self._spent_error(over, estimate)
-                if over:
+            if again and digest not in self._open:
+                self._look()
+            while (mine := self._open.get(digest)) is None:
+                if not self._over(estimate):
+                    self._take(_Place(digest, estimate, 0, settled=False))
+                elif self._flying:
                     self._changed.wait()
                 else:
-                    mine = self._take(_Place(digest, estimate, 0, settled=False))
+                    self._look()  # another process may have freed some
+                    if digest not in self._open and (over := self._over(estimate)):
+                        raise self._spent_error(over, estimate)
             self._flying.add(mine)
             return mine
 
@@ -131,17 +130,15 @@ class Purse:
         do = f"raise the budget's {what} and run the same command: what was paid for is kept, and not asked again"
         return BudgetSpent(says, where=f"{self.scope}, budget.{what}", do=do)
 
-    def _take(self, place: _Place) -> int | None:
-        """A number for it; None if another process was faster, whose places are counted from now on."""
+    def _take(self, place: _Place) -> None:
+        """Give it a number, unless another process was faster, whose places are counted from now on."""
         number = self._free()
         data = json.dumps({"digest": place.digest, "tokens": place.tokens, "scope": self.scope}).encode()
         key = self._key(number)
         if not self._wait(lambda: self._store.put_bytes(key, data, create_only=True)):
             self._look()
-            if (there := self._places.get(number)) is None or there.digest != place.digest:
-                return None
+            return
         self._put(number, place)
-        return number
 
     def _put(self, number: int, place: _Place | None) -> None:
         """Count `place` as the number's, in the stead of what was."""

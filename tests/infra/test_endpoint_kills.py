@@ -8,6 +8,7 @@ import pytest
 
 from infra.endpoint.chat import ChatReply
 from infra.endpoint.record import CallRecord, Claim
+from infra.endpoint.spending import Budget, Purse
 from infra.store.folder import FolderStore
 from tests.endpoint_server import loopback_endpoint
 from tests.infra.endpoint_curation import Curation, Fatal, endpoint_of, requests_of
@@ -76,6 +77,15 @@ def test_a_process_takes_over_at_once_what_a_killed_one_was_asking(tmp_path):
         first.ended()
         assert second.ended() == (list(range(8)), 0)
         assert (bill.total, set(bill.billed.values())) == (8, {1})
+
+
+def test_a_call_taken_over_keeps_the_place_that_its_first_asker_took_since_the_purse_was_opened(tmp_path):
+    store, budget = FolderStore(tmp_path), Budget(2, 10**9)
+    dead, alive = (Purse(store, "kills", budget, lambda digest: None, patience_s=0) for _ in range(2))
+    answered, open_ = dead.reserve("a", 10), dead.reserve("b", 10)
+    dead.settle(answered, 7, 0)
+    assert alive.reserve("b", 10, again=True) == open_
+    assert alive.spent()[:2] == (2, 17)
 
 
 def test_an_asker_of_another_machine_is_waited_for_until_its_lease_ends(tmp_path, monkeypatch):
