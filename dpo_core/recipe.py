@@ -139,7 +139,7 @@ class Evaluation(Section):
     """What is asked of a model before and after. Paths are relative to the recipe's folder."""
 
     max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens (greedy)")
-    batch_size: int = Field(32, ge=1, description="prompts generated at once")
+    batch_size: int = Field(128, ge=1, description="most answers in work at once; memory may narrow it")
     samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
     uptake_pairs: int = Field(
         40, ge=0, description="held-out pairs in whose answers each shortcut of the data is put in, or taken out"
