@@ -37,7 +37,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         "ids": checked.ids_sha256,
         "path": scored.path,
         "tokenizer": plan.tokenizer_sha256,
-        "training": plan.recipe.training.model_dump(exclude={"save_steps"}),
+        "training": plan.recipe.training.decisive,
         "seed": plan.recipe.seed,
         "start": plan.model_sha256,
     }
