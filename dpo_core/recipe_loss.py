@@ -112,6 +112,11 @@ class Loss(Section):
         return self.loss if isinstance(self.loss, dict) else {self.loss: 1.0}
 
     @property
+    def named(self) -> str:
+        """The loss in a word or two: `ipo`, `0.8 sigmoid + 0.2 bco_pair`."""
+        return self.loss if isinstance(self.loss, str) else " + ".join(f"{w:g} {n}" for n, w in self.loss.items())
+
+    @property
     def options(self) -> dict[str, Any]:
         """The options that are set."""
         names = dict.fromkeys(name for known in OPTIONS.values() for name in known)

@@ -45,7 +45,7 @@ def scores_of(
     reverse_kl: log u. forward_kl: 1 - 1/u. js_divergence: log(2u / (1 + u)). alpha_divergence:
     (u^(c - 1) - 1) / (c - 1) with c the `coefficient`, TRL's f_alpha_divergence_coef (0.5 unless given), which is
     1 - alpha of the paper: c = 0 is the forward and c = 1 the reverse KL. Constants cancel in the difference of two
-    scores. Exponents above 80 nats are cut, of every kind; TRL cuts those of alpha_divergence, and takes no fp64 for it.
+    scores. Exponents above 80 nats are cut, of every kind; TRL cuts those of alpha_divergence and has no fp64.
     """
     if divergence in (None, "reverse_kl"):
         return logratios
