@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dpo_core.recipe_release import Section
 
@@ -90,21 +90,24 @@ class Loss(Section):
                 raise ValueError(f"the weight of {name} is {weight}: write a number above 0, or leave the loss out")
         return loss
 
-    @model_validator(mode="after")
-    def _every_option_acts(self) -> "Loss":
-        for option in self.options:
-            takers = [name for name in self.mixture if option in OPTIONS[name]]
-            if not takers or (option in FOR_ALL and len(takers) < len(self.mixture)):
-                others = [name for name in self.mixture if name not in takers]
-                known = ", ".join(name for name, options in OPTIONS.items() if option in options)
-                raise ValueError(f"{option} has no effect with the loss {others[0]}: leave it out; it acts on {known}")
-        if self.f_alpha_divergence_coef is not None and self.f_divergence_type != "alpha_divergence":
-            raise ValueError(f"{COEFFICIENT} has no effect without {DIVERGENCE}: alpha_divergence: leave it out")
-        if "exo_pair" in self.mixture and self.label_smoothing == 0:
-            raise ValueError(
-                "label_smoothing: 0 makes exo_pair infinite: leave it out (0.001), or set a number above 0"
-            )
-        return self
+    @field_validator(*dict.fromkeys(option for known in OPTIONS.values() for option in known))
+    @classmethod
+    def _acts(cls, value: Any, info: ValidationInfo) -> Any:
+        """An option that is set has an effect on the loss; which stands before it, and is no text if it is wrong."""
+        loss, option = info.data.get("loss"), str(info.field_name)
+        names = [] if loss is None else list(loss) if isinstance(loss, dict) else [loss]
+        if value is None or value is False or not names:
+            return value
+        takers = [name for name in names if option in OPTIONS[name]]
+        if not takers or (option in FOR_ALL and len(takers) < len(names)):
+            deaf = next(name for name in names if name not in takers)
+            known = ", ".join(name for name, options in OPTIONS.items() if option in options)
+            raise ValueError(f"it has no effect with the loss {deaf}: leave it out; it acts on {known}")
+        if option == COEFFICIENT and info.data.get(DIVERGENCE) != "alpha_divergence":
+            raise ValueError(f"it has no effect without {DIVERGENCE}: alpha_divergence: leave it out")
+        if option == SMOOTHED and value == 0 and "exo_pair" in names:
+            raise ValueError("it makes exo_pair infinite: leave it out (0.001), or set a number above 0")
+        return value
 
     @property
     def mixture(self) -> dict[str, float]:

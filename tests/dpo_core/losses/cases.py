@@ -51,7 +51,9 @@ CASES = [
         0.1827899810292743,
         {"loss_types": ["exo_pair"], "label_smoothing": 0.1},
     ),
-    Case("nca_pair", {"loss": "nca_pair"}, 1.249085186209582, {"loss_types": ["nca_pair"]}),  # L(.5) + (L(-.5)+L(.25))/2
+    Case(
+        "nca_pair", {"loss": "nca_pair"}, 1.249085186209582, {"loss_types": ["nca_pair"]}
+    ),  # L(.5) + (L(-.5)+L(.25))/2
     # s(0.75 / 1) = 0.679179 of e^-0.75, the rest of L(0.75)
     Case(
         "discopop",
