@@ -36,8 +36,11 @@ def in_fp64(norm, hidden):
 
 
 def make_models(folder):
-    """Policy and reference in fp64, and the pairs with the reference's log-probs."""
-    policy, reference = (load_model(build_tiny_model(folder / str(s), seed=s)).double() for s in (0, 1))
+    """Policy and reference in fp64, and the pairs with the reference's log-probs; built in `folder` unless there."""
+    policy, reference = (
+        load_model(place if place.exists() else build_tiny_model(place, seed=seed)).double()
+        for seed, place in enumerate((folder / "0", folder / "1"))
+    )
     for model in (policy, reference):
         model.get_input_embeddings().weight.data.mul_(8)  # the tiny model is nearly uniform
         for module in model.modules():
