@@ -159,9 +159,10 @@ def our_arm(order: dict[str, Any]) -> Arm:
 
     from dpo_core.data.pairs import Example
     from dpo_core.model.attention import segment_attention
+    from dpo_core.model.head import Head
     from dpo_core.model.layout import lay_out, sequence_sums
     from dpo_core.model.load import load_model
-    from dpo_core.model.logprobs import Head, Method, Scorer
+    from dpo_core.model.logprobs import Method, Scorer
     from dpo_core.recipe import Training
     from dpo_core.train.loop import sequences_of, train
     from dpo_core.train.policy import make_optimizer, make_policy

@@ -6,10 +6,11 @@ that name the line, is `dpo_core.recipe_file`.
 
 import datetime
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dpo_core.recipe_loss import OPTIONS, Loss
 from dpo_core.recipe_release import OF_SLICE, Fraction, Promotion, RecipeGate, Retrain, Section
 
 
@@ -97,12 +98,10 @@ class Lora(Section):
     target_modules: str | list[str] = Field("all-linear", description="modules that get an adapter")
 
 
-class Training(Section):
+class Training(Loss):
     """DPO training; names are TRL's where the thing is the same."""
 
     learning_rate: float = Field(1e-6, gt=0, description="peak, per optimizer step")
-    beta: float = Field(0.1, gt=0, description="reward per nat of log-ratio")
-    sft_weight: float = Field(0.0, ge=0, description="weight of the chosen answer's mean token NLL (nats)")
     num_train_epochs: float = Field(1.0, gt=0, description="passes over the pairs; a fraction ends early")
     max_steps: int | None = Field(None, ge=1, description="optimizer steps, instead of num_train_epochs")
     train_batch_size: int = Field(8, ge=1, description="pairs an optimizer step, over all devices")
@@ -133,6 +132,16 @@ class Training(Section):
                 "steps, so that a resumed run would differ; bfloat16 has the range of float32"
             )
         return dtype
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What can change a weight, for names of what was computed.
+
+        Without options of losses that are not set: what a recipe older than they are gave keeps its name.
+        """
+        unset = {"loss"} if self.loss == "sigmoid" else set()
+        unset |= {name for known in OPTIONS.values() for name in known} - self.options.keys()
+        return self.model_dump(exclude={"save_steps", *unset})
 
 
 class Evaluation(Section):
@@ -203,6 +212,11 @@ class Recipe(Section):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
                 )
+        if self.reference is not None and self.training.reference_free:
+            raise ValueError(
+                f"reference names the frozen model of the loss, and {' and '.join(self.training.mixture)} has none: "
+                "leave it out (in rounds of curation: reference: moving)"
+            )
         if self.promotion.production == self.name:
             raise ValueError("promotion.production is this model's own name: its champion is there already")
         if self.gate.uptake is not None and not self.evaluation.uptake_pairs:

@@ -97,8 +97,12 @@ class TrainingFigures(Record):
     """The training."""
 
     steps: int = Field(description="optimizer steps")
-    first_dpo_loss: float = Field(description="nats; ln 2 where policy and reference are the same model")
+    first_dpo_loss: float = Field(
+        description="preference term of the first step, whatever the loss; of sigmoid ln 2 nats where policy and "
+        "reference are the same model"
+    )
     pairs_per_second: float = Field(description="at the end of the training")
+    loss: str = Field("sigmoid", description="its name, or each part of a mixture after its weight")
 
 
 RetrainState = Literal["promoted", "held", "rejected", "nothing_new", "waiting_for_approval"]

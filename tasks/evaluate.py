@@ -121,8 +121,10 @@ def _evidence(
         sha: _answers(store, plan, checked, scored, sha, suites, samples, edited_ids, models)
         for sha in dict.fromkeys(parts.values())
     }
-    stored = reference_sums(store, scored.path, encoded)
-    sums = {sha: stored if output.logps is None else _sums(output.logps) for sha, output in found.items()}
+    sums = {
+        sha: reference_sums(store, scored.path, encoded) if output.logps is None else _sums(output.logps)
+        for sha, output in found.items()
+    }
     uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
     measured = {
         sha: Measured(
@@ -189,7 +191,8 @@ def _answers(
     models: Baselines,
 ) -> MeasureOutput:
     """One model's answers, held-out log-probs and text NLL: remembered, so that a champion is asked once."""
-    is_reference = weights == plan.reference_weights_sha256  # whose log-probs are stored
+    is_reference = weights == plan.reference_weights_sha256  # whose log-probs are stored, if the loss has any
+    is_reference = is_reference and not plan.recipe.training.reference_free
     inputs = {
         "weights": weights,
         "own_code": plan.trusted_code,

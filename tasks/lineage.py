@@ -115,7 +115,11 @@ def write_lineage(
         parent=_parent(plan),
         reference=LineageReference(path=scored.path, rows=scored.rows, shards=scored.shards),
         evaluation=evaluated.key,
-        stages={stage.name: stage.key for stage in (checked.stage, scored.stage, trained.stage, evaluated.stage)},
+        stages={
+            stage.name: stage.key
+            for stage in (checked.stage, scored.stage, trained.stage, evaluated.stage)
+            if stage.key
+        },
         environment=_environment(),
         objects=dict(_objects(store, checked, scored, trained, evaluated)),
     )

@@ -182,7 +182,7 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
         return files.get(value, value) if isinstance(value, str) else value
 
     content: dict[str, Any] = swap(recipe.model_dump())
-    content["training"].pop("save_steps")  # changes no weight
+    content["training"] = recipe.training.decisive
     content["model"] = "see model_sha256"
     if recipe.reference is None:
         content.pop("reference")

@@ -18,7 +18,7 @@ from infra.errors import InfraError
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import attach_run
-from tasks.records import Checked, Plan, Scored, ScoreOutput
+from tasks.records import Checked, Plan, Scored, ScoreOutput, Stage
 from tasks.reference.devices import Scoring, shards_on_ranks
 from tasks.reference.store import ReferenceStore, Response
 from tasks.runtime.pairs import encoded_pairs
@@ -37,11 +37,18 @@ CODE = ("tasks.score",)
 
 @task(name="score", cache_policy=NO_CACHE)
 def score(plan: Plan, checked: Checked) -> Scored:
-    """Score both answers of every pair, train and eval, under the reference model."""
+    """Score both answers of every pair, train and eval, under the reference model; none for a loss without reference.
+
+    Then the held-out answers are scored under the start model by `evaluate`, as they are under any other.
+    """
     from tasks.runtime.device import device_name
 
     store, dtype = open_store(load_settings(), patient=True), plan.recipe.training.dtype
     path = numeric_path(model_sha256=plan.reference_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
+    if plan.recipe.training.reference_free:
+        log.info("reference_none loss=%s", ",".join(plan.recipe.training.mixture))
+        nothing = Stage(name="score", cached=True, seconds=0.0)
+        return Scored(rows=0, hits=0, forwards=0, shards=[], path=path, stage=nothing)
     reference = ReferenceStore(store, path)
 
     def compute() -> ScoreOutput:

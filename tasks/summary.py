@@ -86,6 +86,7 @@ def summarise(
             steps=trained.steps,
             first_dpo_loss=trained.first_dpo_loss,
             pairs_per_second=round(trained.pairs_per_second, 3),
+            loss=plan.recipe.training.named,
         ),
         report=str(page),
         data_report=checked.report,
@@ -133,7 +134,7 @@ def nothing_new(plan: Plan, checked: Checked) -> Retrained:
         data_sha256=checked.data_sha256,
         stages=[StageLine.of(checked.stage)],
         reference=ReferenceCounts(rows=0, hits=0, forwards=0),
-        training=TrainingFigures(steps=0, first_dpo_loss=0.0, pairs_per_second=0.0),
+        training=TrainingFigures(steps=0, first_dpo_loss=0.0, pairs_per_second=0.0, loss=plan.recipe.training.named),
         report=checked.report,
     )
     display = RetrainDisplay(

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,13 +11,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import Example, write_examples
+from dpo_core.data.pairs import EncodedPair, Example, write_examples
 from dpo_core.model.identity import digest_weights
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
 from tasks.records import Checked, Plan, Scored, Trained, TrainOutput, WorkOrder
-from tasks.reference.store import reference_sums
+from tasks.reference.store import public_sums, reference_sums
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
 from tasks.training.checkpoints import fetch_newest, forget
@@ -25,6 +25,7 @@ from tasks.training.process import launch
 
 log = logging.getLogger("dpo.train")
 CODE = ("tasks.train", "tasks.training.worker")
+SIDES = ("chosen", "rejected")
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -37,7 +38,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         "ids": checked.ids_sha256,
         "path": scored.path,
         "tokenizer": plan.tokenizer_sha256,
-        "training": plan.recipe.training.model_dump(exclude={"save_steps"}),
+        "training": plan.recipe.training.decisive,
         "seed": plan.recipe.seed,
         "start": plan.model_sha256,
     }
@@ -103,31 +104,42 @@ def _is_trained(folder: Path) -> bool:
     return known
 
 
+def _reference(store: Store, plan: Plan, scored: Scored, pairs: Sequence[EncodedPair]) -> list[dict[str, float | None]]:
+    """Of each pair the reference log-probs that its loss asks for, as fields of an Example."""
+    training = plan.recipe.training
+    if training.reference_free:
+        return [{"ref_chosen_logps": None, "ref_rejected_logps": None} for _ in pairs]
+    found = {"logps": reference_sums(store, scored.path, pairs)}
+    if training.ld_alpha is not None:
+        found["public_logps"] = public_sums(store, scored.path, pairs)
+    columns = {f"ref_{side}_{name}": sums[i] for name, sums in found.items() for i, side in enumerate(SIDES)}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+
+
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
     pairs = encoded_pairs(store, checked.train_key, checked.train_ids_key)
-    chosen, rejected = (side.tolist() for side in reference_sums(store, scored.path, pairs))
     examples = [
         Example(
             id=pair.pair.id,
             prompt_ids=pair.prompt_ids,
             chosen_ids=pair.chosen_ids,
             rejected_ids=pair.rejected_ids,
-            ref_chosen_logps=chosen_logp,
-            ref_rejected_logps=rejected_logp,
             sft_weight=pair.pair.sft_weight,
             weight=pair.pair.weight,
             where=pair.pair.where,
+            **sums,
         )
-        for pair, chosen_logp, rejected_logp in zip(pairs, chosen, rejected, strict=True)
+        for pair, sums in zip(pairs, _reference(store, plan, scored, pairs), strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)
     write_examples(examples, folder / "examples.jsonl")
+    same = plan.model_sha256 == plan.reference_sha256 and not plan.recipe.training.reference_free
     order = WorkOrder(
         model_folder=plan.model_folder,
-        from_reference=plan.model_sha256 == plan.reference_sha256,
+        from_reference=same,
         trusted_code=plan.trusted_code,
         training=plan.recipe.training,
         seed=plan.recipe.seed,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.forkserver import Forkserver
 
 SHAPED = [  # modules that write shapes: elsewhere mypy has to do
-    *("dpo_core.evaluate.pairs.values", "dpo_core.losses", "dpo_core.train.loop"),
-    *("dpo_core.model.layout", "dpo_core.model.logprobs", "dpo_core.model.score"),
+    *("dpo_core.evaluate.pairs.values", "dpo_core.losses", "dpo_core.train.loop", "dpo_core.train.objective"),
+    *("dpo_core.model.head", "dpo_core.model.layout", "dpo_core.model.logprobs", "dpo_core.model.score"),
     *("dpo_core.model.answers.pool", "dpo_core.model.answers.sampling", "dpo_core.model.answers.slots"),
 ]
 install_import_hook(SHAPED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

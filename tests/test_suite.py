@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from dpo_core.model.logprobs import sequence_sums
+from dpo_core.model.layout import sequence_sums
 from infra.settings import load_settings
 from tests.conftest import SHAPED
 from tests.forkserver import ROOT

@@ -109,17 +109,23 @@ class EncodedPair:
 
 @dataclass(frozen=True)
 class Example:
-    """One pair, encoded, with its reference log-probs (nats, summed over response tokens, fp64)."""
+    """One pair, encoded, with its reference log-probs (nats, summed over response tokens, fp64).
+
+    Those are None where the loss has no reference. `public`: summed over the tokens up to the length of the pair's
+    shorter answer, for LD-DPO alone.
+    """
 
     id: str
     prompt_ids: tuple[int, ...]
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
-    ref_chosen_logps: float
-    ref_rejected_logps: float
+    ref_chosen_logps: float | None
+    ref_rejected_logps: float | None
     sft_weight: float = 1.0
     weight: float = 1.0  # of the whole loss of this pair
     where: str = ""  # file and row, for messages to people
+    ref_chosen_public_logps: float | None = None
+    ref_rejected_public_logps: float | None = None
 
 
 def text_of(messages: Iterable[Message]) -> str:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dpo_core.model.attention import UnsupportedAttentionError, segment_attention
+from dpo_core.model.head import Head
 from dpo_core.model.layout import lay_out
-from dpo_core.model.logprobs import Head, Method, Mode, Scorer, decoder_of, plain_model
+from dpo_core.model.logprobs import Method, Mode, Scorer, decoder_of, plain_model
 
 log = logging.getLogger("dpo.model")
 MODES: tuple[Mode, ...] = ("shared", "packed", "padded")

@@ -8,11 +8,15 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from yaml import YAMLError
 
+from dpo_core.recipe_loss import OPTIONS
 from dpo_core.report.documents import Estimate, EvaluationEvidence, UptakeRecord
 from dpo_core.report.markdown import plain
 from dpo_core.report.numbers import number
 
-TRAINED_WITH = ("beta", "learning_rate", "sft_weight", "num_train_epochs", "max_steps", "train_batch_size", "dtype")
+TRAINED_WITH = (
+    *("loss", *dict.fromkeys(option for options in OPTIONS.values() for option in options), "beta", "learning_rate"),
+    *("sft_weight", "num_train_epochs", "max_steps", "train_batch_size", "dtype"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
     sections = [
         f"---\n{_metadata(facts, evidence).to_yaml()}\n---",
         f"# {facts.name}, version {facts.version}",
-        f"`{facts.base_model}`, trained further on preference pairs with Direct Preference Optimization (Rafailov et "
-        f"al. 2023), {facts.made}. {facts.verdict}",
+        f"`{facts.base_model}`, trained further on preference pairs with {_method(facts)}, {facts.made}. "
+        f"{facts.verdict}",
         "\n".join(f"- {plain(reason)}" for reason in facts.reasons),
         "## What was measured",
         _metrics(facts, evidence),
@@ -86,6 +90,13 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         _table(("", ""), list(facts.origins.items())),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _method(facts: CardFacts) -> str:
+    loss = facts.training.get("loss", "sigmoid")
+    if loss == "sigmoid":
+        return "Direct Preference Optimization (Rafailov et al. 2023)"
+    return "the loss " + (loss if isinstance(loss, str) else " + ".join(f"{w:g} {name}" for name, w in loss.items()))
 
 
 def _metadata(facts: CardFacts, evidence: EvaluationEvidence) -> ModelCardData:
@@ -162,7 +173,8 @@ def _interval(estimate: Estimate | None) -> str:
 
 
 def _recipe(facts: CardFacts) -> list[tuple[str, str]]:
-    return [(key, str(facts.training[key])) for key in TRAINED_WITH if facts.training.get(key) is not None]
+    shown = {key: facts.training.get(key) for key in TRAINED_WITH}
+    return [(key, str(value)) for key, value in shown.items() if value is not None and value is not False]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

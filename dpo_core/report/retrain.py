@@ -22,6 +22,8 @@ def retrain_page(
     is_champion = document["champion_version"] == document["version"]
     drift = display["drift"]
     steps = [row["step"] for row in history]
+    kind = "logratios" if any("logratios/chosen" in row for row in history) or not history else "rewards"
+    words = "log-ratio" if kind == "logratios" else "reward"  # a loss without reference has no log-ratio
 
     def series(*metrics: tuple[str, str, str]) -> list[tuple[str, list[float], str]]:
         return [(label, [row.get(metric, float("nan")) for row in history], kind) for label, metric, kind in metrics]
@@ -37,9 +39,9 @@ def retrain_page(
         learnt=uptake_sentences(evidence.uptake),
         moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
         steps=steps,
-        loss=series(("loss", "loss", "one"), ("DPO term", "losses/dpo", "two"), ("SFT term", "losses/sft", "three")),
-        drift=series(
-            ("chosen log-ratio", "logratios/chosen", "chosen"), ("rejected log-ratio", "logratios/rejected", "rejected")
+        loss=series(
+            ("loss", "loss", "one"), ("preference term", "losses/dpo", "two"), ("SFT term", "losses/sft", "three")
         ),
+        drift=series(*((f"{side} {words}", f"{kind}/{side}", side) for side in ("chosen", "rejected"))),
         checks={name: sorted(rows, key=lambda row: row.passes) for name, rows in evidence.checks.items()},
     )

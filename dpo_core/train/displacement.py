@@ -23,7 +23,7 @@ def displaced(history: Sequence[Mapping[str, float]]) -> str | None:
 
 
 def _past_limit(history: Sequence[Mapping[str, float]]) -> bool:
-    if len(history) < 2 * WINDOW:
+    if len(history) < 2 * WINDOW or "displacement" not in history[-1]:  # a loss without reference has none
         return False
     now, before = history[-WINDOW:], history[-2 * WINDOW : -WINDOW]
     rising = fmean(s["rewards/margins"] for s in now) > fmean(s["rewards/margins"] for s in before)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from dpo_core.data.pairs import Example
 from dpo_core.errors import InputError
-from dpo_core.losses import DPO_METRICS, dpo_loss, sft_loss
-from dpo_core.model.layout import Ids, Layout, first_fit_decreasing, lay_out, row_tokens, sequence_sums
-from dpo_core.model.logprobs import Method, PairsLoss
+from dpo_core.model.layout import Ids, Layout, first_fit_decreasing, lay_out, row_tokens
+from dpo_core.model.logprobs import Method
 from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
 from dpo_core.train.checkpoint import whole
+from dpo_core.train.objective import RowLoss, Whole, log_probs, metric_names
 
-PAIR_METRICS = ("loss", "losses/dpo", "losses/sft", *DPO_METRICS[1:], "displacement")
 TOKEN_SUMS = ("entropy", "tokens", "hits", "chosen_tokens")
 
 
@@ -28,7 +27,8 @@ TOKEN_SUMS = ("entropy", "tokens", "hits", "chosen_tokens")
 class Step:
     """One finished optimizer step; `number` counts from 1. Metrics have TRL's names and are means over pairs.
 
-    `displacement`: nats a token by which the chosen answer has become less likely than under the reference. Every
+    `displacement`: nats a token by which the chosen answer has become less likely than under the reference. The names
+    of `objective.metric_names`; `rewards/delta`: bco_pair's reward shift in this step. Every
     `training.token_metrics_steps` steps also `entropy` (nats, mean over response tokens) and `mean_token_accuracy`
     (share of the chosen answers' tokens that are the likeliest).
     """
@@ -54,9 +54,10 @@ def train(
     seed: int,
     accelerator: Accelerator,
     start: int = 0,
+    history: Sequence[Mapping[str, float]] = (),
     from_reference: bool = True,
 ) -> Iterator[Step]:
-    """Optimizer steps `start` + 1 to the last.
+    """Optimizer steps `start` + 1 to the last; `history`: the metrics of those before, for losses that follow rewards.
 
     `model`, a Scorer of `method`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
     the number of ranks or on the packing; each pair weighs 1 / (pairs in the step), times its own weight. With
@@ -65,26 +66,40 @@ def train(
     total = total_steps(len(examples), training)
     per_epoch = math.ceil(len(examples) / training.train_batch_size)
     parameters = [p for p in model.parameters() if p.requires_grad]
+    names, shift = metric_names(training), _Shift()
+    if training.shifts_rewards:
+        for earlier, metrics in enumerate(history[:start]):
+            shift.add(metrics["rewards/mean"], len(_batch(earlier, len(examples), training, seed)))
     for number in range(start + 1, total + 1):
-        indices = batch_at(number - 1, examples=len(examples), batch_size=training.train_batch_size, seed=seed)
+        indices = _batch(number - 1, len(examples), training, seed)
         rate = learning_rate(number, total, training)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = [examples[i] for i in indices]
         every = training.token_metrics_steps
         measure = bool(every) and number % every == 0
-        check = from_reference and number == 1
+        check = from_reference and not training.reference_free and number == 1
         sums, wild = _accumulate(
-            model, batch, training, accelerator, method=method, check_reference=check, measure=measure
+            model,
+            batch,
+            training,
+            accelerator,
+            method=method,
+            check_reference=check,
+            measure=measure,
+            delta=shift.mean,
         )
         norm = whole(accelerator.clip_grad_norm_(parameters, training.max_grad_norm))
         if not (torch.isfinite(norm) and torch.isfinite(sums).all()):
             raise _not_finite(number, gather_object(wild) or [_place(example) for example in batch])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        metrics = dict(zip(PAIR_METRICS, (sums[: len(PAIR_METRICS)] / len(batch)).tolist(), strict=True))
+        metrics = dict(zip(names, (sums[: len(names)] / len(batch)).tolist(), strict=True))
+        if training.shifts_rewards:
+            metrics["rewards/delta"] = shift.mean
+            shift.add(metrics["rewards/mean"], len(batch))
         if measure:
-            entropy, tokens, hits, chosen_tokens = sums[len(PAIR_METRICS) :].tolist()
+            entropy, tokens, hits, chosen_tokens = sums[len(names) :].tolist()
             metrics |= {"entropy": entropy / tokens, "mean_token_accuracy": hits / chosen_tokens}
         metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": number / per_epoch}
         tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
@@ -107,30 +122,54 @@ def batch_at(step: int, *, examples: int, batch_size: int, seed: int) -> list[in
     return indices
 
 
+def _batch(step: int, examples: int, training: Training, seed: int) -> list[int]:
+    return batch_at(step, examples=examples, batch_size=training.train_batch_size, seed=seed)
+
+
+@dataclass
+class _Shift:
+    """The mean reward of all pairs so far, of both sides: what bco_pair takes off. It is made of the history alone."""
+
+    total: float = 0.0
+    pairs: int = 0
+
+    def add(self, mean: float, pairs: int) -> None:
+        self.total += mean * pairs
+        self.pairs += pairs
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.pairs if self.pairs else 0.0
+
+
 def sequences_of(pairs: Sequence[Example]) -> list[tuple[Ids, Ids]]:
     """(prompt ids, response ids), chosen and rejected in turn."""
     return [(e.prompt_ids, answer) for e in pairs for answer in (e.chosen_ids, e.rejected_ids)]
 
 
-def rows_for(batch: Sequence[Example], tokens: int, *, ranks: int, share: bool) -> list[list[list[Example]]]:
-    """The rows of each rank: the pairs of a step packed into rows of at most `tokens` tokens, the ranks evenly loaded.
+def rows_for(batch: Sequence[Example], tokens: int, *, ranks: int, share: bool) -> list[list[list[int]]]:
+    """The rows of each rank, as places in the batch: at most `tokens` tokens a row, the ranks evenly loaded.
 
     With `share`, pairs with the same prompt stay together as far as a row has room for them.
     """
-    clusters: dict[object, list[list[Example]]] = {}
+
+    def size(places: Sequence[int]) -> int:
+        return row_tokens(sequences_of([batch[place] for place in places]), share=share)
+
+    clusters: dict[object, list[list[int]]] = {}
     for number, pair in enumerate(batch):
         found = clusters.setdefault(pair.prompt_ids if share else number, [[]])
-        if found[-1] and row_tokens(sequences_of([*found[-1], pair]), share=share) > tokens:
+        if found[-1] and size([*found[-1], number]) > tokens:
             found.append([])
-        found[-1].append(pair)
+        found[-1].append(number)
     units = [unit for parts in clusters.values() for unit in parts]
-    sizes = [row_tokens(sequences_of(unit), share=share) for unit in units]
+    sizes = [size(unit) for unit in units]
     bins = first_fit_decreasing(sizes, min(tokens, math.ceil(sum(sizes) / ranks)))
-    shares: list[list[list[Example]]] = [[] for _ in range(ranks)]
+    shares: list[list[list[int]]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for members in sorted(bins, key=lambda members: -sum(sizes[i] for i in members)):
         rank = loads.index(min(loads))
-        shares[rank].append([pair for i in sorted(members) for pair in units[i]])
+        shares[rank].append([place for i in sorted(members) for place in units[i]])
         loads[rank] += sum(sizes[i] for i in members)
     return shares
 
@@ -150,35 +189,64 @@ def _accumulate(
     accelerator: Accelerator,
     *,
     method: Method,
-    check_reference: bool,
-    measure: bool,
+    check_reference: bool = False,
+    measure: bool = False,
+    delta: float = 0.0,
 ) -> tuple[Tensor, list[str]]:
-    """Gradients of the whole step from this rank's rows; sums of PAIR_METRICS and TOKEN_SUMS over all ranks.
+    """Gradients of the whole step from this rank's rows; sums of metric_names and TOKEN_SUMS over all ranks.
 
     With them the places of this rank's pairs whose values are not finite.
     """
-    ranks = accelerator.num_processes
+    ranks, names = accelerator.num_processes, metric_names(training)
     shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=method.share)
     mine = shares[accelerator.process_index]
     most = max(map(len, shares))
-    sums, wild = torch.zeros(len(PAIR_METRICS) + len(TOKEN_SUMS), dtype=torch.float64), []
-    for turn in range(most):  # every rank takes as many turns, for the calls that all take part in
-        row, idle = (mine[turn], False) if turn < len(mine) else (batch[:1], True)
+    rows = [*mine, *[[0]] * (most - len(mine))]  # every rank takes as many turns, for the calls that all take part in
+    together = None
+    if training.of_the_batch:
+        together = _together(model, batch, rows, len(mine), training, accelerator, method=method)
+    sums, wild = torch.zeros(len(names) + len(TOKEN_SUMS), dtype=torch.float64), []
+    for turn, places in enumerate(rows):
+        idle, row = turn >= len(mine), [batch[place] for place in places]
         weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
         with contextlib.nullcontext() if turn == most - 1 else accelerator.no_sync(model):
             layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
-            loss, logps, metrics = model(layout, _objective(row, training, weight), measure=measure)
-            values = _pair_metrics(row, sequence_sums(logps, layout.owner, 2 * len(row)), training)
+            loss = RowLoss(row, places, training, weight, delta, together)
+            found = model(layout, loss, measure=measure, collide=training.use_weighting)
+            values = loss.values(found.logps, found.collisions)
             if check_reference:
                 _require_same(row, values, training.dtype)
-            accelerator.backward(loss)
+            accelerator.backward(found.loss)
             if not idle:
-                columns = torch.stack([values[name] for name in PAIR_METRICS])
-                sums += torch.cat([columns.sum(1), _token_sums(metrics, layout)]).cpu()
+                columns = torch.stack([values[name] for name in names])
+                sums += torch.cat([columns.sum(1), _token_sums(found.metrics, layout)]).cpu()
                 finite = columns.isfinite().all(0).tolist()
                 wild += [_place(example) for example, fine in zip(row, finite, strict=True) if not fine]
     reduced: Tensor = accelerator.reduce(sums.to(accelerator.device, torch.float32) if ranks > 1 else sums, "sum")
     return reduced.cpu(), wild
+
+
+@torch.no_grad()
+def _together(
+    model: torch.nn.Module,
+    batch: Sequence[Example],
+    rows: Sequence[Sequence[int]],
+    own: int,
+    training: Training,
+    accelerator: Accelerator,
+    *,
+    method: Method,
+) -> Whole:
+    """The loss of all pairs of a step at once, the same on every rank. `rows`: `own` ones of this rank, then idle."""
+    public = training.ld_alpha is not None
+    found = torch.zeros(len(batch), 4 if public else 2, dtype=torch.float64, device=accelerator.device)
+    for turn, places in enumerate(rows):
+        row = [batch[place] for place in places]
+        layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
+        logps = log_probs(row, model(layout).logps, public=public)
+        if turn < own:
+            found[list(places)] = logps
+    return Whole.of(batch, accelerator.reduce(found, "sum"), training)
 
 
 def _token_sums(metrics: Float[Tensor, "2 H"] | None, layout: Layout) -> Float[Tensor, "4"]:
@@ -203,38 +271,7 @@ def _not_finite(number: int, places: Sequence[str]) -> InputError:
     )
 
 
-def _objective(row: Sequence[Example], training: Training, weight: float) -> PairsLoss:
-    """The loss of some of the row's pairs, as the head wants it."""
-
-    def loss(first: int, sums: Float[Tensor, " S"]) -> Tensor:
-        return _pair_metrics(row[first : first + len(sums) // 2], sums, training)["loss"].sum() * weight
-
-    return loss
-
-
-def _pair_metrics(
-    row: Sequence[Example], sums: Float[Tensor, " S"], training: Training
-) -> dict[str, Float[Tensor, " B"]]:
-    """PAIR_METRICS of each pair, given log p of its chosen and its rejected answer in turn (nats)."""
-
-    def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=sums.device)
-
-    chosen, rejected = sums[::2], sums[1::2]
-    reference = [column([e.ref_chosen_logps for e in row]), column([e.ref_rejected_logps for e in row])]
-    lengths = column([len(e.chosen_ids) for e in row])
-    dpo, sft = dpo_loss(chosen, rejected, *reference, beta=training.beta), sft_loss(chosen, lengths)
-    loss = dpo.loss + training.sft_weight * column([e.sft_weight for e in row]) * sft
-    return {
-        **dpo.named(),
-        "loss": column([e.weight for e in row]) * loss,
-        "losses/dpo": dpo.loss,
-        "losses/sft": sft,
-        "displacement": -dpo.chosen_logratios / lengths,
-    }
-
-
-def _require_same(row: Sequence[Example], metrics: dict[str, Float[Tensor, " B"]], dtype: str) -> None:
+def _require_same(row: Sequence[Example], metrics: Mapping[str, Float[Tensor, " B"]], dtype: str) -> None:
     """Raise unless policy and reference agree, within `allowed_difference`."""
     for side in ("chosen", "rejected"):
         for example, value in zip(row, metrics[f"logps/{side}"].tolist(), strict=True):

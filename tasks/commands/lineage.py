@@ -75,7 +75,7 @@ def _links(store: Store, record: LineageRecord, weights: str) -> Iterator[Link]:
         state = "verified" if digest_pairs(train, held_out) == data.sha256 else "damaged"
     yield _link("data", f"every column of {', '.join(data.files) or 'the pairs'}", data.sha256, state)
     shards = tuple(record.reference.shards)
-    says = f"{record.reference.rows} answers in {len(shards)} shards"
+    says = f"{record.reference.rows} answers in {len(shards)} shards" if shards else "none: the loss has no reference"
     yield _link("reference", says, record.base.model_sha256, status(*shards) if shards else "verified")
     yield _link("evaluation", record.evaluation, objects[record.evaluation], status(record.evaluation))
     for key in sorted(key for key in objects if key.startswith("reports/")):

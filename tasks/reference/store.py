@@ -151,6 +151,17 @@ def reference_sums(
     return sums[0::2], sums[1::2]
 
 
+def public_sums(store: Store, path: Mapping[str, str | int], pairs: Sequence[EncodedPair]) -> "tuple[Tensor, Tensor]":
+    """The same of the tokens up to the length of each pair's shorter answer (LD-DPO's public length)."""
+    import torch
+
+    responses = [(p.prompt_ids, answer) for p in pairs for answer in (p.chosen_ids, p.rejected_ids)]
+    known, keys = load_reference(store, path, responses), ReferenceStore(store, path).keys(responses)
+    shorter = [min(len(p.chosen_ids), len(p.rejected_ids)) for p in pairs for _ in range(2)]
+    sums = torch.stack([known[key][:size].double().sum() for key, size in zip(keys, shorter, strict=True)])
+    return sums[0::2], sums[1::2]
+
+
 def _complete(
     reference: ReferenceStore, keys: set[str], unpack: Callable[[bytes], Mapping[str, Value]]
 ) -> dict[str, Value]:

@@ -90,6 +90,7 @@ def run(folder: Path, *, live: bool | None = None) -> None:
             seed=order.seed,
             accelerator=accelerator,
             start=start,
+            history=history,
             from_reference=order.from_reference,
         )
         total, every = total_steps(len(examples), training), training.save_steps

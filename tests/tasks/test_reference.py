@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dpo_core.data.pairs import Pair
+from dpo_core.data.pairs import Pair, read_examples
 from dpo_core.model import score as scores
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_model, numeric_path
@@ -21,6 +21,7 @@ from tasks import score as score_module
 from tasks.reference import store as reference_module
 from tasks.reference.store import ReferenceStore, load_reference
 from tasks.score import reference_pass, score
+from tasks.train import _write_order
 from tests.recipes import NOUNS, keep_rows, pair, tiny_recipe
 from tests.tiny import build_tiny_model
 
@@ -312,3 +313,43 @@ def test_arithmetic_is_part_of_the_key(changed):
 def test_cpu_threads_are_no_part_of_a_key_on_a_gpu():
     one, two = (numeric_path(model_sha256="m", dtype="float32", device="NVIDIA H100", threads=n) for n in (1, 2))
     assert one == two
+
+
+def with_loss(plan, **keys):
+    training = type(plan.recipe.training).model_validate(keys)
+    return plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"training": training})})
+
+
+def order_of(plan, store, rows, scored, folder):
+    _write_order(folder, store, plan, rows, scored)
+    return json.loads((folder / "order.json").read_text()), read_examples(folder / "examples.jsonl")
+
+
+def test_a_loss_without_reference_scores_nothing_and_trains_without(plan, store, forwards, tokenizer, tmp_path):
+    plan, rows = with_loss(plan, loss="simpo"), checked(store, 20, tokenizer)
+    scored = score.fn(plan, rows)
+    assert (scored.rows, scored.hits, scored.forwards, scored.shards, len(forwards)) == (0, 0, 0, [], 0)
+    assert (scored.stage.name, scored.stage.cached, scored.stage.key) == ("score", True, "")
+    assert list(store.list("reference/")) == []
+    order, examples = order_of(plan, store, rows, scored, tmp_path / "run")
+    assert order["from_reference"] is False
+    assert {(e.ref_chosen_logps, e.ref_rejected_logps) for e in examples} == {(None, None)}
+
+
+def test_of_a_longer_answer_the_first_tokens_are_summed_apart_for_ld_dpo(plan, store, tokenizer, tmp_path):
+    row = pair("river", 1, "say") | {"rejected": [{"role": "assistant", "content": "nay"}]}
+    some = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected")))]
+    keys = keep_rows(store, "data/d", "train", some, tokenizer) | keep_rows(store, "data/d", "eval", some, tokenizer)
+    rows = SimpleNamespace(**keys, data_sha256="d", ids_sha256="i")
+    plan = with_loss(plan, ld_alpha=0.5)
+    _, [example] = order_of(plan, store, rows, score.fn(plan, rows), tmp_path / "run")
+    shorter = len(example.rejected_ids)
+    assert shorter < len(example.chosen_ids)
+    sequences = [(example.prompt_ids, example.chosen_ids), (example.prompt_ids, example.rejected_ids)]
+    tokens = dict(scores.score(load_model(plan.model_folder), sequences))
+    expected = [tokens[0].sum(), tokens[1].sum(), tokens[0][:shorter].sum(), tokens[1].sum()]
+    found = [example.ref_chosen_logps, example.ref_rejected_logps]
+    found += [example.ref_chosen_public_logps, example.ref_rejected_public_logps]
+    assert found == pytest.approx([value.item() for value in expected], rel=1e-5)
+    _, [plain] = order_of(with_loss(plan), store, rows, score.fn(plan, rows), tmp_path / "plain")
+    assert plain.ref_chosen_public_logps is None

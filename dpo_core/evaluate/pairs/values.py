@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_core.evaluate.intervals import Interval, mean_interval
-from dpo_core.losses import dpo_loss
+from dpo_core.losses.dpo import dpo_loss
 
 
 class PairValues(NamedTuple):

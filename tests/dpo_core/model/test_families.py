@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dpo_core.model.layout import lay_out
+from dpo_core.model.layout import lay_out, sequence_sums
 from dpo_core.model.load import without_dropout
 from dpo_core.model.modes import scoring
 from dpo_core.recipe import Training
@@ -163,8 +163,14 @@ def plain(model, sequence):
     return logps[len(prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None]).double().sum()
 
 
-def dpo(first, sums):
+def dpo(sums):
     return -torch.nn.functional.logsigmoid(0.1 * (sums[::2] - sums[1::2])).sum()
+
+
+def of_tokens(pairs, logps, collisions):
+    """As the head wants it."""
+    lengths = torch.tensor([len(answer) for _, answer in SEQUENCES[2 * pairs.start : 2 * pairs.stop]])
+    return dpo(sequence_sums(logps, torch.repeat_interleave(lengths), len(lengths)))
 
 
 @pytest.mark.parametrize(("family", "mode", "head"), EXPECTED)
@@ -173,13 +179,13 @@ def test_shared_prompts_give_a_familys_own_log_probs_and_gradients_or_are_not_us
     model = build(family, {**SHARED, **OWN_HEAD, **PADDED}[family])
     before, implementation = model(torch.tensor([FIRST])).logits, model.config._attn_implementation
     expected = torch.stack([plain(model, sequence) for sequence in SEQUENCES])
-    dpo(0, expected).backward()
+    dpo(expected).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
     with scoring(model) as scorer:
         assert (scorer.method.mode, scorer.method.head) == (mode, head), scorer.method.why
         layout = lay_out(SEQUENCES, share=scorer.method.share)
-        loss, logps, _ = scorer(layout, dpo)
+        loss, logps, *_ = scorer(layout, of_tokens)
         loss.backward()
     sums = torch.stack([logps[layout.owner == i].double().sum() for i in range(len(SEQUENCES))])
     assert ((sums - expected).abs() <= 1e-4 + 1e-6 * expected.abs()).all(), (sums - expected).abs().max()

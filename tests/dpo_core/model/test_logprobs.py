@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import encode_prompt, load_tokenizer
+from dpo_core.model.head import Head, _tiles, pairs_loss
 from dpo_core.model.identity import digest_model, digest_weights
 from dpo_core.model.layout import first_fit_decreasing, lay_out, row_tokens, sequence_sums
 from dpo_core.model.load import load_model
-from dpo_core.model.logprobs import Head, Method, Scorer, _tiles, pairs_loss
+from dpo_core.model.logprobs import Method, Scorer
 from dpo_core.model.modes import scoring
 from dpo_core.model.reference import pack_index, pack_shard, response_keys, shard_keys, unpack_index, unpack_shard
 from dpo_core.model.score import rows_of, score
@@ -141,11 +142,12 @@ def test_a_model_that_ignores_the_layout_is_found_out_and_gets_the_padded_path(f
     assert found[0].tolist() == pytest.approx(alone(load_model(folder), *SEQUENCES[0]), abs=1e-5)
 
 
+@pytest.mark.parametrize("collide", [False, True])
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("tile", [1, 7, 10**9], ids=["long pairs in pieces", "a pair a tile", "all at once"])
-def test_the_heads_gradients_are_those_of_autograd(softcap, tile, monkeypatch):
+def test_the_heads_gradients_are_those_of_autograd(softcap, tile, collide, monkeypatch):
     """Ours are made in the forward pass; the oracle is log_softmax under autograd, in fp64."""
-    from dpo_core.model import logprobs as module
+    from dpo_core.model import head as module
 
     monkeypatch.setattr(module, "TILE", tile * 11)
     monkeypatch.setattr(module, "KEPT", tile * 11)
@@ -153,19 +155,25 @@ def test_the_heads_gradients_are_those_of_autograd(softcap, tile, monkeypatch):
     lengths = [3, 1, 2, 5, 4, 4]
     tensors = [torch.randn(*shape, dtype=torch.float64, generator=draw) for shape in ((19, 6), (11, 6), (11,))]
     targets = torch.randint(0, 11, (19,), generator=draw)
-    owner = torch.repeat_interleave(torch.tensor(lengths))
 
-    def loss(first, sums):
-        return -torch.nn.functional.logsigmoid(0.3 * (sums[::2] - sums[1::2]) + 0.1 * sums[::2]).sum()
+    def loss(pairs, logps, collisions=None):
+        mine = torch.tensor(lengths[2 * pairs.start : 2 * pairs.stop])
+        sums = sequence_sums(logps, torch.repeat_interleave(mine), len(mine))
+        values = -torch.nn.functional.logsigmoid(0.3 * (sums[::2] - sums[1::2]) + 0.1 * sums[::2])
+        if collisions is not None:  # a factor that no gradient goes through, as WPO's weights are
+            values = values * sequence_sums(collisions.detach(), torch.repeat_interleave(mine), len(mine))[::2].exp()
+        return values.sum()
 
     ours = [t.clone().requires_grad_() for t in tensors]
-    total, logps, _ = pairs_loss(Head(ours[1], ours[2], 0.7, softcap), ours[0], targets, lengths, loss)
+    head = Head(ours[1], ours[2], 0.7, softcap)
+    total, logps, *_ = pairs_loss(head, ours[0], targets, lengths, loss, collide=collide)
     (2 * total).backward()
     theirs = [t.clone().requires_grad_() for t in tensors]
     z = 0.7 * (theirs[0] @ theirs[1].T + theirs[2])
     z = z if softcap is None else softcap * torch.tanh(z / softcap)
     expected = z.log_softmax(-1)[torch.arange(19), targets]
-    (2 * loss(0, sequence_sums(expected, owner, 6))).backward()
+    collisions = z.softmax(-1).square().sum(-1).log() if collide else None
+    (2 * loss(slice(0, 3), expected, collisions)).backward()
     torch.testing.assert_close(logps, expected.detach(), atol=1e-12, rtol=0)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-12, rtol=1e-12)

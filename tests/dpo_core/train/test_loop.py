@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,10 +45,11 @@ def steps_of(folder, examples, training, *, seed=0):
     policy = make_policy(load_model(folder), training, seed=seed)
     optimizer = make_optimizer(policy, training)
 
-    def run(start=0):
+    def run(start=0, history=()):
         with scoring(policy) as scorer:
             model, prepared = accelerator.prepare(scorer, optimizer)
             options = {"method": scorer.method, "seed": seed, "accelerator": accelerator, "start": start}
+            options["history"] = history
             yield from train(model, prepared, examples, training, **options)
 
     return policy, optimizer, run
@@ -289,3 +291,37 @@ def test_a_weight_of_two_pulls_as_two_equal_pairs_do(folder, examples):
         *_, run = steps_of(folder, batch, Training(train_batch_size=len(batch), max_grad_norm=1e9))
         norms.append(next(run()).metrics["grad_norm"])
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_bco_pairs_shift_is_the_mean_reward_of_the_steps_before_also_after_a_resume(folder, examples, tmp_path):
+    training = Training(loss="bco_pair", learning_rate=1e-2, num_train_epochs=3, train_batch_size=4)
+    whole, _, run = steps_of(folder, examples, training)
+    history = [step.metrics for step in run()]
+    pairs, rewards = [4, 4, 2] * 3, [step["rewards/mean"] for step in history]
+    for i, step in enumerate(history):  # of ten pairs in batches of 4, 4 and 2
+        before = sum(n * r for n, r in zip(pairs[:i], rewards[:i], strict=True)) / max(1, sum(pairs[:i]))
+        assert step["rewards/delta"] == pytest.approx(before, rel=1e-12, abs=1e-15)
+        assert step["rewards/mean"] == pytest.approx((step["rewards/chosen"] + step["rewards/rejected"]) / 2)
+    assert abs(history[-1]["rewards/delta"]) > 1e-3
+    first, optimizer, run = steps_of(folder, examples, training)
+    for step in run():
+        if step.number == 4:
+            save_checkpoint(tmp_path, 4, first, optimizer, {"history": history[:4]})
+            break
+    second, optimizer, run = steps_of(folder, examples, training)
+    state = load_checkpoint(newest_valid(tmp_path), second, optimizer)
+    rest = [step.metrics for step in run(state["step"], state["history"])]
+    assert rest == history[4:]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
+def test_a_model_is_trained_without_a_reference(folder, examples):
+    bare = [replace(example, ref_chosen_logps=None, ref_rejected_logps=None) for example in examples]
+    training = Training(loss={"simpo": 1, "orpo": 0.5}, beta=2.0, learning_rate=3e-3, num_train_epochs=4)
+    *_, run = steps_of(folder, bare, training)
+    history = [step.metrics for step in run()]
+    assert history[-1]["rewards/accuracies"] == 1.0
+    assert history[0]["loss"] > history[-1]["loss"]
+    parts = 1 * history[0]["losses/simpo"] + 0.5 * history[0]["losses/orpo"]
+    assert history[0]["losses/dpo"] == pytest.approx(parts)
+    assert displaced(history * 10) is None

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dpo_core.losses import dpo_loss, sft_loss
+from dpo_core.losses.dpo import dpo_loss, sft_loss
 
 
 def column(*values):

@@ -1,4 +1,4 @@
-"""Losses on sequence log-probs: per-pair values, the caller averages. Training and evaluation share them."""
+"""Sigmoid DPO and what it says of each pair: the yardstick of every model, whatever loss it was trained with."""
 
 from typing import NamedTuple
 

@@ -1,0 +1,1 @@
+"""Losses on sequence log-probs: per-pair values, the caller averages. One function each, one registry."""
