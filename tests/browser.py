@@ -36,8 +36,8 @@ class Page:
         assert "error" not in message, (method, message["error"])
         return message["result"]
 
-    def open(self, file: Path, width: int, height: int, *, dark: bool = False, media: str = "screen") -> None:
-        """Load a file in a window of this size (CSS pixels) and wait until all of it is there."""
+    def open(self, page: Path | str, width: int, height: int, *, dark: bool = False, media: str = "screen") -> None:
+        """Load a file or an address in a window of this size (CSS pixels) and wait until all of it is there."""
         for domain in ("Page", "Network", "Log", "Runtime"):
             self.ask(f"{domain}.enable")
         self.ask(
@@ -45,13 +45,40 @@ class Page:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.ask("Page.navigate", url=file.as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while (message := json.loads(self.socket.recv(timeout=60))).get("method") != "Page.loadEventFired":
             self._note(message)
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression gives."""
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def press(self, key: str, *, ctrl: bool = False) -> None:
+        """A key, by the name that events have for it, held and let go."""
+        more: dict[str, Any] = {"key": key, "modifiers": 2 if ctrl else 0}
+        if key == "Enter":
+            more |= {"text": "\r", "windowsVirtualKeyCode": 13}
+        elif len(key) == 1 and not ctrl:
+            more["text"] = key
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **more)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def type(self, text: str) -> None:
+        """Text where the cursor is."""
+        self.ask("Input.insertText", text=text)
+
+    def until(self, expression: str) -> Any:
+        """The first value of a JavaScript expression that is something, within the page's own patience."""
+        waits = f"""new Promise((done, fail) => {{
+          const end = Date.now() + 30000;
+          (function look() {{
+            const found = {expression};
+            if (found) done(found); else if (Date.now() > end) fail(new Error('nothing came')); else setTimeout(look, 5);
+          }})();
+        }})"""
+        found = self.ask("Runtime.evaluate", expression=waits, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, (expression, found)
+        return found["result"].get("value")
 
     def picture(self, file: Path, *, whole: bool = False) -> None:
         """A PNG of the window, or of the whole page."""

@@ -14,6 +14,7 @@ from flows.cli.curate import curate
 from flows.cli.data import app as data_commands
 from flows.cli.gate import gate
 from flows.cli.init import init
+from flows.cli.judge import app as judge_commands
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
 from flows.cli.promotion import approve, history, hold, promote, rollback
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(store_commands, name="store")
 app.add_typer(data_commands, name="data")
+app.add_typer(judge_commands, name="judge")
 app.command()(init)
 app.command()(curate)
 app.command()(gate)

@@ -1,0 +1,101 @@
+"""Argilla's files: what `dataset.records.to_json` writes and `from_json` reads (Argilla 2).
+
+Fields `prompt`, `response1`, `response2`; a label question `preference` (response1, response2, tie, both_bad) and a
+text question `note`. Read are also rankings, and other names of the fields that its templates have.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from dpo_core.data.messages import BadRow, kind_of
+from dpo_core.data.pairs import text_of
+from dpo_core.judging.foreign import (
+    ForeignRecord,
+    ForeignVote,
+    choice_of,
+    compared_items,
+    field_of,
+    prompt_of_field,
+    shown_prompt,
+    text_of_field,
+)
+from dpo_core.judging.lines import Judged, JudgedChoice
+
+PROMPTS = ("prompt", "instruction", "question", "context", "chat")
+ANSWERS = (("response1", "response2"), ("response_1", "response_2"), ("response-1", "response-2"))
+ANSWERS += (("answer1", "answer2"), ("response_a", "response_b"), ("chosen", "rejected"))
+QUESTION = ("preference", "choice", "ranking", "preferred", "label")
+LABELS = {"first": "response1", "second": "response2", "tie": "tie", "bad": "both_bad"}
+
+
+def argilla_rows(judged: Judged) -> Iterator[dict[str, Any]]:
+    """A record an item. A user is a UUID there: of each name the same one every time."""
+    for item, said in compared_items(judged):
+        users = [str(uuid5(NAMESPACE_URL, f"dpo-judge:{one.by}")) for one in said]
+        pairs = list(zip(said, users, strict=True))
+        responses = {"preference": [{"value": LABELS[one.choice], "user_id": user} for one, user in pairs]}
+        notes = [{"value": one.note, "user_id": user} for one, user in pairs if one.note]
+        first, second = (text_of(answer) for answer in item.answers)
+        yield {
+            "id": item.id,
+            "fields": {"prompt": shown_prompt(item), "response1": first, "response2": second},
+            "metadata": {},
+            "suggestions": {},
+            "responses": responses | ({"note": notes} if notes else {}),
+            "vectors": {},
+            "_server_id": None,
+        }
+
+
+def argilla_record(row: Mapping[str, Any], where: str) -> ForeignRecord:
+    """A record of Argilla. Raises BadRow for one that lacks what it needs."""
+    fields = row.get("fields")
+    if not isinstance(fields, Mapping):
+        raise BadRow(f"fields is {kind_of(fields)}, not an object")
+    names = next((pair for pair in ANSWERS if all(name in fields for name in pair)), None)
+    if names is None:
+        has = ", ".join(sorted(map(str, fields)))[:200]
+        raise BadRow(f"fields has no two answers, such as response1 and response2; it has {has}")
+    responses = row.get("responses") or {}
+    if not isinstance(responses, Mapping):
+        raise BadRow(f"responses is {kind_of(responses)}, not an object")
+    notes = {str(one.get("user_id")): str(one.get("value")) for one in _given(responses.get("note") or [], "note")}
+    question = next((name for name in QUESTION if name in responses), None)
+    if question is None and responses:
+        raise BadRow(
+            f"responses has none of {', '.join(QUESTION)}; it has {', '.join(sorted(map(str, responses)))[:200]}"
+        )
+    votes = []
+    for number, given in enumerate(_given(responses[question], question) if question else ()):
+        place = f"responses.{question}[{number}]"
+        by = str(field_of(given, ("user_id", "user"), place))
+        votes.append(
+            ForeignVote(by, _choice(field_of(given, ("value",), place), f"{place}.value", names), notes.get(by, ""))
+        )
+    return ForeignRecord(
+        prompt_of_field(field_of(fields, PROMPTS, "fields"), "fields.prompt"),
+        (text_of_field(fields[names[0]], f"fields.{names[0]}"), text_of_field(fields[names[1]], f"fields.{names[1]}")),
+        tuple(votes),
+        where,
+    )
+
+
+def _given(value: Any, question: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        raise BadRow(f"responses.{question} is {kind_of(value)}, not a list of answers of people")
+    return value
+
+
+def _choice(value: Any, place: str, names: tuple[str, str]) -> JudgedChoice:
+    """A label; or a ranking, as names in their order or with their ranks."""
+    if not isinstance(value, list):
+        return choice_of(value, place, names)
+    if len(value) != 2:
+        raise BadRow(f"{place} ranks {len(value)} answers, not two")
+    if all(isinstance(one, Mapping) for one in value):
+        ranks = [(field_of(one, ("rank",), place), field_of(one, ("value",), place)) for one in value]
+        if ranks[0][0] == ranks[1][0]:
+            return "tie"
+        return choice_of(min(ranks, key=lambda rank: float(rank[0]))[1], place, names)
+    return choice_of(value[0], place, names)

@@ -1,0 +1,153 @@
+"""Judgements in the files of other programs: what a record of theirs is read into, and what every reader shares."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo_core.data.conversations import side_of
+from dpo_core.data.digests import digest_json
+from dpo_core.data.messages import BadRow, kind_of, require_words, say
+from dpo_core.data.pairs import Message, text_of
+from dpo_core.errors import InputError
+from dpo_core.judging.items import JudgedItem, compared
+from dpo_core.judging.lines import Judged, JudgedChoice, Judgement
+
+ForeignFormat = Literal["argilla", "label-studio"]
+UNKNOWN_TIME = "1970-01-01T00:00:00+00:00"
+TIES = ("tie", "both good", "equal", "same", "neutral")
+BAD = ("bad", "both bad", "neither", "none")
+FIRST = ("first", "a", "left", "1", "response1", "response 1", "answer1", "answer 1", "response a", "answer a")
+SECOND = ("second", "b", "right", "2", "response2", "response 2", "answer2", "answer 2", "response b", "answer b")
+
+
+@dataclass(frozen=True)
+class ForeignVote:
+    """What one person said of a record, in the order in which the record has its answers."""
+
+    by: str
+    choice: JudgedChoice
+    note: str = ""
+    when: str = UNKNOWN_TIME
+
+
+@dataclass(frozen=True)
+class ForeignRecord:
+    """A record of another program: an item, and what was said of it. `where`: its place in the file."""
+
+    prompt: tuple[Message, ...]
+    answers: tuple[str, str]
+    votes: tuple[ForeignVote, ...]
+    where: str
+
+    def item(self) -> JudgedItem:
+        """As it is judged here."""
+        one, other = (say("assistant", text) for text in self.answers)
+        return compared(self.prompt, one, other)
+
+    def judgements(self) -> Iterator[Judgement]:
+        """Each vote, under an id that is the same every time the file is read."""
+        item = self.item()
+        straight = item.answers[0][0]["content"] == self.answers[0]
+        other = {"first": "second", "second": "first"}
+        for vote in self.votes:
+            choice = vote.choice if straight else other.get(vote.choice, vote.choice)
+            name = digest_json([item.id, vote.by, choice, vote.note, vote.when])[:32]
+            yield Judgement.model_validate(
+                {"id": name, "item": item.id, "by": vote.by, "choice": choice, "note": vote.note, "when": vote.when}
+            )
+
+
+Reader = Callable[[Mapping[str, Any], str], ForeignRecord]
+
+
+def read_records(path: Path, reader: Reader, program: str) -> tuple[list[ForeignRecord], list[InputError]]:
+    """The records of a JSON array or of JSON lines, and what is wrong with the others.
+
+    Raises InputError where the file is no such file, or no record of it can be read.
+    """
+    do = f"export it from {program} again, as JSON"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else [json.loads(line) for line in text.splitlines() if line.strip()]
+        )
+    except OSError as error:
+        raise InputError(f"the file cannot be read: {error.strerror or error}", where=str(path), do=do) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the file is no JSON: {error}", where=str(path), do=do) from None
+    records: list[ForeignRecord] = []
+    wrong: list[InputError] = []
+    for number, row in enumerate(rows, 1):
+        where = f"{path}:record {number}"
+        try:
+            if not isinstance(row, Mapping):
+                raise BadRow(f"it is {kind_of(row)}, not an object")
+            records.append(reader(row, where))
+        except BadRow as bad:
+            wrong.append(InputError(f"not a record of {program}: {bad}", where=where, do=do))
+    if not records:
+        raise wrong[0] if wrong else InputError("the file has no records", where=str(path), do=do)
+    return records, wrong
+
+
+def field_of(row: Mapping[str, Any], names: Sequence[str], place: str) -> Any:
+    """The first of these fields that is there. Raises BadRow."""
+    name = next((name for name in names if row.get(name) not in (None, "")), None)
+    if name is None:
+        raise BadRow(
+            f"{place} lacks {' or '.join(names)}; it has {', '.join(sorted(map(str, row)))[:200] or 'nothing'}"
+        )
+    return row[name]
+
+
+def prompt_of_field(value: Any, place: str) -> tuple[Message, ...]:
+    """Text or messages as a prompt. Raises BadRow."""
+    asked = side_of(value, place)
+    prompt = say("user", asked) if isinstance(asked, str) else asked
+    require_words(prompt, place)
+    return tuple(prompt)
+
+
+def text_of_field(value: Any, place: str) -> str:
+    """Text, or messages as text. Raises BadRow."""
+    side = side_of(value, place)
+    text = side if isinstance(side, str) else text_of(side)
+    require_words(say("assistant", text), place)
+    return text
+
+
+def choice_of(value: Any, place: str, names: Sequence[str] = ()) -> JudgedChoice:
+    """What a label means; `names`: what the record calls its two answers. Raises BadRow."""
+    told = str(value).strip().casefold().replace("_", " ").replace("-", " ")
+    mine = [name.casefold().replace("_", " ").replace("-", " ") for name in names]
+    for choice, labels in (
+        ("first", (*mine[:1], *FIRST)),
+        ("second", (*mine[1:2], *SECOND)),
+        ("tie", TIES),
+        ("bad", BAD),
+    ):
+        if told in labels:
+            return choice  # type: ignore[return-value]
+    raise BadRow(f"{place} is {str(value)[:40]!r}: which answer that prefers is not known")
+
+
+def shown_prompt(item: JudgedItem) -> str:
+    """A prompt as one text: a question as it is, a conversation with its roles."""
+    if len(item.prompt) == 1:
+        return text_of(item.prompt)
+    return "\n\n".join(f"{message['role']}: {text_of([message])}" for message in item.prompt)
+
+
+def compared_items(judged: Judged) -> Iterator[tuple[JudgedItem, list[Judgement]]]:
+    """Each item of two answers with what each person said last of it, who settled it last; skips left out."""
+    for item in judged.judged_items():
+        if len(item.answers) == 2:
+            said = {one.by: one for one in judged.of(item.id) if one.choice != "skip"}
+            if (settlement := judged.settlement(item.id)) is not None:
+                said.pop(settlement.by, None)
+                said[settlement.by] = settlement
+            yield item, list(said.values())

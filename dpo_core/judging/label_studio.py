@@ -1,0 +1,122 @@
+"""Label Studio's files: tasks with annotations, as it exports and imports them as JSON.
+
+Made for a project with `<Pairwise name="preference" toName="answer1,answer2"/>`, `<Choices name="verdict">` (tie, both
+bad) and `<TextArea name="note">` over `$prompt`, `$answer1`, `$answer2`: docs/judging.md has the configuration.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dpo_core.data.messages import BadRow, kind_of
+from dpo_core.data.pairs import text_of
+from dpo_core.judging.foreign import (
+    UNKNOWN_TIME,
+    ForeignRecord,
+    ForeignVote,
+    choice_of,
+    compared_items,
+    field_of,
+    prompt_of_field,
+    shown_prompt,
+    text_of_field,
+)
+from dpo_core.judging.lines import Judged, JudgedChoice, Judgement
+
+PROMPTS = ("prompt", "instruction", "question", "input")
+FIRST = ("answer1", "text1", "response1", "output1", "left", "chosen")
+SECOND = ("answer2", "text2", "response2", "output2", "right", "rejected")
+SIDES = {"first": "left", "second": "right"}
+VERDICTS = {"tie": "tie", "bad": "both bad"}
+
+
+def label_studio_tasks(judged: Judged) -> Iterator[dict[str, Any]]:
+    """A task an item. Its data names who made each annotation: there a person is a number of the server's own."""
+    for item, said in compared_items(judged):
+        first, second = (text_of(answer) for answer in item.answers)
+        data = {"prompt": shown_prompt(item), "answer1": first, "answer2": second}
+        people = {"judged": item.id, "judged_by": [one.by for one in said]}
+        yield {"data": data | people, "annotations": [_annotation(one) for one in said]}
+
+
+def _annotation(said: Judgement) -> dict[str, Any]:
+    result: list[dict[str, Any]] = []
+    if said.choice in SIDES:
+        result.append(_result("preference", "answer1", "pairwise", {"selected": SIDES[said.choice]}, said))
+    else:
+        result.append(_result("verdict", "prompt", "choices", {"choices": [VERDICTS[said.choice]]}, said))
+    if said.note:
+        result.append(_result("note", "prompt", "textarea", {"text": [said.note]}, said))
+    return {"result": result, "was_cancelled": False, "lead_time": said.seconds, "created_at": said.when}
+
+
+def _result(name: str, to: str, kind: str, value: dict[str, Any], said: Judgement) -> dict[str, Any]:
+    return {"id": f"{said.id[:10]}-{name}", "from_name": name, "to_name": to, "type": kind, "value": value}
+
+
+def label_studio_record(row: Mapping[str, Any], where: str) -> ForeignRecord:
+    """A task of Label Studio. Raises BadRow for one that lacks what it needs."""
+    data = row.get("data")
+    if not isinstance(data, Mapping):
+        raise BadRow(f"data is {kind_of(data)}, not an object")
+    annotations = row.get("annotations", row.get("completions"))
+    if not isinstance(annotations, list):
+        raise BadRow(f"annotations is {kind_of(annotations)}, not a list: a task without what people said")
+    people = data.get("judged_by")
+    names = people if isinstance(people, list) and len(people) == len(annotations) else [None] * len(annotations)
+    votes = (
+        _vote(given, name, f"annotations[{n}]") for n, (given, name) in enumerate(zip(annotations, names, strict=True))
+    )
+    return ForeignRecord(
+        prompt_of_field(field_of(data, PROMPTS, "data"), "data.prompt"),
+        (
+            text_of_field(field_of(data, FIRST, "data"), "data.answer1"),
+            text_of_field(field_of(data, SECOND, "data"), "data.answer2"),
+        ),
+        tuple(vote for vote in votes if vote is not None),
+        where,
+    )
+
+
+def _vote(given: Any, name: Any, place: str) -> ForeignVote | None:
+    """What an annotation says; None for one that was cancelled."""
+    if not isinstance(given, Mapping):
+        raise BadRow(f"{place} is {kind_of(given)}, not an object")
+    if given.get("was_cancelled"):
+        return None
+    result = given.get("result")
+    if not isinstance(result, list) or not all(isinstance(one, Mapping) for one in result):
+        raise BadRow(f"{place}.result is {kind_of(result)}, not a list of objects")
+    by = str(name) if name else _person(field_of(given, ("completed_by",), place))
+    when = str(given.get("created_at") or UNKNOWN_TIME)
+    return ForeignVote(by, _choice(result, f"{place}.result"), _note(result), when)
+
+
+def _person(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(field_of(value, ("email", "username", "first_name", "id"), "completed_by"))
+    return f"label-studio-{value}" if isinstance(value, int) else str(value)
+
+
+def _choice(result: list[Mapping[str, Any]], place: str) -> JudgedChoice:
+    for number, one in enumerate(result):
+        value = one.get("value")
+        if one.get("type") not in ("pairwise", "choices"):
+            continue
+        if not isinstance(value, Mapping):
+            raise BadRow(f"{place}[{number}].value is {kind_of(value)}, not an object")
+        if one["type"] == "pairwise":
+            return choice_of(
+                field_of(value, ("selected",), f"{place}[{number}].value"), f"{place}[{number}].value.selected"
+            )
+        chosen = field_of(value, ("choices",), f"{place}[{number}].value")
+        return choice_of(chosen[0] if isinstance(chosen, list) else chosen, f"{place}[{number}].value.choices")
+    raise BadRow(f"{place} has no result of type pairwise or choices")
+
+
+def _note(result: list[Mapping[str, Any]]) -> str:
+    for one in result:
+        value = one.get("value")
+        if one.get("type") == "textarea" and isinstance(value, Mapping):
+            text = value.get("text")
+            return "\n".join(map(str, text)) if isinstance(text, list) else str(text or "")
+    return ""

@@ -1,0 +1,196 @@
+"""A file of judgements: JSON lines that are only ever added, and what they say together.
+
+    {"kind": "opened", ...}      a source was opened: its name, digest, number of items, what is asked
+    {"kind": "item", ...}        what is judged, with all its words, before the first judgement of it
+    {"kind": "judgement", ...}   one person's choice
+    {"kind": "undo", ...}        that person took it back
+
+The words stand in it so that a judgement never loses what it is of. A last line without its end was never shown as
+saved, and is not counted.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from dpo_core.data.messages import BadRow
+from dpo_core.errors import InputError
+from dpo_core.judging.items import JudgedItem, JudgingMode
+from dpo_core.records import Record
+
+JudgedChoice = Literal["first", "second", "tie", "bad", "skip", "edit", "fine"]
+COMPARED = ("first", "second", "tie", "bad")  # choices that compare; bad: neither answer is any good
+EDITED = ("edit", "fine")  # choices where one answer is corrected; fine: nothing is to be corrected
+KINDS = ("opened", "item", "judgement", "undo")
+NOTE_LIMIT = 10_000  # characters
+DO = "restore the line from a backup, or take it out: each line stands for itself"
+
+
+class Opened(Record):
+    """A source was opened to be judged."""
+
+    kind: Literal["opened"] = "opened"
+    source: str = Field(description="file, folder or data set")
+    sha256: str = Field(description="of its content then")
+    items: int
+    mode: JudgingMode
+    seed: int
+    overlap: float
+    when: str = Field(description="ISO 8601, UTC")
+
+
+class Judgement(Record):
+    """What one person said of one item. `left`: the answer that stood left; `text`: the answer as it was edited."""
+
+    kind: Literal["judgement"] = "judgement"
+    id: str
+    item: str
+    by: str = Field(min_length=1)
+    choice: JudgedChoice
+    left: Literal["first", "second", ""] = ""
+    text: str = ""
+    note: str = Field("", max_length=NOTE_LIMIT)
+    settles: bool = Field(False, description="it decides between people who disagreed")
+    seconds: float = Field(0.0, description="that the item was looked at; 0: not known")
+    when: str = Field(description="ISO 8601, UTC")
+
+
+class Undo(Record):
+    """A person took a judgement of theirs back."""
+
+    kind: Literal["undo"] = "undo"
+    judgement: str
+    by: str
+    when: str
+
+
+Line = Opened | JudgedItem | Judgement | Undo
+
+
+def written(*lines: Line) -> bytes:
+    """Lines as they stand in the file."""
+    rows = (line.to_line() if isinstance(line, JudgedItem) else line.model_dump(mode="json") for line in lines)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
+
+
+@dataclass
+class Judged:
+    """What lines say together. `undone`: judgements that were taken back."""
+
+    items: dict[str, JudgedItem] = field(default_factory=dict)
+    opened: list[Opened] = field(default_factory=list)
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    undone: set[str] = field(default_factory=set)
+    _by_item: dict[str, dict[str, Judgement]] = field(default_factory=dict)
+
+    def add(self, line: Line) -> None:
+        """Take in one more line; a judgement or an item that is known already changes nothing."""
+        if isinstance(line, Opened):
+            self.opened.append(line)
+        elif isinstance(line, JudgedItem):
+            self.items.setdefault(line.id, line)
+        elif isinstance(line, Undo):
+            self.undone.add(line.judgement)
+            self._recount(self.judgements[line.judgement].item)
+        elif line.id not in self.judgements:
+            self.judgements[line.id] = line
+            if line.id not in self.undone:
+                self._by_item.setdefault(line.item, {})[_voice(line)] = line
+
+    def of(self, item: str) -> list[Judgement]:
+        """What each person says of an item, skips included, by the newest judgement of each; no settlement."""
+        return [said for said in self._by_item.get(item, {}).values() if not said.settles]
+
+    def settlement(self, item: str) -> Judgement | None:
+        """The judgement that decides between people, where there is one."""
+        return self._by_item.get(item, {}).get("")
+
+    def said_by(self, item: str, by: str) -> Judgement | None:
+        """What this person says of an item."""
+        return self._by_item.get(item, {}).get(by)
+
+    def standing(self) -> list[Judgement]:
+        """All that were not taken back, in order."""
+        return [said for said in self.judgements.values() if said.id not in self.undone]
+
+    def people(self) -> dict[str, list[Judgement]]:
+        """Each person's judgements that stand, in order."""
+        found: dict[str, list[Judgement]] = {}
+        for said in self.standing():
+            found.setdefault(said.by, []).append(said)
+        return found
+
+    def judged_items(self) -> list[JudgedItem]:
+        """The items that somebody decided on, in the order of the first judgement of each."""
+        names = dict.fromkeys(said.item for said in self.standing() if said.choice != "skip")
+        return [self.items[name] for name in names]
+
+    def _recount(self, item: str) -> None:
+        self._by_item[item] = {
+            _voice(said): said for said in self.judgements.values() if said.item == item and said.id not in self.undone
+        }
+
+
+def _voice(said: Judgement) -> str:
+    return "" if said.settles else said.by
+
+
+def read_judged(paths: Iterable[str | Path]) -> Judged:
+    """What some files of judgements say together. Raises InputError with file and line where one is no such line."""
+    judged = Judged()
+    for path in map(Path, paths):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            says = f"the judgements cannot be read: {error.strerror or error}"
+            raise InputError(says, where=str(path), do="check the path; `dpo judge FILE` makes such a file") from None
+        add_lines(judged, data, str(path))
+    return judged
+
+
+def add_lines(judged: Judged, data: bytes, path: str) -> None:
+    """The lines of one file, a torn last one left out."""
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        if not line.strip():
+            continue
+        found = parse_line(line, f"{path}:{number}")
+        if isinstance(found, Judgement) and found.item not in judged.items:
+            says = f"a judgement of the item {found.item}, whose words do not stand before it"
+            raise InputError(says, where=f"{path}:{number}", do="put the item's line back, or take this one out")
+        if isinstance(found, Undo) and found.judgement not in judged.judgements:
+            says = f"takes back the judgement {found.judgement}, which does not stand before it"
+            raise InputError(says, where=f"{path}:{number}", do=DO)
+        judged.add(found)
+
+
+def parse_line(line: bytes, where: str) -> Line:
+    """One line. Raises InputError."""
+    try:
+        row: Any = json.loads(line.decode("utf-8", "surrogatepass"))
+        kind = row.get("kind") if isinstance(row, dict) else None
+        if kind == "item":
+            return JudgedItem.from_line(row)
+        types = {"opened": Opened, "judgement": Judgement, "undo": Undo}
+        if kind not in types:
+            raise BadRow(f"its kind is {str(kind)[:40]!r}, none of {', '.join(KINDS)}")
+        return types[kind].model_validate(row)
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        says = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        raise InputError(f"not a line of judgements: {says}", where=where, do=DO) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not a line of judgements: {error}", where=where, do=DO) from None
+
+
+def holds_judgements(path: str | Path) -> bool:
+    """Whether a file begins as a file of judgements does."""
+    try:
+        with Path(path).open("rb") as file:
+            row = json.loads(file.readline(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and row.get("kind") in KINDS
