@@ -73,7 +73,9 @@ class Page:
           const end = Date.now() + 30000;
           (function look() {{
             const found = {expression};
-            if (found) done(found); else if (Date.now() > end) fail(new Error('nothing came')); else setTimeout(look, 5);
+            if (found) return done(found);
+            if (Date.now() > end) return fail(new Error('nothing came'));
+            setTimeout(look, 5);
           }})();
         }})"""
         found = self.ask("Runtime.evaluate", expression=waits, awaitPromise=True, returnByValue=True)

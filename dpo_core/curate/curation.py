@@ -102,9 +102,10 @@ class CorrectionWay(Section):
 
 
 class Feedback(Section):
-    """What people said of answers that a registered model gave where it is served."""
+    """What people said of answers: that a registered model gave where it is served, or that they judged on a page."""
 
-    traces: str = Field(pattern=NAME, description="registered model whose traces are read")
+    traces: str | None = Field(None, pattern=NAME, description="registered model whose traces are read")
+    judgements: list[str] = Field([], description="or: files of judgements that `dpo judge` wrote (docs/judging.md)")
     experiment: str | None = Field(None, description="MLflow experiment of the traces; unset: the model's own")
     scale: Annotated[tuple[float, float], Field(strict=False)] = Field(
         (0.0, 1.0), description="lowest and highest number of a rating: its upper quarter likes, its lower dislikes"
@@ -112,6 +113,14 @@ class Feedback(Section):
     personal_data: Literal["mask", "refuse", "keep"] = Field(
         "mask", description="e-mail, phone and the like in prompts and answers: masked, the pair refused, or kept"
     )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Feedback":
+        if (self.traces is None) is not bool(self.judgements):
+            raise ValueError("feedback is of one kind: name traces, or files of judgements")
+        if self.judgements and self.experiment is not None:
+            raise ValueError("feedback.experiment is of traces: leave it out")
+        return self
 
 
 class Rounds(Section):
@@ -149,7 +158,7 @@ class Curation(Section):
     encoding: Encoding = Encoding()
     licence: str = Field("", description="of the pairs, carried along with the data set")
     grow: bool | None = Field(
-        None, description="a new version holds the pairs of the latest one too; unset: with feedback it does"
+        None, description="a new version holds the pairs of the latest one too; unset: with feedback on traces it does"
     )
     rounds: Rounds | None = Field(None, description="repeat with the model that was trained on the pairs")
 
@@ -160,8 +169,8 @@ class Curation(Section):
 
     @property
     def grows(self) -> bool:
-        """Whether a new version begins with the latest one's pairs."""
-        return self.way == "feedback" if self.grow is None else self.grow
+        """Whether a new version begins with the latest one's pairs: remarks on traces are used once, files stay."""
+        return (self.feedback is not None and self.feedback.traces is not None) if self.grow is None else self.grow
 
     @property
     def samples(self) -> int:
@@ -250,6 +259,8 @@ def load_curation(path: str | Path, overrides: list[str] | tuple[str, ...] = ())
         values["rounds"]["retrain"] = absolute(curation.rounds.retrain)
     for name, file in curation.files.items():
         _set(values, name, absolute(file))
+    if curation.feedback is not None:
+        values["feedback"]["judgements"] = [absolute(file) for file in curation.feedback.judgements]
     values["validation"]["benchmarks"] = {n: absolute(file) for n, file in curation.validation.benchmarks.items()}
     for key, model in curation.models.items():
         if model.startswith(("./", "../")):

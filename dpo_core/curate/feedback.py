@@ -9,16 +9,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from dpo_core.curate.personal import PersonalData, cleaned, names_of
 from dpo_core.curate.remarks import Opinion, RemarkRules, Said, distinct, off_scale, read_opinion, that_count
 from dpo_core.data.messages import BadRow, as_compared, messages_of, require_turns, require_words, say, tools_of
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.quality.prompts.identity import prompt_key
-from dpo_core.quality.text.placeholders import Placeholders, kinds_in
 
-PersonalData = Literal["mask", "refuse", "keep"]
 SAME = "the expected answer is the one that was given"
 CUT_OFF = "a liked answer was cut off by the length that was asked for"
 
@@ -210,38 +208,13 @@ def _add(
         source=made.source,
         tools=bad.tools,
     )
-    holds, masked = Placeholders(), pair
-    if made.personal_data != "keep":
-        masked = _without_people(pair, holds)
-    if made.personal_data == "refuse" and holds.found:
-        made.quarantined.append(SetAside(ids, f"it holds personal data: {', '.join(holds.found)}"))
+    clean = cleaned(pair, made.personal_data)
+    if clean.refused:
+        made.quarantined.append(SetAside(ids, clean.refused))
         return
-    if as_compared(masked.chosen) == as_compared(masked.rejected):
-        made.quarantined.append(SetAside(ids, "its two answers differ in personal data alone, which is masked"))
-        return
-    names = sorted({_person(name, made.personal_data) for name in people})
-    meta: dict[str, Any] = {"by": way, "traces": list(ids), "annotator": ", ".join(names)}
+    meta: dict[str, Any] = {"by": way, "traces": list(ids), "annotator": names_of(people, made.personal_data)}
     meta |= {"rejected_model": bad.models} | ({"chosen_model": good.models} if good else {})
-    meta |= {"masked": holds.found} if holds.found else {}
-    made.pairs.append(replace(masked, meta=meta))
+    meta |= {"masked": clean.masked} if clean.masked else {}
+    made.pairs.append(replace(clean.pair, meta=meta))
     made.used.extend(ids)
     made.counts[f"pairs by {way}"] += 1
-
-
-def _without_people(pair: Pair, placeholders: Placeholders) -> Pair:
-    def masked(value: Any) -> Any:
-        if isinstance(value, str):
-            return placeholders.masked(value)
-        if isinstance(value, Mapping):
-            return {key: masked(item) for key, item in value.items()}
-        return [masked(item) for item in value] if isinstance(value, list | tuple) else value
-
-    prompt, chosen, rejected = (tuple(map(masked, side)) for side in (pair.prompt, pair.chosen, pair.rejected))
-    return replace(pair, prompt=prompt, chosen=chosen, rejected=rejected, tools=tuple(map(masked, pair.tools)))
-
-
-def _person(name: str, personal_data: PersonalData) -> str:
-    """Who said it; an address or a number of a person becomes a name that is the same every time."""
-    if personal_data == "keep" or not kinds_in(name):
-        return name
-    return f"person-{sha256(name.encode()).hexdigest()[:12]}"

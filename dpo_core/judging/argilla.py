@@ -23,8 +23,14 @@ from dpo_core.judging.foreign import (
 from dpo_core.judging.lines import Judged, JudgedChoice
 
 PROMPTS = ("prompt", "instruction", "question", "context", "chat")
-ANSWERS = (("response1", "response2"), ("response_1", "response_2"), ("response-1", "response-2"))
-ANSWERS += (("answer1", "answer2"), ("response_a", "response_b"), ("chosen", "rejected"))
+ANSWERS = (
+    ("response1", "response2"),
+    ("response_1", "response_2"),
+    ("response-1", "response-2"),
+    ("answer1", "answer2"),
+    ("response_a", "response_b"),
+    ("chosen", "rejected"),
+)
 QUESTION = ("preference", "choice", "ranking", "preferred", "label")
 LABELS = {"first": "response1", "second": "response2", "tie": "tie", "bad": "both_bad"}
 

@@ -1,5 +1,6 @@
 """What people judge: a prompt with two answers, or with one that they correct; and the rows that become that."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,9 +90,18 @@ def compared(
     **more: Any,
 ) -> JudgedItem:
     """An item of two answers, which a digest orders."""
-    sides = sorted(zip(map(tuple, (one, other)), writers, strict=True), key=lambda side: digest_json(side[0]))
+    sides = [(tuple(one), writers[0]), (tuple(other), writers[1])]
+    if _place(one) > _place(other):
+        sides.reverse()
     names = tuple(writer for _, writer in sides)
     return JudgedItem(tuple(prompt), tuple(side for side, _ in sides), writers=names if any(names) else (), **more)
+
+
+def _place(answer: Sequence[Message]) -> str:
+    """Where an answer stands among two, whatever is in it; quick, for most answers are one text."""
+    if len(answer) == 1 and answer[0].keys() == {"role", "content"}:
+        return hashlib.sha256(answer[0]["content"].encode("utf-8", "surrogatepass")).hexdigest()
+    return digest_json(list(answer))
 
 
 def item_of_pair(pair: Pair, mode: JudgingMode) -> JudgedItem:
@@ -144,8 +154,8 @@ def answers_of_row(row: Mapping[str, Any]) -> AnswerRow:
         raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
     column = next((name for name in (*SEVERAL, *SINGLE) if name in row), "")
     values = row[column] if isinstance(row[column], list) else [row]
-    place = (lambda number: f"{column}[{number}]") if isinstance(row[column], list) else (lambda _: column)
-    told = [_answer(value, column, place(number)) for number, value in enumerate(values)]
+    several = isinstance(row[column], list)
+    told = [_answer(value, column, f"{column}[{n}]" if several else column) for n, value in enumerate(values)]
     return AnswerRow(
         tuple(prompt),
         tuple(tuple(answer) for answer, _ in told),

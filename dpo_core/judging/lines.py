@@ -10,7 +10,7 @@ saved, and is not counted.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -124,10 +124,15 @@ class Judged:
             found.setdefault(said.by, []).append(said)
         return found
 
+    def voices(self) -> Iterator[tuple[str, list[Judgement]]]:
+        """Each item that somebody said something of, by its first judgement, with what `of` gives; skips included."""
+        for item, said in self._by_item.items():
+            if found := [one for one in said.values() if not one.settles]:
+                yield item, found
+
     def judged_items(self) -> list[JudgedItem]:
         """The items that somebody decided on, in the order of the first judgement of each."""
-        names = dict.fromkeys(said.item for said in self.standing() if said.choice != "skip")
-        return [self.items[name] for name in names]
+        return [self.items[item] for item, said in self.voices() if any(one.choice != "skip" for one in said)]
 
     def _recount(self, item: str) -> None:
         self._by_item[item] = {
@@ -174,10 +179,13 @@ def parse_line(line: bytes, where: str) -> Line:
         kind = row.get("kind") if isinstance(row, dict) else None
         if kind == "item":
             return JudgedItem.from_line(row)
-        types = {"opened": Opened, "judgement": Judgement, "undo": Undo}
-        if kind not in types:
-            raise BadRow(f"its kind is {str(kind)[:40]!r}, none of {', '.join(KINDS)}")
-        return types[kind].model_validate(row)
+        if kind == "judgement":
+            return Judgement.model_validate(row)
+        if kind == "undo":
+            return Undo.model_validate(row)
+        if kind == "opened":
+            return Opened.model_validate(row)
+        raise BadRow(f"its kind is {str(kind)[:40]!r}, none of {', '.join(KINDS)}")
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         says = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

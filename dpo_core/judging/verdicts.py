@@ -30,17 +30,19 @@ def agreed(said: Sequence[Judgement], settlement: Judgement | None) -> JudgedCho
     """What people say of an item: the settlement, else what more than half of them say; None: they disagree."""
     if settlement is not None:
         return settlement.choice
-    choices = [one.choice for one in said if one.choice != "skip"]
-    most = max(choices, key=choices.count, default="skip")
-    return most if not choices or 2 * choices.count(most) > len(choices) else None
+    choices: list[JudgedChoice] = [one.choice for one in said if one.choice != "skip"]
+    if not choices:
+        return "skip"
+    most = max(choices, key=choices.count)
+    return most if 2 * choices.count(most) > len(choices) else None
 
 
 def disagreements(judged: Judged) -> list[str]:
     """Items that people compared and do not agree on, in order; nobody has settled them yet."""
     return [
-        item.id
-        for item in judged.judged_items()
-        if len(item.answers) == 2 and agreed(judged.of(item.id), judged.settlement(item.id)) is None
+        item
+        for item, said in judged.voices()
+        if len(said) > 1 and len(judged.items[item].answers) == 2 and agreed(said, judged.settlement(item)) is None
     ]
 
 

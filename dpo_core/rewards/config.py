@@ -104,7 +104,10 @@ class JudgeRules(Section):
     max_unread: Fraction = Field(
         0.1, description="largest share of replies without a verdict that can be read: above, stop"
     )
-    labels: str | None = Field(None, description="pairs that people judged (JSONL), which the judge is held against")
+    labels: str | None = Field(
+        None,
+        description="pairs that people judged, which the judge is held against: JSON lines, or a file of `dpo judge`",
+    )
     min_kappa: float | None = Field(
         None,
         ge=-1,

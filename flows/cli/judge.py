@@ -13,7 +13,7 @@ from flows.cli.console import CommandResult, printable, program
 
 if TYPE_CHECKING:
     from tasks.judging.desk import Desk
-    from tasks.judging.records import PeopleDocument
+    from tasks.judging.documents import PeopleDocument
 
 Files = Annotated[list[str], typer.Argument(metavar="JUDGEMENTS...", help="files that `dpo judge` or an import wrote")]
 

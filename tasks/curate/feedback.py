@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from dpo_core.curate.feedback import FeedbackPairs, PersonalData, TracedAnswer, pairs_of_feedback
+from dpo_core.curate.feedback import FeedbackPairs, TracedAnswer, pairs_of_feedback
+from dpo_core.curate.personal import PersonalData
 from dpo_core.curate.remarks import RemarkRules, Said
 from dpo_core.quality.text.redaction import redact
 from infra.store.base import Store

@@ -76,7 +76,7 @@ def _sources(curation: Curation) -> dict[str, str]:
     """Digests of all that prompts are read from. Raises InputError or InfraError for what is not there."""
     prompts = curation.prompts
     files = [*curation.validation.benchmarks.values(), *(prompts.keep_out.values() if prompts else ())]
-    files += curation.files.values()
+    files += [*curation.files.values(), *(curation.feedback.judgements if curation.feedback else ())]
     files += [judge.labels for judge in (curation.rewards.judges if curation.rewards else {}).values() if judge.labels]
     for file in files:
         if not Path(file).is_file():

@@ -79,6 +79,7 @@ class PairOutput(Record):
         "", description="folder of the answers in the store that they were made of: it lives with this"
     )
     trace_ids: list[str] = Field([], description="traces that the pairs were made of")
+    judged: int = Field(0, description="answers that people judged on a page")
 
 
 class Paired(PairOutput):

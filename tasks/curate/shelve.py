@@ -47,7 +47,7 @@ def shelve(plan: CurationPlan, paired: Paired, checked: PairsChecked) -> Shelved
     parents = [before] if before is not None else []
     notes = f"{plan.curation.way}; answers of {plan.model}"
     version, new = put_version(store, plan.name, pairs, parents=parents, made_by=made, notes=notes, complete=complete)
-    if plan.curation.feedback is not None:
+    if plan.curation.feedback is not None and plan.curation.feedback.traces is not None:
         kept = {trace for pair in pairs for trace in pair.meta.get("traces", ())}  # not those that the check refused
         mark_used(store, plan.curation.feedback.traces, kept & set(paired.trace_ids), version.ref)
     run = attach_run(plan.run_id)
@@ -75,7 +75,7 @@ def document_of(
         way=plan.curation.way,
         model=plan.model,
         prompts=gathered.prompts if gathered else paired.new + sum(paired.dropped.values()),
-        answers=answered.answers if answered else len(paired.trace_ids),
+        answers=answered.answers if answered else len(paired.trace_ids) + paired.judged,
         pilot=answered.pilot if answered else "",
         left_out=gathered.left_out if gathered else {},
         dropped=paired.dropped,

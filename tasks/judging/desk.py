@@ -3,11 +3,11 @@
 import logging
 import uuid
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from dpo_core.data.messages import as_compared
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
-from dpo_core.evaluate.judges.people import PeopleReport, people_report
 from dpo_core.judging.items import JudgedItem, JudgingMode
 from dpo_core.judging.lines import EDITED, Judged, JudgedChoice, Judgement, Line, Opened, Undo, add_lines, written
 from dpo_core.judging.lots import Lots
@@ -17,6 +17,9 @@ from tasks.judging.opening import JudgedSource
 from tasks.judging.records import JudgingPage, PageRequest, View, Welcome
 from tasks.judging.sessions import Refusal, Sessions
 from tasks.judging.shown import progress_of, remark, shown
+
+if TYPE_CHECKING:
+    from dpo_core.evaluate.judges.people import PeopleReport
 
 log = logging.getLogger("dpo.judge")
 OPPOSITE: dict[str, JudgedChoice] = {"first": "second", "second": "first"}
@@ -114,44 +117,57 @@ class Desk:
         self.sessions.hold(name, last.item)
         return self._page(name, "judge")
 
-    def report(self) -> PeopleReport:
+    def report(self) -> "PeopleReport":
         """Who judged, and how far they agree."""
+        from dpo_core.evaluate.judges.people import (
+            people_report,
+        )  # scipy: a second that opening the page can do without
+
         return people_report(self.judged)
 
     def _page(self, name: str, view: View, first: str = "") -> JudgingPage:
-        open_items = self._disagreements(name) if view == "settle" else self._open(name, view == "skipped")
+        waiting, unsettled = self._waiting(name), self._disagreements(name)
         held = first
         if view != "settle" and self._fits(self.sessions.held(name), name, skipped=view == "skipped"):
             held = self.sessions.held(name)
-        names = [held] if held else open_items[:1]
-        if view != "settle" and names:
-            self.sessions.hold(name, names[0])
-        item = self._item(names[0]) if names else None
+        if not held:
+            choices = {
+                "judge": waiting,
+                "settle": unsettled,
+                "skipped": [] if view != "skipped" else self._skipped(name),
+            }
+            held = next(iter(choices[view]), "")
+        if held and view != "settle":
+            self.sessions.hold(name, held)
+        item = self._item(held) if held else None
+        left = self._left(item, name)
         former = self.former.get(name)
-        about = item.id if item else ""
         return JudgingPage(
             view=view,
-            item=shown(item, self._left(item, name)) if item else None,
-            said=[remark(one, self._left(item, name)) for one in self.judged.of(about)]
-            if item and view == "settle"
-            else [],
-            former=remark(former, self._left(item, name)) if item and former and former.item == about else None,
-            progress=progress_of(self.judged, self.wanted, name, len(self._open(name, skipped=False))),
-            disagreements=len(self._disagreements(name)),
+            item=shown(item, left) if item else None,
+            said=[remark(one, left) for one in self.judged.of(held)] if view == "settle" else [],
+            former=remark(former, left) if former and former.item == held else None,
+            progress=progress_of(self.judged, self.wanted, name, len(waiting)),
+            disagreements=len(unsettled),
             notices=[*self.notices, *self._now_wrong()],
         )
 
-    def _open(self, name: str, skipped: bool) -> list[str]:
-        """Items that wait for this person, in order; `skipped`: those that they left alone before."""
+    def _waiting(self, name: str) -> list[str]:
+        """Items that wait for this person, in order."""
         elsewhere = self.sessions.held_by_others(name)
+        decided = {item: [one.by for one in said if one.choice != "skip"] for item, said in self.judged.voices()}
         found = []
         for item in self.order:
-            if not self._fits(item, name, skipped=skipped):
-                continue
-            decided = sum(one.choice != "skip" and one.by != name for one in self.judged.of(item))
-            if decided + (item in elsewhere) < self.wanted[item]:
+            people = decided.get(item, ())
+            if len(people) + (item in elsewhere) < self.wanted[item] and self.judged.said_by(item, name) is None:
                 found.append(item)
         return found
+
+    def _skipped(self, name: str) -> list[str]:
+        """Items that this person left alone before and nobody else took, in order."""
+        decided = {item: sum(one.choice != "skip" for one in said) for item, said in self.judged.voices()}
+        mine = (item for item in self.order if self._fits(item, name, skipped=True))
+        return [item for item in mine if decided.get(item, 0) < self.wanted[item]]
 
     def _fits(self, item: str, name: str, *, skipped: bool) -> bool:
         """Whether a person has said nothing of an item yet; `skipped`: whether all they did was to skip it."""

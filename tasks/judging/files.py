@@ -16,7 +16,7 @@ from dpo_core.judging.label_studio import label_studio_record, label_studio_task
 from dpo_core.judging.lines import Judged, Line, add_lines, read_judged, written
 from dpo_core.judging.verdicts import pairs_of_judged
 from infra.pages.append_only import AppendOnlyFile
-from tasks.judging.records import JudgedExport, JudgedImport, PeopleDocument, UnreadRecord
+from tasks.judging.documents import JudgedExport, JudgedImport, PeopleDocument, UnreadRecord
 
 ExportFormat = Literal["pairs", "argilla", "label-studio"]
 READERS: dict[ForeignFormat, tuple[Reader, str]] = {

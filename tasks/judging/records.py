@@ -1,12 +1,11 @@
-"""What the page asks and is sent, and the documents of `dpo judge --json`."""
+"""What the page asks and what it is sent."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from dpo_core.evaluate.judges.people import PeopleReport
 from dpo_core.judging.lines import NOTE_LIMIT
-from dpo_core.records import Document, Record
+from dpo_core.records import Record
 
 ShownChoice = Literal["left", "right", "tie", "bad", "skip", "edit", "fine"]
 View = Literal["judge", "skipped", "settle"]
@@ -44,7 +43,7 @@ class ShownItem(Record):
     tools: str = ""
 
 
-class Remark(Record):
+class Voice(Record):
     """What somebody said of an item that people disagree on, or oneself before one took it back."""
 
     by: str
@@ -68,8 +67,8 @@ class JudgingPage(Record):
 
     view: View
     item: ShownItem | None
-    said: list[Remark] = Field([], description="to settle: what people said")
-    former: Remark | None = Field(None, description="what this person had said before it was taken back")
+    said: list[Voice] = Field([], description="to settle: what people said")
+    former: Voice | None = Field(None, description="what this person had said before it was taken back")
     progress: Progress
     disagreements: int
     notices: list[str]
@@ -83,37 +82,3 @@ class Welcome(Record):
     source: str
     question: Literal["", "in_use", "known"] = ""
     says: str = ""
-
-
-class PeopleDocument(Document, PeopleReport):
-    """`dpo judge report`: who judged, how far they agree, what is to be settled."""
-
-    files: list[str] = Field(description="of judgements")
-    items: int = Field(description="that somebody decided on")
-    pairs_made: int = Field(description="pairs that `dpo judge export` would write")
-    left_out: dict[str, int] = Field(description="items without a pair, by reason")
-
-
-class JudgedExport(Document):
-    """`dpo judge export`: what was written."""
-
-    file: str
-    format: Literal["pairs", "argilla", "label-studio"]
-    rows: int = Field(description="pairs, records or tasks")
-    left_out: dict[str, int] = Field(description="items that are not in it, by reason")
-
-
-class UnreadRecord(Record):
-    """A record that was not imported."""
-
-    where: str = Field(description="file and number of the record")
-    says: str = Field(description="what it lacks")
-
-
-class JudgedImport(Document):
-    """`dpo judge import`: what was added to a file of judgements, and what could not be read."""
-
-    file: str
-    records: int = Field(description="read")
-    judgements: int = Field(description="added; those that the file held already are not added again")
-    unread: list[UnreadRecord] = Field(description="records that were left out")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dpo_core.data.pairs import Message, text_of
 from dpo_core.judging.items import JudgedItem
 from dpo_core.judging.lines import Judged, Judgement
-from tasks.judging.records import Progress, Remark, ShownChoice, ShownItem, ShownMessage
+from tasks.judging.records import Progress, ShownChoice, ShownItem, ShownMessage, Voice
 
 
 def shown(item: JudgedItem, left: str) -> ShownItem:
@@ -25,24 +25,23 @@ def _messages(messages: Sequence[Message]) -> list[ShownMessage]:
     return [ShownMessage(role=message["role"], text=text_of([message])) for message in messages]
 
 
-def remark(said: Judgement, left: str) -> Remark:
+def remark(said: Judgement, left: str) -> Voice:
     """What somebody said, by the sides that are seen now."""
     choice: ShownChoice
     if said.choice == "first" or said.choice == "second":
         choice = "left" if said.choice == left else "right"
     else:
         choice = said.choice
-    return Remark(by=said.by, choice=choice, note=said.note, text=said.text)
+    return Voice(by=said.by, choice=choice, note=said.note, text=said.text)
 
 
 def progress_of(judged: Judged, wanted: Mapping[str, int], name: str, waiting: int) -> Progress:
     """How far a person and all are; `wanted`: how many people are to judge each item that there is."""
     done = skipped = complete = 0
-    for item, people in wanted.items():
-        said = judged.of(item)
-        if said:
+    for item, said in judged.voices():
+        if item in wanted:
             mine = next((one.choice for one in said if one.by == name), "")
             skipped += mine == "skip"
             done += mine not in ("", "skip")
-            complete += sum(one.choice != "skip" for one in said) >= people
+            complete += sum(one.choice != "skip" for one in said) >= wanted[item]
     return Progress(done=done, left=waiting, skipped=skipped, complete=complete, items=len(wanted))

@@ -9,6 +9,8 @@ from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.messages import BadRow, messages_of, say
 from dpo_core.data.pairs import Message, text_of
 from dpo_core.errors import InputError
+from dpo_core.judging.lines import COMPARED, holds_judgements, read_judged
+from dpo_core.judging.verdicts import agreed
 from dpo_core.rewards.judge import Match
 from dpo_core.rewards.questions_to_judges import Choice
 
@@ -44,9 +46,12 @@ def read_labels(path: str | Path) -> list[Labelled]:
     """Labelled pairs from a JSONL file; InputError with file and line where one is not right.
 
     Which of `chosen` and `rejected` becomes the first one is by lot, fixed by their text: a label that always said
-    `first` would agree with a judge that always says so. `SIDE_generator` says who wrote an answer.
+    `first` would agree with a judge that always says so. `SIDE_generator` says who wrote an answer. A file of
+    judgements (`dpo judge`) is read too: what people agree on, both answers bad being a tie.
     """
     path = Path(path)
+    if holds_judgements(path):
+        return _of_judgements(path)
     if not path.is_file():
         raise InputError("there is no such file of labels", where=str(path), do="check labels; " + SHAPE)
     try:
@@ -56,6 +61,22 @@ def read_labels(path: str | Path) -> list[Labelled]:
     found = [_labelled(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise InputError("the file of labels is empty", where=str(path), do="add pairs that people judged; " + SHAPE)
+    return found
+
+
+def _of_judgements(path: Path) -> list[Labelled]:
+    judged = read_judged([path])
+    found = []
+    for item in judged.judged_items():
+        choice = agreed(judged.of(item.id), judged.settlement(item.id))
+        if len(item.answers) == 2 and choice in COMPARED:
+            label: Choice = "tie" if choice == "bad" else choice  # type: ignore[assignment]
+            first, second = (text_of(answer) for answer in item.answers)
+            by = (item.writers[0], item.writers[1]) if item.writers else ("", "")
+            found.append(Labelled(item.prompt, first, second, label, by, f"{path}: item {item.id}"))
+    if not found:
+        do = "judge on with `dpo judge`, or settle what people disagree on"
+        raise InputError("people agree on no item of these judgements", where=str(path), do=do)
     return found
 
 

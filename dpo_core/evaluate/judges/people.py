@@ -14,7 +14,7 @@ from dpo_core.judging.verdicts import disagreements
 from dpo_core.records import Record
 
 
-class Share(Record):
+class WithInterval(Record):
     """A share or a kappa with its 95 % interval over prompts; nulls where it is not defined."""
 
     value: float | None = Field(description="the estimate")
@@ -22,7 +22,7 @@ class Share(Record):
     high: float | None = Field(description="of the 95 % interval")
 
     @classmethod
-    def of(cls, interval: Interval) -> "Share":
+    def of(cls, interval: Interval) -> "WithInterval":
         """NaN becomes null."""
         value, low, high = (None if math.isnan(number) else number for number in interval)
         return cls(value=value, low=low, high=high)
@@ -37,7 +37,7 @@ class Person(Record):
     ties: int = Field(description="both answers equally good")
     bad: int = Field(description="both answers bad")
     edited: int = Field(description="answers corrected")
-    left: Share | None = Field(
+    left: WithInterval | None = Field(
         description="share of the preferred answers that stood left, 0.5 without a lean; null: none"
     )
     seconds: float | None = Field(description="median time a decision; null: not known")
@@ -48,8 +48,8 @@ class Agreement(Record):
 
     people: tuple[str, str]
     items: int
-    agreement: Share = Field(description="share of the items of which both say the same")
-    kappa: Share = Field(description="agreement beyond chance (Cohen); null where both always say one thing")
+    agreement: WithInterval = Field(description="share of the items of which both say the same")
+    kappa: WithInterval = Field(description="agreement beyond chance (Cohen); null where both always say one thing")
 
 
 class PeopleReport(Record):
@@ -92,8 +92,8 @@ def _agreement(names: tuple[str, str], both: list[tuple[Judgement, Judgement]], 
     return Agreement(
         people=names,
         items=len(both),
-        agreement=Share.of(mean_interval(same, clusters)),
-        kappa=Share.of(kappa(left, right, clusters)),
+        agreement=WithInterval.of(mean_interval(same, clusters)),
+        kappa=WithInterval.of(kappa(left, right, clusters)),
     )
 
 
@@ -111,6 +111,8 @@ def _person(name: str, judged: Judged, said: list[Judgement]) -> Person:
         ties=counts["tie"],
         bad=counts["bad"],
         edited=counts["edit"],
-        left=Share.of(mean_interval([float(one.choice == one.left) for one in sided], clusters)) if sided else None,
+        left=WithInterval.of(mean_interval([float(one.choice == one.left) for one in sided], clusters))
+        if sided
+        else None,
         seconds=times[len(times) // 2] if times else None,
     )

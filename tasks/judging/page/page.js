@@ -69,7 +69,8 @@ function begin(sure = false) {
     state.name = told.name;
     state.mode = told.mode;
     sessionStorage.name = told.name;
-    $("source").textContent = told.source;
+    $("source").textContent = told.source.split("/").pop() || told.source;
+    $("source").title = told.source;
     $("who").textContent = told.name;
     document.title = `Judge: ${told.source}`;
     for (const kind of ["compare", "edit"]) document.querySelector(`.choices.${kind}`).hidden = kind !== told.mode;
@@ -118,8 +119,9 @@ function draw(page) {
   const editing = state.mode === "edit";
   $("right").hidden = editing;
   $("edit").hidden = !editing;
+  $("left").querySelector(".letter").hidden = editing;
+  $("left").querySelector(".title").hidden = !editing;
   if (editing) {
-    $("left").querySelector(".letter").hidden = true;
     $("text").value = former?.text || item.left.at(-1).text;
     changed();
   }

@@ -1,0 +1,79 @@
+"""A file of judgements: what its lines say together, whatever was undone, torn off or read twice."""
+
+import json
+
+import pytest
+
+from dpo_core.errors import InputError
+from dpo_core.judging.lines import Judged, Undo, add_lines, holds_judgements, read_judged, written
+from tests.dpo_core.judging.said import item, of, says
+
+ONE, TWO = item(1), item(2)
+WHEN = "2026-11-29T00:00:00+00:00"
+
+
+def test_the_newest_judgement_of_a_person_stands_and_an_undo_brings_the_one_before_back():
+    first, second = says(ONE, "anna", "first"), says(ONE, "anna", "tie")
+    judged = of(ONE, first, second)
+    assert [one.choice for one in judged.of(ONE.id)] == ["tie"]
+    judged.add(Undo(judgement=second.id, by="anna", when=WHEN))
+    assert [one.choice for one in judged.of(ONE.id)] == ["first"]
+    judged.add(Undo(judgement=first.id, by="anna", when=WHEN))
+    assert judged.of(ONE.id) == []
+    assert judged.judged_items() == []
+    assert judged.standing() == []
+
+
+def test_a_settlement_is_no_voice():
+    judged = of(ONE, says(ONE, "anna", "first"), says(ONE, "ben", "second"), says(ONE, "anna", "tie", settles=True))
+    assert [(one.by, one.choice) for one in judged.of(ONE.id)] == [("anna", "first"), ("ben", "second")]
+    assert judged.settlement(ONE.id).choice == "tie"
+
+
+def test_lines_are_read_as_they_were_written_and_a_torn_last_one_is_not_counted(tmp_path):
+    lines = [
+        ONE,
+        says(ONE, "anna", "bad", note="sh\u00f6n \u2028 \U0001f600", seconds=1.5),
+        TWO,
+        says(TWO, "ben", "first"),
+    ]
+    file = tmp_path / "j.jsonl"
+    file.write_bytes(written(*lines))
+    assert holds_judgements(file)
+    whole = read_judged([file])
+    assert whole.items == {ONE.id: ONE, TWO.id: TWO}
+    assert whole.standing() == [lines[1], lines[3]]
+    data = file.read_bytes()
+    for cut in range(len(written(*lines[:3])), len(data)):
+        file.write_bytes(data[:cut])
+        assert read_judged([file]).standing() == [lines[1]]
+
+
+def test_a_copy_of_the_same_file_counts_once(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_bytes(written(ONE, says(ONE, "anna", "first", id="j")))
+    assert len(read_judged([tmp_path / "a", tmp_path / "b"]).standing()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{", "not a line of judgements: Expecting property name"),
+        ("[]", "its kind is 'None', none of opened, item, judgement, undo"),
+        (json.dumps({"kind": "judgement", "id": "x"}), "item: Field required"),
+        (json.dumps({"kind": "item", "id": "x", "prompt": "?"}), "an item has one answer or two"),
+        (written(says(TWO, "anna", "first")).decode().strip(), "whose words do not stand before it"),
+        (json.dumps({"kind": "undo", "judgement": "x", "by": "a", "when": WHEN}), "which does not stand before it"),
+    ],
+)
+def test_a_line_that_is_none_is_named_with_file_and_line(line, why):
+    with pytest.raises(InputError, match=why) as caught:
+        add_lines(Judged(), written(ONE) + line.encode() + b"\n", "j.jsonl")
+    assert caught.value.where == "j.jsonl:2"
+    assert caught.value.do
+
+
+def test_a_missing_file_says_what_makes_one(tmp_path):
+    with pytest.raises(InputError, match="No such file") as caught:
+        read_judged([tmp_path / "none.jsonl"])
+    assert "`dpo judge FILE` makes" in caught.value.do
