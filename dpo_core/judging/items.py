@@ -152,7 +152,9 @@ def answers_of_row(row: Mapping[str, Any]) -> AnswerRow:
     require_turns(prompt)
     if prompt[-1]["role"] == "assistant":
         raise BadRow("the prompt ends with an assistant turn: there is nothing to answer")
-    column = next((name for name in (*SEVERAL, *SINGLE) if name in row), "")
+    column = next((name for name in (*SEVERAL, *SINGLE) if name in row), None)
+    if column is None:
+        raise BadRow(f"missing column 'answers'; the row has {', '.join(sorted(map(str, row)))[:200]}")
     values = row[column] if isinstance(row[column], list) else [row]
     several = isinstance(row[column], list)
     told = [_answer(value, column, f"{column}[{n}]" if several else column) for n, value in enumerate(values)]
