@@ -14,6 +14,7 @@ from tasks import documents as of_runs
 from tasks import ledger_documents as of_ledger
 from tasks.curate import documents as of_curation
 from tasks.datasets import records as of_data
+from tasks.judging import documents as of_judging
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo retrain RUN.yaml": of_runs.RetrainDocument,
@@ -41,15 +42,18 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo data diff A B": of_data.DatasetDiff,
     "dpo data export NAME[@VERSION] FILE.jsonl": of_data.DatasetExported,
     "dpo data forget ID": of_data.ForgottenDocument,
+    "dpo judge report JUDGEMENTS": of_judging.PeopleDocument,
+    "dpo judge export JUDGEMENTS --to FILE": of_judging.JudgedExport,
+    "dpo judge import FILE --to JUDGEMENTS": of_judging.JudgedImport,
     "an error, exit code 1, 2 or 130": own.ErrorDocument,
 }
 HEAD = """# The documents of `--json`
 
 Made from their types (`tasks/documents.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
-`flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails where this page is behind them. `--json`
-prints one document on stdout and nothing else there. Each has `"schema": 1`: later versions add keys and change none.
-`a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the object `a`. Where the data check fails,
-`dpo retrain` and `dpo curate` print the document of `dpo check`.
+`tasks/judging/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails where this page
+is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`: later versions add
+keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the object `a`. Where the
+data check fails, `dpo retrain` and `dpo curate` print the document of `dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]
 

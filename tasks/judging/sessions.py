@@ -16,7 +16,10 @@ class Refusal(Exception):
 
 
 class Sessions:
-    """Windows by name. `known`: names that are in the file already, which keep their spelling."""
+    """Windows by name. `known`: names that are in the file already, which keep their spelling.
+
+    A session is WINDOW.PAGE: the same window, loaded anew, is another page of it.
+    """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._spelling = {name.casefold(): name for name in known}
@@ -34,15 +37,15 @@ class Sessions:
 
     def in_use(self, name: str, session: str) -> bool:
         """Whether this person judges in another window."""
-        return self._window.get(name) not in (None, session)
+        return name in self._window and _window(self._window[name]) != _window(session)
 
     def is_here(self, name: str, session: str) -> bool:
-        """Whether this is the person's window."""
+        """Whether this is the person's window, as it was loaded last: a late word of an earlier page is not."""
         return self._window.get(name) == session
 
     def was_here(self, name: str, session: str) -> bool:
         """Whether nobody else sat down under this name since this window did."""
-        return self._last.get(name) == session
+        return name in self._last and _window(self._last[name]) == _window(session)
 
     def begin(self, name: str, session: str) -> None:
         """From now on this is the person's one window."""
@@ -85,3 +88,7 @@ class Sessions:
         return {
             item for other, item in self._held.items() if other != name and now - self._seen.get(other, now) < AWAY_S
         }
+
+
+def _window(session: str) -> str:
+    return session.partition(".")[0]

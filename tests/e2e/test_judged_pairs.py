@@ -1,4 +1,4 @@
-"""From answers to a promoted version: somebody who prefers a rule judges, curation makes pairs, a run trains on them."""
+"""From answers to a promoted version: people who prefer a rule judge, curation makes pairs, a run trains on them."""
 
 import json
 

@@ -168,6 +168,16 @@ def test_who_left_holds_nothing_back(source, tmp_path):
         assert ben.page().item
 
 
+def test_a_page_that_is_loaded_anew_is_no_stranger_and_the_old_page_s_late_farewell_ends_nothing(here):
+    anna = Someone(here, "anna")
+    anna.says("tie")
+    old = anna.ask()
+    anna.session += ".2"
+    assert here.begin(anna.ask()).question == ""
+    here.leave(old)
+    assert anna.page().item
+
+
 def test_a_source_that_is_changed_meanwhile_is_told_and_goes_on_as_it_was(here, source, tmp_path):
     anna = Someone(here, "anna")
     assert anna.page().notices == []

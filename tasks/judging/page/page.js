@@ -4,7 +4,8 @@
 
 const $ = id => document.getElementById(id);
 const token = decodeURIComponent(location.hash.slice(1));
-const session = sessionStorage.session ||= [...crypto.getRandomValues(new Uint8Array(12))].map(n => n.toString(16).padStart(2, "0")).join("");
+const random = () => [...crypto.getRandomValues(new Uint8Array(12))].map(n => n.toString(16).padStart(2, "0")).join("");
+const session = `${sessionStorage.window ||= random()}.${random()}`; // of this window, of this page
 const state = { name: "", mode: "compare", view: "judge", page: null, note: "", shown: 0, busy: false, retry: null };
 const WORDS = { left: "A is better", right: "B is better", tie: "tie", bad: "both bad", skip: "skipped", edit: "edited", fine: "fine as it is" };
 const HELP = {

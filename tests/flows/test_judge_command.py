@@ -1,0 +1,102 @@
+"""`dpo judge report, export, import` as they are typed; the page's own command up to its address."""
+
+import json
+
+import pytest
+
+from dpo_core.data.readers import read_pairs
+from dpo_core.judging.lines import read_judged, written
+from flows.cli.app import run
+from tasks.judging import documents
+from tests.dpo_core.judging.said import item, says, side
+
+ITEMS = [item(n) for n in range(3)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A file of judgements: two pairs, one disagreement."""
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    said = [says(one, "anna", side(one, "yes")) for one in ITEMS] + [says(ITEMS[2], "ben", side(ITEMS[2], "no"))]
+    (tmp_path / "j.jsonl").write_bytes(written(*ITEMS, *said))
+    return tmp_path
+
+
+@pytest.fixture
+def typed(folder, capfd):
+    """Type `dpo judge ...`; what is printed, for programs or for people."""
+
+    def dpo(*line, code=0, as_json=True):
+        assert run(["judge", *line, *(["--json"] if as_json else [])]) == code
+        printed = capfd.readouterr()
+        return json.loads(printed.out) if as_json else "".join(printed)
+
+    return dpo
+
+
+def test_each_document_has_the_fields_of_its_type(typed):
+    kinds = {
+        ("report", "j.jsonl"): documents.PeopleDocument,
+        ("export", "j.jsonl", "--to", "argilla.json", "--format", "argilla"): documents.JudgedExport,
+        ("import", "argilla.json", "--to", "in.jsonl"): documents.JudgedImport,
+    }
+    for line, kind in kinds.items():
+        printed = typed(*line)
+        assert set(printed) == {"schema", *kind.model_fields} - {"schema_version"}, line
+        assert kind.model_validate(printed).to_json() == printed
+
+
+def test_what_people_agree_on_is_exported_as_pairs_that_a_run_reads(typed, folder):
+    done = typed("export", "j.jsonl", "--to", "pairs.jsonl")
+    assert (done["rows"], done["left_out"]) == (2, {"people disagree, and nobody has settled it": 1})
+    pairs = read_pairs(folder / "pairs.jsonl").pairs
+    assert [pair.chosen[0]["content"] for pair in pairs] == ["yes 0", "yes 1"]
+    assert typed("export", "j.jsonl", "--to", "pairs.jsonl", code=2)["error"]["says"].startswith("there is such a file")
+    assert "call it pairs.jsonl" in typed("export", "j.jsonl", "--to", "pairs.csv", code=2)["error"]["do"]
+
+
+def test_people_read_agreement_kappa_and_what_is_to_be_settled(typed):
+    said = typed("report", "j.jsonl", as_json=False)
+    for part in ("3 items judged, 2 pairs", "anna: 3 judged", "anna and ben: 1 items, agreement 0%", "1 to settle"):
+        assert part in said, part
+
+
+@pytest.mark.parametrize("form", ["argilla", "label-studio"])
+def test_an_export_is_imported_once_and_a_record_that_lacks_something_is_named(typed, folder, form):
+    typed("export", "j.jsonl", "--to", "out.json", "--format", form)
+    rows = json.loads((folder / "out.json").read_text())
+    rows[1].pop("fields" if form == "argilla" else "data")
+    (folder / "out.json").write_text(json.dumps(rows))
+    done = typed("import", "out.json", "--to", "in.jsonl")
+    assert (done["records"], done["judgements"]) == (2, 3)
+    assert done["unread"][0]["where"] == "out.json:record 2"
+    again = typed("import", "out.json", "--to", "in.jsonl")
+    assert again["judgements"] == 0
+    assert len(read_judged([folder / "in.jsonl"]).standing()) == 3
+    assert "left out  out.json:record 2" in typed("import", "out.json", "--to", "in.jsonl", as_json=False)
+
+
+def test_what_cannot_be_used_is_an_error_with_place_and_remedy(typed, folder):
+    (folder / "empty.jsonl").write_bytes(written(ITEMS[0], says(ITEMS[0], "anna", "tie")))
+    (folder / "odd.json").write_text('[{"a": 1}]')
+    for line, says_so in (
+        (("report", "none.jsonl"), "the judgements cannot be read: No such file or directory"),
+        (("export", "empty.jsonl", "--to", "p.jsonl"), "nothing comes of these judgements: 1: the answers are equally"),
+        (("import", "odd.json", "--to", "in.jsonl"), "this is an export of neither Argilla nor Label Studio"),
+    ):
+        error = typed(*line, code=2)["error"]
+        assert error["says"].startswith(says_so)
+        assert error["where"]
+        assert error["do"]
+
+
+def test_a_source_that_cannot_be_judged_is_refused_before_a_page_is_served(typed, folder):
+    (folder / "bad.jsonl").write_text('{"prompt": "?"}\n')
+    for line, says_so in (
+        (("missing.jsonl",), "there is no such file"),
+        (("bad.jsonl", "--to", "k.jsonl"), "missing column"),
+        (("j.jsonl",), "this is a file of judgements"),
+    ):
+        assert says_so in typed(*line, code=2, as_json=False)
+    assert not (folder / "k.jsonl").exists()
