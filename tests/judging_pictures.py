@@ -56,11 +56,12 @@ def answering(opened: OpenDesk) -> Iterator[None]:
 
 def sit_down(tab: Page, url: str, name: str, width: int = 1280, height: int = 860, **options: bool) -> None:
     """A person in a new window of this size, which knows nothing of who sat there before."""
-    for _ in range(2):
-        tab.open("about:blank", width, height)
-        tab.open(url, width, height, **options)
-        tab.until("!state.busy")
-        tab.value("sessionStorage.clear()")
+    tab.open("about:blank", width, height)
+    tab.open(url, width, height, **options)
+    tab.until("!state.busy")
+    tab.value("sessionStorage.clear()")
+    tab.open("about:blank", width, height)
+    tab.open(url, width, height, **options)
     tab.until("document.activeElement.id === 'name'")
     tab.type(name)
     tab.press("Enter")

@@ -50,10 +50,10 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 HEAD = """# The documents of `--json`
 
 Made from their types (`tasks/documents.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
-`tasks/judging/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails where this page
-is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`: later versions add
-keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the object `a`. Where the
-data check fails, `dpo retrain` and `dpo curate` print the document of `dpo check`.
+`tasks/judging/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails where this
+page is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`: later
+versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the object
+`a`. Where the data check fails, `dpo retrain` and `dpo curate` print the document of `dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]
 
