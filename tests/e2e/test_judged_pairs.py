@@ -69,6 +69,7 @@ def test_judgements_are_a_source_of_curation_and_no_name_that_is_an_address_reac
     assert {row["source"] for row in rows} == {"nouns/0", "nouns/1"}
 
 
+@pytest.mark.campaign  # a whole run more; that a run trains on a data set's version, test_datasets.py holds
 def test_the_version_trained_on_them_is_promoted_and_does_what_they_preferred_more_often(curated, place):
     from flows.retrain import retrain
 
