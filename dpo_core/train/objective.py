@@ -160,7 +160,7 @@ def _column(like: Tensor, values: Sequence[float]) -> Float[Tensor, " B"]:
 
 def _sides(pairs: Sequence[Example], found: Float[Tensor, "B C"], recipe: Loss) -> tuple[Side, Side]:
     """The sides as the loss sees them: with `ld_alpha`, of the tokens that only the longer answer has a share."""
-    divergence = {"divergence": recipe.f_divergence_type, "coefficient": recipe.f_alpha_divergence_coef}
+    divergence, coefficient = recipe.f_divergence_type, recipe.f_alpha_divergence_coef
     sides = []
     for number, name in enumerate(("chosen", "rejected")):
         logps = found[:, number]
@@ -172,7 +172,7 @@ def _sides(pairs: Sequence[Example], found: Float[Tensor, "B C"], recipe: Loss) 
             reference = public + recipe.ld_alpha * (reference - public)
             logps = found[:, 2 + number] + recipe.ld_alpha * (logps - found[:, 2 + number])
         tokens = _column(found, [len(getattr(e, f"{name}_ids")) for e in pairs])
-        sides.append(side_of(logps, reference, tokens, **divergence))
+        sides.append(side_of(logps, reference, tokens, divergence=divergence, coefficient=coefficient))
     return sides[0], sides[1]
 
 
