@@ -93,8 +93,9 @@ def summarise(
     )
     retrained = Retrained(document=document, display=_display(plan, checked, evaluated, gated, evidence))
     if document.changed or not page.is_file() or not store.exists(key):
-        card = _card(plan, checked, evaluated, registered, retrained, evidence)
-        _write_pages(page, retrained, trained, evidence, card)
+        facts = _facts(plan, checked, evaluated, registered, retrained)
+        card = model_card(facts, evidence)
+        _write_pages(page, retrained, trained, evidence, facts)
         attach_run(plan.run_id).artifact(page.parent, "reports")
         whole = f"reports/{CARD} of the MLflow run {plan.run_id}"
         describe(plan.recipe.name, registered.version, shortened(card, DESCRIPTION, whole))
@@ -193,28 +194,25 @@ def _answers(evidence: EvaluationEvidence) -> list[CheckAnswers | SampleAnswers]
     return [*(row for row in changed if row), *evidence.samples]
 
 
-def _write_pages(page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, card: str) -> None:
+def _write_pages(
+    page: Path, retrained: Retrained, trained: Trained, evidence: EvaluationEvidence, facts: CardFacts
+) -> None:
     from dpo_core.report.retrain import retrain_page
 
-    document = retrained.document.to_json()
+    document, display = retrained.document.to_json(), retrained.display.model_dump()
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(retrain_page(document, retrained.display.model_dump(), trained.history, evidence), encoding="utf-8")
+    page.write_text(retrain_page(document, display, trained.history, evidence, facts), encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence.to_document()))
-    page.with_name(CARD).write_text(card, encoding="utf-8")
+    page.with_name(CARD).write_text(model_card(facts, evidence), encoding="utf-8")
 
 
-def _card(
-    plan: Plan,
-    checked: Checked,
-    evaluated: Evaluated,
-    registered: Registered,
-    retrained: Retrained,
-    evidence: EvaluationEvidence,
-) -> str:
+def _facts(
+    plan: Plan, checked: Checked, evaluated: Evaluated, registered: Registered, retrained: Retrained
+) -> CardFacts:
     document, outcome = retrained.document, OUTCOMES[retrained.document.verdict]
     tags = versions.by_number(plan.recipe.name, registered.version).tags
-    facts = CardFacts(
+    return CardFacts(
         name=plan.recipe.name,
         version=registered.version,
         made=datetime.now(UTC).date().isoformat(),
@@ -238,4 +236,3 @@ def _card(
             **{label: tags[tag] for tag, label in SHOWN_TAGS.items() if tag in tags},
         },
     )
-    return model_card(facts, evidence)

@@ -11,6 +11,7 @@ __all__ = ["curves", "histogram", "scatter"]
 # The rule that fails and the one that warns (Scores in quality/features/feature_tests.py): least purity bound and least coverage.
 FAILS, WARNS, RULE = (0.90, 0.02), (0.75, 0.005), 0.60
 HEIGHT = 300  # of the scatter
+PLOT, LEFT = 210, 9  # of the curves: pixels of height, per cent of the width for the marks at the left
 
 
 class Point(NamedTuple):
@@ -131,31 +132,44 @@ def histogram(lengths: Mapping[str, Any]) -> Markup:
     ).format(said, Markup(bars), Markup(medians), Markup(ticks), unit, keys)
 
 
-def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[float]) -> Markup:
-    """Line chart of named series over the same steps; (name, values, CSS class)."""
+def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[float], words: str) -> Markup:
+    """Line chart of named series over the same steps, (name, values, CSS class); `words` say what goes up and why."""
     values = [v for _, series, _ in lines for v in series if math.isfinite(v)]
     if not values:
         return Markup("<p class='quiet'>nothing was recorded</p>")
     low, high = min(*values, 0.0), max(*values, 0.0)
     span, last = (high - low) or 1.0, max(steps[-1], 1)
 
-    def point(step: float, value: float) -> str:
-        return f"{40 + 550 * step / last:.1f},{190 - 175 * (value - low) / span:.1f}"
+    def y(value: float) -> float:
+        return PLOT - 12 - (PLOT - 24) * (value - low) / span
 
-    zero = 190 - 175 * (0 - low) / span
-    ticks = "".join(
-        f'<text x="36" y="{190 - 175 * (mark - low) / span + 4:.0f}" text-anchor="end">{mark:g}</text>'
+    paths = "".join(
+        f'<polyline class="{kind}" points="{points}"/>'
+        for _, series, kind in lines
+        if (
+            points := " ".join(f"{100 * s / last:.2f},{y(v):.1f}" for s, v in zip(steps, series, strict=True) if v == v)
+        )
+    )
+    up = "".join(
+        f'<line class="{"axis" if mark == 0 else "grid"}" x1="{LEFT}%" x2="100%" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
+        f'<text x="0" y="{y(mark) + 4:.1f}">{mark:g}</text>'
         for mark in round_marks(low, high)
     )
-    paths = "".join(
-        f'<polyline class="{kind}" points="{" ".join(map(point, steps, series))}"><title>{Markup.escape(name)}</title></polyline>'
-        for name, series, kind in lines
+    across = "".join(
+        f'<text x="{LEFT + (100 - LEFT) * mark / last:.2f}%" y="{PLOT + 16}" '
+        f'text-anchor="{"end" if mark > 0.9 * last else "middle"}">{"step " if mark == 0 else ""}{mark:,g}</text>'
+        for mark in round_marks(0, last)
     )
-    legend = "".join(f'<span class="key {kind}">{Markup.escape(name)}</span>' for name, _, kind in lines)
-    axis = f'<line class="axis" x1="40" x2="590" y1="{zero:.1f}" y2="{zero:.1f}"/><text x="590" y="206" text-anchor="end">step {last:.0f}</text>'
+    plot = (
+        f'<svg x="{LEFT}%" width="{100 - LEFT}%" height="{PLOT}" viewBox="0 0 100 {PLOT}" preserveAspectRatio="none">'
+        f"{paths}</svg>"
+    )
+    keys = Markup("").join(Markup('<span class="key {}">{}</span>').format(kind, name) for name, _, kind in lines)
+    said = f"{words}; over {last:,.0f} steps: {', '.join(name for name, _, _ in lines)}"
     return Markup(
-        f'<figure><svg class="curves" viewBox="0 0 600 212" role="img" aria-label="over {last:.0f} steps: {", ".join(Markup.escape(name) for name, _, _ in lines)}">{axis}{ticks}{paths}</svg><figcaption>{legend}</figcaption></figure>'
-    )
+        '<figure class="curves"><figcaption><span>{}</span>{}</figcaption><svg width="100%" height="{}" role="img" '
+        'aria-label="{}">{}{}{}</svg></figure>'
+    ).format(words, keys, PLOT + 22, said, Markup(up), Markup(across), Markup(plot))
 
 
 def round_marks(low: float, high: float) -> list[float]:

@@ -78,7 +78,7 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         "; ".join(f"{count:,} pairs {what}" for what, count in facts.pairs.items()) + ".",
         "\n".join(f"- {plain(warning)}" for warning in facts.warnings),
         "## Training",
-        _table(("key", "value"), [*_recipe(facts), ("seed", str(facts.seed))]),
+        _table(("key", "value"), [*trained_with(facts), ("seed", str(facts.seed))]),
         "## Limits",
         "Nothing is known of this version but what the tables above show, on the questions that were asked and with "
         "greedy answers. Safety, bias and truth were measured only as far as one of these metrics is about them.",
@@ -172,7 +172,8 @@ def _interval(estimate: Estimate | None) -> str:
     return "" if estimate is None else f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def _recipe(facts: CardFacts) -> list[tuple[str, str]]:
+def trained_with(facts: CardFacts) -> list[tuple[str, str]]:
+    """The keys of the recipe that people ask for first, with their values."""
     shown = {key: facts.training.get(key) for key in TRAINED_WITH}
     return [(key, str(value)) for key, value in shown.items() if value is not None and value is not False]
 

@@ -21,6 +21,7 @@ LABELS = {
     "z_adjusted": "z given length",
     "share_needed": "share needed",
 }
+RATES = ("behaviour/", "retention/", "generations/", "rewards/accuracies", "uptake/")  # shares of right answers
 SHARES = frozenset(
     "share purity coverage accuracy low high wins found power recall before after accepted now".split()  # noqa: SIM905
 )
@@ -51,6 +52,22 @@ def is_share(name: str, value: object) -> bool:
 def share_or_number(value: object, name: str) -> str:
     """A value as its name asks for: a percentage or a number."""
     return percent(value) if isinstance(value, float) and is_share(name, value) else number(value)
+
+
+def is_rate(metric: str, values: Iterable[float]) -> bool:
+    """Whether a metric of a run is a share of right answers, as far as these values of it show."""
+    rated = metric.startswith(RATES) and metric != "retention/neutral_text"
+    return rated and all(0 <= value <= 1 for value in values)
+
+
+def rate_or_number(value: float, metric: str) -> str:
+    """A metric's value: a share of right answers as a percentage."""
+    return percent(value) if is_rate(metric, [value]) else number(value)
+
+
+def change(difference: float, metric: str, values: Iterable[float]) -> str:
+    """How far a metric moved, with its sign: in points of a hundred where its `values` are shares of right answers."""
+    return f"{100 * difference:+.1f} points" if is_rate(metric, values) else f"{difference:+.4g}"
 
 
 def sentence(text: str) -> str:

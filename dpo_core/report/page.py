@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dpo_core.report import charts, figures
-from dpo_core.report.numbers import labelled, measured, number, percent, sentence, share_or_number
+from dpo_core.report.numbers import labelled, measured, number, percent, rate_or_number, sentence, share_or_number
 from dpo_core.report.text import marked
 
 
@@ -27,6 +27,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": number,
         "percent": percent,
+        "rate": rate_or_number,
         "quantity": share_or_number,
         "measured": measured,
         "label": labelled,

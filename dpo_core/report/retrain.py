@@ -1,11 +1,19 @@
 """The page of one retraining run."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
+from dpo_core.report.answers import filters, shown_suites
+from dpo_core.report.conditions import shown_conditions
 from dpo_core.report.documents import EvaluationEvidence
+from dpo_core.report.model_card import CardFacts, trained_with
+from dpo_core.report.numbers import is_rate
 from dpo_core.report.page import render
 from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, uptake_sentences
+
+Series = list[tuple[str, list[float], str]]  # name, values, CSS class
 
 
 def retrain_page(
@@ -13,35 +21,108 @@ def retrain_page(
     display: Mapping[str, Any],
     history: Sequence[Mapping[str, float]],
     evidence: EvaluationEvidence,
+    facts: CardFacts,
 ) -> str:
-    """One HTML page: the gate's verdict and why, before and after, training curves, answers, lineage."""
-    outcome = OUTCOMES[document["verdict"]]
+    """One HTML page: the gate's verdict and why, before and after, answers, training curves, lineage."""
+    outcome, gate, drift = OUTCOMES[document["verdict"]], display["gate"], display["drift"]
     word, sentence = outcome.word, outcome.sentence
     if document.get("not_promoted"):
         word, sentence = "held", f"The gate says promote, but {document['not_promoted']}."
     is_champion = document["champion_version"] == document["version"]
-    drift = display["drift"]
-    steps = [row["step"] for row in history]
-    kind = "logratios" if any("logratios/chosen" in row for row in history) or not history else "rewards"
-    words = "log-ratio" if kind == "logratios" else "reward"  # a loss without reference has no log-ratio
-
-    def series(*metrics: tuple[str, str, str]) -> list[tuple[str, list[float], str]]:
-        return [(label, [row.get(metric, float("nan")) for row in history], kind) for label, metric, kind in metrics]
-
+    conditions = gate["conditions"]
+    told = {condition["says"] for condition in conditions}
+    suites = shown_suites(evidence, gate["baseline"])
+    learnt = uptake_sentences(evidence.uptake)
+    with_reference = not history or any("logratios/chosen" in row for row in history)
+    moves = "logratios" if with_reference else "rewards"  # a loss without reference has no log-ratio
     return render(
         "retrain.html.j2",
         document=document,
         display=display,
         evidence=evidence,
+        facts=facts,
+        recipe=trained_with(facts),
         word=word,
         sentence=sentence,
-        against=measured_against(display["gate"]["baseline"], is_champion=is_champion),
-        learnt=uptake_sentences(evidence.uptake),
+        against=measured_against(gate["baseline"], is_champion=is_champion),
+        learnt=learnt,
+        reasons=[reason for reason in gate["reasons"] if reason not in told],
+        conditions=shown_conditions(conditions, gate["baseline"]),
+        sections=list(_sections(evidence, conditions, document)),
+        base=base_name(facts.base_model),
+        spent=spent(sum(stage["seconds"] for stage in document["stages"])),
+        whiskers=[(row, _whisker(row)) for row in display["before_after"]],
+        suites=suites,
+        choices=filters(suites),
         moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
-        steps=steps,
-        loss=series(
-            ("loss", "loss", "one"), ("preference term", "losses/dpo", "two"), ("SFT term", "losses/sft", "three")
-        ),
-        drift=series(*((f"{side} {words}", f"{kind}/{side}", side) for side in ("chosen", "rejected"))),
-        checks={name: sorted(rows, key=lambda row: row.passes) for name, rows in evidence.checks.items()},
+        drift_known=math.isfinite(drift["chosen_logratio"]) and math.isfinite(drift["rejected_logratio"]),
+        steps=[row["step"] for row in history],
+        loss=_losses(history),
+        drift=[
+            ("chosen answers", _values(history, f"{moves}/chosen"), "chosen"),
+            ("rejected answers", _values(history, f"{moves}/rejected"), "rejected"),
+        ],
+        with_reference=with_reference,
+        data_page=_beside(display["report"]),
     )
+
+
+def base_name(model: str) -> str:
+    """What people call a start model: without folders, repositories and digests before and behind it."""
+    name = model.partition("#")[0].rstrip("/")
+    return name if "@" in name or name.startswith("models:") else name.rpartition("/")[2] or name
+
+
+def spent(seconds: float) -> str:
+    """A run's time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _beside(report: str) -> str:
+    """Where the data report lies, as seen from this page's folder: in DPO_HOME and in the store alike."""
+    path = PurePath(report)
+    return f"../{path.parent.name}/{path.name}" if path.suffix == ".html" and path.parent.name else ""
+
+
+def _sections(
+    evidence: EvaluationEvidence, conditions: Sequence[Mapping[str, Any]], document: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Id, title and size of each section that the page has."""
+    yield "moved", "Before and after", _counted(len(evidence.means.get("challenger", {})), "metric")
+    if evidence.uptake:
+        yield "uptake", "Shortcuts", f"{len(evidence.uptake)} looked for"
+    asked = len(evidence.samples) + sum(map(len, evidence.checks.values()))
+    yield "answers", "Answers", f"{asked:,} side by side"
+    yield "training", "Training", _counted(document["training"]["steps"], "step")
+    if evidence.slices or evidence.trivial:
+        yield "parts", "Part by part", _counted(len(evidence.slices), "part")
+    if conditions:
+        yield "tests", "Tests", _counted(len(conditions), "condition")
+    yield "origin", "Where it comes from", "digests and links"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _whisker(row: Mapping[str, Any]) -> tuple[list[tuple[float, float, float, str]], float, float]:
+    """What `charts.whisker` draws of a metric; shares from 0 to 1, others as wide as they are."""
+    known = [row["reference"], *([] if row["champion"] is None else [row["champion"]])]
+    ends = [*known, row["low"], row["high"]]
+    low, high = (0.0, 1.0) if is_rate(row["metric"], ends) else (min(ends), max(ends))
+    marks = [(value, value, value, kind) for value, kind in zip(known, ("before", "champion"), strict=False)]
+    return [*marks, (row["challenger"], row["low"], row["high"], "after")], low, high
+
+
+def _values(history: Sequence[Mapping[str, float]], metric: str) -> list[float]:
+    return [row.get(metric, math.nan) for row in history]
+
+
+def _losses(history: Sequence[Mapping[str, float]]) -> Series:
+    """The loss; beside it its terms, where it has more than one."""
+    loss, dpo, sft = (_values(history, metric) for metric in ("loss", "losses/dpo", "losses/sft"))
+    if all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(loss, dpo, strict=True)):
+        return [("loss", loss, "one")]
+    return [("loss", loss, "one"), ("its preference term", dpo, "two"), ("its SFT term", sft, "three")]

@@ -1,0 +1,92 @@
+"""A condition of the gate as its page shows it: what was asked, in words, and the figures that decided."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from dpo_core.report.numbers import change, is_rate, rate_or_number
+
+ORDER = ("reject_regression", "hold_no_gain", "hold_underpowered", "promote")  # what did not hold comes first
+COMPARED = {
+    "reference": "the base model",
+    "champion": "the champion",
+    "version": "the version that it is compared with",
+    "anchor": "the anchor",
+}
+
+
+class ShownCondition(NamedTuple):
+    """One condition, ready for the template. `aside`: its sentence in full, where it is not simply held."""
+
+    metric: str
+    kind: Literal["pass", "warn", "fail"]
+    word: Literal["holds", "open", "fails"]
+    headline: str
+    figures: tuple[tuple[str, str], ...]
+    aside: str
+
+
+def shown_conditions(conditions: Sequence[Mapping[str, Any]], baseline: str) -> list[ShownCondition]:
+    """Of a gate's conditions, in the order in which they matter; `baseline`: what the new model was compared with."""
+    ordered = sorted(conditions, key=lambda c: ORDER.index(c["verdict"]))
+    return [_shown(c, COMPARED["anchor" if c["against"] == "anchor" else baseline]) for c in ordered]
+
+
+def _shown(c: Mapping[str, Any], other: str) -> ShownCondition:
+    holds = c["verdict"] == "promote"
+    failed = c["verdict"] in ("reject_regression", "hold_no_gain")
+    measured = c["difference"] is not None
+    return ShownCondition(
+        metric=c["metric"],
+        kind="pass" if holds else "fail" if c["verdict"] == "reject_regression" else "warn",
+        word="holds" if holds else "fails" if failed else "open",
+        headline=_headline(c, other) if measured else "It could not be measured.",
+        figures=_figures(c) if measured else (),
+        aside="" if holds else c["says"],
+    )
+
+
+def _headline(c: Mapping[str, Any], other: str) -> str:
+    asked, verdict = c["asked"], c["verdict"]
+    rated = is_rate(c["metric"], (c["baseline"], c["challenger"]))
+    level, by = (f"{100 * asked:.3g} {unit}" if rated else f"{asked:g}" for unit in ("%", "points"))
+    match c["rule"]:
+        case "improve":
+            more = f" by more than {by}" if asked else ""
+            return {
+                "promote": f"Better than {other}{more}, beyond chance.",
+                "reject_regression": f"Worse than {other}, beyond chance.",
+                "hold_no_gain": f"It is not shown to be better than {other}{more}.",
+            }.get(verdict, f"Too few to tell whether it is better than {other}{more}.")
+        case "keep":
+            return {
+                "promote": f"Not worse than {other} by more than {by}.",
+                "reject_regression": f"Worse than {other} by more than {by}.",
+            }.get(verdict, f"It is not ruled out that it is worse than {other} by more than {by}.")
+        case "floor":
+            return {"promote": f"At least {level}, as asked.", "hold_no_gain": f"Below the {level} asked for."}.get(
+                verdict, f"It is not shown that it reaches {level}."
+            )
+        case _:
+            return {
+                "promote": f"An answer is preferred for this alone with a chance of {level} at most.",
+                "reject_regression": f"The shortcut was learnt: preferred for it alone with a chance above {level}.",
+            }.get(verdict, f"It is not ruled out that an answer is preferred for this alone in more than {level}.")
+
+
+def _figures(c: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    metric, uptake = c["metric"], c["rule"] == "uptake"
+    means = (c["baseline"], c["challenger"])
+    before, now = (rate_or_number(1 - mean if uptake else mean, metric) for mean in means)
+    figures = [("before", before), ("now", now)]
+    if c["rule"] == "floor" and c["challenger_low"] is not None:
+        figures.append(("at least", rate_or_number(c["challenger_low"], metric)))
+    elif not uptake and c["low"] is not None:
+        low, high = (change(c[bound], metric, means).removesuffix(" points") for bound in ("low", "high"))
+        figures.append(("change", f"{change(c['difference'], metric, means)} ({low} to {high})"))
+    prompts = "" if c["items"] == c["clusters"] else f" of {c['clusters']:,} prompts"
+    figures.append(("items", f"{c['items']:,}{prompts}"))
+    if c["left_out"]:
+        figures.append(("left out, as trained on", f"{c['left_out']:,}"))
+    if not uptake:
+        figures.append(("better, worse on", f"{c['won']:,}, {c['lost']:,}"))
+    return tuple(figures)
