@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -89,3 +90,34 @@ def ask_for_run(deployment: str, parameters: dict[str, Any], *, key: str) -> boo
         return False
     log.info("deployment_asked name=%s run=%s", deployment, key)
     return True
+
+
+def end_suspended_runs(flow: str, which: Callable[[dict[str, Any]], bool], *, state: str, message: str) -> int:
+    """Cancel those suspended runs of a flow whose parameters `which` takes; how many. `state` is the name of their end.
+
+    A run that has been resumed goes on. Where no server is set nothing happens. No error leaves: it is logged.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.settings import get_current_settings
+    from prefect.states import Cancelled
+
+    if not get_current_settings().api.url:
+        return 0
+    ended = 0
+    try:
+        with get_client(sync_client=True) as client:
+            wanted = {"state": {"type": {"any_": ["PAUSED"]}}}
+            runs = client.read_flow_runs(
+                flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}),
+                flow_run_filter=FlowRunFilter.model_validate(wanted),
+            )
+            for run in (run for run in runs if which(run.parameters)):
+                said = Cancelled(name=state, message=without_secrets(message))
+                client.set_flow_run_state(run.id, said)
+                log.info("suspended_run_ended flow=%s run=%s state=%s", flow, run.name, state)
+                ended += 1
+    except Exception as error:  # whatever it is: what was decided is recorded
+        said_of = (flow, type(error).__name__, without_secrets(str(error)))
+        log.warning('suspended_runs_not_ended flow=%s reason="%s: %s"', *said_of)
+    return ended

@@ -46,6 +46,6 @@ class History(Document):
     verdict: Literal["pass", "fail"] = Field(description="fail where there are problems: exit code 1")
     held: str | None = Field(description="why no run may promote; null: it may")
     waiting: list[int] = Field(description="versions that wait for approval")
-    barred: list[int] = Field(description="versions rolled back from")
+    barred: list[int] = Field(description="versions that a person left: no run promotes them")
     problems: list[str] = Field(description="what is not as recorded")
     entries: list[HistoryEntry] = Field(description="in order")

@@ -8,13 +8,13 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord, Standing, expired
-from infra.prefect_server import ask_for_run
 from infra.registry import versions
 from infra.registry.production import PRODUCTION
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.records import Gated, Plan, Promoted, Registered, Stage
 from tasks.runtime.approval import TAG, Policy, move_record, wait_record
+from tasks.runtime.forms import ask_by_form, end_forms
 from tasks.runtime.provenance import user
 
 log = logging.getLogger("dpo.release")
@@ -44,16 +44,16 @@ def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
             return None
         return wait_record(state, found, policy, who=user(), why=why, by_run=True)
 
-    before = champion.settle().seq
-    state = champion.commit(decide)
+    seen = champion.settle()
+    state, before = champion.commit(decide), seen.seq
+    end_forms(name, seen, state)
     if state.seq > before and state.records[-1].what.kind == "expire":
         state = champion.commit(decide)  # anew with --force; else it is said why not
     if left:
         log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
     wait = None if left else state.waiting.get(version)
     if wait is not None:
-        key = f"approve-{name}-{version}-entry-{wait.seq}"
-        ask_for_run("approve/approve", {"name": name, "version": version}, key=key)
+        ask_by_form(name, wait)  # also where a run that was killed here had recorded the wait
     stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)
     return Promoted(
         champion_version=state.champion,

@@ -51,7 +51,7 @@ class Standing:
     line: tuple[tuple[int, str], ...] = ()  # champions, version and weights, each over the one before
     champion: int | None = None
     weights: str = ""  # of the champion
-    barred: Mapping[str, LedgerRecord] = field(default_factory=dict)  # weights rolled back from: by which record
+    barred: Mapping[str, LedgerRecord] = field(default_factory=dict)  # weights that a person left: by which record
     held: LedgerRecord | None = None  # no automatic promotion
     waiting: Mapping[int, LedgerRecord] = field(default_factory=dict)  # versions that wait for approval
     settled: Mapping[int, LedgerRecord] = field(default_factory=dict)  # how a version's wait ended
@@ -65,9 +65,14 @@ class Standing:
 
     @property
     def previous(self) -> tuple[int, str] | None:
-        """The champion before this one, those rolled back from aside: where a rollback goes."""
+        """The champion before this one, those gone back from aside: where a rollback goes."""
         earlier = self.line[:-1] if self.champion is not None else self.line
-        return next((entry for entry in reversed(earlier) if entry[1] not in self.barred), None)
+        return next((entry for entry in reversed(earlier) if not self._gone_back_from(entry[1])), None)
+
+    def _gone_back_from(self, weights: str) -> bool:
+        """Barred, and not for having been left for a new version: such a champion is still the one before."""
+        bar = self.barred.get(weights)
+        return bar is not None and not (bar.what.kind == "outside_change" and bar.what.version is not None)
 
 
 def state_of(entries: Sequence[Entry]) -> Standing:
@@ -114,15 +119,15 @@ def expired(wait: LedgerRecord, now: datetime) -> bool:
 
 
 def _moved(state: Standing, record: LedgerRecord) -> Standing:
-    """Another champion. Who goes back (or takes the champion away) bars the version that he leaves.
+    """Another champion. Who goes back, or moves the alias past us, bars the version that he leaves.
 
-    So are the champions between the two: each came after the one that is right.
+    So are the champions between the two: each came after the one that is right. An alias that was moved to a version
+    that never was champion says nothing of why: that it was meant is the one thing that is sure, and no run undoes it.
     """
     what, line = record.what, state.line
     new = None if what.version is None else (what.version, what.weights_sha256)
-    back = new is None or what.kind == "rollback" or new in line[:-1]
     barred = dict(state.barred)
-    if back and what.kind in ("rollback", "outside_change") and what.over is not None:
+    if what.kind in ("rollback", "outside_change") and what.over is not None:
         barred[what.over_weights_sha256] = record
         between = line[line.index(new) + 1 :] if new is not None and new in line else ()
         barred |= dict.fromkeys((weights for _, weights in between), record)

@@ -18,6 +18,7 @@ from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
 from tasks.runtime.approval import move_record, policy_of, wait_record
+from tasks.runtime.forms import follow
 
 log = logging.getLogger("dpo.promotion")
 
@@ -176,6 +177,7 @@ def _done(
     champion: Champion, seen: Standing, decide: Callable[[Standing], PromotionRecord | None]
 ) -> PromotionDocument:
     state = champion.commit(decide)
+    follow(champion.name, seen, state)
     last = state.records[-1] if state.records else None
     changed = state.seq > seen.seq
     action = last.what.kind if last is not None and changed else "none"

@@ -328,6 +328,7 @@ class Ledger(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.state, self.champion, self.barred, self.held = Standing(), None, set(), False
+        self.line, self.left = [], set()  # left: for a version that never was champion, by the alias
 
     def add(self, kind, version=None):
         over = {"over": self.champion, "over_weights_sha256": f"w{self.champion}" if self.champion else ""}
@@ -338,6 +339,11 @@ class Ledger(RuleBasedStateMachine):
     @rule(version=st.integers(1, 4), kind=st.sampled_from(["promote", "approve"]))
     def promote(self, version, kind):
         self.add(kind, version)
+        self.become(version)
+
+    def become(self, version):
+        self.line = self.line[: self.line.index(version)] if version in self.line else self.line
+        self.line = [*self.line, version]
         self.champion = version
         self.barred.discard(version)
 
@@ -345,17 +351,31 @@ class Ledger(RuleBasedStateMachine):
     @rule()
     def rollback(self):
         target = self.state.previous[0]
-        assert target not in self.barred | {self.champion}
+        assert target != self.champion
+        assert target not in self.barred - self.left
         self.add("rollback", target)
-        self.barred = (self.barred | {self.champion}) - {target}
-        self.champion = target
+        self.barred |= {self.champion, *self.line[self.line.index(target) :]}
+        self.left.discard(self.champion)
+        self.become(target)
 
     @precondition(lambda self: self.champion is not None)
     @rule()
     def taken_away_outside(self):
         self.add("outside_change")
         self.barred.add(self.champion)
+        self.left.discard(self.champion)
         self.champion = None
+
+    @precondition(lambda self: self.champion is not None)
+    @rule(version=st.integers(1, 4))
+    def moved_outside(self, version):
+        if version == self.champion:
+            return
+        back = self.line[self.line.index(version) :] if version in self.line else []
+        self.add("outside_change", version)
+        self.barred |= {self.champion, *back}
+        self.left = self.left - set(back) if back else self.left | {self.champion}
+        self.become(version)
 
     @rule(lift=st.booleans())
     def hold(self, lift):

@@ -107,6 +107,23 @@ def test_an_alias_that_a_person_moved_on_the_page_stays_where_it_was_put(registe
     assert (last.kind, last.version, last.over) == ("outside_change", to, 2)
 
 
+def test_an_alias_moved_to_a_version_that_never_was_champion_is_not_moved_back_by_a_run(
+    registered, release, name, store, monkeypatch
+):
+    registered("a"), registered("b"), registered("c")
+    release(1), release(2, 1)
+    versions.set_alias(name, "champion", 3)
+    for planned in (2, 3):  # also one that was compared with it, and is better
+        stays = release(2, planned)
+        assert (stays.champion_version, champion(name)) == (3, 3)
+        assert "the alias was moved away from this version, and it stays barred until" in stays.not_promoted
+    assert promotion.history(store, name).barred == [2]
+    # But it is the champion before: if the person's version is worse, a rollback goes there and not past it.
+    monkeypatch.setattr(promotion, "_require_answer", lambda *found: None)
+    assert promotion.rollback(store, name, None, who="ada", why="worse").champion_version == 2
+    assert promotion.history(store, name).barred == [3]
+
+
 def test_a_hold_stops_every_run_until_it_is_lifted(registered, release, name, store):
     registered("a"), registered("b")
     release(1)
