@@ -114,7 +114,8 @@ def end_suspended_runs(flow: str, which: Callable[[dict[str, Any]], bool], *, st
             )
             for run in (run for run in runs if which(run.parameters)):
                 said = Cancelled(name=state, message=without_secrets(message))
-                client.set_flow_run_state(run.id, said)
+                # By force: the rules for leaving a pause take every state for a resumption, and refuse a late one.
+                client.set_flow_run_state(run.id, said, force=True)
                 log.info("suspended_run_ended flow=%s run=%s state=%s", flow, run.name, state)
                 ended += 1
     except Exception as error:  # whatever it is: what was decided is recorded

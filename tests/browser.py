@@ -15,7 +15,18 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")
+PATIENCE_S = 180  # for an answer: a machine at work may be slow
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+)
 
 
 @dataclass
@@ -31,7 +42,7 @@ class Page:
         """One command and its answer; what happens in between is noted."""
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while (message := json.loads(self.socket.recv(timeout=60))).get("id") != number:
+        while (message := json.loads(self.socket.recv(timeout=PATIENCE_S))).get("id") != number:
             self._note(message)
         assert "error" not in message, (method, message["error"])
         return message["result"]
@@ -46,7 +57,7 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
-        while (message := json.loads(self.socket.recv(timeout=60))).get("method") != "Page.loadEventFired":
+        while (message := json.loads(self.socket.recv(timeout=PATIENCE_S))).get("method") != "Page.loadEventFired":
             self._note(message)
 
     def value(self, expression: str) -> Any:

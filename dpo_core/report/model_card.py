@@ -61,12 +61,18 @@ def shortened(card: str, most: int, where: str) -> str:
     return kept[: kept.rfind("\n")] + rest
 
 
+def base_name(model: str) -> str:
+    """What people call a start model: without folders, repositories and digests before and behind it."""
+    name = model.partition("#")[0].rstrip("/")
+    return name if "@" in name or name.startswith("models:") else name.rpartition("/")[2] or name
+
+
 def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
     """Markdown with Hugging Face's metadata block (huggingface_hub's ModelCardData)."""
     sections = [
         f"---\n{_metadata(facts, evidence).to_yaml()}\n---",
         f"# {facts.name}, version {facts.version}",
-        f"`{facts.base_model}`, trained further on preference pairs with {_method(facts)}, {facts.made}. "
+        f"`{base_name(facts.base_model)}`, trained further on preference pairs with {_method(facts)}, {facts.made}. "
         f"{facts.verdict}",
         "\n".join(f"- {plain(reason)}" for reason in facts.reasons),
         "## What was measured",
@@ -87,7 +93,7 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         if facts.licence
         else "Not known: the start model's folder names none. Those of the start model and of the pairs hold.",
         "## Where it comes from",
-        _table(("", ""), list(facts.origins.items())),
+        _table(("", ""), [("base model", facts.base_model), *facts.origins.items()]),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 from dpo_core.report.answers import filters, shown_suites
 from dpo_core.report.conditions import shown_conditions
 from dpo_core.report.documents import EvaluationEvidence
-from dpo_core.report.model_card import CardFacts, trained_with
+from dpo_core.report.model_card import CardFacts, base_name, trained_with
 from dpo_core.report.numbers import is_rate
 from dpo_core.report.page import render
 from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, uptake_sentences
@@ -57,6 +57,7 @@ def retrain_page(
         moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
         drift_known=math.isfinite(drift["chosen_logratio"]) and math.isfinite(drift["rejected_logratio"]),
         steps=[row["step"] for row in history],
+        of_loss=document["training"].get("loss", "sigmoid"),  # a run older than the losses names none
         loss=_losses(history),
         drift=[
             ("chosen answers", _values(history, f"{moves}/chosen"), "chosen"),
@@ -65,12 +66,6 @@ def retrain_page(
         with_reference=with_reference,
         data_page=_beside(display["report"]),
     )
-
-
-def base_name(model: str) -> str:
-    """What people call a start model: without folders, repositories and digests before and behind it."""
-    name = model.partition("#")[0].rstrip("/")
-    return name if "@" in name or name.startswith("models:") else name.rpartition("/")[2] or name
 
 
 def spent(seconds: float) -> str:

@@ -1,9 +1,11 @@
 """What people do to a model's champion by hand: promote, roll back, hold, approve; and the history of it all."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
@@ -14,13 +16,16 @@ from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standin
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
+from infra.secrets import without_secrets
 from infra.settings import load_settings
 from infra.store.base import Store
+from infra.tracking.client import tracking_uri
 from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
 from tasks.runtime.approval import move_record, policy_of, wait_record
 from tasks.runtime.forms import follow
 
 log = logging.getLogger("dpo.promotion")
+DIGEST = re.compile("[0-9a-f]{40,}")  # too long for the narrow form of Prefect's page
 
 
 def promote(store: Store, name: str, version: int, *, who: str, why: str) -> PromotionDocument:
@@ -133,8 +138,16 @@ def asked_for(store: Store, name: str, version: int) -> ApprovalRequest:
         raise _too_late(name, version, str(what.expires))
     over = "no champion" if what.over is None else f"version {what.over}"
     lines = [f"Shall version {version} of **{name}** replace {over}? {what.who} asked for it: {what.why}", ""]
-    lines += [f"- {key}: `{value}`" for key, value in what.evidence.items()]
+    lines += [f"- {key}: `{DIGEST.sub(_short, value)}`" for key, value in what.evidence.items()]
+    lines += ["", f"In full: `dpo history {name} --json`. Keys are meant in `{without_secrets(store.url)}`."]
+    registry = without_secrets(tracking_uri()).rstrip("/")
+    if registry.startswith("http"):
+        lines[:0] = [f"[The version in MLflow]({registry}/#/models/{quote(name)}/versions/{version})", ""]
     return ApprovalRequest("\n".join(lines), int(left))
+
+
+def _short(digest: re.Match[str]) -> str:
+    return f"{digest[0][:12]}…"
 
 
 def history(store: Store, name: str, *, verify: bool = False) -> History:

@@ -75,14 +75,10 @@ def test_a_page_asks_for_nothing_complains_of_nothing_and_fits_with_all_its_text
     assert tab.value(CONTRAST) == [], "every text stands out from its background by 4.5"
 
 
-def test_on_a_phone_no_table_of_a_run_is_wider_than_the_screen(tab, run_file):
-    tab.open(run_file, 390, 844)
-    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
-    assert tab.value(wide) == 0
-
-
-def test_on_paper_no_table_is_cut_off(tab, page_file):
-    tab.open(page_file, 760, 1000, media="print")
+@pytest.mark.parametrize("window", ["phone", "print"])
+def test_on_a_phone_and_on_paper_no_table_is_cut_off(tab, page_file, window):
+    width, height, options = WINDOWS[window]
+    tab.open(page_file, width, height, **options)
     wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
     assert tab.value(f"{wide}.map(e => e.ariaLabel)") == []
 

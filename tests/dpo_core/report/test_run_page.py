@@ -7,7 +7,8 @@ import pytest
 from dpo_core.report.answers import filters, shown_suites
 from dpo_core.report.conditions import shown_conditions
 from dpo_core.report.documents import EvaluationEvidence
-from dpo_core.report.retrain import base_name, spent
+from dpo_core.report.model_card import base_name
+from dpo_core.report.retrain import spent
 from tests.dpo_core.report import run_data
 
 
