@@ -87,7 +87,7 @@ def _uptake(
         prompts=len(set(clusters)),
         reward=reward,
         change=_estimate(change, clusters, answers=False) if change else None,
-        preference=_estimates(chances, clusters, answers=False),
+        preference={who: _chance(found) for who, found in _estimates(chances, clusters, answers=False).items()},
         pairs_against=len(wrong),
         accuracy_against=_accuracies(asked, accuracies, wrong),
         pairs_with=len(right),
@@ -97,6 +97,11 @@ def _uptake(
         shown_change=_estimate(more, of_answers, answers=False) if more else None,
         learnt=bool(clusters) and reward["challenger"].low > 0,
     )
+
+
+def _chance(found: Estimate) -> Estimate:
+    """The part of an interval in which a chance can lie: t over few prompts knows no limits, and loses none by them."""
+    return found.model_copy(update={"low": max(found.low, 0.0), "high": min(found.high, 1.0)})
 
 
 def _towards(asked: Probes, shortcut: ShortcutRecord, margins: Sequence[float]) -> tuple[list[float], list[str]]:

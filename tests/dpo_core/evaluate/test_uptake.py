@@ -63,6 +63,18 @@ def test_a_model_that_likes_the_word_is_seen_through_and_by_how_much():
     assert found.preference["reference"].value == pytest.approx(0.5, abs=0.01)
 
 
+def test_of_few_answers_that_disagree_the_chance_still_lies_between_0_and_1():
+    # chances of nearly 0, 1 and 1: their mean's t interval over three prompts is 2/3 -+ 4.3 * 1/3, far beyond both ends
+    edited, wide = probes(CERTAINLY).edited[:3], [-9.0, 9.0, 9.0]
+    found = Probes((CERTAINLY,), edited, PAIRS, UNSEEN)
+    which = ("challenger", "baseline", "reference")
+    accuracies = {who: [1.0] * len(PAIRS) for who in which}
+    [found] = uptake(found, dict.fromkeys(which, wide), accuracies, {who: (["a"], ["a"]) for who in which})
+    chance = found.preference["challenger"]
+    assert (chance.low, chance.high) == (0.0, 1.0)
+    assert chance.value == pytest.approx(2 / 3, abs=1e-3)
+
+
 def test_a_model_that_likes_another_word_is_not():
     [found] = measured(probes(CERTAINLY), "label")
     assert abs(found.reward["challenger"].value) < 0.2
