@@ -118,7 +118,7 @@ def browser(profile: Path) -> Iterator[Page]:
         assert process.stderr
         said = iter(process.stderr.readline, "")
         port = next(found[1] for line in said if (found := re.search(r"listening on ws://127.0.0.1:(\d+)/", line)))
-        with connect(_tab(port), max_size=None) as socket:
+        with connect(_tab(port), max_size=None, ping_interval=None) as socket:  # who is slow is not gone
             yield Page(socket)
     finally:
         process.terminate()

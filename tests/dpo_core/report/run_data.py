@@ -111,7 +111,7 @@ DOCUMENT = {
     "verdict": "reject_regression", "model": "support", "version": 7, "champion_version": 6, "not_promoted": "",
     "stages": [{"name": "check", "cached": True, "seconds": 0.1}, {"name": "train", "cached": False, "seconds": 754.2}],
     "reference": {"rows": 1724, "hits": 0, "forwards": 1724},
-    "training": {"steps": 108, "first_dpo_loss": 0.6931472, "pairs_per_second": 2.931},
+    "training": {"steps": 108, "first_dpo_loss": 0.6931472, "pairs_per_second": 2.931, "loss": "sigmoid"},
 }  # fmt: skip
 DISPLAY = {
     "before_after": [

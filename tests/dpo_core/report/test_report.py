@@ -125,7 +125,7 @@ def run():
             "data_sha256": "d",
             "stages": [{"name": "check", "cached": True, "seconds": 0.1}],
             "reference": {"rows": 1, "hits": 0, "forwards": 1},
-            "training": {"steps": 2, "first_dpo_loss": 0.6931472, "pairs_per_second": 1.0},
+            "training": {"steps": 2, "first_dpo_loss": 0.6931472, "pairs_per_second": 1.0, "loss": "sigmoid"},
         }
         display = {
             "before_after": [

@@ -82,8 +82,24 @@ def test_a_loss_of_one_term_is_drawn_once_and_its_unused_term_not_at_all(monkeyp
     for row in run_data.HISTORY:
         monkeypatch.setitem(row, "loss", row["losses/dpo"])
     page = run_data.full_run_page()
-    assert "loss: DPO alone" in page
+    assert '<span class="key one">loss</span>' in page
+    assert "preference term" not in page
     assert "SFT term" not in page
+
+
+def test_of_a_loss_without_reference_rewards_are_drawn_and_nothing_is_said_of_a_reference(monkeypatch):
+    for row in run_data.HISTORY:
+        for side in ("chosen", "rejected"):
+            monkeypatch.setitem(row, f"rewards/{side}", row[f"logratios/{side}"])
+            monkeypatch.delitem(row, f"logratios/{side}")
+    monkeypatch.setitem(run_data.DOCUMENT, "reference", {"rows": 0, "hits": 0, "forwards": 0})
+    monkeypatch.setitem(run_data.DOCUMENT["training"], "loss", "simpo")
+    page = run_data.full_run_page()
+    assert "Rewards of a step&#39;s answers" in page
+    assert "likelier than under the reference" not in page
+    assert "none: the loss has no reference" in page
+    assert "Loss of a step&#39;s pairs (simpo)" in page
+    assert "ln 2" not in page
 
 
 def test_a_reason_that_is_no_condition_stands_beside_them_and_one_that_is_stands_once():
