@@ -99,6 +99,7 @@ def end_suspended_runs(flow: str, which: Callable[[dict[str, Any]], bool], *, st
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.client.schemas.objects import State
     from prefect.settings import get_current_settings
     from prefect.states import Cancelled
 
@@ -113,7 +114,7 @@ def end_suspended_runs(flow: str, which: Callable[[dict[str, Any]], bool], *, st
                 flow_run_filter=FlowRunFilter.model_validate(wanted),
             )
             for run in (run for run in runs if which(run.parameters)):
-                said = Cancelled(name=state, message=without_secrets(message))
+                said: State[Any] = Cancelled(name=state, message=without_secrets(message))
                 # By force: the rules for leaving a pause take every state for a resumption, and refuse a late one.
                 client.set_flow_run_state(run.id, said, force=True)
                 log.info("suspended_run_ended flow=%s run=%s state=%s", flow, run.name, state)
