@@ -125,9 +125,13 @@ def _dotenv(path: Path) -> dict[str, str]:
     return kept
 
 
-def sqlite_url(path: Path) -> str:
-    """The database that SQLAlchemy finds in this file, whatever its folders are called (`My%20Project`, `a?b`)."""
-    return f"sqlite:///{''.join(URL_SIGNS.get(sign, sign) for sign in str(path))}"
+def sqlite_url(path: Path, driver: str = "") -> str:
+    """The database that SQLAlchemy finds in this file, whatever its folders are called (`My%20Project`, `a?b`).
+
+    MLflow makes the folder of what follows `sqlite:///`, read as a path: one with signs of a URL names its driver.
+    """
+    written = "".join(URL_SIGNS.get(sign, sign) for sign in str(path))
+    return f"sqlite{driver or ('+pysqlite' if written != str(path) else '')}:///{written}"
 
 
 def _require_socks() -> None:
@@ -149,7 +153,7 @@ def prepare_environment(settings: Settings) -> None:
     _require_socks()
     prefect = settings.home / "prefect"
     if any(sign in str(prefect) for sign in URL_SIGNS) and "PREFECT_HOME" not in os.environ:
-        os.environ.setdefault(PREFECT_DATABASE, sqlite_url(prefect / "prefect.db").replace("://", "+aiosqlite://", 1))
+        os.environ.setdefault(PREFECT_DATABASE, sqlite_url(prefect / "prefect.db", "+aiosqlite"))
     for name, value in {
         "PREFECT_HOME": str(prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

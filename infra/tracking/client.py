@@ -36,7 +36,7 @@ def client_of(uri: str) -> "MlflowClient":
     from sqlalchemy import make_url
 
     with mlflow_errors("connect"):
-        if not uri.startswith("sqlite:///") or not (path := make_url(uri).database):
+        if not uri.startswith(("sqlite:///", "sqlite+pysqlite:///")) or not (path := make_url(uri).database):
             return MlflowClient(uri)
         database = Path(path)
         database.parent.mkdir(parents=True, exist_ok=True)

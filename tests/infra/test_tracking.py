@@ -2,15 +2,19 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from mlflow.experiments import commands as experiments
+from sqlalchemy import make_url
 
 from infra.errors import BadSetting, InfraError
-from infra.tracking.client import client_of
+from infra.settings import sqlite_url
+from infra.tracking.client import client_of, tracking_uri
 from infra.tracking.runs import DUPLICATE, RUN_KEY, attach_run, connect, open_run
 
 
@@ -172,6 +176,25 @@ def test_tables_that_a_killed_run_began_to_make_are_made_anew(tmp_path, monkeypa
     assert not (tmp_path / "mlflow.db").exists()
     assert [experiment.name for experiment in client_of(uri).search_experiments()] == ["Default"]
     assert not list(tmp_path.glob("*.making*"))
+
+
+def test_the_database_of_a_home_with_signs_of_an_address_leaves_no_folder_beside_it(run, tmp_path):
+    # MLflow makes the folder that its address spells, signs and all: `a%3Fb` beside `a?b`, or an error where it may not
+    home = tmp_path / "a?b" / "My%20Project #1"
+    home.mkdir(parents=True)
+    shutil.copyfile(make_url(tracking_uri()).database, home / "mlflow.db")
+    client = client_of(sqlite_url(home / "mlflow.db"))
+    assert client.get_run(run.id).info.run_id == run.id
+    assert {path.name for path in tmp_path.iterdir()} == {"a?b"}
+    assert (home / "mlflow.db.lock").exists()  # of processes that find no tables, one makes them
+
+
+def test_the_postgres_extra_installs_the_driver_that_its_addresses_ask_for_and_pins_it():
+    root = Path(__file__).parents[2]
+    driver = make_url("postgresql://db/mlflow").get_dialect().driver
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [re.match(r"\w+", needed)[0] for needed in extras["postgres"]] == [driver]
+    assert re.search(rf"^{driver}==", (root / "constraints.txt").read_text(), re.MULTILINE)
 
 
 def test_a_database_whose_driver_is_not_installed_is_told_with_the_remedy():
