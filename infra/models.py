@@ -61,7 +61,8 @@ def _local(path: Path) -> Path:
         raise BadSetting("this is neither a folder nor a regular file", where=str(path), do=do)
     if (path / ADAPTER).is_file() and not (path / "config.json").exists():
         return path  # its base is named inside
-    for pattern, what in (("config.json", "config.json"), ("*.safetensors", "weights (*.safetensors)")):
+    weights = "*.safetensors*"  # or their index, which is judged with what it names
+    for pattern, what in (("config.json", "config.json"), (weights, "weights (*.safetensors)")):
         if not any(path.glob(pattern)):
             do = "name a folder that save_pretrained wrote; pickled .bin weights are not read"
             raise BadSetting(f"the model folder has no {what}", where=str(path), do=do)

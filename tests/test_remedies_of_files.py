@@ -194,10 +194,29 @@ def sharded(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     first = sorted(tensors)[0]
     weights = {name: "a.safetensors" if name == first else "b.safetensors" for name in tensors}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
     rest = {name: tensor for name, tensor in tensors.items() if name != first}
     save_file(rest, folder / "b.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").unlink()
+
+
+def shard_elsewhere(folder: Path) -> None:
+    """An index and its weights, which lie in a folder of their own."""
+    names = dict.fromkeys(load_file(folder / "model.safetensors"), "parts/a.safetensors")
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    (folder / "parts").mkdir()
+    (folder / "model.safetensors").rename(folder / "parts" / "a.safetensors")
+
+
+def bare_index(folder: Path) -> None:
+    names = dict.fromkeys(load_file(folder / "model.safetensors"), "a.safetensors")
+    (folder / INDEX).write_text(json.dumps({"weight_map": names}))
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+
+
+def shard_here(folder: Path) -> None:
+    (folder / "parts" / "a.safetensors").rename(folder / "a.safetensors")
+    (folder / INDEX).write_text((folder / INDEX).read_text().replace("parts/", ""))
 
 
 def fetched_again(folder: Path) -> None:
@@ -258,6 +277,8 @@ MODELS: dict[str, tuple[Callable[[Path], object], str, Callable[[Path, str], Non
     "pickles beside": (put("training_args.bin", "x"), "remove it", does(gone("training_args.bin"))),
     "a file and an index": (whole_index, "remove the one that is not", does(gone(INDEX))),
     "a shard that did not come": (sharded, "fetch the model again as a whole", does(fetched_again)),
+    "an index into another folder": (shard_elsewhere, "into the folder and name it alone", does(shard_here)),
+    "an index without metadata": (bare_index, 'write "metadata": {}', does(merge(INDEX, metadata={}))),
     "weights beside weights": (stray, "move it out of the folder", does(gone("ema.safetensors"))),
     "an adapter beside weights": (
         put("adapter_config.json", "{}"),

@@ -105,7 +105,8 @@ def named(names: list[str]) -> str:
 
 
 def _named_by(index: Path) -> set[str]:
-    entries = read_json(index).get("weight_map")
+    found = read_json(index)
+    entries = found.get("weight_map")
     do = "save the model again with save_pretrained"
     if not isinstance(entries, dict) or not entries or not all(isinstance(name, str) for name in entries.values()):
         raise InputError(f"{index.name} names no weight files (weight_map)", where=str(index), do=do)
@@ -113,6 +114,9 @@ def _named_by(index: Path) -> set[str]:
         if not name.endswith(".safetensors") or Path(name).name != name or "\\" in name:
             says = f"{index.name} names {name!r}, which is no safetensors file of this folder"
             raise InputError(says, where=str(index), do="put the file into the folder and name it alone")
+    if not isinstance(found.get("metadata"), dict):  # transformers reads it, and stops without
+        do = f'write "metadata": {{}} beside "weight_map" in {index.name}'
+        raise InputError(f"{index.name} has no metadata", where=str(index), do=do)
     return set(entries.values())
 
 
