@@ -73,6 +73,14 @@ def _headline(c: Mapping[str, Any], other: str) -> str:
             }.get(verdict, f"It is not ruled out that an answer is preferred for this alone in more than {level}.")
 
 
+def _bounds(low: float | None, high: float | None, metric: str, means: tuple[float, float]) -> str:
+    """Behind a change; few items bound it on one side alone, or on none."""
+    if low is None and high is None:
+        return ""
+    lower, upper = ("" if end is None else change(end, metric, means).removesuffix(" points") for end in (low, high))
+    return f" ({lower} to {upper})" if lower and upper else f" (at least {lower})" if lower else f" (at most {upper})"
+
+
 def _figures(c: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     metric, uptake = c["metric"], c["rule"] == "uptake"
     means = (c["baseline"], c["challenger"])
@@ -80,9 +88,8 @@ def _figures(c: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     figures = [("before", before), ("now", now)]
     if c["rule"] == "floor" and c["challenger_low"] is not None:
         figures.append(("at least", rate_or_number(c["challenger_low"], metric)))
-    elif not uptake and c["low"] is not None:
-        low, high = (change(c[bound], metric, means).removesuffix(" points") for bound in ("low", "high"))
-        figures.append(("change", f"{change(c['difference'], metric, means)} ({low} to {high})"))
+    elif not uptake:
+        figures.append(("change", change(c["difference"], metric, means) + _bounds(c["low"], c["high"], metric, means)))
     prompts = "" if c["items"] == c["clusters"] else f" of {c['clusters']:,} prompts"
     figures.append(("items", f"{c['items']:,}{prompts}"))
     if c["left_out"]:

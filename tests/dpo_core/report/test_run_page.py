@@ -47,6 +47,20 @@ def test_figures_are_percentages_and_points_where_a_metric_is_a_share_and_number
     assert (text["before"], text["now"], text["change"]) == ("-3.41", "-3.52", "-0.11 (-0.2 to +0.02)")
 
 
+@pytest.mark.parametrize(
+    ("bounds", "change"),
+    [
+        ((-0.1, None), "+10.0 points (at least -10.0)"),
+        ((None, 0.3), "+10.0 points (at most +30.0)"),
+        ((None, None), "+10.0 points"),
+    ],
+)
+def test_a_change_that_few_items_bound_on_one_side_alone_is_shown_with_that_side(bounds, change):
+    condition = run_data.condition("behaviour/x", "keep", "hold_underpowered", (0.4, 0.5), bounds, 0.02)
+    [shown] = shown_conditions([condition.model_dump()], "champion")
+    assert dict(shown.figures)["change"] == change
+
+
 def test_a_shortcuts_figures_are_the_chance_to_prefer_it_one_minus_what_the_gate_tests():
     condition = run_data.condition("uptake/x", "uptake", "promote", (0.5, 0.41), (0.38, 0.44), 0.65)
     [shown] = shown_conditions([condition.model_dump()], "champion")
