@@ -156,6 +156,21 @@ def preload(folder: Path) -> None:
         importlib.import_module(name.removesuffix(".__init__"))
     share_mlflow(folder / "tables")
     share_prefect(folder / "tables")
+    _remember()
+
+
+def _remember() -> None:
+    """What each program would work out anew, seconds of it: what our code says, tables of characters, whose modules."""
+    from mlflow.utils import requirements_utils
+
+    from tasks.curate.plan import CODE
+    from tasks.runtime.code import RUN, files_of, meaning
+    from tests.dpo_core.quality.quality_data import as_pairs, examine_pairs, null_texts
+
+    for file in files_of((*RUN, *CODE)):
+        meaning(file)
+    requirements_utils._init_packages_to_modules_map()
+    examine_pairs(as_pairs(null_texts(0, 8)))
 
 
 def serve(address: str, python: str) -> dict | None:

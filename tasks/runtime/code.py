@@ -29,6 +29,7 @@ RUN = (  # what computes a run
     "tasks.release",
 )
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # fields of the syntax tree that hold statements
 TEXT = "templates/*.j2"  # what a module reads that loads templates
 
 
@@ -42,8 +43,8 @@ def files_of(modules: Sequence[str]) -> list[Path]:
         file = todo.pop()
         if file not in found:
             found.add(file)
-            todo += [other for module in _imports(file) for other in _files(module)]
-    loading = (file for file in found if "PackageLoader" in file.read_text(encoding="utf-8"))
+            todo += [other for module in _read(file)[0] for other in _files(module)]
+    loading = (file for file in found if "PackageLoader" in meaning(file))
     texts = {text for file in loading for text in file.parent.glob(TEXT)}
     return sorted(found | texts)
 
@@ -55,9 +56,15 @@ def _files(module: str) -> list[Path]:
 
 
 @functools.cache
-def _imports(file: Path) -> tuple[str, ...]:
-    """The followed modules that a file imports, names of packages' members included."""
-    return tuple(sorted({name for name in _named(ast.parse(file.read_text(encoding="utf-8"))) if _is_followed(name)}))
+def _read(file: Path) -> tuple[tuple[str, ...], str]:
+    """The followed modules that a file imports, names of packages' members included; and its meaning."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".py":
+        return (), text
+    tree = ast.parse(text)
+    named = {name for name in _named(tree) if _is_followed(name)}
+    _undocument(tree)
+    return tuple(sorted(named)), ast.dump(tree)
 
 
 def _is_followed(name: str) -> bool:
@@ -65,25 +72,30 @@ def _is_followed(name: str) -> bool:
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
-    for node in ast.iter_child_nodes(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
         else:
             yield from _named(node)
 
 
-@functools.cache
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands directly in a block, and the parts of it that hold further blocks: no expression holds any."""
+    for name in BLOCKS:
+        yield from getattr(node, name, ())
+
+
 def meaning(file: Path) -> str:
     """What a file says to the machine: its syntax tree without docstrings, of other files than Python their text."""
-    text = file.read_text(encoding="utf-8")
-    if file.suffix != ".py":
-        return text
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return _read(file)[1]
+
+
+def _undocument(tree: ast.AST) -> None:
+    if isinstance(tree, DOCUMENTED) and ast.get_docstring(tree, clean=False) is not None:
+        tree.body = tree.body[1:] or [ast.Pass()]
+    for node in _statements(tree):
+        _undocument(node)
