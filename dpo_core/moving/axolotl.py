@@ -24,7 +24,7 @@ from dpo_core.moving.arguments import (
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.losses import DO, refuse_method, set_losses
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, name_of, set_pairs
+from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 
 TOOL = "axolotl"
@@ -166,9 +166,7 @@ def read_axolotl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, 
             draft.take(sheet.cell(name), "model", find_model(sheet.cell(name).text(), sheet.cell(name)), says)
     if not data_given:
         _pairs(draft, sheet)
-    for name in ("hub_model_id", "output_dir"):
-        if name in sheet and "name" not in draft.values:
-            draft.take(sheet.cell(name), "name", name_of(sheet.cell(name).text()), "the model's name in the registry")
+    set_name(draft, sheet)
 
 
 def _require_pairs(sheet: Sheet) -> None:
@@ -263,7 +261,7 @@ def _lora(draft: Draft, sheet: Sheet) -> None:
 
 
 def _pairs(draft: Draft, sheet: Sheet) -> None:
-    mix = f"{name_of(str(sheet.values.get('hub_model_id') or sheet.values.get('output_dir') or ''))}-pairs"
+    mix = f"{named_after(sheet)}-pairs"
     for name, key in (("datasets", "data.train"), ("test_datasets", "data.eval")):
         if named := [_source(section, draft) for section in sheet.items(name)]:
             set_pairs(draft, key, named, mix if name == "datasets" else f"{mix}-held-out")

@@ -15,7 +15,7 @@ from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.losses import DO, refuse_method, set_losses
 from dpo_core.moving.openai_job import read_json
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, name_of, set_pairs
+from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 from dpo_core.recipe_file import read_text
 
@@ -128,9 +128,7 @@ def read_llama_factory(sheet: Sheet, draft: Draft, devices: int, *, data_given: 
         _models(draft, sheet)
     if not data_given:
         _pairs(draft, sheet)
-    for name in ("hub_model_id", "output_dir"):
-        if name in sheet and "name" not in draft.values:
-            draft.take(sheet.cell(name), "name", name_of(sheet.cell(name).text()), "the model's name in the registry")
+    set_name(draft, sheet)
 
 
 def _loss(draft: Draft, sheet: Sheet) -> None:
@@ -201,7 +199,7 @@ def _models(draft: Draft, sheet: Sheet) -> None:
 
 
 def _pairs(draft: Draft, sheet: Sheet) -> None:
-    mix = f"{name_of(str(sheet.values.get('output_dir') or ''))}-pairs"
+    mix = f"{named_after(sheet)}-pairs"
     for name, key in (("dataset", "data.train"), ("eval_dataset", "data.eval")):
         if name in sheet:
             cell = sheet.cell(name)

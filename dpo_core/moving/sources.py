@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpo_core.data.hub import FILE, is_hub_name
 from dpo_core.data.sources import is_address
-from dpo_core.moving.cells import Cell
+from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 
 HUB_MODEL = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
@@ -72,6 +72,19 @@ def name_of(*candidates: str | None) -> str:
             if kept[0] and not GENERIC.fullmatch(kept[0].lower()):
                 return "-".join(filter(None, kept))
     return "imported"
+
+
+def named_after(sheet: Sheet) -> str:
+    """A name out of where the config writes its model to; of the config's own where that says nothing."""
+    written = [sheet.values.get(name) for name in ("hub_model_id", "output_dir")]
+    return name_of(*(text for text in written if isinstance(text, str)), Path(sheet.file).stem)
+
+
+def set_name(draft: Draft, sheet: Sheet) -> None:
+    """The name in the registry."""
+    for name in ("hub_model_id", "output_dir"):
+        if isinstance(sheet.values.get(name), str) and "name" not in draft.values:
+            draft.take(sheet.cell(name), "name", named_after(sheet), "the model's name in the registry")
 
 
 def _there(text: str, cell: Cell) -> str | None:

@@ -11,7 +11,7 @@ from dpo_core.moving.arguments import DATA, DEVICES, DROPOUT, EVALUATING, SPEED,
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.losses import set_losses
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, name_of, set_pairs
+from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 
 TOOL = "TRL 1.16"
@@ -98,9 +98,7 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
     for name in ("dataset_config", "dataset_train_split", "dataset_test_split"):
         if name in special and "data.train" in draft.values:
             draft.same(sheet.cell(name), "see the data set")
-    for name in ("hub_model_id", "output_dir"):
-        if usable(sheet, name) and "name" not in draft.values:
-            draft.take(sheet.cell(name), "name", name_of(sheet.cell(name).text()), "the model's name in the registry")
+    set_name(draft, sheet)
 
 
 def _loss(draft: Draft, sheet: Sheet) -> None:
@@ -175,7 +173,7 @@ def _model(draft: Draft, sheet: Sheet) -> None:
 
 
 def _pairs(draft: Draft, sheet: Sheet) -> None:
-    mix = f"{name_of(str(sheet.values.get('output_dir') or ''))}-pairs"
+    mix = f"{named_after(sheet)}-pairs"
     if usable(sheet, "datasets"):
         sections = sheet.items("datasets")
         named = [(section.cell("path"), _of_mixture(section)) for section in sections]
