@@ -39,8 +39,10 @@ class Cell:
         """The value as a number: also `5e-5`, which YAML takes for a text."""
         try:
             return float(self.value) if not isinstance(self.value, bool) else float("nan")
-        except (TypeError, ValueError):
-            raise self.refused(f"{self.name} is {self.value!r}, not a number", "write a number: 0.1, or 5e-6") from None
+        except (TypeError, ValueError, OverflowError):
+            raise self.refused(
+                f"{self.name} is {self.value!r:.80}, not a number", "write a number: 0.1, or 5e-6"
+            ) from None
 
     def whole(self) -> int:
         """The value as a whole number."""

@@ -11,7 +11,7 @@ from dpo_core.recipe_file import checked_recipe
 from dpo_core.recipe_loss import OPTIONS
 
 Outcome = Literal["taken", "changed", "left out"]
-SECRET = re.compile(r"token$|_key$|secret|password|webhook", re.IGNORECASE)
+SECRET = re.compile(r"(?<!pad_)token$|_key$|secret|password|webhook", re.IGNORECASE)
 WIDEST = 60  # characters of a value that is shown
 
 
@@ -99,9 +99,14 @@ class Draft:
 
 
 def shown(cell: Cell) -> str:
-    """A cell's value in one short line; a secret as stars."""
+    """A cell's value in one short line; a secret as stars, and of a section its keys alone."""
     if SECRET.search(cell.name) and isinstance(cell.value, str):
         return "***"
-    text = cell.value.text if isinstance(cell.value, NoLiteral) else str(cell.value)
+    if isinstance(cell.value, dict):
+        text = f"{{{', '.join(map(str, cell.value))}}}"
+    elif isinstance(cell.value, list) and any(isinstance(part, dict | list) for part in cell.value):
+        text = f"[{len(cell.value)} sections]"
+    else:
+        text = cell.value.text if isinstance(cell.value, NoLiteral) else str(cell.value)
     text = " ".join(text.split())
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."

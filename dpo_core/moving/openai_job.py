@@ -84,7 +84,8 @@ def read_job(job: Sheet, draft: Draft, *, data: str | None, held_out: str | None
 
 def _require_dpo(job: Sheet) -> None:
     method = job.section("method")
-    kind = str(method.values.get("type") or ("dpo" if "dpo" in method else "supervised"))
+    named = method.values.get("type") or job.values.get("method")
+    kind = named if isinstance(named, str) else "dpo" if "dpo" in method else "supervised"
     if kind != "dpo":
         cell = method.cell("type") if "type" in method else job.cell("method")
         what = OTHER_METHODS.get(kind, "something else than pairs")
@@ -135,5 +136,7 @@ def read_json(text: str, file: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"{file}:{error.lineno}:{error.colno}"
         raise InputError(f"not valid JSON: {error.msg}", where=place, do="mend it, or export it again") from None
-    except RecursionError:
-        raise InputError("the JSON is nested too deeply", where=file, do="name the job's own JSON") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists within lists
+        raise InputError(f"not valid JSON: {error}", where=file, do="mend it, or export it again") from None

@@ -1,6 +1,7 @@
 """A Python script with `DPOConfig(...)`: read by its syntax tree, never run. What is no literal has no value here."""
 
 import ast
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,13 +21,14 @@ OF_TRAINER = ("beta", "loss_type", "max_length", "max_prompt_length", "label_smo
 def read_script(text: str, file: str) -> Sheet:
     """The keys of a script's DPOConfig, with the model, adapters and pairs that the script names by literals."""
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):  # of the script's own strings
+            return _Script(ast.parse(text), file).sheet()
+    except InputError:
+        raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         says = f"this is no Python that can be read: {getattr(error, 'msg', None) or error}"
         raise InputError(says, where=f"{file}{line}", do="mend the script, or write its values as YAML") from None
-    script = _Script(tree, file)
-    return script.sheet()
 
 
 class _Script:

@@ -72,6 +72,7 @@ EARLIER = KeyTable(
             LENGTH: "max_prompt_length max_completion_length",
             SPEED: "use_flash_attention_2 preprocessing_num_workers use_logits_to_keep",
             DATA: "dataset_splits chat_template",
+            "variables of the environment are settings: docs/settings.md": "env",
         }
     ),
     special=names("dataset_mixer rpo_alpha"),

@@ -100,8 +100,9 @@ def test_several_data_sets_are_mixed_first(place, capfd):
 
 
 def test_a_secret_of_the_config_is_written_nowhere(place, capfd):
-    secrets = {"hub_token": "hf_" + "a1" * 12, "model_name_or_path": "org/m", "dataset_name": "org/p"}
-    (place / "c.yaml").write_text(yaml.safe_dump(secrets))
+    secrets = {"hub_token": "a1a1a1a1", "env": {"SOME_TOKEN": "a1a1a1a1"}}
+    config = {"model_name_or_path": "org/m", "dataset_name": "org/p", **secrets}
+    (place / "c.yaml").write_text(yaml.safe_dump(config))
     assert run(["import", "c.yaml", "--json"]) == 0
     assert "a1a1" not in capfd.readouterr().out + (place / "run.yaml").read_text()
 
@@ -236,6 +237,24 @@ REFUSED = {  # file, its text, options; what is said, where, what to do
         [],
         "no DPOConfig(...), but KTOConfig",
         "s.py:2",
+        "import a",
+    ),
+    "deep script": ("s.py", f"DPOConfig(beta={'-' * 5000}1)", [], "no Python that can be read", "s.py", "mend the"),
+    "deep JSON": ("j.json", "[" * 100_000, [], "not valid JSON", "j.json", "mend it"),
+    "a huge number": (
+        "c.yaml",
+        f"beta: 1{'0' * 400}\nmodel_name_or_path: o/m\n",
+        [],
+        "not a number",
+        "c.yaml:1",
+        "write",
+    ),
+    "a job of another house": (
+        "j.json",
+        '{"method": "sft"}',
+        MODEL,
+        "the job's method is sft",
+        "key method",
         "import a",
     ),
     "two configs": (
