@@ -186,9 +186,9 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
     kind = rl.text().lower()
     if "dpo_loss_type" in sheet:
         types = sheet.cell("dpo_loss_type")
-        weights = sheet.values.get("dpo_loss_weights")
-        numbers = [Cell(types.file, types.line, "dpo_loss_weights", one).number() for one in weights or []]
-        set_losses(draft, types, types.texts(), numbers or [1.0] * len(types.texts()))
+        weights = sheet.cell("dpo_loss_weights").texts() if "dpo_loss_weights" in sheet else ["1"] * len(types.texts())
+        numbers = [Cell(types.file, types.line, "dpo_loss_weights", one).number() for one in weights]
+        set_losses(draft, types, types.texts(), numbers)
     elif "dpo_norm_loss" in sheet and sheet.cell("dpo_norm_loss").flag():
         draft.take(sheet.cell("dpo_norm_loss"), "training.loss", "sigmoid_norm", "log-ratios are means of tokens")
     else:
@@ -244,7 +244,7 @@ def _lora(draft: Draft, sheet: Sheet) -> None:
         return
     adapter = sheet.cell("adapter")
     quantized = adapter.text() == "qlora"
-    draft.take(adapter, "training.lora.r", 8, WHOLE if quantized else "adapters", changed=quantized)
+    draft.take(adapter, "training.lora.r", 16, WHOLE if quantized else "adapters", changed=quantized)
     if adapter.text() not in ("lora", "qlora"):
         raise adapter.refused(
             f"adapter {adapter.value!r} is none here", "use adapter: lora, or all weights: leave it out"

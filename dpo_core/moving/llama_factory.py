@@ -184,8 +184,9 @@ def _lora(draft: Draft, sheet: Sheet) -> None:
 def _models(draft: Draft, sheet: Sheet) -> None:
     """An adapter that goes on being trained has its base as the reference, unless another is named or none is there."""
     base, adapter, other = (sheet.cell(name) for name in ("model_name_or_path", "adapter_name_or_path", "ref_model"))
-    if adapter.value is not None:
-        if len(names := adapter.texts()) > 1:
+    names = adapter.texts() if adapter.value is not None else []
+    if names:
+        if len(names) > 1:
             raise adapter.refused("several adapters are named", "merge them first, and name the model: --model FOLDER")
         draft.take(adapter, "model", find_model(names[0], adapter), "the adapter, merged with its base", changed=True)
     elif base.value is not None:
@@ -194,7 +195,7 @@ def _models(draft: Draft, sheet: Sheet) -> None:
         return
     if other.value is not None:
         draft.take(other, "reference", find_model(other.text(), other))
-    elif adapter.value is not None and base.value is not None:
+    elif names and base.value is not None:
         draft.take(base, "reference", find_model(base.text(), base), "the adapter's base is what it is held to")
 
 

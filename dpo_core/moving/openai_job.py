@@ -12,7 +12,7 @@ from dpo_core.errors import InputError
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.losses import DO, OTHER_METHODS
-from dpo_core.moving.sources import find_pairs, name_of
+from dpo_core.moving.sources import LONGEST, find_pairs, name_of
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 
 TOOL = "OpenAI"
@@ -110,7 +110,8 @@ def _file_of(cell: Cell) -> str:
     """The pairs of a file's id, which are looked for beside the job: ID, or ID with the suffix of a file of pairs."""
     name = cell.text()
     folder = Path(cell.file).resolve().parent
-    beside = next((name + end for end in SUFFIXES if (folder / (name + end)).is_file()), None)
+    ends = SUFFIXES if len(name) < LONGEST else ()
+    beside = next((name + end for end in ends if (folder / (name + end)).is_file()), None)
     if beside is None and name.startswith("file-"):
         do = (
             f"download it beside the job (GET /v1/files/{name}/content, to {name}.jsonl), or name it: "

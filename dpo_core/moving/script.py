@@ -11,6 +11,7 @@ from dpo_core.moving.losses import DO
 from dpo_core.moving.tables import names
 
 CONFIG, TRAINER = "DPOConfig", "DPOTrainer"
+RANK = 8  # of peft's LoraConfig where it names none, and its lora_alpha
 OTHERS = names(
     "SFTConfig KTOConfig GRPOConfig RLOOConfig PPOConfig RewardConfig ORPOConfig CPOConfig BCOConfig OnlineDPOConfig "
     "SFTTrainer TrainingArguments"
@@ -86,6 +87,8 @@ class _Script:
         if (lora := self._last("LoraConfig")) is None:
             return
         put("use_peft", lora, True)
+        for name in ("lora_r", "lora_alpha"):
+            put(name, lora, RANK)
         ours = {"r": "lora_r", "target_modules": "lora_target_modules"}
         plain = ("lora_alpha", "lora_dropout", "use_rslora", "use_dora")
         for keyword in lora.keywords:

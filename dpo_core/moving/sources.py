@@ -13,6 +13,7 @@ from dpo_core.moving.draft import Draft
 
 HUB_MODEL = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 UP = 3  # folders above the config's that a path may be meant from: tools take it from where they were started
+LONGEST = 200  # characters of a name of the hub, or of a file's id
 GENERIC = re.compile(
     r"out(?:put)?s?|results?|saves?|models?|model-out|checkpoints?|runs?|dpo|orpo|simpo|lora|full|train"
 )
@@ -21,6 +22,8 @@ GENERIC = re.compile(
 def find_pairs(text: str, cell: Cell) -> str:
     """A source of pairs as it is meant from here. Raises InputError where nothing has this name."""
     path = None if is_address(text) else _there(text, cell)
+    if path is None and len(text) > LONGEST:
+        raise _missing(text, cell, "--data", "pairs")
     if is_address(text) or (path is None and is_hub_name(text)):
         return text
     if path is None:
@@ -103,7 +106,7 @@ def _there(text: str, cell: Cell) -> str | None:
 
 
 def _missing(text: str, cell: Cell, option: str, what: str) -> Exception:
-    says = f"{cell.name.rpartition('.')[2]} names {text!r}, and there is no such file or folder"
+    says = f"{cell.name.rpartition('.')[2]} names {text!r:.200}, and there is no such file or folder"
     do = (
         f"paths are looked for from here, and from the config's folder and {UP} above it; or name {what}: {option} PATH"
     )

@@ -80,7 +80,7 @@ def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
     def plain(one: Any) -> Any:
         try:
             return float(one)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return str(one).lower()
 
     return plain(value) in [plain(one) for one in values]

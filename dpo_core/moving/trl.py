@@ -189,8 +189,8 @@ def _pairs(draft: Draft, sheet: Sheet) -> None:
             raise cell.refused(
                 "dataset_mixer is no list of data sets with their shares", "write ORG/NAME: 1.0 below it"
             )
-        split = next(iter(sheet.values.get("dataset_splits") or ["train"]))
-        named = [(cell, hub_or_file(str(name), None, str(split), cell)) for name in cell.value]
+        splits = sheet.cell("dataset_splits").texts() if "dataset_splits" in sheet else []
+        named = [(cell, hub_or_file(str(name), None, (splits or ["train"])[0], cell)) for name in cell.value]
         set_pairs(draft, "data.train", named, mix)
     elif usable(sheet, "dataset_name"):
         _one(draft, sheet)
@@ -202,9 +202,10 @@ def _one(draft: Draft, sheet: Sheet) -> None:
     train, test = (str(sheet.values.get(f"dataset_{part}_split") or part) for part in ("train", "test"))
     draft.take(cell, "data.train", hub_or_file(name, config, train, cell))
     strategy = sheet.cell("eval_strategy") if "eval_strategy" in sheet else sheet.cell("evaluation_strategy")
-    if strategy.value is None:
+    if not isinstance(strategy.value, str | bool):
         return
-    held_out = hub_or_file(name, config, test, cell)
+    scripted = sheet.file.endswith(".py")  # which may hold out in its own way
+    held_out = draft.values["data.train"] if scripted else hub_or_file(name, config, test, cell)
     if str(strategy.value).lower() not in ("no", "false") and held_out != draft.values["data.train"]:
         draft.take(strategy, "data.eval", held_out, "the test split")
     elif strategy.name == "eval_strategy":

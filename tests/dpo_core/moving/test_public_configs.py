@@ -1,9 +1,13 @@
 """Public jobs and configs, ten and more of each tool, become recipes with the values and the differences expected."""
 
+import contextlib
 import json
 
 import pytest
+import yaml
 
+from dpo_core.errors import InputError
+from dpo_core.moving.read import Given, read_config
 from dpo_core.recipe_file import load_recipe
 from flows.cli.app import run
 from flows.cli.config import describe_run
@@ -73,6 +77,22 @@ def plain(lines, case):
 
 def test_there_are_ten_and_more_of_each_tool():
     assert all(len(cases) >= 10 for cases in ALL.values())
+
+
+@pytest.mark.parametrize("tool", ALL)
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, "", -1, True, [1, {"a": 2}], {"a": [1]}, "a\0b", 10**400, "auto"],
+    ids=lambda value: repr(value)[:9],
+)
+def test_whatever_stands_in_a_key_becomes_a_recipe_or_an_error_of_the_input(place, tool, value):
+    case = next(case for case in ALL[tool][3:] if not case.file.endswith(".py"))
+    values = yaml.safe_load(case.text)
+    given = Given(model="model" if tool == "openai" else None)
+    for key in values:
+        (place / "c.json").write_text(json.dumps({**values, key: value}))
+        with contextlib.suppress(InputError):
+            assert read_config("c.json", given).check("c.json")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from dpo_core.errors import InputError
-from dpo_core.moving import arguments, axolotl, llama_factory, openai_job, trl
+from dpo_core.moving import arguments, axolotl, llama_factory, openai_job, script, trl
 from dpo_core.moving.cells import Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.losses import set_losses
@@ -61,6 +61,12 @@ def test_what_trl_has_by_default_is_what_an_empty_config_becomes():
     assert draft.check("c.yaml").encoding.max_length == default["max_length"]
     assert default["bf16"] is None  # which DPOConfig makes true
     assert training.dtype == "bfloat16"
+
+
+def test_adapters_of_a_script_have_the_defaults_of_peft():
+    from peft import LoraConfig
+
+    assert LoraConfig().r == LoraConfig().lora_alpha == script.RANK
 
 
 def test_every_loss_that_trl_documents_is_taken_or_refused_by_name():
