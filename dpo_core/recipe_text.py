@@ -50,7 +50,7 @@ def read_yaml(text: str, where: str, key: str = "", kind: Any = Recipe) -> tuple
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         problem = str(getattr(error, "problem", None) or error)
         do = "mend the YAML at that place; text with special characters stands in quotes"
-        do = "indent with spaces: YAML takes no tabs" if r"'\t'" in problem else do
+        do = "mend the YAML at that place: indent with spaces, not with tabs" if r"'\t'" in problem else do
         raise InputError(f"not valid YAML: {problem}", where=place, do=do) from None
     except (ValueError, RecursionError) as error:  # a day that is none; an alias within itself
         do = "mend the YAML; text that looks like a day or a number stands in quotes"
