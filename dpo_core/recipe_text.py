@@ -15,34 +15,43 @@ from pydantic import BaseModel
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 
-NULL, MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+PLAIN = "tag:yaml.org,2002:"
+NULL, MERGE = f"{PLAIN}null", f"{PLAIN}merge"
+MOST_NODES = 100_000  # with every alias unfolded
 
 
-def read_yaml(text: str, where: str, key: str = "") -> tuple[Any, dict[str, int]]:
+def read_yaml(text: str, where: str, key: str = "", kind: Any = Recipe) -> tuple[Any, dict[str, int]]:
     """The value, typed as the recipe's key `key` (the whole recipe: ""), and the line of each dotted key within it.
 
-    Raises InputError with the place for what is no YAML, and for a key that stands twice.
+    `kind`: another model than the recipe's; Any: as YAML reads it. Raises InputError with the place for what is no
+    YAML, a key that stands twice, a tag, and aliases that unfold without end. Nothing that a tag names is made.
     """
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        place = f"{where}:{text.count(chr(10), 0, error.position) + 1}"
+        says = f"not valid YAML: a control character, U+{ord(text[error.position]):04X}"
+        do = "take it out, or write it in double quotes as an escape"
+        raise InputError(says, where=place, do=do) from None
     try:
         if (node := loader.get_single_node()) is None:
             return None, {}
+        _require_plain(node, where)
         if twice := _twice(node):
             first, second = twice
             says = f"{second.value!r} stands twice: in line {first.start_mark.line + 1} and here"
             place = f"{where}:{second.start_mark.line + 1}"
             raise InputError(says, where=place, do="keep one of them: of two, the first would be ignored")
-        return _typed(loader, node, annotation_of(key)), dict(_lines(node, f"{key}." if key else ""))
+        return _typed(loader, node, annotation_of(key, kind)), dict(_lines(node, f"{key}." if key else ""))
     except InputError:
         raise
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise InputError(
-            f"not valid YAML: {getattr(error, 'problem', None) or error}",
-            where=place,
-            do="mend the YAML at that place; text with special characters stands in quotes",
-        ) from None
+        problem = str(getattr(error, "problem", None) or error)
+        do = "mend the YAML at that place; text with special characters stands in quotes"
+        do = "mend the YAML at that place: indent with spaces, not with tabs" if r"'\t'" in problem else do
+        raise InputError(f"not valid YAML: {problem}", where=place, do=do) from None
     except (ValueError, RecursionError) as error:  # a day that is none; an alias within itself
         do = "mend the YAML; text that looks like a day or a number stands in quotes"
         raise InputError(f"not valid YAML: {error}", where=where, do=do) from None
@@ -50,9 +59,9 @@ def read_yaml(text: str, where: str, key: str = "") -> tuple[Any, dict[str, int]
         loader.dispose()
 
 
-def annotation_of(key: str) -> Any:
-    """The type of a dotted key of the recipe; Any where there is no such key."""
-    annotation: Any = Recipe
+def annotation_of(key: str, kind: Any = Recipe) -> Any:
+    """The type of a dotted key of the recipe, or of another model; Any where there is no such key."""
+    annotation: Any = kind
     for part in filter(None, key.split(".")):
         section, table = _section(annotation), _table(annotation)
         if section is not None and part in section.model_fields:
@@ -60,6 +69,26 @@ def annotation_of(key: str) -> Any:
         else:
             annotation = table if table is not None else Any
     return annotation
+
+
+def _require_plain(root: yaml.Node, where: str) -> None:
+    """Raises InputError for a tag that is none of YAML's plain ones, and for aliases that unfold without end."""
+    waiting, seen = [root], 0
+    while waiting:
+        node, seen = waiting.pop(), seen + 1
+        place = f"{where}:{node.start_mark.line + 1}"
+        if not node.tag.startswith(PLAIN) or "python/" in node.tag:
+            tag = node.tag.replace(PLAIN, "!!", 1)
+            says = f"the tag {tag} is not read: nothing is made or run from a file of settings"
+            do = "write plain text, numbers, lists and mappings; take the tag out"
+            raise InputError(says, where=place, do=do)
+        if seen > MOST_NODES:
+            says = f"not valid YAML: its aliases (*name) unfold to more than {MOST_NODES:,} values"
+            raise InputError(says, where=where, do="write the values out instead of aliases within aliases")
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def _twice(node: yaml.Node) -> tuple[yaml.ScalarNode, yaml.ScalarNode] | None:
@@ -82,6 +111,9 @@ def _lines(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
             dotted = f"{prefix}{key.value}"
             yield dotted, key.start_mark.line + 1
             yield from _lines(value, dotted + ".")
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _lines(item, f"{prefix}{number}.")
 
 
 def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: Any) -> Any:

@@ -17,6 +17,7 @@ from flows.cli.init import init
 from flows.cli.judge import app as judge_commands
 from flows.cli.lineage import lineage
 from flows.cli.logs import terminal_logs
+from flows.cli.moving import import_config
 from flows.cli.promotion import approve, history, hold, promote, rollback
 from flows.cli.store import app as store_commands
 
@@ -36,6 +37,7 @@ app.add_typer(store_commands, name="store")
 app.add_typer(data_commands, name="data")
 app.add_typer(judge_commands, name="judge")
 app.command()(init)
+app.command(name="import")(import_config)
 app.command()(curate)
 app.command()(gate)
 app.command()(lineage)
@@ -74,7 +76,7 @@ def _misuse(message: str, command: str) -> CommandResult | None:
     if not command:  # `dpo` alone: typer has the help text as the message
         typer.echo(message)
         return CommandResult({}, lambda console: None, BAD_INPUT)
-    known = any(command == info.callback.__name__ for info in app.registered_commands if info.callback)
+    known = any(command == (info.name or info.callback.__name__) for info in app.registered_commands if info.callback)
     known |= any(command == group.name for group in app.registered_groups)
     return trouble(message, f"dpo {command}", f"see dpo {command + ' ' if known else ''}--help", BAD_INPUT)
 

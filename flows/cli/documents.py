@@ -116,6 +116,27 @@ class WrittenRecipe(Document):
     next: list[str] = Field(description="commands: look at the pairs, train")
 
 
+class ImportedLine(Record):
+    """What became of one key of somebody else's config."""
+
+    file: str = Field(description="the config; empty: a default of the tool that stands in no file")
+    line: int | None = Field(description="of the file, where it is known")
+    key: str = Field(description="as the file has it")
+    value: str = Field(description="as text, shortened; secrets as stars")
+    outcome: Literal["taken", "changed", "left out"] = Field(description="left out: there is no counterpart")
+    to: str | None = Field(description="the recipe's key that it set")
+    says: str = Field(description="what is done here, or why not; empty: the same")
+
+
+class ImportedRecipe(Document):
+    """`dpo import`: the recipe that was written, what became of each line of the config, and what to do next."""
+
+    recipe: str = Field(description="the file")
+    tool: str = Field(description="whose config it was: OpenAI, TRL 1.16, axolotl, LLaMA-Factory")
+    lines: list[ImportedLine] = Field(description="of the file in its order, then defaults of the tool")
+    next: list[str] = Field(description="commands: mix the pairs where there are several, look at them, train")
+
+
 class ErrorLines(Record):
     """What went wrong, for a person."""
 

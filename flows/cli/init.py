@@ -60,11 +60,11 @@ def init(
     """Write a commented recipe for your pairs and model. Asks for what no flag names."""
     from flows.cli.documents import WrittenRecipe
 
-    path = _free(Path(recipe))
+    path = free_path(Path(recipe))
     data = _asked(data, "--data", "Your pairs (file, folder, s3://, dataset:NAME or HF data set)")
     model = _asked(model, "--model", "The start model (folder, HF id, file.gguf or models:/NAME@champion)")
     name = _asked(name, "--name", "A name for the model in the registry")
-    _write(path, _text(path, data, model, name, held_out, intended))
+    write_recipe(path, _text(path, data, model, name, held_out, intended))
     shown = shlex.quote(os.path.relpath(path))
     document = WrittenRecipe(recipe=str(path), next=[f"dpo check {shown}", f"dpo retrain {shown}"])
 
@@ -88,12 +88,13 @@ def _asked(given: str | None, flag: str, question: str) -> str:
     return str(typer.prompt(question, err=True)).strip()
 
 
-def _free(path: Path) -> Path:
+def free_path(path: Path, command: str = "dpo init") -> Path:
+    """The path, if a recipe may be written to it: nothing is overwritten."""
     from dpo_core.errors import InputError
     from dpo_core.recipe_file import RECIPES
 
     if not path.name.endswith(RECIPES):
-        do = f"name a file that ends in .yaml: dpo init {shlex.quote(f'{path}.yaml')}"
+        do = f"name a file that ends in .yaml: {command} {shlex.quote(f'{path}.yaml')}"
         raise InputError("a recipe is a .yaml file", where=str(path), do=do)
     if path.exists() or path.is_symlink():
         do = "name another file, or move this one away: nothing is overwritten"
@@ -109,18 +110,18 @@ def _text(path: Path, data: str, model: str, name: str, held_out: str | None, in
     folder = path.parent
     values = {
         "file": shlex.quote(path.name),
-        "name": _quoted(name),
-        "model": _quoted(_meant_from(folder, model, of_model=True)),
-        "train": _quoted(_meant_from(folder, data)),
-        "held_out": f"  eval: {_quoted(_meant_from(folder, held_out))}  # never trained on\n"
+        "name": quoted(name),
+        "model": quoted(meant_from(folder, model, of_model=True)),
+        "train": quoted(meant_from(folder, data)),
+        "held_out": f"  eval: {quoted(meant_from(folder, held_out))}  # never trained on\n"
         if held_out
         else f"{NO_EVAL}\n",
-        "intended": _quoted(intended),
+        "intended": quoted(intended),
     }
     return RECIPE.format(**values)
 
 
-def _meant_from(folder: Path, named: str, *, of_model: bool = False) -> str:
+def meant_from(folder: Path, named: str, *, of_model: bool = False) -> str:
     """A path that is meant from here as one from `folder`; what is no path here stays as it is."""
     from dpo_core.data.hub import is_hub_name
     from dpo_core.data.sources import is_address
@@ -133,7 +134,7 @@ def _meant_from(folder: Path, named: str, *, of_model: bool = False) -> str:
     return f"./{path}" if of_model and not path.startswith("../") else path
 
 
-def _write(path: Path, text: str) -> None:
+def write_recipe(path: Path, text: str) -> None:
     """The recipe, if it is one: what was answered is checked by the rules of every recipe."""
     from dpo_core.recipe_file import load_recipe
 
@@ -146,7 +147,7 @@ def _write(path: Path, text: str) -> None:
         raise
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """As YAML in one line; plain where that is the same."""
     import yaml
 

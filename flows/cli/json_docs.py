@@ -28,6 +28,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo history NAME": of_ledger.History,
     "dpo config RUN.yaml": own.EffectiveConfig,
     "dpo init RUN.yaml": own.WrittenRecipe,
+    "dpo import FILE": own.ImportedRecipe,
     "dpo doctor": own.DoctorReport,
     "dpo store ls": own.StoreListing,
     "dpo store du": own.StoreUsage,

@@ -1,0 +1,58 @@
+"""Losses by their names elsewhere, and the methods that are none of pairs."""
+
+from collections.abc import Sequence
+
+from dpo_core.moving.cells import Cell
+from dpo_core.moving.draft import Draft
+from dpo_core.recipe_loss import OPTIONS
+
+OTHER_METHODS = {
+    "sft": "supervised answers, not pairs",
+    "supervised": "supervised answers, not pairs",
+    "pt": "plain text, not pairs",
+    "kto": "single answers with a label each, not pairs",
+    "kto_pair": "KTO's loss, which TRL and LLaMA-Factory took out of DPO",
+    "bco": "single answers with a label each, not pairs",
+    "rm": "a reward model, not a model that answers",
+    "reward": "a reward model, not a model that answers",
+    "reward_model": "a reward model, not a model that answers",
+    "process_reward_model": "a reward model, not a model that answers",
+    "ppo": "answers that are rewarded while it trains, not pairs",
+    "grpo": "answers that are rewarded while it trains, not pairs",
+    "gdpo": "answers that are rewarded while it trains, not pairs",
+    "rloo": "answers that are rewarded while it trains, not pairs",
+    "ebft": "answers that are rewarded while it trains, not pairs",
+    "reinforcement": "answers that are rewarded while it trains, not pairs",
+    "aot_unpaired": "answers that are no pairs",
+}
+DO = (
+    "import a config of DPO, IPO, SimPO or ORPO; of answers with labels or rewards `dpo curate` makes pairs "
+    "(docs/curation.md)"
+)
+
+
+def refuse_method(cell: Cell, method: str, tool: str) -> None:
+    """Raises InputError for a method that trains on something else than pairs."""
+    if (what := OTHER_METHODS.get(method)) is not None:
+        raise cell.refused(f"{method} of {tool} trains on {what}: there is no such run here", DO)
+
+
+def set_losses(draft: Draft, cell: Cell, names: Sequence[str], weights: Sequence[float]) -> None:
+    """One loss or a mixture; `sft` among them is the weight of the chosen answers' NLL."""
+    for name in names:
+        if name != "sft":
+            refuse_method(cell, name, draft.tool)
+        if name != "sft" and name not in OPTIONS:
+            raise cell.refused(f"there is no loss {name!r} here", f"choose one of {', '.join(OPTIONS)}: docs/losses.md")
+    if len(names) != len(weights):
+        says = f"{len(names)} losses have {len(weights)} weights"
+        raise cell.refused(says, "give each loss its weight, in the same order")
+    mixture = {name: weight for name, weight in zip(names, weights, strict=True) if name != "sft" and weight}
+    if not mixture:
+        refuse_method(cell, "sft", draft.tool)
+    alone = next(iter(mixture.items())) if len(mixture) == 1 else None
+    loss = alone[0] if alone and alone[1] == 1 else mixture
+    draft.take(cell, "training.loss", loss)
+    for name, weight in zip(names, weights, strict=True):
+        if name == "sft":
+            draft.take(cell, "training.sft_weight", float(weight), "the NLL of chosen answers", changed=True)
