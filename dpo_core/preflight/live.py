@@ -16,15 +16,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+LARGE = 32 << 20  # bytes: glibc's DEFAULT_MMAP_THRESHOLD_MAX, which its threshold reaches with the first blocks freed
 READ = torch.ops.aten._local_scalar_dense.default  # a number out of a tensor: here there is none
 
 
 class Live(TorchDispatchMode):
-    """Bytes of the storages made inside that are alive `now`, and the `most` at one time."""
+    """Bytes of the storages made inside that are alive `now`, and the `most` at one time.
+
+    `held`: what a process has of the system at most. glibc takes blocks below LARGE from a heap, which grows and hardly
+    ever shrinks, for what lives longest lies between what is free; larger ones it maps and gives back. So the most of
+    both kinds counts, though it is not reached at one time.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
+        self._of_kind, self._most_of_kind = [0, 0], [0, 0]  # of the heap, mapped
         self._known: Any = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
@@ -42,12 +49,19 @@ class Live(TorchDispatchMode):
         if storage in self._known:
             return
         self._known[storage] = size = storage.nbytes()
-        weakref.finalize(storage, self._free, size).atexit = False
+        weakref.finalize(storage, self._change, -size, size >= LARGE).atexit = False
+        self._change(size, size >= LARGE)
+
+    def _change(self, size: int, large: bool) -> None:
         self.now += size
         self.most = max(self.most, self.now)
+        self._of_kind[large] += size
+        self._most_of_kind[large] = max(self._most_of_kind[large], self._of_kind[large])
 
-    def _free(self, size: int) -> None:
-        self.now -= size
+    @property
+    def held(self) -> int:
+        """See Live."""
+        return sum(self._most_of_kind)
 
 
 @contextlib.contextmanager

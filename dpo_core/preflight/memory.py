@@ -23,7 +23,7 @@ OnMeta = Callable[[Training | None], torch.nn.Module]  # the model on the meta d
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes on one device in a training step. They do not all live at once: `peak` is the highest point.
+    """Bytes on one device in a training step. They do not all live at once: `peak` is what the process has at most.
 
     `activations`: what the forward pass of the largest row keeps for the backward pass.
     """
@@ -59,12 +59,12 @@ def step_memory(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         state = live.now - weights
-        live.most, kept = live.now, 0
+        kept = 0
         for row in rows:
             kept = max(kept, _forward_and_back(policy, row, training, method, device, live))
         torch.nn.utils.clip_grad_norm_(trained, training.max_grad_norm)
         optimizer.step()
-        return StepMemory(weights, gradients, state, kept, live.most)
+        return StepMemory(weights, gradients, state, kept, _peak(live, device))
 
 
 def score_memory(on_meta: OnMeta, row: Row, *, dtype: str, method: Method, device: str = "cpu") -> ScoreMemory:
@@ -75,7 +75,7 @@ def score_memory(on_meta: OnMeta, row: Row, *, dtype: str, method: Method, devic
         weights = live.now
         with segment_attention(plain_model(model)), torch.autocast(device, torch.bfloat16, enabled=_is_bf16(dtype)):
             _scorer(model, method)(lay_out(row, share=method.share).to(torch.device(device)))
-        return ScoreMemory(weights, live.most)
+        return ScoreMemory(weights, _peak(live, device))
 
 
 def _forward_and_back(
@@ -91,6 +91,11 @@ def _forward_and_back(
         kept = live.now - before
         found.loss.backward()
     return kept
+
+
+def _peak(live: Live, device: str) -> int:
+    """Torch's allocator on a GPU hands blocks out again; the system's keeps them apart."""
+    return live.most if device == "cuda" else live.held
 
 
 def _sum(pairs: slice, logps: Tensor, collisions: Tensor | None) -> Tensor:

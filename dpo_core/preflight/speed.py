@@ -29,6 +29,7 @@ from dpo_core.train.policy import make_optimizer, make_policy
 FEW, MORE = 1, 3  # layers
 ENOUGH_S = 12.0  # after so long no further step is timed
 SCORED = 2048  # tokens of a forward without gradients
+Clock = Callable[[], float]  # seconds
 
 
 class Rate(NamedTuple):
@@ -77,11 +78,12 @@ def measure_speed(
     training: Training,
     costs: Costs,
     accelerator: Accelerator,
+    clock: Clock = time.perf_counter,
 ) -> tuple[Speed, Method]:
     """Of a model whose first layers `build` makes, on these steps; and how its log-probs are computed."""
     counts = sorted({min(FEW, costs.layers), min(MORE, costs.layers)})
     with ExitStack() as open_models:
-        models = [_Model(build(count), training, accelerator, open_models) for count in counts]
+        models = [_Model(build(count), training, accelerator, open_models, clock) for count in counts]
         method = models[0].method
         for model in models:
             model.seconds(batches[0])  # to warm up
@@ -112,8 +114,14 @@ class _Model:
     """A model of few layers, in training."""
 
     def __init__(
-        self, plain: PreTrainedModel, training: Training, accelerator: Accelerator, open_models: ExitStack
+        self,
+        plain: PreTrainedModel,
+        training: Training,
+        accelerator: Accelerator,
+        open_models: ExitStack,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         plain.to(accelerator.device)
         policy = make_policy(plain, training, seed=0)
         self._scorer: Scorer = open_models.enter_context(scoring(policy))
@@ -127,21 +135,21 @@ class _Model:
             update={"train_batch_size": len(batch), "num_train_epochs": 2.0, "max_steps": None, "learning_rate": 1e-7}
         )
         options: dict[str, Any] = {"method": self.method, "seed": 0, "accelerator": self._accelerator}
-        began = time.perf_counter()
+        began = self._clock()
         next(train(self._model, self._optimizer, batch, training, start=1, from_reference=False, **options))
-        step = time.perf_counter() - began
+        step = self._clock() - began
         for parameter in self._trained:
             parameter.grad = torch.zeros_like(parameter)
-        began = time.perf_counter()
+        began = self._clock()
         self._accelerator.clip_grad_norm_(self._trained, training.max_grad_norm)
         self._optimizer.step()
         self._finish()
-        update = time.perf_counter() - began
+        update = self._clock() - began
         self._optimizer.zero_grad(set_to_none=True)
-        began = time.perf_counter()
+        began = self._clock()
         for _ in score_with(self._scorer, sequences_of(batch), dtype=training.dtype, tokens=SCORED):
             pass
-        return _Seconds(max(0.0, step - update), update, time.perf_counter() - began)
+        return _Seconds(max(0.0, step - update), update, self._clock() - began)
 
     def _finish(self) -> None:
         if self._accelerator.device.type == "cuda":

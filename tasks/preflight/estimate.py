@@ -51,6 +51,7 @@ class Estimator:
     rows: Rows
     machine: Machine
     launch: Launch
+    processor: bool = False  # its seconds, not the clock's
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -113,6 +114,7 @@ class Estimator:
             seed=self.recipe.seed,
             threads=self.settings.num_threads,
             trial=trial,
+            processor=self.processor,
         )
         with scratch_folder(self.settings.home) as scratch:
             return probed(scratch, order, self.rows.train)
@@ -222,14 +224,19 @@ class Estimator:
         )
 
 
-def preflight(path: str, overrides: Sequence[str], settings: Settings, *, trial: bool = False) -> Preflight:
-    """Of the run of a recipe. Raises InputError or InfraError for what the run itself could not use."""
+def preflight(
+    path: str, overrides: Sequence[str], settings: Settings, *, trial: bool = False, processor: bool = False
+) -> Preflight:
+    """Of the run of a recipe. Raises InputError or InfraError for what the run itself could not use.
+
+    `processor`: speed in seconds of the processor, which others at work on this machine hardly change.
+    """
     recipe = pinned(load_recipe(path, overrides).recipe)
     folder = local_model(recipe.model, settings.home, pin=recipe.trust_remote_code)
     trusted = trusted_code(recipe.trust_remote_code, folder)
     require_usable(folder, trusted)
     rows = rows_of(recipe, folder, trusted, settings)
-    run = Estimator(recipe, folder, trusted, settings, rows, this_machine(), launch_of(settings))
+    run = Estimator(recipe, folder, trusted, settings, rows, this_machine(), launch_of(settings), processor)
     short = any(phase.peak > run.machine.available for phase in run.memory)
     disk = disk_use(recipe, weights=run.weights, trained=run.trained, volume=run.volume, settings=settings)
     writing = run.checkpoints * disk.checkpoint / disk_speed(settings.home) if run.checkpoints else 0.0
