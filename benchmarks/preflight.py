@@ -53,7 +53,7 @@ def draw(number: int) -> dict[str, Any]:
         "head_dim": size,
         "tie_word_embeddings": lot.random() < 0.5,
     }
-    lengths = {"prompt": lot.randrange(5, 60), "answer": lot.randrange(5, 60)}  # words, on average
+    lengths = {"prompt": lot.randrange(2, 16), "answer": lot.randrange(2, 16)}  # words, on average
     return {"model": model, "training": training, "lengths": lengths}
 
 
@@ -122,7 +122,7 @@ def main() -> None:
             shape = draw(number)
             row = measure(told(shape), write(shape, Path(folder), number))
             rows.append({**row, "drawn": shape})
-    RESULTS.write_text(json.dumps({"processor": processor(), "threads": 1, "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"processor": processor(), "threads": 1, "rows": rows}, indent=1) + "\n")
     report()
 
 

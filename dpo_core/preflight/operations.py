@@ -68,14 +68,16 @@ class Costs:
         return total
 
 
-def steps_of(pairs: int, training: Training, seed: int, *, most: int = MOST) -> list[list[int]]:
-    """The pairs of some steps of the first epoch, evenly spaced, all of them where they are few."""
-    number = math.ceil(pairs / training.train_batch_size)
+def steps_of(
+    pairs: int, training: Training, seed: int, *, most: int = MOST, first: int | None = None
+) -> list[list[int]]:
+    """The pairs of some steps of the first epoch, evenly spaced, all of them where they are few; or of the `first`."""
+    size = training.train_batch_size
+    number = math.ceil(pairs / size)
     if training.max_steps is not None:
         number = min(number, training.max_steps)
     chosen = range(number) if number <= most else sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
-    size = training.train_batch_size
-    return [batch_at(step, examples=pairs, batch_size=size, seed=seed) for step in chosen]
+    return [batch_at(s, examples=pairs, batch_size=size, seed=seed) for s in (range(first) if first else chosen)]
 
 
 def rows_of_step(batch: Sequence[Example], training: Training, *, ranks: int, share: bool) -> list[list[Row]]:

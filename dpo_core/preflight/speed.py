@@ -7,7 +7,7 @@ all that is done once a step. No weights are read, and a model of 70 layers need
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -72,6 +72,11 @@ def shallow(folder: str | Path, layers: int, *, trusted_code: str | None = None)
     return model
 
 
+def layer_counts(layers: int) -> list[int]:
+    """Of the models that are timed in the place of one with so many."""
+    return sorted({min(FEW, layers), min(MORE, layers)})
+
+
 def measure_speed(
     build: Callable[[int], PreTrainedModel],
     batches: Sequence[Sequence[Example]],
@@ -81,7 +86,7 @@ def measure_speed(
     clock: Clock = time.perf_counter,
 ) -> tuple[Speed, Method]:
     """Of a model whose first layers `build` makes, on these steps; and how its log-probs are computed."""
-    counts = sorted({min(FEW, costs.layers), min(MORE, costs.layers)})
+    counts = layer_counts(costs.layers)
     with ExitStack() as open_models:
         models = [_Model(build(count), training, accelerator, open_models, clock) for count in counts]
         method = models[0].method
@@ -110,6 +115,28 @@ def measure_speed(
     return Speed(rates[0], update, rates[1]), method
 
 
+def with_reference(scorer: Scorer, batch: Sequence[Example], dtype: str) -> list[Example]:
+    """The pairs with the log-probs that the model gives them now, as at the start of a run.
+
+    Against a reference far away the loss is flat, its slopes lie below the least normal number of fp32, and products of
+    such numbers take ten times as long.
+    """
+    values = dict(score_with(scorer, sequences_of(batch), dtype=dtype, tokens=SCORED))
+    found = []
+    for number, pair in enumerate(batch):
+        chosen, rejected = values[2 * number].double(), values[2 * number + 1].double()
+        shorter = min(len(chosen), len(rejected))
+        scored = replace(
+            pair,
+            ref_chosen_logps=float(chosen.sum()),
+            ref_rejected_logps=float(rejected.sum()),
+            ref_chosen_public_logps=float(chosen[:shorter].sum()),
+            ref_rejected_public_logps=float(rejected[:shorter].sum()),
+        )
+        found.append(scored)
+    return found
+
+
 class _Model:
     """A model of few layers, in training."""
 
@@ -136,7 +163,10 @@ class _Model:
         )
         options: dict[str, Any] = {"method": self.method, "seed": 0, "accelerator": self._accelerator}
         began = self._clock()
-        next(train(self._model, self._optimizer, batch, training, start=1, from_reference=False, **options))
+        pairs = with_reference(self._scorer, batch, training.dtype)
+        score = self._clock() - began
+        began = self._clock()
+        next(train(self._model, self._optimizer, pairs, training, start=1, from_reference=False, **options))
         step = self._clock() - began
         for parameter in self._trained:
             parameter.grad = torch.zeros_like(parameter)
@@ -146,10 +176,7 @@ class _Model:
         self._finish()
         update = self._clock() - began
         self._optimizer.zero_grad(set_to_none=True)
-        began = self._clock()
-        for _ in score_with(self._scorer, sequences_of(batch), dtype=training.dtype, tokens=SCORED):
-            pass
-        return _Seconds(max(0.0, step - update), update, self._clock() - began)
+        return _Seconds(max(0.0, step - update), update, score)
 
     def _finish(self) -> None:
         if self._accelerator.device.type == "cuda":

@@ -11,6 +11,7 @@ from dpo_core.data.pairs import Example
 from dpo_core.model.logprobs import Method
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.model.score import rows_of as scored_rows
+from dpo_core.preflight.answers import Asking, token_bytes
 from dpo_core.preflight.memory import OnMeta
 from dpo_core.preflight.operations import NOTHING, Costs, Operations, rows_of_step, steps_of
 from dpo_core.preflight.ranges import outside
@@ -25,6 +26,7 @@ from tasks.preflight.machine import Launch, Machine, disk_speed, launch_of, this
 from tasks.preflight.model import on_meta
 from tasks.preflight.needs import Needs, scored_row
 from tasks.preflight.probe import Probed, ProbeOrder, probed
+from tasks.preflight.questions import questions_of
 from tasks.preflight.records import Duration, PhaseMemory, Preflight, Trial, UntriedSetting, Volume
 from tasks.preflight.rows import Rows, rows_of
 from tasks.runtime.datasets import pinned
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 STEPS = 10  # of a trial
 PROGRAM = 620 << 20  # bytes of a training process without a model, where none could be started
 BEST = Method("shared", head=True)
+ASKED = 16  # prompts of the evaluation that an answer's step is timed on
+MODELS = 2  # that are asked: the new one, and what it is compared with
 COUNTED = 1024  # pairs that are laid out to count the operations of a pass over all
 
 
@@ -114,6 +118,8 @@ class Estimator:
             seed=self.recipe.seed,
             threads=self.settings.num_threads,
             trial=trial,
+            questions=[list(ids) for ids in self.questions.prompts[:ASKED]],
+            width=min(self.questions.width, len(self.questions.prompts)),
             processor=self.processor,
         )
         with scratch_folder(self.settings.home) as scratch:
@@ -132,14 +138,18 @@ class Estimator:
             self.notes.append("memory was not counted: this model's log-probs are computed by transformers alone")
             return []
         try:
-            training = self.needs.training(self.training)
-            if self.training.reference_free:
-                return [training]
-            return [self.needs.reference(scored_row(self.rows, SCORED), self.training.dtype), training]
+            row, dtype = scored_row(self.rows, SCORED), self.training.dtype
+            found = [] if self.training.reference_free else [self.needs.reference(row, dtype)]
+            return [*found, self.needs.training(self.training), self.needs.evaluation(row, self.questions, dtype)]
         except RuntimeError as error:  # an operation whose size depends on numbers, as experts that are chosen by them
             first = (str(error).splitlines() or [type(error).__name__])[0]
             self.notes.append(f"memory was not counted: the shapes do not tell what this model does ({first[:120]})")
             return []
+
+    @cached_property
+    def questions(self) -> Asking:
+        """What the evaluation asks a model."""
+        return questions_of(self.recipe, self.folder, self.trusted, self.rows)
 
     @cached_property
     def steps(self) -> int:
@@ -189,12 +199,19 @@ class Estimator:
     def seconds(self, writing: float) -> Duration:
         """`writing`: seconds of all checkpoints."""
         if self.speed is None or self.speed.mode == "padded":
-            return Duration(reference=None, training=None, step=None)
-        rate = Rate(*self.speed.train)
+            return Duration(reference=None, training=None, step=None, evaluation=None)
+        rate, score = Rate(*self.speed.train), Rate(*self.speed.score)
         step = mean(rate.seconds(work) for work in self.works) / self.launch.ranks + self.speed.update_s
-        reference = 0.0 if self.training.reference_free else Rate(*self.speed.score).seconds(self.scored)
+        everything = score.seconds(self.scored)
+        share = self.rows.held_out_pairs / (self.rows.pairs + self.rows.held_out_pairs)
+        steps = self.questions.steps(token_bytes(self.shapes, self.training.dtype))
+        prompts = score.layers * self.costs.token * self.questions.tokens
+        answers = steps * self.speed.answer_step_s + prompts
         return Duration(
-            reference=round(reference, 1), training=round(step * self.steps + writing, 1), step=round(step, 3)
+            reference=0.0 if self.training.reference_free else round(everything, 1),
+            training=round(step * self.steps + writing, 1),
+            step=round(step, 3),
+            evaluation=round(MODELS * answers + share * everything, 1),
         )
 
     @cached_property

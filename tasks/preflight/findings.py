@@ -91,7 +91,7 @@ def _memory(found: Preflight) -> Iterator[Readiness]:
         ]
         ends = [
             *tried,
-            *([] if fitting or phase.phase == "reference" else ["take a smaller model or a larger machine"]),
+            *([] if fitting or phase.phase != "training" else ["take a smaller model or a larger machine"]),
         ]
         yield Readiness("memory", "fail", says, "; ".join(filter(None, [*ends, enough])) or "take a smaller model")
 
@@ -106,8 +106,12 @@ def _time(found: Preflight) -> Readiness:
     seconds = found.seconds
     if seconds.training is None or seconds.reference is None:
         return Readiness("time", "warn", "not measured", "--trial takes ten steps with the model itself")
-    says = f"training about {_time_text(seconds.training)}, {seconds.step:.3g} s a step"
-    return Readiness("time", "ok", f"{says}; reference about {_time_text(seconds.reference)}, where none is stored")
+    parts = [
+        f"training about {_time_text(seconds.training)}, {seconds.step:.3g} s a step",
+        f"reference about {_time_text(seconds.reference)}, where none is stored",
+        f"evaluation at most {_time_text(seconds.evaluation or 0.0)}",
+    ]
+    return Readiness("time", "ok", "; ".join(parts))
 
 
 def _trial(found: Preflight) -> Readiness:

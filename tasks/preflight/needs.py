@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dpo_core.model.logprobs import Method
+from dpo_core.preflight.answers import Asking, answers_bytes
 from dpo_core.preflight.memory import OnMeta, Row, ScoreMemory, StepMemory, score_memory, step_memory
 from dpo_core.preflight.operations import rows_of_step, steps_of
 from dpo_core.recipe import Lora, Training
@@ -45,6 +46,13 @@ class Needs:
         found = score_memory(self.on_meta, row, dtype=dtype, method=self.method, device=self.machine.device)
         program = FLOW if self.machine.device == "cpu" else 0
         return _phase("reference", program + found.peak, program + found.peak, program, found)
+
+    def evaluation(self, row: Row, asked: Asking, dtype: str) -> PhaseMemory:
+        """Of the process of the flow, which scores and answers, one model at a time."""
+        scored = self.reference(row, dtype)
+        answers = answers_bytes(self.on_meta(None), asked, dtype)
+        peak = max(scored.peak, scored.program + scored.weights + answers)
+        return scored.model_copy(update={"phase": "evaluation", "peak": peak, "process": peak})
 
     def remedies(self, training: Training) -> list[Remedy]:
         """What needs less, the gentlest first: nothing that changes a weight before what does."""

@@ -40,6 +40,8 @@ class ProbeOrder(Record):
     seed: int
     threads: int
     trial: int = Field(description="steps to take with the model itself; 0: measure the speed on a few of its layers")
+    questions: list[list[int]] = Field([], description="ids of some prompts of the evaluation")
+    width: int = Field(0, description="answers in work at once")
     processor: bool = Field(False, description="seconds of the processor, not of the clock: others are at work here")
 
     @property
@@ -61,6 +63,7 @@ class Probed(Record):
     train: tuple[float, float] = Field((0.0, 0.0), description="seconds an operation, in the layers and in the head")
     score: tuple[float, float] = Field((0.0, 0.0), description="the same without gradients")
     update_s: float = 0.0
+    answer_step_s: float = Field(0.0, description="a token more for each answer in work")
 
 
 def probed(folder: Path, order: ProbeOrder, examples: Sequence[Example]) -> Probed:
@@ -118,6 +121,7 @@ def run(folder: Path) -> None:
 
 
 def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Accelerator", folder: Path) -> dict[str, Any]:
+    from dpo_core.preflight.answers import Asking, answer_step_seconds
     from dpo_core.preflight.operations import Costs, steps_of
     from dpo_core.preflight.speed import measure_speed, shallow
     from tasks.preflight.model import on_meta
@@ -129,14 +133,26 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
         return shallow(order.model_folder, layers, trusted_code=order.trusted_code)
 
     speed, method = measure_speed(build, batches, order.training, costs, accelerator, order.clock)
-    rates = {"train": tuple(speed.train), "score": tuple(speed.score), "update_s": speed.update_s}
-    return {"mode": method.mode, "head": method.head, **rates}
+    answering = 0.0
+    if order.questions:
+        asked, dtype = Asking(order.questions, 1, order.width), order.training.dtype
+        options: dict[str, Any] = {"dtype": dtype, "device": accelerator.device, "clock": order.clock}
+        answering = answer_step_seconds(build, asked, costs.layers, **options)
+    rates = {
+        "train": tuple(speed.train),
+        "score": tuple(speed.score),
+        "update_s": speed.update_s,
+        "answer_step_s": answering,
+    }
+    return {"mode": method.mode, "head": method.head, "update_s": speed.update_s, **rates}
 
 
 def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Accelerator", folder: Path) -> dict[str, Any]:
     """The first steps of the run, as the training process takes them, and a checkpoint."""
     from dpo_core.model.load import load_model
     from dpo_core.model.modes import scoring
+    from dpo_core.preflight.operations import steps_of
+    from dpo_core.preflight.speed import with_reference
     from dpo_core.train.checkpoint import save_checkpoint
     from dpo_core.train.loop import train
     from dpo_core.train.policy import make_optimizer, make_policy
@@ -146,10 +162,15 @@ def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     )
     optimizer = make_optimizer(policy, order.training)
     seconds: list[float] = []
+    first = {i for step in steps_of(len(examples), order.training, order.seed, first=order.trial) for i in step}
     with scoring(policy) as scorer:
+        scored = with_reference(scorer, [examples[i] for i in sorted(first)], order.training.dtype)
+        examples = [*examples]
+        for i, pair in zip(sorted(first), scored, strict=True):
+            examples[i] = pair
         model, prepared = accelerator.prepare(scorer, optimizer)
         options: dict[str, Any] = {"method": scorer.method, "seed": order.seed, "accelerator": accelerator}
-        steps = train(model, prepared, examples, order.training, from_reference=False, **options)
+        steps = train(model, prepared, examples, order.training, **options)
         began = order.clock()
         for _ in islice(steps, order.trial):
             seconds.append(order.clock() - began)

@@ -10,7 +10,7 @@ from dpo_core.records import Record
 class PhaseMemory(Record):
     """Bytes that the processes of a phase need at most, on this machine or its GPU."""
 
-    phase: Literal["reference", "training"] = Field(description="of the run")
+    phase: Literal["reference", "training", "evaluation"] = Field(description="of the run")
     peak: int = Field(description="bytes at most, of all its processes")
     process: int = Field(description="bytes at most of one process that computes")
     program: int = Field(description="of them: the program itself, before any model is there")
@@ -49,6 +49,9 @@ class Duration(Record):
     reference: float | None = Field(description="log-probs under the reference, were none stored yet")
     training: float | None = Field(description="all steps, and the checkpoints")
     step: float | None = Field(description="a step, on average")
+    evaluation: float | None = Field(
+        description="at most, were every answer as long as may be: two models, as a champion's answers are remembered"
+    )
 
 
 class Trial(Record):

@@ -64,7 +64,7 @@ def rows_of(recipe: Recipe, tokenizer: Path, trusted_code: str | None, settings:
 
 
 def example(row: EncodedPair) -> Example:
-    """A pair as the training process reads it, its reference log-probs 0: they change no time and no byte."""
+    """A pair as the training process reads it; who takes a step has it scored first."""
     pair = row.pair
     return Example(
         pair.id, row.prompt_ids, row.chosen_ids, row.rejected_ids, 0.0, 0.0, pair.sft_weight, pair.weight, pair.where,
