@@ -1,6 +1,6 @@
 """How far `dpo doctor RUN.yaml` is off: its estimates against ten real steps of the same run.
 
-    python benchmarks/preflight.py          # the demo's recipe and six shapes by lot: under 10 minutes on one core
+    python benchmarks/preflight.py          # the demo's recipe and six shapes by lot
     python benchmarks/preflight.py report   # the saved rows into docs/preflight.md
 
 Memory is the most that the training process had (a process of its own, a checkpoint included) against the estimate of
