@@ -138,19 +138,38 @@ class Detectable(Record):
     """One condition of the gate, before its run."""
 
     metric: str = Field(description="its name")
-    rule: str = Field(description="improve or keep")
+    rule: str = Field(description="improve, keep or floor")
     prompts: int = Field(description="different ones that it is measured on")
     effect: float = Field(
-        description="smallest true difference shown with 80 % power, were 20 % of the answers to change"
+        description="smallest true difference shown with 80 % power, were 20 % of the answers to change; of floor: how "
+        "far above it the truth must be"
+    )
+    needed: int = Field(
+        0,
+        description="prompts below which it cannot hold, whatever comes: of improve, were every one won; of keep, were "
+        "no answer to change; of floor, were all right",
     )
 
     @property
     def says(self) -> str:
         """In words, for people."""
-        return (
-            f"{self.rule} {self.metric}: {self.prompts} prompts show a true difference of {self.effect:.2g} or more "
-            "with 80 % power, were 20 % of the answers to change"
-        )
+        shows = f"{self.rule} {self.metric}: {self.prompts} prompts show"
+        if self.rule == "floor":
+            return f"{shows} a true level {self.effect:.2g} above it with 80 % power"
+        shows += f" a true difference of {self.effect:.2g} or more"
+        return f"{shows} with 80 % power, were 20 % of the answers to change"
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot hold with so many prompts; empty if it can."""
+        if self.prompts >= self.needed:
+            return ""
+        best = {
+            "improve": "were every one won",
+            "keep": "unless answers get better: were none to change",
+            "floor": "were all answers right",
+        }
+        return f"{self.rule} {self.metric}: {self.prompts} prompts cannot show it, {best[self.rule]}"
 
 
 class BeforeAfter(Record):

@@ -8,6 +8,7 @@ from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.evaluate.gate import alpha_of_gains
 from dpo_core.evaluate.unseen import count_groups
 from dpo_core.recipe import Recipe
+from dpo_core.recipe_release import is_share
 from tasks.documents import Detectable
 
 DIFFER = 0.2  # share of the items on which two models differ, as it is assumed: it is not known before
@@ -19,15 +20,35 @@ def detectable(recipe: Recipe, held_out: int | None = None) -> list[Detectable]:
     prompts = {name: count_groups([check.prompt for check in read_checks(path)]) for name, path in suites.items()}
     if held_out is not None:
         prompts["rewards/accuracies"] = held_out
-    rules = recipe.gate
-    asked = [("improve", metric, alpha_of_gains(rules, recipe.retrain.looks)) for metric in rules.gains]
-    asked += [("keep", metric, rules.alpha) for metric in rules.keep]
     return [
-        Detectable(metric=metric, rule=rule, prompts=prompts[metric], effect=_effect(prompts[metric], level))
-        for rule, metric, level in asked
+        Detectable(
+            metric=metric,
+            rule=rule,
+            prompts=prompts[metric],
+            effect=_effect(prompts[metric], alpha, amount if rule == "floor" else None),
+            needed=_needed(rule, amount, alpha, share=is_share(metric)),
+        )
+        for rule, metric, amount, alpha in _asked(recipe)
         if prompts.get(metric)
     ]
 
 
-def _effect(prompts: int, alpha: float) -> float:
-    return round(power.detectable(math.sqrt(DIFFER / prompts), alpha), 4)
+def _asked(recipe: Recipe) -> list[tuple[str, str, float, float]]:
+    """(rule, metric, what is asked, error) of each condition; of floors those on shares, whose errors are known."""
+    rules, gains = recipe.gate, alpha_of_gains(recipe.gate, recipe.retrain.looks)
+    asked = [("improve", metric, amount, gains) for metric, amount in rules.gains.items()]
+    asked += [("keep", metric, amount, rules.alpha) for metric, amount in rules.keep.items()]
+    return asked + [("floor", metric, least, rules.alpha) for metric, least in rules.floor.items() if is_share(metric)]
+
+
+def _needed(rule: str, amount: float, alpha: float, *, share: bool) -> int:
+    """Prompts below which the condition cannot hold, as the gate tests it."""
+    if rule == "improve":
+        return power.fewest_groups(alpha)
+    margin = 1 - amount if rule == "floor" else amount
+    return power.unchanged_items_needed(margin, alpha) if share and 0 < margin < 1 else 0
+
+
+def _effect(prompts: int, alpha: float, floor: float | None) -> float:
+    variance = DIFFER if floor is None else max(floor * (1 - floor), 0.0)
+    return round(power.detectable(math.sqrt(variance / prompts), alpha), 4)

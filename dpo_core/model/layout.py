@@ -60,14 +60,10 @@ class Layout:
     head_rows: Int[Tensor, " H"]
     targets: Int[Tensor, " H"]
     owner: Int[Tensor, " H"]  # the response a target belongs to
+    lengths: list[int]  # tokens of each response
     segments: tuple[Segment, ...]  # in order of the row, without gaps
     windows: dict[int, int | None] = field(default_factory=dict)  # window of each attention module that used this
     masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)  # by attention, for all its layers
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each response."""
-        return self.owner.bincount().tolist()
 
     @cached_property
     def parts(self) -> Parts:
@@ -121,6 +117,7 @@ def lay_out(sequences: Sequence[tuple[Ids, Ids]], *, share: bool) -> Layout:
         torch.tensor([row for found in rows for row in found]),
         torch.tensor([token for response in responses for token in response]),
         torch.tensor([number for number, response in enumerate(responses) for _ in response]),
+        [len(response) for response in responses],
         tuple(segments),
     )
 

@@ -245,20 +245,31 @@ def config(
 @app.command()
 @prints_result
 def doctor(
-    model: Annotated[str | None, typer.Option("--model", help="also: at which tokens its answers end")] = None,
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="RUN.yaml", help="also: which differences its gate can tell")
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN.yaml]", help="also: what this run needs, and what its gate can tell")
     ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="also: at which tokens its answers end")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", metavar="RUN.yaml", hidden=True)] = None,
+    trial: Annotated[bool, typer.Option("--trial", help="take ten steps of the run, and go by them")] = False,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
     as_json: AsJson = False,
 ) -> CommandResult:
-    """Is this machine ready: versions, memory, disk, store, MLflow, Prefect."""
+    """Is this machine ready: versions, memory, disk, store, MLflow, Prefect; of a run its memory, time, disk, gate."""
     get_ready()
+    from dpo_core.errors import InputError
     from flows.cli.documents import DoctorFinding, DoctorReport
     from flows.cli.screens import show_doctor
     from tasks.commands.doctor import examine
+    from tasks.preflight.findings import RunChecks
 
-    findings = [DoctorFinding(**vars(finding)) for finding in examine(model, recipe)]
+    path = run or recipe
+    if path is None and (trial or overrides):
+        do = "name the recipe: dpo doctor RUN.yaml"
+        raise InputError("--trial and --set are for a run", where="dpo doctor", do=do)
+    asked = None if path is None else RunChecks(path, overrides, trial=trial)
+    findings = [DoctorFinding(**vars(found)) for found in examine(model, asked.checks if asked else [])]
     failed = any(finding.status == "fail" for finding in findings)
-    report = DoctorReport(verdict="fail" if failed else "pass", findings=findings)
+    before = asked.preflight if asked else None
+    report = DoctorReport(verdict="fail" if failed else "pass", findings=findings, preflight=before)
     code = BAD_INPUT if failed else DONE
     return CommandResult(report.to_json(), lambda console: show_doctor(console, findings), code)

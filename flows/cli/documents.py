@@ -10,6 +10,7 @@ from pydantic import Field
 from dpo_core.recipe import Recipe
 from dpo_core.records import Document, Record
 from tasks.documents import Detectable
+from tasks.preflight.records import Preflight
 
 
 class ListedObject(Record):
@@ -91,6 +92,7 @@ class DoctorReport(Document):
 
     verdict: Literal["pass", "fail"] = Field(description="fail where one finding does")
     findings: list[DoctorFinding] = Field(description="in the order a run would meet them")
+    preflight: Preflight | None = Field(None, description="of RUN.yaml, if it is named")
 
 
 class EffectiveSetting(Record):

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -32,13 +32,16 @@ class Readiness:
     remedy: str = ""
 
 
-def examine(model: str | None = None, recipe: str | None = None) -> list[Readiness]:
-    """Every check, in the order a run would meet it. A check that breaks is a finding, never an exception.
+Check = Callable[[Settings], Iterator[Readiness]]
 
-    Of a `model`, as a recipe names it: where its answers end. Of a `recipe`: what its gate will be able to tell.
+
+def examine(model: str | None = None, more: Sequence[Check] = ()) -> list[Readiness]:
+    """Every check, in the order a run would meet it, then `more`. One that breaks is a finding, never an exception.
+
+    Of a `model`, as a recipe names it: where its answers end.
     """
     settings = load_settings()
-    checks: list[Callable[[Settings], Iterator[Readiness]]] = [
+    checks: list[Check] = [
         _python, _packages, _cores, _memory, _home, _store, _mlflow, _spool, _prefect, _models,
     ]  # fmt: skip
     if model is not None:
@@ -47,14 +50,8 @@ def examine(model: str | None = None, recipe: str | None = None) -> list[Readine
             yield _ends(model, settings)
 
         checks.append(_model)
-    if recipe is not None:
-
-        def _gate(settings: Settings) -> Iterator[Readiness]:
-            yield from _power(recipe)
-
-        checks.append(_gate)
     findings: list[Readiness] = []
-    for check in checks:
+    for check in (*checks, *more):
         try:
             findings += check(settings)
         except (InfraError, InputError) as error:
@@ -63,18 +60,6 @@ def examine(model: str | None = None, recipe: str | None = None) -> list[Readine
             says = without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
             findings.append(Readiness(check.__name__.lstrip("_"), "fail", says, "see `dpo doctor --debug`"))
     return findings
-
-
-def _power(recipe: str) -> Iterator[Readiness]:
-    """The smallest difference that each condition shows; fewer prompts than the gate decides on are a warning."""
-    from dpo_core.recipe_file import load_recipe
-    from tasks.power import detectable
-
-    rules = load_recipe(recipe, []).recipe
-    for condition in detectable(rules):
-        few = condition.prompts < rules.gate.min_items
-        remedy = f"ask {rules.gate.min_items} different prompts or more, or lower gate.min_items" if few else ""
-        yield Readiness("gate", "warn" if few else "ok", condition.says, remedy)
 
 
 def _python(settings: Settings) -> Iterator[Readiness]:

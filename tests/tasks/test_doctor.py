@@ -5,7 +5,8 @@ import json
 import pytest
 
 from flows.cli.app import run
-from tasks.commands.doctor import examine
+from infra.settings import load_settings
+from tasks.preflight.findings import RunChecks
 from tests.recipes import tiny_recipe
 from tests.tiny import build_saying
 
@@ -85,7 +86,7 @@ def test_a_model_that_cannot_be_read_is_a_finding_with_a_remedy(home, capfd, tmp
 
 def test_a_recipe_whose_prompts_are_too_few_for_its_gate_is_told_before_it_runs(tmp_path, monkeypatch):
     recipe = tiny_recipe(tmp_path, gate={"improve": ["behaviour/words"], "keep": {}, "min_items": 20})
-    [found] = [finding for finding in examine(recipe=str(recipe)) if finding.check == "gate"]
+    [found] = RunChecks(str(recipe), [], trial=False).gate(load_settings())
     assert (found.status, found.says.split(":")[0]) == ("warn", "improve behaviour/words")
     assert "12 prompts" in found.says
     assert "ask 20 different prompts or more" in found.remedy

@@ -38,3 +38,11 @@ def test_a_gain_is_looked_for_at_the_alpha_of_a_look_and_wordings_count_once(rec
 def test_held_out_pairs_are_told_of_once_they_are_counted(recipe):
     assert detectable(recipe(keep={})) == []
     assert [found.metric for found in detectable(recipe(keep={}), 50)] == ["rewards/accuracies"]
+
+
+def test_a_condition_that_no_outcome_could_meet_is_told(recipe):
+    found = detectable(recipe(improve=["behaviour/b"], keep={"retention/f": 0.005}, floor={"behaviour/b": 0.95}))
+    needed = {condition.rule: condition.needed for condition in found}
+    # .5 ** 8 = .0039 is below .0046; .995 ** 598 and .95 ** 59 are the first powers below .05
+    assert needed == {"improve": 8, "keep": 598, "floor": 59}
+    assert [bool(condition.obstacle) for condition in found] == [False, True, True]

@@ -1,0 +1,197 @@
+"""How fast this machine trains a model: real steps of the same model with fewer layers, weights drawn by lot.
+
+A step of one layer and one of three tell what a layer costs, and what is beside the layers: embeddings, head, loss and
+all that is done once a step. No weights are read, and a model of 70 layers needs the room of three.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from dpo_core.data.pairs import Example
+from dpo_core.model.load import without_dropout
+from dpo_core.model.logprobs import Method, Scorer
+from dpo_core.model.modes import scoring
+from dpo_core.model.score import rows_of, score_with
+from dpo_core.preflight.operations import NOTHING, Costs, Operations, rows_of_step
+from dpo_core.recipe import Training
+from dpo_core.train.loop import sequences_of, train
+from dpo_core.train.policy import make_optimizer, make_policy
+
+FEW, MORE = 1, 3  # layers
+ENOUGH_S = 12.0  # after so long no further step is timed
+SCORED = 2048  # tokens of a forward without gradients
+Clock = Callable[[], float]  # seconds
+
+
+class Rate(NamedTuple):
+    """Seconds an operation of a forward pass, in the layers and in the head."""
+
+    layers: float
+    head: float
+
+    def seconds(self, work: Operations) -> float:
+        """That so much work takes."""
+        return self.layers * work.layers + self.head * work.head
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured: of rows forward and back, of an update (clipping, optimizer), of rows forward alone."""
+
+    train: Rate
+    update_s: float
+    score: Rate
+
+
+class _Seconds(NamedTuple):
+    rows: float
+    update: float
+    score: float
+
+
+def shallow(folder: str | Path, layers: int, *, trusted_code: str | None = None) -> PreTrainedModel:
+    """The model of a folder with its first `layers` layers, weights drawn by lot, as `load_model` hands one over."""
+    options: dict[str, Any] = {"trust_remote_code": trusted_code is not None}
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
+    text = config.get_text_config()
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **options)
+    without_dropout(model)
+    model.eval()
+    return model
+
+
+def layer_counts(layers: int) -> list[int]:
+    """Of the models that are timed in the place of one with so many."""
+    return sorted({min(FEW, layers), min(MORE, layers)})
+
+
+def measure_speed(
+    build: Callable[[int], PreTrainedModel],
+    batches: Sequence[Sequence[Example]],
+    training: Training,
+    costs: Costs,
+    accelerator: Accelerator,
+    clock: Clock = time.perf_counter,
+) -> tuple[Speed, Method]:
+    """Of a model whose first layers `build` makes, on these steps; and how its log-probs are computed."""
+    counts = layer_counts(costs.layers)
+    with ExitStack() as open_models:
+        models = [_Model(build(count), training, accelerator, open_models, clock) for count in counts]
+        method = models[0].method
+        for model in models:
+            model.seconds(batches[0])  # to warm up
+        found: list[list[_Seconds]] = []
+        began = time.perf_counter()
+        for batch in batches:
+            found.append([model.seconds(batch) for model in models])
+            if time.perf_counter() - began > ENOUGH_S:
+                break
+    work = scored = NOTHING
+    for batch in batches[: len(found)]:
+        for rows in rows_of_step(batch, training, ranks=1, share=method.share):
+            work = work.plus(costs.rows(rows, share=method.share))
+        scored = scored.plus(costs.rows(_scored_rows(batch, method), share=method.share))
+    layer, beside = zip(*(_split(seconds, counts) for seconds in found), strict=True)
+    update = median(a.update * costs.layers + b.update for a, b in zip(layer, beside, strict=True))
+    rates = [
+        Rate(
+            sum(getattr(s, name) for s in layer) * costs.layers / of.layers,
+            sum(getattr(s, name) for s in beside) / of.head,
+        )
+        for name, of in (("rows", work), ("score", scored))
+    ]
+    return Speed(rates[0], update, rates[1]), method
+
+
+def with_reference(scorer: Scorer, batch: Sequence[Example], dtype: str) -> list[Example]:
+    """The pairs with the log-probs that the model gives them now, as at the start of a run.
+
+    Against a reference far away the loss is flat, its slopes lie below the least normal number of fp32, and products of
+    such numbers take ten times as long.
+    """
+    values = dict(score_with(scorer, sequences_of(batch), dtype=dtype, tokens=SCORED))
+    found = []
+    for number, pair in enumerate(batch):
+        chosen, rejected = values[2 * number].double(), values[2 * number + 1].double()
+        shorter = min(len(chosen), len(rejected))
+        scored = replace(
+            pair,
+            ref_chosen_logps=float(chosen.sum()),
+            ref_rejected_logps=float(rejected.sum()),
+            ref_chosen_public_logps=float(chosen[:shorter].sum()),
+            ref_rejected_public_logps=float(rejected[:shorter].sum()),
+        )
+        found.append(scored)
+    return found
+
+
+class _Model:
+    """A model of few layers, in training."""
+
+    def __init__(
+        self,
+        plain: PreTrainedModel,
+        training: Training,
+        accelerator: Accelerator,
+        open_models: ExitStack,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        plain.to(accelerator.device)
+        policy = make_policy(plain, training, seed=0)
+        self._scorer: Scorer = open_models.enter_context(scoring(policy))
+        self.method, self._training, self._accelerator = self._scorer.method, training, accelerator
+        self._model, self._optimizer = accelerator.prepare(self._scorer, make_optimizer(policy, training))
+        self._trained = [p for p in policy.parameters() if p.requires_grad]
+
+    def seconds(self, batch: Sequence[Example]) -> _Seconds:
+        """Of a step on these pairs, of its update alone, and of their log-probs."""
+        training = self._training.model_copy(
+            update={"train_batch_size": len(batch), "num_train_epochs": 2.0, "max_steps": None, "learning_rate": 1e-7}
+        )
+        options: dict[str, Any] = {"method": self.method, "seed": 0, "accelerator": self._accelerator}
+        began = self._clock()
+        pairs = with_reference(self._scorer, batch, training.dtype)
+        score = self._clock() - began
+        began = self._clock()
+        next(train(self._model, self._optimizer, pairs, training, start=1, from_reference=False, **options))
+        step = self._clock() - began
+        for parameter in self._trained:
+            parameter.grad = torch.zeros_like(parameter)
+        began = self._clock()
+        self._accelerator.clip_grad_norm_(self._trained, training.max_grad_norm)
+        self._optimizer.step()
+        self._finish()
+        update = self._clock() - began
+        self._optimizer.zero_grad(set_to_none=True)
+        return _Seconds(max(0.0, step - update), update, score)
+
+    def _finish(self) -> None:
+        if self._accelerator.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def _scored_rows(batch: Sequence[Example], method: Method) -> list[list[Any]]:
+    sequences = sequences_of(batch)
+    return [[sequences[i] for i in row] for row in rows_of(sequences, SCORED, share=method.share)]
+
+
+def _split(seconds: Sequence[_Seconds], counts: Sequence[int]) -> tuple[_Seconds, _Seconds]:
+    """What a layer costs, and what is beside the layers."""
+    if len(counts) == 1:
+        return seconds[0], _Seconds(0.0, 0.0, 0.0)
+    few, more = seconds
+    layer = _Seconds(*(max(0.0, (b - a) / (counts[1] - counts[0])) for a, b in zip(few, more, strict=True)))
+    return layer, _Seconds(*(max(0.0, a - counts[0] * one) for a, one in zip(few, layer, strict=True)))

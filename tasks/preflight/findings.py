@@ -1,0 +1,143 @@
+"""What the doctor says of a run before it begins, in words, each with its remedy."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dpo_core.recipe_file import load_recipe
+from infra.settings import Settings
+from tasks.commands.doctor import GIB, Readiness
+from tasks.power import detectable
+from tasks.preflight.records import PhaseMemory, Preflight
+
+MINUTE, HOUR = 60, 3600
+TIGHT = 0.9  # share of the free memory above which the estimate's own error matters
+
+
+class RunChecks:
+    """The checks of one run; `preflight` is there once `before` has been made."""
+
+    def __init__(self, recipe: str, overrides: Sequence[str], *, trial: bool) -> None:
+        self.recipe, self.overrides, self.trial = recipe, overrides, trial
+        self.preflight: Preflight | None = None
+
+    @property
+    def checks(self) -> list[Callable[[Settings], Iterator[Readiness]]]:
+        """In the order in which a person asks."""
+        return [self.run, self.gate]
+
+    def run(self, settings: Settings) -> Iterator[Readiness]:
+        """Memory, time, disk, settings."""
+        from tasks.preflight.estimate import preflight
+
+        self.preflight = found = preflight(self.recipe, self.overrides, settings, trial=self.trial)
+        yield from told(found)
+
+    def gate(self, settings: Settings) -> Iterator[Readiness]:
+        """Whether it can say yes, and the smallest difference that each condition shows."""
+        rules = load_recipe(self.recipe, self.overrides).recipe
+        held_out = None if self.preflight is None else self.preflight.volume.held_out_prompts
+        for condition in detectable(rules, held_out):
+            wanted = max(rules.gate.min_items, condition.needed)
+            few = condition.prompts < wanted
+            lower = ", or lower gate.min_items" if wanted == rules.gate.min_items else ""
+            remedy = f"ask {wanted} different prompts or more{lower}" if few else ""
+            yield Readiness("gate", "warn" if few else "ok", condition.obstacle or condition.says, remedy)
+
+
+def told(found: Preflight) -> Iterator[Readiness]:
+    """Each part of the estimates as a line."""
+    yield _pairs(found)
+    yield from _memory(found)
+    yield _time(found)
+    if found.trial is not None:
+        yield _trial(found)
+    yield _disk(found)
+    for setting in found.untried:
+        says = (
+            f"training.{setting.key} is {setting.value:g}; shown to work for {setting.of}: {setting.low:g} to "
+            f"{setting.high:g} ({setting.source})"
+        )
+        remedy = "set it within, or compare the run with one that is: nobody has shown that it works, or that it fails"
+        yield Readiness("settings", "warn", says, remedy)
+    for note in found.notes:
+        yield Readiness("estimate", "warn", note, "--trial takes ten steps with the model itself")
+
+
+def _pairs(found: Preflight) -> Readiness:
+    volume = found.volume
+    says = (
+        f"{volume.pairs:,} to train on, {volume.held_out_pairs:,} held out of {volume.held_out_prompts:,} prompts; "
+        f"{volume.steps:,} steps, {volume.tokens:,} tokens, {volume.computed:,} of them computed; longest row "
+        f"{volume.longest_row:,}"
+    )
+    if volume.left_out < 0.01:
+        return Readiness("pairs", "ok", says)
+    says += f"; {volume.left_out:.0%} are too long, or no template writes them"
+    return Readiness("pairs", "warn", says, "raise encoding.max_length, or set encoding.overlong: cut_prompt")
+
+
+def _memory(found: Preflight) -> Iterator[Readiness]:
+    for phase in found.memory:
+        says = f"{phase.phase} needs {_gib(phase.peak)} of {_gib(found.available)} GiB free ({_terms(phase)})"
+        if phase.peak <= found.available:
+            tight = phase.peak > TIGHT * found.available
+            yield Readiness("memory", "warn" if tight else "ok", says, "end other programs" if tight else "")
+            continue
+        enough = f"or free memory: this machine has {_gib(found.total)} GiB" if phase.peak <= found.total else ""
+        fitting = [remedy for remedy in found.remedies if remedy.fits]
+        tried = [
+            f"{', '.join(f'{key}: {value}' for key, value in remedy.settings.items())} needs {_gib(remedy.peak)} GiB"
+            for remedy in fitting[:1] or found.remedies[-1:]
+        ]
+        ends = [
+            *tried,
+            *([] if fitting or phase.phase != "training" else ["take a smaller model or a larger machine"]),
+        ]
+        yield Readiness("memory", "fail", says, "; ".join(filter(None, [*ends, enough])) or "take a smaller model")
+
+
+def _terms(phase: PhaseMemory) -> str:
+    names = ("program", "weights", "gradients", "optimizer", "activations")
+    sizes: dict[str, Any] = {name: getattr(phase, name) for name in names}
+    return ", ".join(f"{name} {_gib(size)}" for name, size in sizes.items() if size)
+
+
+def _time(found: Preflight) -> Readiness:
+    seconds = found.seconds
+    if seconds.training is None or seconds.reference is None:
+        return Readiness("time", "warn", "not measured", "--trial takes ten steps with the model itself")
+    parts = [
+        f"training about {_time_text(seconds.training)}, {seconds.step:.3g} s a step",
+        f"reference about {_time_text(seconds.reference)}, where none is stored",
+        f"evaluation at most {_time_text(seconds.evaluation or 0.0)}",
+    ]
+    return Readiness("time", "ok", "; ".join(parts))
+
+
+def _trial(found: Preflight) -> Readiness:
+    trial = found.trial
+    assert trial is not None
+    says = f"{trial.steps} steps took {trial.step:.3g} s each: all of them about {_time_text(trial.training)}"
+    return Readiness("trial", "ok", f"{says}; the process had {_gib(trial.peak)} GiB at most")
+
+
+def _disk(found: Preflight) -> Readiness:
+    disk = found.disk
+    says = (
+        f"{_gib(disk.peak)} GiB on the way, {_gib(disk.kept)} afterwards (a checkpoint {_gib(disk.checkpoint)}, a copy "
+        f"of the model {_gib(disk.model)}); {_gib(found.free_disk)} free"
+    )
+    if disk.peak <= found.free_disk:
+        return Readiness("disk", "ok", says)
+    do = "free space, set DPO_HOME to a larger disk, or DPO_STORE_URL to S3; a LoRA has small checkpoints"
+    return Readiness("disk", "fail", says, do)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.0f}"
+
+
+def _time_text(seconds: float) -> str:
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds / MINUTE:.0f} minutes" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} hours"
