@@ -147,7 +147,15 @@ class Training(Loss):
 class Evaluation(Section):
     """What is asked of a model before and after. Paths are relative to the recipe's folder."""
 
-    max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens (greedy)")
+    max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens")
+    answers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="answers to a question of behaviour and retention; 1: the likeliest; more: sampled, and the "
+        "question counts by the share of them that is right",
+    )
+    temperature: float = Field(1.0, gt=0, le=10, description="of sampled answers; 1: the model's own odds")
     batch_size: int = Field(128, ge=1, description="most answers in work at once; memory may narrow it")
     samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
     uptake_pairs: int = Field(
@@ -159,6 +167,11 @@ class Evaluation(Section):
     sealed_from: int = Field(
         600, ge=60, description="from so many prompts on, the scores shown are of a third that the gate does not see"
     )
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Without what is not asked for: a recipe older than such keys is the same one."""
+        return self.model_dump(exclude={"answers", "temperature"} if self.answers == 1 else None)
 
     @property
     def suites(self) -> dict[str, str]:

@@ -61,12 +61,12 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> EvaluateOutput:
-        evidence = _evidence(store, plan, checked, scored, trained, models)
+        evidence, answers = _evidence(store, plan, checked, scored, trained, models)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
         run.json("evaluation.json", evidence.to_document())
-        return EvaluateOutput(metrics=evidence.metrics)
+        return EvaluateOutput(metrics=evidence.metrics, answers=answers)
 
     output, stage = remembered(
         store,
@@ -97,13 +97,17 @@ def _questions_digest(plan: Plan, checked: Checked) -> str:
     named = {name: plan.files.get(path, "") for name, path in files.items()}
     asked = [evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples, plan.recipe.encoding.date]
     shortcuts = [shortcut.model_dump() for shortcut in checked.shortcuts]
-    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed])
+    sampled = {"answers": evaluation.answers, "temperature": evaluation.temperature} if evaluation.answers > 1 else {}
+    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed, sampled])
 
 
 def _evidence(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Baselines
-) -> EvaluationEvidence:
-    """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
+) -> tuple[EvaluationEvidence, list[str]]:
+    """Everything that the gate decides on and the report shows; a model that plays two parts is asked once.
+
+    And the folders in the store of the answers that were sampled for it.
+    """
     from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, Questions, draw_samples, side_by_side
     from dpo_core.evaluate.pairs.trivial import trivial_rules
     from dpo_core.evaluate.pairs.values import pair_values
@@ -132,6 +136,7 @@ def _evidence(
             output.nll,
             pair_values(sums[sha], sums[reference], beta=beta),
             pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
+            output.sampled,
         )
         for sha, output in found.items()
     }
@@ -143,7 +148,8 @@ def _evidence(
     by_part = {who: measured[sha] for who, sha in parts.items()}
     trivial = trivial_rules(own, pairs)
     asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited, trivial)
-    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from)
+    folders = sorted({output.kept for output in found.values()} - {""})
+    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), folders
 
 
 def _edited(plan: Plan, checked: Checked, pairs: Sequence[Pair]) -> "tuple[list[Counterfactual], list[EncodedPair]]":
@@ -206,10 +212,11 @@ def _answers(
     }
 
     def compute() -> MeasureOutput:
-        from tasks.measure import measure
+        from tasks.evaluation.measure import Inquiry, measure
 
-        folder = _folder(store, plan, weights, models)
-        return measure(folder, plan, store, checked, suites, samples, edited, logps=not is_reference)
+        path = {key: inputs[key] for key in ("weights", "own_code", "path", "tokenizer", "ends")}
+        asked = Inquiry(suites, samples, edited, logps=not is_reference, path=path)
+        return measure(_folder(store, plan, weights, models), plan, store, checked, asked)
 
     return remembered(store, "measure", inputs, compute, output=MeasureOutput, code=CODE, force=plan.force)[0]
 

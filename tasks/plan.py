@@ -183,6 +183,7 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
 
     content: dict[str, Any] = swap(recipe.model_dump())
     content["training"] = recipe.training.decisive
+    content["evaluation"] = swap(recipe.evaluation.decisive)
     content["model"] = "see model_sha256"
     if recipe.reference is None:
         content.pop("reference")

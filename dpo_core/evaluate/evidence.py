@@ -11,24 +11,22 @@ from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
 from dpo_core.evaluate.scores import SOUND, Scores
 from dpo_core.evaluate.soundness import faults
+from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
 from dpo_core.evaluate.unseen import Items
 from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
+from dpo_core.recipe_release import is_share
 from dpo_core.report.documents import (
-    CheckAnswers,
     Estimate,
     EvaluationEvidence,
-    Flip,
-    Flips,
     ItemScores,
     SampleAnswers,
     ShortcutRecord,
     UnsoundAnswer,
 )
 
-SHOWN = ("reference", "challenger", "baseline")  # whose answers stand side by side
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
 PAIRS, SAMPLES = "pairs", "samples"  # held-out pairs, and prompts of some of them, among the names of suites
 Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
@@ -55,13 +53,15 @@ class Questions:
 class Measured:
     """One model: its answers by suite (and to the "samples"), NLL of each paragraph (nats a token), held-out pairs.
 
-    `uptake`: of each counterfactual the reward with the shortcut minus the one without.
+    `uptake`: of each counterfactual the reward with the shortcut minus the one without; `sampled`: by suite, several
+    answers to each question, drawn by lot, where the recipe asks for them.
     """
 
     answers: Mapping[str, Sequence[str]]
     nll: Sequence[float]
     pairs: Mapping[str, Sequence[float]]
     uptake: Sequence[float] = ()
+    sampled: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -105,8 +105,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
     means = {
-        who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items() if s.values}
-        for who, by_metric in figures.items()
+        who: {name: _mean(name, s) for name, s in by_metric.items() if s.values} for who, by_metric in figures.items()
     }
     texts = {who: _texts(models[who], shown) for who in SHOWN}
     of_pairs = {name: _estimate(interval) for name, interval in summarise(compared).items()} if places else {}
@@ -121,12 +120,12 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             for who, by_metric in scores.items()
             if who != "reference"
         },
-        flips={name: _flips(models, name, suites[name]) for name in suites},
+        flips={name: flips(models, name, suites[name]) for name in suites},
         samples=[
             SampleAnswers(prompt=text_of(prompt), **{who: models[who].answers["samples"][i] for who in SHOWN})
             for i, prompt in enumerate(samples)
         ],
-        checks={name: _answered(models, name, checks) for name, checks in suites.items()},
+        checks={name: answered(models, name, checks) for name, checks in suites.items()},
         unsound=_told(models["challenger"], prompts, unsound["challenger"]),
         uptake=uptake(
             learnt[1],
@@ -199,6 +198,10 @@ def _estimate(interval: Interval) -> Estimate:
     return Estimate(**interval._asdict())
 
 
+def _mean(name: str, scores: Scores) -> Estimate:
+    return _estimate(mean_interval(scores.values, scores.clusters, shares=is_share(name)))
+
+
 def _scores(
     model: Measured, suites: Suites, items: Mapping[str, Items], unsound: Mapping[str, Sequence[str]]
 ) -> dict[str, Scores]:
@@ -209,8 +212,7 @@ def _scores(
 
     scores = {name: scores_of(model.pairs[name], items[PAIRS]) for name in PAIR_METRICS}
     for name, checks in suites.items():
-        passed = [float(check.passes(answer)) for check, answer in zip(checks, model.answers[name], strict=True)]
-        scores[name] = scores_of(passed, items[name])
+        scores[name] = scores_of(shares_right(checks, model, name), items[name])
     sound = [scores_of([float(not fault) for fault in found], items[name]) for name, found in unsound.items() if found]
     scores[SOUND] = Scores(
         [value for part in sound for value in part.values],
@@ -220,27 +222,3 @@ def _scores(
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores
-
-
-def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> list[CheckAnswers]:
-    return [
-        CheckAnswers(
-            prompt=text_of(check.prompt),
-            source=check.source,
-            **{who: models[who].answers[name][i] for who in SHOWN},
-            passes=check.passes(models["challenger"].answers[name][i]),
-        )
-        for i, check in enumerate(checks)
-    ]
-
-
-def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> Flips:
-    """Questions that the challenger has wrong and the baseline right, and the other way round."""
-    lost: list[Flip] = []
-    won: list[Flip] = []
-    answers = (models["baseline"].answers[name], models["challenger"].answers[name])
-    for check, before, after in zip(checks, *answers, strict=True):
-        if check.passes(before) != check.passes(after):
-            flip = Flip(prompt=text_of(check.prompt), before=before, after=after)
-            (lost if check.passes(before) else won).append(flip)
-    return Flips(lost=lost, won=won)

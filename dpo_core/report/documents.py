@@ -145,7 +145,10 @@ class SampleAnswers(ReportRecord):
 
 
 class CheckAnswers(ReportRecord):
-    """What each model answers to a prompt of a suite, and whether the challenger's answer holds what it must."""
+    """What each model answers to a prompt of a suite, and whether the challenger's answer holds what it must.
+
+    `sampled`: of each model several answers, where they were asked for, and which of them are `right`.
+    """
 
     prompt: str
     source: str
@@ -153,6 +156,8 @@ class CheckAnswers(ReportRecord):
     challenger: str
     baseline: str = ""
     passes: bool
+    sampled: dict[str, list[str]] = Field({})
+    right: dict[str, list[bool]] = Field({})
 
 
 class UnsoundAnswer(ReportRecord):

@@ -87,7 +87,8 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         _table(("key", "value"), [*trained_with(facts), ("seed", str(facts.seed))]),
         "## Limits",
         "Nothing is known of this version but what the tables above show, on the questions that were asked and with "
-        "greedy answers. Safety, bias and truth were measured only as far as one of these metrics is about them.",
+        f"{_answers(evidence)}. Safety, bias and truth were measured only as far as one of these metrics is about "
+        "them.",
         "## Licence",
         f"{facts.licence}, as the start model's card says; that of the pairs is their source's."
         if facts.licence
@@ -96,6 +97,12 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         _table(("", ""), [("base model", facts.base_model), *facts.origins.items()]),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _answers(evidence: EvaluationEvidence) -> str:
+    rows = (row for suite in evidence.checks.values() for row in suite)
+    sampled = max((len(row.sampled.get("challenger", ())) for row in rows), default=0)
+    return f"greedy answers, {sampled} sampled ones in behaviour and retention" if sampled else "greedy answers"
 
 
 def _method(facts: CardFacts) -> str:

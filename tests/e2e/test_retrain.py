@@ -1,5 +1,6 @@
 """The whole story on the tiny model, in the embedded default: SQLite MLflow, a folder store."""
 
+import json
 import math
 import os
 import re
@@ -73,12 +74,18 @@ def test_the_same_again_changes_nothing_and_forwards_nothing(first, home, recipe
 
 
 def test_another_learning_rate_needs_no_reference_pass_and_must_beat_the_champion(first, recipe):
-    other = run(recipe, "training.learning_rate=2e-3")
+    other = run(recipe, "training.learning_rate=2e-3", "evaluation.answers=3")
     assert other.document.reference.forwards == 0
     assert other.display.gate.baseline == "champion"
     assert other.document.verdict == "hold_no_gain"  # accuracy is 1.0 already
     assert (other.document.version, other.document.champion_version) == (2, 1)
     assert not stages(other)["train"]
+    evidence = json.loads(Path(other.document.report).with_name("evidence.json").read_text())
+    words = evidence["checks"]["behaviour/words"]
+    assert {len(row["sampled"][who]) for row in words for who in ("challenger", "baseline", "reference")} == {3}
+    shares = [sum(row["right"]["challenger"]) / 3 for row in words]
+    assert evidence["means"]["challenger"]["behaviour/words"]["value"] == pytest.approx(sum(shares) / len(shares))
+    assert "3 sampled answers: " in Path(other.document.report).read_text()
 
 
 def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(first, home):

@@ -1,5 +1,6 @@
 """What stands side by side after an evaluation."""
 
+import dataclasses
 import json
 
 from dpo_core.data.pairs import Message, Pair
@@ -120,3 +121,18 @@ def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_t
     assert document["sealed"] == ["pairs", "retention/facts"]
     assert document["metrics"]["rewards/margins"]["value"] == 0.5  # of the pair whose name three divides
     assert document["items"]["challenger"]["rewards/margins"]["values"] == [-0.1]
+
+
+def test_a_question_with_several_answers_counts_by_the_share_of_them_that_is_right() -> None:
+    drawn = {"retention/facts": [["Paris.", "Lyon.", "It is Paris.", "Paris"], ["5", "four", "Four.", "five"]]}
+    challenger = dataclasses.replace(CHALLENGER, sampled=drawn)
+    models = MODELS | {"challenger": challenger}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    found = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared))
+    assert found.items["challenger"]["retention/facts"].values == [0.75, 0.5]
+    assert found.items["baseline"]["retention/facts"].values == [1.0, 0.0]
+    row = found.checks["retention/facts"][1]
+    assert (row.challenger, row.passes) == ("It is four.", True), "beside the likeliest answer"
+    assert row.right == {"challenger": [False, True, True, False]}
+    mean = found.means["challenger"]["retention/facts"]
+    assert (mean.value, 0 <= mean.low < mean.high <= 1) == (0.625, True)
