@@ -11,7 +11,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dpo_core.recipe_loss import OPTIONS, Loss
-from dpo_core.recipe_release import OF_SLICE, Fraction, Promotion, RecipeGate, Retrain, Section
+from dpo_core.recipe_release import (
+    ANSWER_REWARD,
+    OF_SLICE,
+    WIN_RATE,
+    Fraction,
+    Promotion,
+    RecipeGate,
+    Retrain,
+    Section,
+)
 
 
 class Data(Section):
@@ -158,6 +167,10 @@ class Evaluation(Section):
     temperature: float = Field(1.0, gt=0, le=10, description="of sampled answers; 1: the model's own odds")
     batch_size: int = Field(128, ge=1, description="most answers in work at once; memory may narrow it")
     samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
+    rewards: str | None = Field(
+        None,
+        description="recipe of curation, or a file with its section `rewards`: whose answers to the samples are better",
+    )
     uptake_pairs: int = Field(
         40, ge=0, description="held-out pairs in whose answers each shortcut of the data is put in, or taken out"
     )
@@ -171,7 +184,8 @@ class Evaluation(Section):
     @property
     def decisive(self) -> dict[str, Any]:
         """Without what is not asked for: a recipe older than such keys is the same one."""
-        return self.model_dump(exclude={"answers", "temperature"} if self.answers == 1 else None)
+        unset = {"answers", "temperature"} if self.answers == 1 else set()
+        return self.model_dump(exclude=unset | ({"rewards"} if self.rewards is None else set()))
 
     @property
     def suites(self) -> dict[str, str]:
@@ -219,11 +233,17 @@ class Recipe(Section):
     def _metrics_exist(self) -> "Recipe":
         known = {"rewards/accuracies", "rewards/margins", "generations/sound"}
         known |= self.evaluation.suites.keys()
+        known |= {WIN_RATE, ANSWER_REWARD} if self.evaluation.rewards else set()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
             if metric not in known and not OF_SLICE.fullmatch(metric):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
+                )
+            if metric in (WIN_RATE, ANSWER_REWARD) and self.evaluation.samples < self.gate.min_items:
+                raise ValueError(
+                    f"gate names {metric}, which is measured on evaluation.samples: {self.evaluation.samples} held-out "
+                    f"prompts, and gate.min_items is {self.gate.min_items}: it could never pass. Raise the first"
                 )
         if self.reference is not None and self.training.reference_free:
             raise ValueError(

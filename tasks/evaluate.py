@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
+    from tasks.evaluation.judged import Jury
 
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks.evaluate",)
@@ -43,6 +44,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     """Held-out preferences, behaviour, retention and sample answers of the challenger and what it is up against."""
     store = open_store(load_settings(), patient=True)
     models = baselines(store, plan, checked, trained)
+    jury = _jury(store, plan)
     inputs = {
         "challenger": trained.weights_sha256,
         "baseline": models.baseline,
@@ -57,11 +59,12 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "beta": plan.recipe.training.beta,
         "tokenizer": plan.tokenizer_sha256,
         "ends": named_ends(Path(plan.model_folder)),
+        **({"rewards": jury.content} if jury else {}),
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> EvaluateOutput:
-        evidence, answers = _evidence(store, plan, checked, scored, trained, models)
+        evidence, answers = _evidence(store, plan, checked, scored, trained, models, jury)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
@@ -102,7 +105,13 @@ def _questions_digest(plan: Plan, checked: Checked) -> str:
 
 
 def _evidence(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Baselines
+    store: Store,
+    plan: Plan,
+    checked: Checked,
+    scored: Scored,
+    trained: Trained,
+    models: Baselines,
+    jury: "Jury | None",
 ) -> tuple[EvaluationEvidence, list[str]]:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once.
 
@@ -118,8 +127,8 @@ def _evidence(
     pairs = [row.pair for row in encoded]
     samples = draw_samples(pairs, plan.recipe.evaluation.samples)
     edited, edited_ids = _edited(plan, checked, pairs)
-    reference, beta = models.reference.weights_sha256, plan.recipe.training.beta
-    parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": models.baseline}
+    reference, base, beta = models.reference.weights_sha256, models.baseline, plan.recipe.training.beta
+    parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": base}
     parts |= {"anchor": models.anchor} if models.anchor else {}
     found = {
         sha: _answers(store, plan, checked, scored, sha, suites, samples, edited_ids, models)
@@ -130,6 +139,7 @@ def _evidence(
         for sha, output in found.items()
     }
     uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
+    judged = jury.each(samples, {sha: output.answers[SAMPLES] for sha, output in found.items()}, base) if jury else {}
     measured = {
         sha: Measured(
             output.answers,
@@ -137,6 +147,8 @@ def _evidence(
             pair_values(sums[sha], sums[reference], beta=beta),
             pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
             output.sampled,
+            judged[sha].wins if jury else (),
+            judged[sha].scores if jury else (),
         )
         for sha, output in found.items()
     }
@@ -147,9 +159,20 @@ def _evidence(
     items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
     by_part = {who: measured[sha] for who, sha in parts.items()}
     trivial = trivial_rules(own, pairs)
-    asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited, trivial)
+    asked = Questions(
+        suites, samples, pairs, items, checked.shortcuts, edited, trivial, jury.says(judged) if jury else None
+    )
     folders = sorted({output.kept for output in found.values()} - {""})
     return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), folders
+
+
+def _jury(store: Store, plan: Plan) -> "Jury | None":
+    """Who says whose answers are better, where the recipe asks for it."""
+    if plan.recipe.evaluation.rewards is None:
+        return None
+    from tasks.evaluation.judged import Jury
+
+    return Jury(plan, store)
 
 
 def _edited(plan: Plan, checked: Checked, pairs: Sequence[Pair]) -> "tuple[list[Counterfactual], list[EncodedPair]]":

@@ -1,5 +1,6 @@
 """What several models answered to the same questions, side by side: all that the gate decides on and a report shows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -9,6 +10,7 @@ from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
+from dpo_core.evaluate.preferred import JUDGED, JudgedBy, judged_items, preferred
 from dpo_core.evaluate.scores import SOUND, Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
@@ -17,7 +19,7 @@ from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
-from dpo_core.recipe_release import is_share
+from dpo_core.recipe_release import ANSWER_REWARD, WIN_RATE, is_share
 from dpo_core.report.documents import (
     Estimate,
     EvaluationEvidence,
@@ -37,7 +39,7 @@ class Questions:
     """What every model was asked: suites, sample prompts, held-out pairs, answers with and without a shortcut.
 
     `items` are those that may be compared, of the held-out `pairs` (PAIRS), the samples (SAMPLES) and of each suite;
-    `trivial`: of each pair what rules that understand nothing say.
+    `trivial`: of each pair what rules that understand nothing say; `judged_by`: who compared answers to the samples.
     """
 
     suites: Suites
@@ -47,6 +49,7 @@ class Questions:
     shortcuts: Sequence[ShortcutRecord] = ()
     edited: Sequence[Counterfactual] = ()
     trivial: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    judged_by: JudgedBy | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Measured:
     """One model: its answers by suite (and to the "samples"), NLL of each paragraph (nats a token), held-out pairs.
 
     `uptake`: of each counterfactual the reward with the shortcut minus the one without; `sampled`: by suite, several
-    answers to each question, drawn by lot, where the recipe asks for them.
+    answers to each question, drawn by lot, where the recipe asks for them. `wins` and `rewards`: of each answer to the
+    samples how far it is better than the baseline's, and its own reward; None: no score.
     """
 
     answers: Mapping[str, Sequence[str]]
@@ -62,6 +66,8 @@ class Measured:
     pairs: Mapping[str, Sequence[float]]
     uptake: Sequence[float] = ()
     sampled: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    wins: Sequence[float | None] = ()
+    rewards: Sequence[float | None] = ()
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -86,7 +92,9 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     Only items that may be compared are counted. From `sealed_from` groups on, figures are of a third that the gate does
     not see.
     """
-    suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, asked.items
+    suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, dict(asked.items)
+    if asked.judged_by is not None:
+        items[JUDGED] = judged_items(items[SAMPLES], models)
     parts, divided = slices_of(pairs), {name: these.divided(sealed_from) for name, these in items.items()}
     gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
@@ -133,6 +141,9 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             {who: models[who].pairs["rewards/accuracies"] for who in SHOWN},
             texts,
         ),
+        preferred=preferred(asked.judged_by, models, SAMPLES, shown[SAMPLES], shown[JUDGED])
+        if asked.judged_by is not None
+        else None,
         generated={who: _generated(*found) for who, found in texts.items()},
     )
 
@@ -213,6 +224,9 @@ def _scores(
     scores = {name: scores_of(model.pairs[name], items[PAIRS]) for name in PAIR_METRICS}
     for name, checks in suites.items():
         scores[name] = scores_of(shares_right(checks, model, name), items[name])
+    for name, column in ((WIN_RATE, model.wins), (ANSWER_REWARD, model.rewards)):
+        if len(column):
+            scores[name] = scores_of([math.nan if value is None else value for value in column], items[JUDGED])
     sound = [scores_of([float(not fault) for fault in found], items[name]) for name, found in unsound.items() if found]
     scores[SOUND] = Scores(
         [value for part in sound for value in part.values],

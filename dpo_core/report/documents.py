@@ -112,6 +112,20 @@ class UptakeRecord(ReportRecord):
     learnt: bool = Field(description="the challenger's reward for it is beyond chance (95 %)")
 
 
+class PreferredRecord(ReportRecord):
+    """What rewards and judges (`by`) say of the challenger's and the baseline's answers to held-out prompts."""
+
+    by: list[str]
+    prompts: int
+    unscored: int = Field(0, description="prompts whose answers have no score")
+    why: str = Field("", description="the last reason for it")
+    tied: float = Field(description="share of the prompts")
+    win_rate: Estimate | None = Field(description="of the challenger, a tie one half")
+    at_equal_length: Estimate | None = Field(description="the same, were both answers equally long")
+    reward: dict[str, Estimate] = Field({}, description="mean reward, by model, where there is one")
+    judges: dict[str, Any] = Field({}, description="judge: its report against people's labels")
+
+
 class ItemScores(ReportRecord):
     """One metric on every item for one model (more is better), and the prompt that each item belongs to."""
 
@@ -187,4 +201,5 @@ class EvaluationEvidence(ReportRecord):
     unsound: list[UnsoundAnswer] = Field([])
     generated: dict[str, dict[str, Estimate]] = Field({})  # of each model's answers: words, refusals
     uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data
+    preferred: PreferredRecord | None = None  # by evaluation.rewards
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see

@@ -12,6 +12,7 @@ from dpo_core.recipe_loss import OPTIONS
 from dpo_core.report.documents import Estimate, EvaluationEvidence, UptakeRecord
 from dpo_core.report.markdown import plain
 from dpo_core.report.numbers import number
+from dpo_core.report.sentences import preferred_sentences
 
 TRAINED_WITH = (
     *("loss", *dict.fromkeys(option for options in OPTIONS.values() for option in options), "beta", "learning_rate"),
@@ -78,6 +79,7 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         "## What was measured",
         _metrics(facts, evidence),
         _sealed(evidence),
+        " ".join(map(plain, preferred_sentences(evidence.preferred))),
         "## Shortcuts of the data",
         _uptake(evidence.uptake),
         "## Data",

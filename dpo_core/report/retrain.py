@@ -11,7 +11,7 @@ from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.model_card import CardFacts, base_name, trained_with
 from dpo_core.report.numbers import is_rate
 from dpo_core.report.page import render
-from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, uptake_sentences
+from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, preferred_sentences, uptake_sentences
 
 Series = list[tuple[str, list[float], str]]  # name, values, CSS class
 
@@ -46,6 +46,7 @@ def retrain_page(
         sentence=sentence,
         against=measured_against(gate["baseline"], is_champion=is_champion),
         learnt=learnt,
+        preferred=preferred_sentences(evidence.preferred),
         reasons=[reason for reason in gate["reasons"] if reason not in told],
         conditions=shown_conditions(conditions, gate["baseline"]),
         sections=list(_sections(evidence, conditions, document)),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from dpo_core.report.documents import UptakeRecord
+from dpo_core.report.documents import PreferredRecord, UptakeRecord
 
 SEEN = 0.05  # nats: what is less is shown as 0.0
 
@@ -79,6 +79,31 @@ def _learnt(u: UptakeRecord) -> str:
         return f"{said}."
     before, after = (u.shown[who].value for who in ("baseline", "challenger"))
     return f"{said}; {before:.0%} of the generated answers showed it, now {after:.0%}."
+
+
+def preferred_sentences(found: PreferredRecord | None) -> list[str]:
+    """What rewards and judges say of the answers to held-out prompts."""
+    if found is None:
+        return []
+    by = f"By {' and '.join(found.by)}"
+    missing = f"; {found.unscored} more have no score ({found.why})" if found.unscored else ""
+    if found.win_rate is None:
+        return [f"{by} no answer to a held-out prompt could be compared{missing}."]
+    rate = found.win_rate
+    said = [
+        f"{by} the new answer is better to {rate.value:.1%} of {found.prompts} held-out prompts ({rate.low:.1%} to "
+        f"{rate.high:.1%}; 50 %: no difference), the {found.tied:.0%} that tie counted one half{missing}."
+    ]
+    if found.at_equal_length is not None:
+        equal = found.at_equal_length
+        said.append(f"Were both answers equally long, {equal.value:.1%} ({equal.low:.1%} to {equal.high:.1%}).")
+    if found.reward:
+        before, now = (found.reward[who] for who in ("baseline", "challenger"))
+        said.append(f"Mean reward of an answer: {before.value:.3g} before, {now.value:.3g} now.")
+    for judge, report in found.judges.items():
+        (kappa, low, high), pairs = report["kappa"], report["pairs"]
+        said.append(f"{judge} agrees with people by kappa {kappa:.2f} ({low:.2f} to {high:.2f}) on {pairs} pairs.")
+    return said
 
 
 def measured_against(baseline: str, *, is_champion: bool) -> str:
