@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,6 +23,8 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import Baselines, baselines
+from tasks.evaluation.registrable import PAIRS as PAIRS_AGAIN
+from tasks.evaluation.registrable import SIDES
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import local_model, stored_model
@@ -32,8 +34,9 @@ from tasks.runtime.stages import remembered
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dpo_core.evaluate.evidence import Measured
     from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
-    from tasks.evaluation.judged import Jury
+    from tasks.evaluation.judged import JudgedOutput, Jury
 
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks.evaluate",)
@@ -64,12 +67,12 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> EvaluateOutput:
-        evidence, answers = _evidence(store, plan, checked, scored, trained, models, jury)
+        evidence, kept = _evidence(store, plan, checked, scored, trained, models, jury)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
         run.json("evaluation.json", evidence.to_document())
-        return EvaluateOutput(metrics=evidence.metrics, answers=answers)
+        return EvaluateOutput(metrics=evidence.metrics, **kept)
 
     output, stage = remembered(
         store,
@@ -112,14 +115,13 @@ def _evidence(
     trained: Trained,
     models: Baselines,
     jury: "Jury | None",
-) -> tuple[EvaluationEvidence, list[str]]:
+) -> tuple[EvaluationEvidence, dict[str, Any]]:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once.
 
-    And the folders in the store of the answers that were sampled for it.
+    And what else the stage remembers: folders of sampled answers, log-probs by which its weights are known again.
     """
-    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, Questions, draw_samples, side_by_side
+    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Questions, draw_samples, side_by_side
     from dpo_core.evaluate.pairs.trivial import trivial_rules
-    from dpo_core.evaluate.pairs.values import pair_values
     from dpo_core.evaluate.unseen import unseen_items
 
     suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}
@@ -138,20 +140,8 @@ def _evidence(
         sha: reference_sums(store, scored.path, encoded) if output.logps is None else _sums(output.logps)
         for sha, output in found.items()
     }
-    uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
     judged = jury.each(samples, {sha: output.answers[SAMPLES] for sha, output in found.items()}, base) if jury else {}
-    measured = {
-        sha: Measured(
-            output.answers,
-            output.nll,
-            pair_values(sums[sha], sums[reference], beta=beta),
-            pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
-            output.sampled,
-            judged[sha].wins if jury else (),
-            judged[sha].scores if jury else (),
-        )
-        for sha, output in found.items()
-    }
+    measured = _measured(found, sums, judged, reference, beta)
     prompts = {PAIRS: [pair.prompt for pair in pairs], SAMPLES: samples}
     prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
     own = stored_pairs(store, checked.train_key)
@@ -162,8 +152,35 @@ def _evidence(
     asked = Questions(
         suites, samples, pairs, items, checked.shortcuts, edited, trivial, jury.says(judged) if jury else None
     )
-    folders = sorted({output.kept for output in found.values()} - {""})
-    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), folders
+    first = zip(SIDES, (side[:PAIRS_AGAIN].tolist() for side in sums[trained.weights_sha256]), strict=True)
+    kept = {"answers": sorted({output.kept for output in found.values()} - {""}), "logps": dict(first)}
+    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), kept
+
+
+def _measured(
+    found: Mapping[str, MeasureOutput],
+    sums: "Mapping[str, tuple[Tensor, Tensor]]",
+    judged: "Mapping[str, JudgedOutput]",
+    reference: str,
+    beta: float,
+) -> "dict[str, Measured]":
+    """By weights what each model makes of the questions, its rewards against those of `reference`."""
+    from dpo_core.evaluate.evidence import Measured
+    from dpo_core.evaluate.pairs.values import pair_values
+
+    uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
+    return {
+        sha: Measured(
+            output.answers,
+            output.nll,
+            pair_values(sums[sha], sums[reference], beta=beta),
+            pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
+            output.sampled,
+            judged[sha].wins if judged else (),
+            judged[sha].scores if judged else (),
+        )
+        for sha, output in found.items()
+    }
 
 
 def _jury(store: Store, plan: Plan) -> "Jury | None":

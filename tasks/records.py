@@ -131,6 +131,10 @@ class EvaluateOutput(Record):
 
     metrics: dict[str, Estimate]
     answers: list[str] = Field([], description="folders of sampled answers in the store: they live with this")
+    logps: dict[str, list[float]] = Field(
+        {},
+        description="nats, by side, of the first held-out pairs: what the weights have to give again",
+    )
 
 
 class Evaluated(EvaluateOutput):
