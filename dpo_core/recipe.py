@@ -167,6 +167,12 @@ class Evaluation(Section):
     temperature: float = Field(1.0, gt=0, le=10, description="of sampled answers; 1: the model's own odds")
     batch_size: int = Field(128, ge=1, description="most answers in work at once; memory may narrow it")
     samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
+    again: int = Field(
+        20, ge=0, description="questions asked a second time in another batch: the share of answers that change"
+    )
+    kl: int = Field(
+        0, ge=0, description="held-out prompts to which the new model draws an answer: its KL from the reference"
+    )
     rewards: str | None = Field(
         None,
         description="recipe of curation, or a file with its section `rewards`: whose answers to the samples are better",
@@ -185,7 +191,9 @@ class Evaluation(Section):
     def decisive(self) -> dict[str, Any]:
         """Without what is not asked for: a recipe older than such keys is the same one."""
         unset = {"answers", "temperature"} if self.answers == 1 else set()
-        return self.model_dump(exclude=unset | ({"rewards"} if self.rewards is None else set()))
+        unset |= {"rewards"} if self.rewards is None else set()
+        unset |= {name for name in ("again", "kl") if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(exclude=unset)
 
     @property
     def suites(self) -> dict[str, str]:

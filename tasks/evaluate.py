@@ -1,5 +1,6 @@
 """Ask challenger, reference and champion the same questions, once each, and set the answers side by side."""
 
+import functools
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -62,12 +63,19 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "beta": plan.recipe.training.beta,
         "tokenizer": plan.tokenizer_sha256,
         "ends": named_ends(Path(plan.model_folder)),
+        "kl": plan.recipe.evaluation.kl,
         **({"rewards": jury.content} if jury else {}),
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> EvaluateOutput:
         evidence, kept = _evidence(store, plan, checked, scored, trained, models, jury)
+        if plan.recipe.evaluation.kl:
+            from tasks.evaluation.divergence import with_divergence
+
+            weights = (trained.weights_sha256, models.reference.weights_sha256)
+            fetch = functools.partial(_folder, store, plan, models=models)
+            evidence = with_divergence(evidence, store, plan, checked, scored, weights, fetch)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
@@ -104,7 +112,7 @@ def _questions_digest(plan: Plan, checked: Checked) -> str:
     asked = [evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples, plan.recipe.encoding.date]
     shortcuts = [shortcut.model_dump() for shortcut in checked.shortcuts]
     sampled = {"answers": evaluation.answers, "temperature": evaluation.temperature} if evaluation.answers > 1 else {}
-    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed, sampled])
+    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed, sampled, evaluation.again])
 
 
 def _evidence(
@@ -178,6 +186,7 @@ def _measured(
             output.sampled,
             judged[sha].wins if judged else (),
             judged[sha].scores if judged else (),
+            output.again,
         )
         for sha, output in found.items()
     }

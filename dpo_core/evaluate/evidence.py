@@ -21,9 +21,12 @@ from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
 from dpo_core.recipe_release import ANSWER_REWARD, WIN_RATE, is_share
 from dpo_core.report.documents import (
+    AgainRecord,
+    DivergenceRecord,
     Estimate,
     EvaluationEvidence,
     ItemScores,
+    PreferredRecord,
     SampleAnswers,
     ShortcutRecord,
     UnsoundAnswer,
@@ -58,7 +61,8 @@ class Measured:
 
     `uptake`: of each counterfactual the reward with the shortcut minus the one without; `sampled`: by suite, several
     answers to each question, drawn by lot, where the recipe asks for them. `wins` and `rewards`: of each answer to the
-    samples how far it is better than the baseline's, and its own reward; None: no score.
+    samples how far it is better than the baseline's, and its own reward; None: no score. `again`: of answers that
+    were asked for twice, what became of them.
     """
 
     answers: Mapping[str, Sequence[str]]
@@ -68,6 +72,7 @@ class Measured:
     sampled: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     wins: Sequence[float | None] = ()
     rewards: Sequence[float | None] = ()
+    again: Mapping[str, int] = field(default_factory=dict)
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -141,9 +146,8 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             {who: models[who].pairs["rewards/accuracies"] for who in SHOWN},
             texts,
         ),
-        preferred=preferred(asked.judged_by, models, SAMPLES, shown[SAMPLES], shown[JUDGED])
-        if asked.judged_by is not None
-        else None,
+        preferred=_preferred(asked, models, shown),
+        again={who: _again(models[who].again) for who in SHOWN if models[who].again},
         generated={who: _generated(*found) for who, found in texts.items()},
     )
 
@@ -166,6 +170,23 @@ def _generated(texts: Sequence[str], clusters: Sequence[str]) -> dict[str, Estim
     words = mean_interval([float(count_words(text)) for text in texts], clusters, answers=False)
     refusals = mean_interval([float(refuses(text)) for text in texts], clusters)
     return {"words": _estimate(words), "refusals": _estimate(refusals)}
+
+
+def _preferred(asked: Questions, models: Mapping[str, Measured], shown: Mapping[str, Items]) -> PreferredRecord | None:
+    by = asked.judged_by
+    return None if by is None else preferred(by, models, SAMPLES, shown[SAMPLES], shown[JUDGED])
+
+
+def _again(counts: Mapping[str, int]) -> AgainRecord:
+    flags = [1.0] * counts["changed"] + [0.0] * (counts["asked"] - counts["changed"])
+    return AgainRecord(asked=counts["asked"], changed=_estimate(mean_interval(flags)), flipped=counts["flipped"])
+
+
+def divergence_of(k1: Sequence[float], k3: Sequence[float], prompts: Sequence[Sequence[Message]]) -> DivergenceRecord:
+    """Both estimates with their intervals, over prompts."""
+    names = [prompt_digest(prompt) for prompt in prompts]
+    k1_mean, k3_mean = (_estimate(mean_interval(list(values), names, answers=False)) for values in (k1, k3))
+    return DivergenceRecord(prompts=len(names), k1=k1_mean, k3=k3_mean)
 
 
 def _of_slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -> dict[str, Scores]:

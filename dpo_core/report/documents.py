@@ -126,6 +126,22 @@ class PreferredRecord(ReportRecord):
     judges: dict[str, Any] = Field({}, description="judge: its report against people's labels")
 
 
+class AgainRecord(ReportRecord):
+    """One model asked the same questions again, in another order and batch: the noise of the measurement itself."""
+
+    asked: int
+    changed: Estimate = Field(description="share of the answers that changed")
+    flipped: int = Field(description="of these, right answers that became wrong, or the other way round")
+
+
+class DivergenceRecord(ReportRecord):
+    """KL divergence of the challenger from the reference, nats an answer, on answers that it drew itself."""
+
+    prompts: int
+    k3: Estimate = Field(description="mean over prompts of the sum over tokens of r - 1 - log r")
+    k1: Estimate = Field(description="mean of the log of the ratio of the answers' probabilities")
+
+
 class ItemScores(ReportRecord):
     """One metric on every item for one model (more is better), and the prompt that each item belongs to."""
 
@@ -202,4 +218,6 @@ class EvaluationEvidence(ReportRecord):
     generated: dict[str, dict[str, Estimate]] = Field({})  # of each model's answers: words, refusals
     uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data
     preferred: PreferredRecord | None = None  # by evaluation.rewards
+    again: dict[str, AgainRecord] = Field({})  # of each model, where evaluation.again asks for it
+    divergence: DivergenceRecord | None = None  # by evaluation.kl
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see

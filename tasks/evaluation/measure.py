@@ -46,6 +46,7 @@ def measure(folder: Path, plan: Plan, store: Store, checked: Checked, asked: Inq
     model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
     tokenizer = load_tokenizer(folder, trusted_code=plan.trusted_code)
     answers = _answers(model, tokenizer, asked.prompts | {"samples": list(asked.samples)}, plan)
+    again = _asked_again(model, tokenizer, asked.suites, answers, plan)
     sampled, kept = _sampled(model, tokenizer, plan, store, asked)
     pairs = encoded_pairs(store, checked.eval_key, checked.eval_ids_key) if asked.logps else []
     sequences = [(p.prompt_ids, answer) for p in (*pairs, *asked.edited) for answer in (p.chosen_ids, p.rejected_ids)]
@@ -54,7 +55,9 @@ def measure(folder: Path, plan: Plan, store: Store, checked: Checked, asked: Inq
     held_out = {"chosen": first[: len(pairs)], "rejected": second[: len(pairs)]} if asked.logps else None
     uptake = {"with": first[len(pairs) :], "without": second[len(pairs) :]}
     nll = _text_nll(model, tokenizer, plan.recipe.evaluation.neutral_text)
-    return MeasureOutput(answers=answers, sampled=sampled, kept=kept, logps=held_out, nll=nll, uptake=uptake)
+    return MeasureOutput(
+        answers=answers, sampled=sampled, kept=kept, again=again, logps=held_out, nll=nll, uptake=uptake
+    )
 
 
 def _sampled(
@@ -69,6 +72,26 @@ def _sampled(
         everything = [prompt for suite in prompts.values() for prompt in suite]
         told = iter(draw(model, tokenizer, everything, count, how, store, anew=plan.force))
     return {name: [next(told) for _ in suite] for name, suite in prompts.items()}, how.shelf(store).folder
+
+
+def _asked_again(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    suites: Mapping[str, Sequence[BehaviourCheck]],
+    answers: Mapping[str, Sequence[str]],
+    plan: Plan,
+) -> dict[str, int]:
+    """Some questions of all suites, evenly, in reversed order and a batch half as wide: what became of the answers."""
+    every = [(check, text) for name in suites for check, text in zip(suites[name], answers[name], strict=False)]
+    step = max(1, len(every) // max(plan.recipe.evaluation.again, 1))
+    some = every[::step][: plan.recipe.evaluation.again][::-1]
+    if not some:
+        return {}
+    width = max(1, min(plan.recipe.evaluation.batch_size, len(some)) // 2)
+    found = _texts(model, tokenizer, [check.prompt for check, _ in some], plan, width)
+    changed = [(check, then, now) for (check, then), now in zip(some, found, strict=True) if then != now]
+    flipped = sum(check.passes(then) != check.passes(now) for check, then, now in changed)
+    return {"asked": len(some), "changed": len(changed), "flipped": flipped}
 
 
 def _arithmetic(model: PreTrainedModel, plan: Plan) -> torch.autocast:
@@ -86,18 +109,22 @@ def _answers(
     everything = [prompt for suite in prompts.values() for prompt in suite]
     if not everything or not tokenizer.chat_template:
         return {name: [] for name in prompts}
-    with progress_bar("answers", total=len(everything), unit="prompt") as bar, _arithmetic(model, plan):
-        found = texts(
-            model,
-            tokenizer,
-            everything,
-            max_new_tokens=evaluation.max_new_tokens,
-            width=evaluation.batch_size,
-            day=plan.recipe.encoding.date,
-            progress=bar.update,
-        )
+    found = _texts(model, tokenizer, everything, plan, evaluation.batch_size)
     told = iter(found)
     return {name: [next(told) for _ in suite] for name, suite in prompts.items()}
+
+
+def _texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[Message]],
+    plan: Plan,
+    width: int,
+) -> list[str]:
+    evaluation, day = plan.recipe.evaluation, plan.recipe.encoding.date
+    with progress_bar("answers", total=len(prompts), unit="prompt") as bar, _arithmetic(model, plan):
+        longest, told = evaluation.max_new_tokens, bar.update
+        return texts(model, tokenizer, prompts, max_new_tokens=longest, width=width, day=day, progress=told)
 
 
 def _text_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | None) -> list[float]:

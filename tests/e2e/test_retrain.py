@@ -75,7 +75,7 @@ def test_the_same_again_changes_nothing_and_forwards_nothing(first, home, recipe
 
 def test_another_learning_rate_needs_no_reference_pass_and_must_beat_the_champion(first, recipe):
     (recipe.parent / "rewards.yaml").write_text("rewards: {rules: {must_contain: yea}}")
-    more = ["evaluation.answers=3", "evaluation.rewards=rewards.yaml"]
+    more = ["evaluation.answers=3", "evaluation.rewards=rewards.yaml", "evaluation.kl=3"]
     other = run(recipe, "training.learning_rate=2e-3", *more)
     assert other.document.reference.forwards == 0
     assert other.display.gate.baseline == "champion"
@@ -90,6 +90,10 @@ def test_another_learning_rate_needs_no_reference_pass_and_must_beat_the_champio
     assert evidence["items"]["baseline"]["answers/win_rate"]["values"] == [0.5] * 3
     yea = [float("yea" in sample["challenger"].split()) for sample in evidence["samples"]]
     assert evidence["items"]["challenger"]["answers/reward"]["values"] == yea
+    kl = evidence["divergence"]
+    assert (kl["prompts"], kl["k3"]["value"] > 0) == (3, True)
+    same = evidence["again"]["challenger"]
+    assert (same["asked"], same["changed"]["value"], same["flipped"]) == (20, 0.0, 0)  # 12 words, 8 facts
     assert "3 sampled answers: " in Path(other.document.report).read_text()
 
 
@@ -152,8 +156,9 @@ def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothin
     links = {link.what: link.sha256 for link in found.links}
     assert (links["weights"], links["data"]) == (first.document.weights_sha256, first.document.data_sha256)
     assert verify(store).damaged == []
+    looked_up = ("stages/measure/", "stages/judged/", "stages/divergence/")  # no version leads to them
     garbage = [unit.name for unit in find_garbage(store, older_than_s=-60).units]
-    assert [name for name in garbage if not name.startswith(("stages/measure/", "stages/judged/"))] == []
+    assert [name for name in garbage if not name.startswith(looked_up)] == []
 
 
 def test_the_version_answers_alike_through_pyfunc_and_plain_transformers(first, home):
