@@ -11,7 +11,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dpo_core.recipe_loss import OPTIONS, Loss
-from dpo_core.recipe_release import OF_SLICE, Fraction, Promotion, RecipeGate, Retrain, Section
+from dpo_core.recipe_release import (
+    ANSWER_REWARD,
+    OF_SLICE,
+    WIN_RATE,
+    Fraction,
+    Promotion,
+    RecipeGate,
+    Retrain,
+    Section,
+)
 
 
 class Data(Section):
@@ -147,9 +156,27 @@ class Training(Loss):
 class Evaluation(Section):
     """What is asked of a model before and after. Paths are relative to the recipe's folder."""
 
-    max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens (greedy)")
+    max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens")
+    answers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="answers to a question of behaviour and retention; 1: the likeliest; more: sampled, and the "
+        "question counts by the share of them that is right",
+    )
+    temperature: float = Field(1.0, gt=0, le=10, description="of sampled answers; 1: the model's own odds")
     batch_size: int = Field(128, ge=1, description="most answers in work at once; memory may narrow it")
     samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
+    again: int = Field(
+        20, ge=0, description="questions asked a second time in another batch: the share of answers that change"
+    )
+    kl: int = Field(
+        0, ge=0, description="held-out prompts to which the new model draws an answer: its KL from the reference"
+    )
+    rewards: str | None = Field(
+        None,
+        description="recipe of curation, or a file with its section `rewards`: whose answers to the samples are better",
+    )
     uptake_pairs: int = Field(
         40, ge=0, description="held-out pairs in whose answers each shortcut of the data is put in, or taken out"
     )
@@ -159,6 +186,14 @@ class Evaluation(Section):
     sealed_from: int = Field(
         600, ge=60, description="from so many prompts on, the scores shown are of a third that the gate does not see"
     )
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Without what is not asked for: a recipe older than such keys is the same one."""
+        unset = {"answers", "temperature"} if self.answers == 1 else set()
+        unset |= {"rewards"} if self.rewards is None else set()
+        unset |= {name for name in ("again", "kl") if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(exclude=unset)
 
     @property
     def suites(self) -> dict[str, str]:
@@ -206,11 +241,17 @@ class Recipe(Section):
     def _metrics_exist(self) -> "Recipe":
         known = {"rewards/accuracies", "rewards/margins", "generations/sound"}
         known |= self.evaluation.suites.keys()
+        known |= {WIN_RATE, ANSWER_REWARD} if self.evaluation.rewards else set()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
             if metric not in known and not OF_SLICE.fullmatch(metric):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
+                )
+            if metric in (WIN_RATE, ANSWER_REWARD) and self.evaluation.samples < self.gate.min_items:
+                raise ValueError(
+                    f"gate names {metric}, which is measured on evaluation.samples: {self.evaluation.samples} held-out "
+                    f"prompts, and gate.min_items is {self.gate.min_items}: it could never pass. Raise the first"
                 )
         if self.reference is not None and self.training.reference_free:
             raise ValueError(

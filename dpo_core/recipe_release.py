@@ -15,6 +15,7 @@ Preference = Annotated[float, Field(gt=0.5, lt=1)]
 
 SLICES = ("source", "language", "length", "category")  # kinds of parts of the held-out pairs
 OF_SLICE = re.compile(rf"rewards/accuracies\[(?:{'|'.join(SLICES)})=.+\]")
+WIN_RATE, ANSWER_REWARD = "answers/win_rate", "answers/reward"  # of evaluation.rewards
 KEEP = "metric: how much worse it may be at most, its own unit; more must be ruled out"
 
 
@@ -29,8 +30,9 @@ class Gate(Section):
 
     Metrics are `rewards/accuracies` (also of a part of the pairs: `rewards/accuracies[language=de]`, or source, length,
     category), `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text` (minus nats per token, so
-    that more is better everywhere) and `generations/sound` (share of all generated answers that are not empty, do not
-    repeat themselves, and are in the language of their question).
+    that more is better everywhere), `generations/sound` (share of all generated answers that are not empty, do not
+    repeat themselves, and are in the language of their question). With `evaluation.rewards` also `answers/win_rate`
+    (share of held-out prompts whose answer is better than the baseline's, a tie one half), `answers/reward` (its mean).
     """
 
     improve: list[str] | dict[str, Amount] = Field(
@@ -99,7 +101,7 @@ class RecipeGate(Gate):
 def is_share(metric: str) -> bool:
     """Whether a metric of ours lies between 0 and 1: a share of pairs, or of right answers."""
     suites = metric.startswith(("behaviour/", "retention/")) and metric != "retention/neutral_text"
-    return suites or metric == "generations/sound" or metric.startswith(("rewards/accuracies", "uptake/"))
+    return suites or metric in ("generations/sound", WIN_RATE) or metric.startswith(("rewards/accuracies", "uptake/"))
 
 
 class Retrain(Section):

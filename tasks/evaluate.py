@@ -1,10 +1,11 @@
 """Ask challenger, reference and champion the same questions, once each, and set the answers side by side."""
 
+import functools
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,6 +24,8 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import Baselines, baselines
+from tasks.evaluation.registrable import PAIRS as PAIRS_AGAIN
+from tasks.evaluation.registrable import SIDES
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import local_model, stored_model
@@ -32,7 +35,9 @@ from tasks.runtime.stages import remembered
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dpo_core.evaluate.evidence import Measured
     from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
+    from tasks.evaluation.judged import JudgedOutput, Jury
 
 log = logging.getLogger("dpo.evaluate")
 CODE = ("tasks.evaluate",)
@@ -43,6 +48,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     """Held-out preferences, behaviour, retention and sample answers of the challenger and what it is up against."""
     store = open_store(load_settings(), patient=True)
     models = baselines(store, plan, checked, trained)
+    jury = _jury(store, plan)
     inputs = {
         "challenger": trained.weights_sha256,
         "baseline": models.baseline,
@@ -57,16 +63,24 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "beta": plan.recipe.training.beta,
         "tokenizer": plan.tokenizer_sha256,
         "ends": named_ends(Path(plan.model_folder)),
+        "kl": plan.recipe.evaluation.kl,
+        **({"rewards": jury.content} if jury else {}),
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
     def compute() -> EvaluateOutput:
-        evidence = _evidence(store, plan, checked, scored, trained, models)
+        evidence, kept = _evidence(store, plan, checked, scored, trained, models, jury)
+        if plan.recipe.evaluation.kl:
+            from tasks.evaluation.divergence import with_divergence
+
+            weights = (trained.weights_sha256, models.reference.weights_sha256)
+            fetch = functools.partial(_folder, store, plan, models=models)
+            evidence = with_divergence(evidence, store, plan, checked, scored, weights, fetch)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
         run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
         run.json("evaluation.json", evidence.to_document())
-        return EvaluateOutput(metrics=evidence.metrics)
+        return EvaluateOutput(metrics=evidence.metrics, **kept)
 
     output, stage = remembered(
         store,
@@ -97,16 +111,25 @@ def _questions_digest(plan: Plan, checked: Checked) -> str:
     named = {name: plan.files.get(path, "") for name, path in files.items()}
     asked = [evaluation.max_new_tokens, evaluation.batch_size, evaluation.samples, plan.recipe.encoding.date]
     shortcuts = [shortcut.model_dump() for shortcut in checked.shortcuts]
-    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed])
+    sampled = {"answers": evaluation.answers, "temperature": evaluation.temperature} if evaluation.answers > 1 else {}
+    return digest_json([named, *asked, evaluation.uptake_pairs, shortcuts, plan.recipe.seed, sampled, evaluation.again])
 
 
 def _evidence(
-    store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, models: Baselines
-) -> EvaluationEvidence:
-    """Everything that the gate decides on and the report shows; a model that plays two parts is asked once."""
-    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Measured, Questions, draw_samples, side_by_side
+    store: Store,
+    plan: Plan,
+    checked: Checked,
+    scored: Scored,
+    trained: Trained,
+    models: Baselines,
+    jury: "Jury | None",
+) -> tuple[EvaluationEvidence, dict[str, Any]]:
+    """Everything that the gate decides on and the report shows; a model that plays two parts is asked once.
+
+    And what else the stage remembers: folders of sampled answers, log-probs by which its weights are known again.
+    """
+    from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Questions, draw_samples, side_by_side
     from dpo_core.evaluate.pairs.trivial import trivial_rules
-    from dpo_core.evaluate.pairs.values import pair_values
     from dpo_core.evaluate.unseen import unseen_items
 
     suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}
@@ -114,8 +137,8 @@ def _evidence(
     pairs = [row.pair for row in encoded]
     samples = draw_samples(pairs, plan.recipe.evaluation.samples)
     edited, edited_ids = _edited(plan, checked, pairs)
-    reference, beta = models.reference.weights_sha256, plan.recipe.training.beta
-    parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": models.baseline}
+    reference, base, beta = models.reference.weights_sha256, models.baseline, plan.recipe.training.beta
+    parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": base}
     parts |= {"anchor": models.anchor} if models.anchor else {}
     found = {
         sha: _answers(store, plan, checked, scored, sha, suites, samples, edited_ids, models)
@@ -125,16 +148,8 @@ def _evidence(
         sha: reference_sums(store, scored.path, encoded) if output.logps is None else _sums(output.logps)
         for sha, output in found.items()
     }
-    uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
-    measured = {
-        sha: Measured(
-            output.answers,
-            output.nll,
-            pair_values(sums[sha], sums[reference], beta=beta),
-            pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
-        )
-        for sha, output in found.items()
-    }
+    judged = jury.each(samples, {sha: output.answers[SAMPLES] for sha, output in found.items()}, base) if jury else {}
+    measured = _measured(found, sums, judged, reference, beta)
     prompts = {PAIRS: [pair.prompt for pair in pairs], SAMPLES: samples}
     prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
     own = stored_pairs(store, checked.train_key)
@@ -142,8 +157,48 @@ def _evidence(
     items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
     by_part = {who: measured[sha] for who, sha in parts.items()}
     trivial = trivial_rules(own, pairs)
-    asked = Questions(suites, samples, pairs, items, checked.shortcuts, edited, trivial)
-    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from)
+    asked = Questions(
+        suites, samples, pairs, items, checked.shortcuts, edited, trivial, jury.says(judged) if jury else None
+    )
+    first = zip(SIDES, (side[:PAIRS_AGAIN].tolist() for side in sums[trained.weights_sha256]), strict=True)
+    kept = {"answers": sorted({output.kept for output in found.values()} - {""}), "logps": dict(first)}
+    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), kept
+
+
+def _measured(
+    found: Mapping[str, MeasureOutput],
+    sums: "Mapping[str, tuple[Tensor, Tensor]]",
+    judged: "Mapping[str, JudgedOutput]",
+    reference: str,
+    beta: float,
+) -> "dict[str, Measured]":
+    """By weights what each model makes of the questions, its rewards against those of `reference`."""
+    from dpo_core.evaluate.evidence import Measured
+    from dpo_core.evaluate.pairs.values import pair_values
+
+    uptake = {sha: _sums(output.uptake) for sha, output in found.items()}
+    return {
+        sha: Measured(
+            output.answers,
+            output.nll,
+            pair_values(sums[sha], sums[reference], beta=beta),
+            pair_values(uptake[sha], uptake[reference], beta=beta)["rewards/margins"],
+            output.sampled,
+            judged[sha].wins if judged else (),
+            judged[sha].scores if judged else (),
+            output.again,
+        )
+        for sha, output in found.items()
+    }
+
+
+def _jury(store: Store, plan: Plan) -> "Jury | None":
+    """Who says whose answers are better, where the recipe asks for it."""
+    if plan.recipe.evaluation.rewards is None:
+        return None
+    from tasks.evaluation.judged import Jury
+
+    return Jury(plan, store)
 
 
 def _edited(plan: Plan, checked: Checked, pairs: Sequence[Pair]) -> "tuple[list[Counterfactual], list[EncodedPair]]":
@@ -206,10 +261,11 @@ def _answers(
     }
 
     def compute() -> MeasureOutput:
-        from tasks.measure import measure
+        from tasks.evaluation.measure import Inquiry, measure
 
-        folder = _folder(store, plan, weights, models)
-        return measure(folder, plan, store, checked, suites, samples, edited, logps=not is_reference)
+        path = {key: inputs[key] for key in ("weights", "own_code", "path", "tokenizer", "ends")}
+        asked = Inquiry(suites, samples, edited, logps=not is_reference, path=path)
+        return measure(_folder(store, plan, weights, models), plan, store, checked, asked)
 
     return remembered(store, "measure", inputs, compute, output=MeasureOutput, code=CODE, force=plan.force)[0]
 

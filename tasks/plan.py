@@ -100,6 +100,10 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         trusted_code=trusted,
     )
     require_comparable(planned)
+    if checked.evaluation.rewards is not None and kind == "retrain":
+        from tasks.evaluation.judged import Jury
+
+        Jury(planned, store).require_usable()
     return planned
 
 
@@ -142,7 +146,7 @@ def _version(name: str, number: int | None) -> Version | None:
 
 def _files(recipe: Recipe) -> list[str]:
     data = [source for source in (recipe.data.train, recipe.data.eval) if source]
-    paths = [*(path for path in data if _is_plain(path)), recipe.evaluation.neutral_text]
+    paths = [*(path for path in data if _is_plain(path)), recipe.evaluation.neutral_text, recipe.evaluation.rewards]
     paths += recipe.validation.benchmarks.values()
     paths += [*recipe.evaluation.behaviour.values(), *recipe.evaluation.retention.values()]
     named = [path for path in paths if path is not None]
@@ -183,6 +187,7 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
 
     content: dict[str, Any] = swap(recipe.model_dump())
     content["training"] = recipe.training.decisive
+    content["evaluation"] = swap(recipe.evaluation.decisive)
     content["model"] = "see model_sha256"
     if recipe.reference is None:
         content.pop("reference")

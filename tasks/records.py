@@ -118,16 +118,31 @@ class Trained(TrainOutput):
 class MeasureOutput(Record):
     """What one model answered: by suite (and to the "samples"), and its log-probs of the held-out answers."""
 
-    answers: dict[str, list[str]]
+    answers: dict[str, list[str]] = Field(description="the likeliest")
+    sampled: dict[str, list[list[str]]] = Field({}, description="by suite: several to each question, drawn by lot")
+    kept: str = Field("", description="folder of these in the store")
+    again: dict[str, int] = Field({}, description="questions asked twice; of their answers those that changed, flipped")
     logps: dict[str, list[float]] | None = Field(description="nats, by side; None: those of the reference store")
     nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")
     uptake: dict[str, list[float]] = Field(description="nats, of each answer `with` a shortcut and `without` it")
+
+
+class DivergenceOutput(Record):
+    """Of each prompt two estimates of the KL divergence on one drawn answer, nats."""
+
+    k1: list[float]
+    k3: list[float]
 
 
 class EvaluateOutput(Record):
     """The headline metrics of the challenger, with 95 % intervals."""
 
     metrics: dict[str, Estimate]
+    answers: list[str] = Field([], description="folders of sampled answers in the store: they live with this")
+    logps: dict[str, list[float]] = Field(
+        {},
+        description="nats, by side, of the first held-out pairs: what the weights have to give again",
+    )
 
 
 class Evaluated(EvaluateOutput):

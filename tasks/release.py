@@ -20,6 +20,7 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import BASELINE, BASELINE_WEIGHTS, TOKENIZER
+from tasks.evaluation.registrable import require_registrable
 from tasks.lineage import KEY, REPORT, report_key, write_lineage
 from tasks.looks import Look, look
 from tasks.records import (
@@ -36,6 +37,7 @@ from tasks.records import (
 from tasks.runtime.code import RUN
 from tasks.runtime.datasets import dataset_tags
 from tasks.runtime.models import stored_model
+from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS
 
@@ -92,6 +94,8 @@ def _new_version(
         **write_lineage(store, plan, checked, scored, trained, evaluated),
     }
     folder = stored_model(store, trained.model_key, load_settings().home)
+    held_out = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
+    require_registrable(folder, plan, held_out, evaluated.logps)
     name, weights = plan.recipe.name, trained.weights_sha256
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     log.info("model_upload name=%s mib=%d to=%s", name, size >> 20, versions.address())  # MLflow tells no progress

@@ -12,6 +12,7 @@ from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.ancestry import trained_ids, training_rows
+from tasks.evaluation.measurable import require_measurable
 from tasks.power import detectable
 from tasks.records import Checked, Plan
 from tasks.runtime.pairs import stored_pairs
@@ -26,6 +27,7 @@ def select(plan: Plan, checked: Checked) -> Checked:
     They are in the order of their ids: the same rows in another order are the same training. A run that starts from
     the base model trains on all rows, as they come.
     """
+    require_measurable(open_store(load_settings(), patient=True), plan, checked)
     _tell_power(plan, checked)
     if plan.recipe.retrain.start == "base" or not plan.start_model.startswith("models:/"):
         return checked

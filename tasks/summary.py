@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
 from dpo_core.report.model_card import CardFacts, licence_of, model_card, shortened
-from dpo_core.report.sentences import OUTCOMES, shown_scores, uptake_sentences
+from dpo_core.report.sentences import OUTCOMES, noise_sentence, shown_scores, uptake_sentences
 from infra.registry import versions
 from infra.registry.aliases import DESCRIPTION, describe
 from infra.secrets import without_secrets
@@ -174,7 +174,7 @@ def _display(
         ],
         drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
         learnt=uptake_sentences(evidence.uptake),
-        scores=shown_scores(evidence.sealed),
+        scores=" ".join(filter(None, [shown_scores(evidence.sealed), noise_sentence(evidence.again)])),
         gate=GateLine(
             verdict=gated.verdict,
             reasons=gated.reasons,

@@ -20,8 +20,8 @@ from dpo_core.recipe import Encoding, Validation
 from dpo_core.recipe_file import absolute_source, load_as
 from dpo_core.recipe_release import Fraction, Section
 from dpo_core.rewards.config import JudgeRules, Rewards
+from dpo_core.rewards.reward_file import ENDPOINT, EndpointModel, Spending
 
-ENDPOINT = "endpoint:"  # before the name of one of `endpoints`, wherever a model is named
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Way = Literal["correction", "rewards", "feedback"]
 WAYS: tuple[Way, ...] = ("correction", "rewards", "feedback")
@@ -54,28 +54,6 @@ class Answers(Section):
         0.05, description="share of the pilot's prompts that give a pair: below, stop before the rest is spent"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of a model of this machine")
-
-
-class EndpointModel(Section):
-    """A model behind an OpenAI-compatible endpoint (vLLM, SGLang, transformers serve, a service)."""
-
-    url: str = Field(pattern=r"^https?://", description="base address, up to /v1")
-    model: str = Field(min_length=1, description="the model's name there")
-    api_key_env: str = Field(
-        "OPENAI_API_KEY", pattern=r"^[A-Za-z_]\w*$", description="environment variable that holds the key"
-    )
-    at_once: int = Field(8, ge=1, le=256, description="calls on their way at the same time")
-    timeout_s: float = Field(120.0, gt=0, description="seconds that one call may take")
-    retries: int = Field(6, ge=0, description="further tries of a call that a second try can mend")
-    temperature: float = Field(0.0, ge=0, description="of judges and of corrections; answers have their own")
-    max_tokens: int = Field(512, ge=1, description="of a judge's or a correction's reply")
-
-
-class Spending(Section):
-    """What calls of endpoints may cost, all runs of this curation together."""
-
-    calls: int | None = Field(None, ge=1, description="most calls; unset: any number")
-    tokens: int | None = Field(None, ge=1, description="most tokens, of prompts and replies; unset: any number")
 
 
 class CorrectionWay(Section):

@@ -1,5 +1,6 @@
 """What several models answered to the same questions, side by side: all that the gate decides on and a report shows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -9,26 +10,28 @@ from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
+from dpo_core.evaluate.preferred import JUDGED, JudgedBy, judged_items, preferred
 from dpo_core.evaluate.scores import SOUND, Scores
 from dpo_core.evaluate.soundness import faults
+from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
 from dpo_core.evaluate.unseen import Items
 from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
+from dpo_core.recipe_release import ANSWER_REWARD, WIN_RATE, is_share
 from dpo_core.report.documents import (
-    CheckAnswers,
+    AgainRecord,
+    DivergenceRecord,
     Estimate,
     EvaluationEvidence,
-    Flip,
-    Flips,
     ItemScores,
+    PreferredRecord,
     SampleAnswers,
     ShortcutRecord,
     UnsoundAnswer,
 )
 
-SHOWN = ("reference", "challenger", "baseline")  # whose answers stand side by side
 PAIR_METRICS = ("rewards/accuracies", "rewards/margins")
 PAIRS, SAMPLES = "pairs", "samples"  # held-out pairs, and prompts of some of them, among the names of suites
 Suites = Mapping[str, Sequence[BehaviourCheck]]  # behaviour/NAME and retention/NAME
@@ -39,7 +42,7 @@ class Questions:
     """What every model was asked: suites, sample prompts, held-out pairs, answers with and without a shortcut.
 
     `items` are those that may be compared, of the held-out `pairs` (PAIRS), the samples (SAMPLES) and of each suite;
-    `trivial`: of each pair what rules that understand nothing say.
+    `trivial`: of each pair what rules that understand nothing say; `judged_by`: who compared answers to the samples.
     """
 
     suites: Suites
@@ -49,19 +52,27 @@ class Questions:
     shortcuts: Sequence[ShortcutRecord] = ()
     edited: Sequence[Counterfactual] = ()
     trivial: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    judged_by: JudgedBy | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
     """One model: its answers by suite (and to the "samples"), NLL of each paragraph (nats a token), held-out pairs.
 
-    `uptake`: of each counterfactual the reward with the shortcut minus the one without.
+    `uptake`: of each counterfactual the reward with the shortcut minus the one without; `sampled`: by suite, several
+    answers to each question, drawn by lot, where the recipe asks for them. `wins` and `rewards`: of each answer to the
+    samples how far it is better than the baseline's, and its own reward; None: no score. `again`: of answers that
+    were asked for twice, what became of them.
     """
 
     answers: Mapping[str, Sequence[str]]
     nll: Sequence[float]
     pairs: Mapping[str, Sequence[float]]
     uptake: Sequence[float] = ()
+    sampled: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    wins: Sequence[float | None] = ()
+    rewards: Sequence[float | None] = ()
+    again: Mapping[str, int] = field(default_factory=dict)
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -86,7 +97,9 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     Only items that may be compared are counted. From `sealed_from` groups on, figures are of a third that the gate does
     not see.
     """
-    suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, asked.items
+    suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, dict(asked.items)
+    if asked.judged_by is not None:
+        items[JUDGED] = judged_items(items[SAMPLES], models)
     parts, divided = slices_of(pairs), {name: these.divided(sealed_from) for name, these in items.items()}
     gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
@@ -105,8 +118,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
     means = {
-        who: {name: _estimate(mean_interval(s.values, s.clusters)) for name, s in by_metric.items() if s.values}
-        for who, by_metric in figures.items()
+        who: {name: _mean(name, s) for name, s in by_metric.items() if s.values} for who, by_metric in figures.items()
     }
     texts = {who: _texts(models[who], shown) for who in SHOWN}
     of_pairs = {name: _estimate(interval) for name, interval in summarise(compared).items()} if places else {}
@@ -121,12 +133,12 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             for who, by_metric in scores.items()
             if who != "reference"
         },
-        flips={name: _flips(models, name, suites[name]) for name in suites},
+        flips={name: flips(models, name, suites[name]) for name in suites},
         samples=[
             SampleAnswers(prompt=text_of(prompt), **{who: models[who].answers["samples"][i] for who in SHOWN})
             for i, prompt in enumerate(samples)
         ],
-        checks={name: _answered(models, name, checks) for name, checks in suites.items()},
+        checks={name: answered(models, name, checks) for name, checks in suites.items()},
         unsound=_told(models["challenger"], prompts, unsound["challenger"]),
         uptake=uptake(
             learnt[1],
@@ -134,6 +146,8 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             {who: models[who].pairs["rewards/accuracies"] for who in SHOWN},
             texts,
         ),
+        preferred=_preferred(asked, models, shown),
+        again={who: _again(models[who].again) for who in SHOWN if models[who].again},
         generated={who: _generated(*found) for who, found in texts.items()},
     )
 
@@ -156,6 +170,23 @@ def _generated(texts: Sequence[str], clusters: Sequence[str]) -> dict[str, Estim
     words = mean_interval([float(count_words(text)) for text in texts], clusters, answers=False)
     refusals = mean_interval([float(refuses(text)) for text in texts], clusters)
     return {"words": _estimate(words), "refusals": _estimate(refusals)}
+
+
+def _preferred(asked: Questions, models: Mapping[str, Measured], shown: Mapping[str, Items]) -> PreferredRecord | None:
+    by = asked.judged_by
+    return None if by is None else preferred(by, models, SAMPLES, shown[SAMPLES], shown[JUDGED])
+
+
+def _again(counts: Mapping[str, int]) -> AgainRecord:
+    flags = [1.0] * counts["changed"] + [0.0] * (counts["asked"] - counts["changed"])
+    return AgainRecord(asked=counts["asked"], changed=_estimate(mean_interval(flags)), flipped=counts["flipped"])
+
+
+def divergence_of(k1: Sequence[float], k3: Sequence[float], prompts: Sequence[Sequence[Message]]) -> DivergenceRecord:
+    """Both estimates with their intervals, over prompts."""
+    names = [prompt_digest(prompt) for prompt in prompts]
+    k1_mean, k3_mean = (_estimate(mean_interval(list(values), names, answers=False)) for values in (k1, k3))
+    return DivergenceRecord(prompts=len(names), k1=k1_mean, k3=k3_mean)
 
 
 def _of_slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -> dict[str, Scores]:
@@ -199,6 +230,10 @@ def _estimate(interval: Interval) -> Estimate:
     return Estimate(**interval._asdict())
 
 
+def _mean(name: str, scores: Scores) -> Estimate:
+    return _estimate(mean_interval(scores.values, scores.clusters, shares=is_share(name)))
+
+
 def _scores(
     model: Measured, suites: Suites, items: Mapping[str, Items], unsound: Mapping[str, Sequence[str]]
 ) -> dict[str, Scores]:
@@ -209,8 +244,10 @@ def _scores(
 
     scores = {name: scores_of(model.pairs[name], items[PAIRS]) for name in PAIR_METRICS}
     for name, checks in suites.items():
-        passed = [float(check.passes(answer)) for check, answer in zip(checks, model.answers[name], strict=True)]
-        scores[name] = scores_of(passed, items[name])
+        scores[name] = scores_of(shares_right(checks, model, name), items[name])
+    for name, column in ((WIN_RATE, model.wins), (ANSWER_REWARD, model.rewards)):
+        if len(column):
+            scores[name] = scores_of([math.nan if value is None else value for value in column], items[JUDGED])
     sound = [scores_of([float(not fault) for fault in found], items[name]) for name, found in unsound.items() if found]
     scores[SOUND] = Scores(
         [value for part in sound for value in part.values],
@@ -220,27 +257,3 @@ def _scores(
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores
-
-
-def _answered(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> list[CheckAnswers]:
-    return [
-        CheckAnswers(
-            prompt=text_of(check.prompt),
-            source=check.source,
-            **{who: models[who].answers[name][i] for who in SHOWN},
-            passes=check.passes(models["challenger"].answers[name][i]),
-        )
-        for i, check in enumerate(checks)
-    ]
-
-
-def _flips(models: Mapping[str, Measured], name: str, checks: Sequence[BehaviourCheck]) -> Flips:
-    """Questions that the challenger has wrong and the baseline right, and the other way round."""
-    lost: list[Flip] = []
-    won: list[Flip] = []
-    answers = (models["baseline"].answers[name], models["challenger"].answers[name])
-    for check, before, after in zip(checks, *answers, strict=True):
-        if check.passes(before) != check.passes(after):
-            flip = Flip(prompt=text_of(check.prompt), before=before, after=after)
-            (lost if check.passes(before) else won).append(flip)
-    return Flips(lost=lost, won=won)

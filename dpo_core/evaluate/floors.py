@@ -14,6 +14,8 @@ from dpo_core.evaluate import clusters as of_groups
 from dpo_core.evaluate.clusters import Floats, Groups
 from dpo_core.evaluate.paired import mean_of
 
+MOST_ANSWERS = 64  # to one question
+
 
 @runtime_checkable
 class Level(Protocol):
@@ -81,9 +83,14 @@ def level(values: Floats, groups: Groups, *, shares: bool) -> Level:
     if n == len(groups.sums) and np.isin(values, (0.0, 1.0)).all():
         return Share(float(values.sum()), n)
     between = of_groups.residual_squares(groups) + size**2 / 2  # with a group all right and one all wrong among them
-    effect = min(max(between / (n * mean * (1 - mean) + size / 2), 1.0), size)
+    effect = min(max(between / (n * mean * (1 - mean) + size / 2), 1 / _answers_an_item(values)), size)
     lost = math.pow(_quantile(n - 1) / _quantile(of_groups.degrees_of_freedom(groups)), 2)  # df of the variance
     return Share(mean * n / effect * lost, n / effect * lost)
+
+
+def _answers_an_item(values: Floats) -> int:
+    """Of how many answers each value can be the share that is right: a mean of them varies by less than one answer."""
+    return next((k for k in range(1, MOST_ANSWERS + 1) if np.allclose(values * k, np.round(values * k))), 1)
 
 
 def _quantile(freedom: float) -> float:

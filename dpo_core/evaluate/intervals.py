@@ -22,18 +22,26 @@ class Interval(NamedTuple):
 
 
 def mean_interval(
-    values: Sequence[float], clusters: Sequence[str] | None = None, *, level: float = 0.95, answers: bool = True
+    values: Sequence[float],
+    clusters: Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    answers: bool = True,
+    shares: bool = False,
 ) -> Interval:
     """Mean of at least one value; each item is a cluster of its own where none are named.
 
     `answers`: values of 0, 1 and one half are wrong and right answers and ties, no numbers that happen to be so: their
-    interval lies between 0 and 1. Of a single cluster nothing is known but its mean: both ends are that, or 0 and 1.
+    interval lies between 0 and 1. `shares`: so does that of all others, such as the share of an item's answers that is
+    right. Of a single cluster nothing is known but its mean: both ends are that, or 0 and 1.
     """
     data = np.asarray(values, dtype=float)
     if not len(data):
         raise ValueError("no values: an interval needs at least one")
     names = [str(place) for place in range(len(data))] if clusters is None else clusters
-    shares = answers and bool(np.isin(data, (0.0, 0.5, 1.0)).all())
+    shares = (answers and bool(np.isin(data, (0.0, 0.5, 1.0)).all())) or (
+        shares and bool(((data >= 0) & (data <= 1)).all())
+    )
     groups, mean = group(data, names), float(data.mean())
     if len(groups.sums) < 2:
         return Interval(mean, 0.0, 1.0) if shares else Interval(mean, mean, mean)

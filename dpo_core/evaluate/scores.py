@@ -10,7 +10,11 @@ from dpo_core.evaluate.clusters import Floats, places
 
 UPTAKE = "uptake/"  # how the metrics of shortcuts begin
 SOUND = "generations/sound"  # the metric of all answers that were generated
-UNLIMITED = ("rewards/margins", "retention/neutral_text")  # also where all values happen to lie between 0 and 1
+UNLIMITED = (
+    "rewards/margins",
+    "retention/neutral_text",
+    "answers/reward",
+)  # also where all values happen to lie between 0 and 1
 
 
 @dataclass(frozen=True)

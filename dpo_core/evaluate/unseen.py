@@ -30,9 +30,10 @@ class Items:
         if len(set(self.clusters)) < from_groups:
             return self, self
         sealed = [int(name, 16) % 3 == 0 for name in self.clusters]
-        return self._of([not shut for shut in sealed]), self._of(sealed)
+        return self.only([not shut for shut in sealed]), self.only(sealed)
 
-    def _of(self, wanted: Sequence[bool]) -> "Items":
+    def only(self, wanted: Sequence[bool]) -> "Items":
+        """Of these items those that are wanted."""
         places = [place for place, mine in zip(self.places, wanted, strict=True) if mine]
         return Items(places, [name for name, mine in zip(self.clusters, wanted, strict=True) if mine], self.left_out)
 

@@ -22,6 +22,8 @@ class ShownAnswer(NamedTuple):
     after: str
     kinds: tuple[str, ...]
     fault: str  # of the new answer: that it is empty, repeats itself, is in another language
+    sampled: tuple[tuple[str, bool], ...] = ()  # further answers of the new model, and whether each is right
+    counted: str = ""  # how many of them are, and how many of the old model's
 
     @property
     def outcome(self) -> str:
@@ -34,6 +36,11 @@ class ShownSuite(NamedTuple):
 
     name: str
     answers: list[ShownAnswer]
+
+    @property
+    def sampled(self) -> int:
+        """How many further answers each question has."""
+        return max((len(answer.sampled) for answer in self.answers), default=0)
 
     def count(self, kind: str) -> int:
         """How many of its answers are of a kind."""
@@ -83,4 +90,9 @@ def _shown(
     fault = faults.get((row.prompt, row.challenger), "" if row.challenger.strip() else "empty")
     kinds = [outcome, *(["missed"] if outcome == "lost" else []), *(["unsound"] if fault else [])]
     before = row.reference if baseline == "reference" else row.baseline
-    return ShownAnswer(row.prompt, before, row.challenger, tuple(kinds), fault)
+    shown = ShownAnswer(row.prompt, before, row.challenger, tuple(kinds), fault)
+    if not isinstance(row, CheckAnswers) or not row.sampled:
+        return shown
+    new, old = (row.right[who] for who in ("challenger", "reference" if baseline == "reference" else "baseline"))
+    counted = f"{len(new)} sampled answers: {sum(old)} right before, {sum(new)} right now"
+    return shown._replace(sampled=tuple(zip(row.sampled["challenger"], new, strict=True)), counted=counted)

@@ -112,6 +112,36 @@ class UptakeRecord(ReportRecord):
     learnt: bool = Field(description="the challenger's reward for it is beyond chance (95 %)")
 
 
+class PreferredRecord(ReportRecord):
+    """What rewards and judges (`by`) say of the challenger's and the baseline's answers to held-out prompts."""
+
+    by: list[str]
+    prompts: int
+    unscored: int = Field(0, description="prompts whose answers have no score")
+    why: str = Field("", description="the last reason for it")
+    tied: float = Field(description="share of the prompts")
+    win_rate: Estimate | None = Field(description="of the challenger, a tie one half")
+    at_equal_length: Estimate | None = Field(description="the same, were both answers equally long")
+    reward: dict[str, Estimate] = Field({}, description="mean reward, by model, where there is one")
+    judges: dict[str, Any] = Field({}, description="judge: its report against people's labels")
+
+
+class AgainRecord(ReportRecord):
+    """One model asked the same questions again, in another order and batch: the noise of the measurement itself."""
+
+    asked: int
+    changed: Estimate = Field(description="share of the answers that changed")
+    flipped: int = Field(description="of these, right answers that became wrong, or the other way round")
+
+
+class DivergenceRecord(ReportRecord):
+    """KL divergence of the challenger from the reference, nats an answer, on answers that it drew itself."""
+
+    prompts: int
+    k3: Estimate = Field(description="mean over prompts of the sum over tokens of r - 1 - log r")
+    k1: Estimate = Field(description="mean of the log of the ratio of the answers' probabilities")
+
+
 class ItemScores(ReportRecord):
     """One metric on every item for one model (more is better), and the prompt that each item belongs to."""
 
@@ -145,7 +175,10 @@ class SampleAnswers(ReportRecord):
 
 
 class CheckAnswers(ReportRecord):
-    """What each model answers to a prompt of a suite, and whether the challenger's answer holds what it must."""
+    """What each model answers to a prompt of a suite, and whether the challenger's answer holds what it must.
+
+    `sampled`: of each model several answers, where they were asked for, and which of them are `right`.
+    """
 
     prompt: str
     source: str
@@ -153,6 +186,8 @@ class CheckAnswers(ReportRecord):
     challenger: str
     baseline: str = ""
     passes: bool
+    sampled: dict[str, list[str]] = Field({})
+    right: dict[str, list[bool]] = Field({})
 
 
 class UnsoundAnswer(ReportRecord):
@@ -182,4 +217,7 @@ class EvaluationEvidence(ReportRecord):
     unsound: list[UnsoundAnswer] = Field([])
     generated: dict[str, dict[str, Estimate]] = Field({})  # of each model's answers: words, refusals
     uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data
+    preferred: PreferredRecord | None = None  # by evaluation.rewards
+    again: dict[str, AgainRecord] = Field({})  # of each model, where evaluation.again asks for it
+    divergence: DivergenceRecord | None = None  # by evaluation.kl
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see

@@ -12,6 +12,7 @@ from dpo_core.recipe_loss import OPTIONS
 from dpo_core.report.documents import Estimate, EvaluationEvidence, UptakeRecord
 from dpo_core.report.markdown import plain
 from dpo_core.report.numbers import number
+from dpo_core.report.sentences import preferred_sentences
 
 TRAINED_WITH = (
     *("loss", *dict.fromkeys(option for options in OPTIONS.values() for option in options), "beta", "learning_rate"),
@@ -78,6 +79,7 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         "## What was measured",
         _metrics(facts, evidence),
         _sealed(evidence),
+        " ".join(map(plain, preferred_sentences(evidence.preferred))),
         "## Shortcuts of the data",
         _uptake(evidence.uptake),
         "## Data",
@@ -87,7 +89,8 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         _table(("key", "value"), [*trained_with(facts), ("seed", str(facts.seed))]),
         "## Limits",
         "Nothing is known of this version but what the tables above show, on the questions that were asked and with "
-        "greedy answers. Safety, bias and truth were measured only as far as one of these metrics is about them.",
+        f"{_answers(evidence)}. Safety, bias and truth were measured only as far as one of these metrics is about "
+        "them.",
         "## Licence",
         f"{facts.licence}, as the start model's card says; that of the pairs is their source's."
         if facts.licence
@@ -96,6 +99,12 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         _table(("", ""), [("base model", facts.base_model), *facts.origins.items()]),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _answers(evidence: EvaluationEvidence) -> str:
+    rows = (row for suite in evidence.checks.values() for row in suite)
+    sampled = max((len(row.sampled.get("challenger", ())) for row in rows), default=0)
+    return f"greedy answers, {sampled} sampled ones in behaviour and retention" if sampled else "greedy answers"
 
 
 def _method(facts: CardFacts) -> str:

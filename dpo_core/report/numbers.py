@@ -21,7 +21,14 @@ LABELS = {
     "z_adjusted": "z given length",
     "share_needed": "share needed",
 }
-RATES = ("behaviour/", "retention/", "generations/", "rewards/accuracies", "uptake/")  # shares of right answers
+RATES = (
+    "behaviour/",
+    "retention/",
+    "generations/",
+    "rewards/accuracies",
+    "uptake/",
+    "answers/win_rate",
+)  # shares of right answers
 SHARES = frozenset(
     "share purity coverage accuracy low high wins found power recall before after accepted now".split()  # noqa: SIM905
 )

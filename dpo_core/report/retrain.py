@@ -11,7 +11,15 @@ from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.model_card import CardFacts, base_name, trained_with
 from dpo_core.report.numbers import is_rate
 from dpo_core.report.page import render
-from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, uptake_sentences
+from dpo_core.report.sentences import (
+    OUTCOMES,
+    divergence_sentence,
+    drift_sentence,
+    measured_against,
+    noise_sentence,
+    preferred_sentences,
+    uptake_sentences,
+)
 
 Series = list[tuple[str, list[float], str]]  # name, values, CSS class
 
@@ -46,6 +54,8 @@ def retrain_page(
         sentence=sentence,
         against=measured_against(gate["baseline"], is_champion=is_champion),
         learnt=learnt,
+        preferred=preferred_sentences(evidence.preferred),
+        noise=noise_sentence(evidence.again),
         reasons=[reason for reason in gate["reasons"] if reason not in told],
         conditions=shown_conditions(conditions, gate["baseline"]),
         sections=list(_sections(evidence, conditions, document)),
@@ -55,6 +65,7 @@ def retrain_page(
         suites=suites,
         choices=filters(suites),
         moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
+        divergence=divergence_sentence(evidence.divergence),
         drift_known=math.isfinite(drift["chosen_logratio"]) and math.isfinite(drift["rejected_logratio"]),
         steps=[row["step"] for row in history],
         of_loss=document["training"].get("loss", "sigmoid"),  # a run older than the losses names none

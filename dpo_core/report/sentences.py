@@ -1,10 +1,10 @@
 """What a run's numbers come to in words: the same on the terminal and on the page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from dpo_core.report.documents import UptakeRecord
+from dpo_core.report.documents import AgainRecord, DivergenceRecord, PreferredRecord, UptakeRecord
 
 SEEN = 0.05  # nats: what is less is shown as 0.0
 
@@ -79,6 +79,55 @@ def _learnt(u: UptakeRecord) -> str:
         return f"{said}."
     before, after = (u.shown[who].value for who in ("baseline", "challenger"))
     return f"{said}; {before:.0%} of the generated answers showed it, now {after:.0%}."
+
+
+def preferred_sentences(found: PreferredRecord | None) -> list[str]:
+    """What rewards and judges say of the answers to held-out prompts."""
+    if found is None:
+        return []
+    by = f"By {' and '.join(found.by)}"
+    missing = f"; {found.unscored} more have no score ({found.why})" if found.unscored else ""
+    if found.win_rate is None:
+        return [f"{by} no answer to a held-out prompt could be compared{missing}."]
+    rate = found.win_rate
+    said = [
+        f"{by} the new answer is better to {rate.value:.1%} of {found.prompts} held-out prompts ({rate.low:.1%} to "
+        f"{rate.high:.1%}; 50 %: no difference), the {found.tied:.0%} that tie counted one half{missing}."
+    ]
+    if found.at_equal_length is not None:
+        equal = found.at_equal_length
+        said.append(f"Were both answers equally long, {equal.value:.1%} ({equal.low:.1%} to {equal.high:.1%}).")
+    if found.reward:
+        before, now = (found.reward[who] for who in ("baseline", "challenger"))
+        said.append(f"Mean reward of an answer: {before.value:.3g} before, {now.value:.3g} now.")
+    for judge, report in found.judges.items():
+        (kappa, low, high), pairs = report["kappa"], report["pairs"]
+        said.append(f"{judge} agrees with people by kappa {kappa:.2f} ({low:.2f} to {high:.2f}) on {pairs} pairs.")
+    return said
+
+
+def noise_sentence(found: Mapping[str, AgainRecord]) -> str:
+    """How many answers of the new model change where nothing but the batch did."""
+    if "challenger" not in found:
+        return ""
+    again = found["challenger"]
+    changed = round(again.changed.value * again.asked)
+    return (
+        f"Asked again in another order and batch, {changed} of {again.asked} answers changed, {again.flipped} of them "
+        f"from right to wrong or back (at most {again.changed.high:.0%} of all answers do, 95 % interval)."
+    )
+
+
+def divergence_sentence(found: DivergenceRecord | None) -> str:
+    """How far the new model went."""
+    if found is None:
+        return ""
+    k3, k1 = found.k3, found.k1
+    return (
+        f"On {found.prompts} answers that it drew itself the new model is {k3.value:.3g} nats an answer away from the "
+        f"reference ({k3.low:.3g} to {k3.high:.3g}; KL divergence by Schulman's k3, by his k1 {k1.value:.3g}, "
+        f"{k1.low:.3g} to {k1.high:.3g})."
+    )
 
 
 def measured_against(baseline: str, *, is_champion: bool) -> str:

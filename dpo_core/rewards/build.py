@@ -15,7 +15,15 @@ AskOf = Callable[[JudgeRules], Ask]  # how the model that a judge names is reach
 
 
 def build(config: Rewards, *, ask: AskOf, load_classifier: LoadClassifier, folder: Path) -> Watched:
-    """The reward, or the ensemble of several. `folder`: the recipe's, which paths of functions are meant from.
+    """The reward, or the ensemble of several; see members_of."""
+    members = members_of(config, ask=ask, load_classifier=load_classifier, folder=folder)
+    if len(members) == 1:
+        return Watched(members[0])
+    return Watched(Ensemble(members, by=config.combine, weights=config.weights))
+
+
+def members_of(config: Rewards, *, ask: AskOf, load_classifier: LoadClassifier, folder: Path) -> list[Reward]:
+    """Every reward that the section names. `folder`: the recipe's, which paths of functions are meant from.
 
     Raises InputError for what cannot be loaded or meant; nothing is asked of a judge here.
     """
@@ -27,6 +35,4 @@ def build(config: Rewards, *, ask: AskOf, load_classifier: LoadClassifier, folde
     members += [JudgeReward(Judge(ask(rules), rules, name=name)) for name, rules in config.judges.items()]
     if config.entry_point is not None:
         members.append(FunctionReward(config.entry_point.function, folder=folder))
-    if len(members) == 1:
-        return Watched(members[0])
-    return Watched(Ensemble(members, by=config.combine, weights=config.weights))
+    return members

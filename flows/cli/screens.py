@@ -218,7 +218,7 @@ def _relative(text: str) -> str:
 def _number(metric: str, value: float | None) -> str:
     if value is None:
         return "-"
-    shares = metric.endswith("accuracies") or metric.startswith(("behaviour/", "retention/"))
+    shares = metric.endswith("accuracies") or metric.startswith(("behaviour/", "retention/", "answers/win_rate"))
     if shares and metric != "retention/neutral_text":
         return f"{100 * value:.1f} %"
     return f"{value:.3f}"

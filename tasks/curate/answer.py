@@ -105,7 +105,7 @@ def _promise(
 ) -> str:
     """What the pilot says of all prompts. Raises InputError where too few give a pair, or a judge is not admitted."""
     scorer = RewardScorer(plan, store)
-    admitted(plan, scorer)
+    admitted(plan.curation.rewards, scorer.ask)
     groups = scorer.groups(some, known)
     if not groups:
         raise InputError("no prompt of the pilot has scored answers", where=some[0].where, do="look at the reward")

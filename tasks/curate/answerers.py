@@ -5,10 +5,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from dpo_core.curate.curation import ENDPOINT
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.errors import InputError
 from dpo_core.model.identity import numeric_path
+from dpo_core.rewards.reward_file import ENDPOINT
 from infra.endpoint.chat import ChatRefused, ChatRequest
 from infra.store.base import Store
 from tasks.curate.answer_store import REFUSED, StoredAnswer
@@ -115,7 +115,7 @@ class BehindEndpoint:
             )
             for item in asked
         )
-        endpoint = open_endpoint(self._plan, self._store, self._plan.model)
+        endpoint = open_endpoint(self._plan.reach, self._store, self._plan.model)
         for index, reply in endpoint.replies(requests):
             key = asked[index].key
             if isinstance(reply, ChatRefused):

@@ -9,12 +9,13 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.curate.curation import ENDPOINT, Curation, load_curation
+from dpo_core.curate.curation import Curation, load_curation
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_model, digest_tokenizer
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.rewards.entry_point import FunctionReward
+from dpo_core.rewards.reward_file import ENDPOINT
 from infra.ledger.create_only import require_create_only
 from infra.prefect_logs import show_on_page
 from infra.registry import versions
@@ -68,7 +69,7 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
         run_url=run.url(),
         **found,
     )
-    require_there(plan, store)
+    require_there(plan.reach, store, curation.models.values())
     return plan
 
 

@@ -1,5 +1,6 @@
 """What the tasks of a curation hand to each other: small plain records. Prompts, answers and pairs are in the store."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -7,7 +8,18 @@ from pydantic import Field
 from dpo_core.curate.curation import Curation
 from dpo_core.curate.curves import RoundFacts
 from dpo_core.records import Record
+from dpo_core.rewards.reward_file import EndpointModel, Spending
 from tasks.records import CheckResult, Stage
+
+
+class Reach(Record):
+    """How the models that a recipe names are reached, and what that may cost (`scope`: all runs of which together)."""
+
+    endpoints: Mapping[str, EndpointModel]
+    budget: Spending
+    scope: str
+    seed: int
+    threads: int
 
 
 class CurationPlan(Record):
@@ -31,6 +43,18 @@ class CurationPlan(Record):
     def name(self) -> str:
         """Of the data set."""
         return self.curation.name
+
+    @property
+    def reach(self) -> Reach:
+        """Of the models that it names."""
+        curation = self.curation
+        return Reach(
+            endpoints=curation.endpoints,
+            budget=curation.budget,
+            scope=curation.name,
+            seed=curation.seed,
+            threads=self.threads,
+        )
 
 
 class GatherOutput(Record):

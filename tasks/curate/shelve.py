@@ -5,8 +5,8 @@ import logging
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.curate.curation import ENDPOINT
 from dpo_core.data.digests import digest_json
+from dpo_core.rewards.reward_file import ENDPOINT
 from infra.datasets.manifest import DatasetSource, DatasetVersion, MadeBy
 from infra.settings import load_settings
 from infra.store import open_store
@@ -96,7 +96,7 @@ def _spent(plan: CurationPlan, store: Store) -> list[SpentLine]:
     used = {model for model in plan.curation.models.values() if model.startswith(ENDPOINT)}
     lines = []
     for model in sorted(used):
-        endpoint = open_endpoint(plan, store, model)
+        endpoint = open_endpoint(plan.reach, store, model)
         spent = endpoint.spent()
         endpoint.close()
         name = model.removeprefix(ENDPOINT)

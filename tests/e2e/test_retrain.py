@@ -1,5 +1,6 @@
 """The whole story on the tiny model, in the embedded default: SQLite MLflow, a folder store."""
 
+import json
 import math
 import os
 import re
@@ -73,12 +74,27 @@ def test_the_same_again_changes_nothing_and_forwards_nothing(first, home, recipe
 
 
 def test_another_learning_rate_needs_no_reference_pass_and_must_beat_the_champion(first, recipe):
-    other = run(recipe, "training.learning_rate=2e-3")
+    (recipe.parent / "rewards.yaml").write_text("rewards: {rules: {must_contain: yea}}")
+    more = ["evaluation.answers=3", "evaluation.rewards=rewards.yaml", "evaluation.kl=3"]
+    other = run(recipe, "training.learning_rate=2e-3", *more)
     assert other.document.reference.forwards == 0
     assert other.display.gate.baseline == "champion"
     assert other.document.verdict == "hold_no_gain"  # accuracy is 1.0 already
     assert (other.document.version, other.document.champion_version) == (2, 1)
     assert not stages(other)["train"]
+    evidence = json.loads(Path(other.document.report).with_name("evidence.json").read_text())
+    words = evidence["checks"]["behaviour/words"]
+    assert {len(row["sampled"][who]) for row in words for who in ("challenger", "baseline", "reference")} == {3}
+    shares = [sum(row["right"]["challenger"]) / 3 for row in words]
+    assert evidence["means"]["challenger"]["behaviour/words"]["value"] == pytest.approx(sum(shares) / len(shares))
+    assert evidence["items"]["baseline"]["answers/win_rate"]["values"] == [0.5] * 3
+    yea = [float("yea" in sample["challenger"].split()) for sample in evidence["samples"]]
+    assert evidence["items"]["challenger"]["answers/reward"]["values"] == yea
+    kl = evidence["divergence"]
+    assert (kl["prompts"], kl["k3"]["value"] > 0) == (3, True)
+    same = evidence["again"]["challenger"]
+    assert (same["asked"], same["changed"]["value"], same["flipped"]) == (20, 0.0, 0)  # 12 words, 8 facts
+    assert "3 sampled answers: " in Path(other.document.report).read_text()
 
 
 def test_metrics_params_evidence_and_lineage_are_on_the_run_and_the_version(first, home):
@@ -140,7 +156,9 @@ def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothin
     links = {link.what: link.sha256 for link in found.links}
     assert (links["weights"], links["data"]) == (first.document.weights_sha256, first.document.data_sha256)
     assert verify(store).damaged == []
-    assert [unit.name for unit in find_garbage(store, older_than_s=-60).units if "measure" not in unit.name] == []
+    looked_up = ("stages/measure/", "stages/judged/", "stages/divergence/")  # no version leads to them
+    garbage = [unit.name for unit in find_garbage(store, older_than_s=-60).units]
+    assert [name for name in garbage if not name.startswith(looked_up)] == []
 
 
 def test_the_version_answers_alike_through_pyfunc_and_plain_transformers(first, home):

@@ -21,7 +21,7 @@ from dpo_core.recipe_file import load_recipe
 from infra.errors import BadSetting
 from infra.store.folder import FolderStore
 from tasks import score as score_module
-from tasks.measure import measure
+from tasks.evaluation.measure import Inquiry, measure
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import local_model
 from tasks.runtime.pairs import encoded_pairs
@@ -212,6 +212,7 @@ def test_score_train_and_evaluate_run_the_pinned_code(plan, tmp_path, tiny_model
     assert digest_code(work / "model") == plan.trusted_code
     assert type(load_model(work / "model", trusted_code=plan.trusted_code)).__name__ == "OwnModel"
 
-    found = measure(work.parent / "recipe" / "model", plan, store, checked, {}, [], encoded[:1], logps=True)
+    asked = Inquiry({}, [], encoded[:1], logps=True, path={})
+    found = measure(work.parent / "recipe" / "model", plan, store, checked, asked)
     assert found.logps["rejected"] == pytest.approx(rejected.tolist(), abs=1e-4)
     assert found.uptake["with"] == pytest.approx(chosen.tolist()[:1], abs=1e-4)

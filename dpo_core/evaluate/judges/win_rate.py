@@ -55,11 +55,11 @@ def rate_of(contests: Sequence[Contest], verdicts: Sequence[Verdict]) -> WinRate
     values = [verdict.value for verdict in verdicts]
     rate = mean_interval(values, clusters)
     more = np.array([len(contest.challenger) - len(contest.champion) for contest in contests], dtype=np.float64)
-    controlled = _at_equal_length(np.array(values), more, clusters, rate) if len(set(clusters)) > 1 else None
+    controlled = at_equal_length(np.array(values), more, clusters, rate) if len(set(clusters)) > 1 else None
     return WinRate(rate, controlled, values, sum(not verdict.read for verdict in verdicts))
 
 
-def _at_equal_length(
+def at_equal_length(
     values: np.ndarray[tuple[int], np.dtype[np.float64]],
     more: np.ndarray[tuple[int], np.dtype[np.float64]],
     clusters: Sequence[str],

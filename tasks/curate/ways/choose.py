@@ -25,7 +25,7 @@ def chosen_pairs(
 ) -> tuple[list[Pair], dict[str, object]]:
     """The pairs in the order of the prompts, and what the stage's record says of the choice."""
     scorer, curation = RewardScorer(plan, store), plan.curation
-    judges = admitted(plan, scorer)
+    judges = admitted(curation.rewards, scorer.ask)
     groups = scorer.groups(items, known)
     selection = select(groups, curation.choice, length_warn=curation.validation.length_warn)
     by_key = {item.key: item for item in items}

@@ -34,7 +34,7 @@ def corrected_pairs(
     if how.renderings is not None:
         return rendered(plan, items, known)
     scorer = RewardScorer(plan, store) if how.better else None
-    judges = admitted(plan, scorer) if scorer else {}
+    judges = admitted(plan.curation.rewards, scorer.ask) if scorer else {}
     rows = [(item, one.text) for item in items for one in samples_of(item, known, plan.curation.samples)]
     found = _corrections(plan, store, rows, how)
     kept, dropped = [], Counter({UNANSWERED: sum((item.key, REFUSED) in known for item in items)})
@@ -63,7 +63,7 @@ def _corrections(
         return list(by_rules)
     before = [found.text if isinstance(found, Corrected) else row[1] for found, row in zip(by_rules, rows, strict=True)]
     asked = [(item.prompt, text) for (item, _), text in zip(rows, before, strict=True)]
-    return rewritten(asked, how.rewriting, ask_of(plan, store, how.model))
+    return rewritten(asked, how.rewriting, ask_of(plan.reach, store, how.model))
 
 
 def _is_better(scorer: RewardScorer, item: PromptItem, answer: str, correction: str) -> bool:

@@ -5,21 +5,20 @@ from typing import Any
 
 from dpo_core.evaluate.judges.judge_report import judge_report, require_kappa
 from dpo_core.evaluate.judges.labels import read_labels
+from dpo_core.rewards.build import AskOf
+from dpo_core.rewards.config import Rewards
 from dpo_core.rewards.judge import Judge
-from tasks.curate.records import CurationPlan
-from tasks.curate.ways.scoring import RewardScorer
 
 log = logging.getLogger("dpo.curate")
 
 
-def admitted(plan: CurationPlan, scorer: RewardScorer) -> dict[str, Any]:
+def admitted(rewards: Rewards | None, ask: AskOf) -> dict[str, Any]:
     """Each judge that has labels: its report. Raises InputError for one that agrees too little with people."""
-    reward = plan.curation.rewards
     reports = {}
-    for name, rules in (reward.judges if reward else {}).items():
+    for name, rules in (rewards.judges if rewards else {}).items():
         if rules.labels is None:
             continue
-        report = judge_report(Judge(scorer.ask(rules), rules, name=name), read_labels(rules.labels))
+        report = judge_report(Judge(ask(rules), rules, name=name), read_labels(rules.labels))
         log.info("judge name=%s labelled=%d kappa=%.3f", name, report.pairs, report.kappa.value)
         if rules.min_kappa is not None:
             require_kappa(report, rules.min_kappa, where=rules.labels)

@@ -36,7 +36,7 @@ class RewardScorer:
     def ask(self, judge: JudgeRules) -> Ask:
         """How a judge's model is reached; one that several judges name is loaded once."""
         if judge.model not in self._asks:
-            self._asks[judge.model] = ask_of(self._plan, self._store, judge.model)
+            self._asks[judge.model] = ask_of(self._plan.reach, self._store, judge.model)
         return self._asks[judge.model]
 
     def score(self, item: PromptItem, answers: Sequence[str]) -> list[float] | None:

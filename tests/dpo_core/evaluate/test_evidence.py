@@ -1,11 +1,14 @@
 """What stands side by side after an evaluation."""
 
+import dataclasses
 import json
 
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.evidence import Measured, Questions, draw_samples, side_by_side
+from dpo_core.evaluate.preferred import JudgedBy
 from dpo_core.evaluate.unseen import Items
+from dpo_core.report.sentences import preferred_sentences
 
 
 def asked(text: str) -> tuple[Message, ...]:
@@ -120,3 +123,40 @@ def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_t
     assert document["sealed"] == ["pairs", "retention/facts"]
     assert document["metrics"]["rewards/margins"]["value"] == 0.5  # of the pair whose name three divides
     assert document["items"]["challenger"]["rewards/margins"]["values"] == [-0.1]
+
+
+def test_a_question_with_several_answers_counts_by_the_share_of_them_that_is_right() -> None:
+    drawn = {"retention/facts": [["Paris.", "Lyon.", "It is Paris.", "Paris"], ["5", "four", "Four.", "five"]]}
+    challenger = dataclasses.replace(CHALLENGER, sampled=drawn)
+    models = MODELS | {"challenger": challenger}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    found = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared))
+    assert found.items["challenger"]["retention/facts"].values == [0.75, 0.5]
+    assert found.items["baseline"]["retention/facts"].values == [1.0, 0.0]
+    row = found.checks["retention/facts"][1]
+    assert (row.challenger, row.passes) == ("It is four.", True), "beside the likeliest answer"
+    assert row.right == {"challenger": [False, True, True, False]}
+    mean = found.means["challenger"]["retention/facts"]
+    assert (mean.value, 0 <= mean.low < mean.high <= 1) == (0.625, True)
+
+
+def test_the_gate_sees_whose_answers_are_better_but_for_prompts_without_a_score() -> None:
+    def judged(who: Measured, wins: list[float | None], rewards: list[float | None]) -> Measured:
+        answers = {**who.answers, "samples": ["long enough", "short", "?"]}
+        return dataclasses.replace(who, answers=answers, wins=wins, rewards=rewards)
+
+    same = judged(REFERENCE, [0.5] * 3, [1.0, 2.0, 0.0])
+    models = {"reference": same, "baseline": same, "challenger": judged(CHALLENGER, [1.0, 0.5, None], [3.0, 2.0, None])}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0, 1, 2], ["a", "b", "c"])}
+    prompts = [asked(text) for text in ("one?", "two?", "three?")]
+    questions = Questions(SUITES, prompts, PAIRS, compared, judged_by=JudgedBy(["rules"], unscored="too long"))
+    found = side_by_side(models, questions)
+    assert found.items["challenger"]["answers/win_rate"].values == [1.0, 0.5]
+    assert found.items["baseline"]["answers/win_rate"].values == [0.5, 0.5]
+    assert found.items["challenger"]["answers/reward"].values == [3.0, 2.0]
+    assert found.preferred is not None
+    assert (found.preferred.prompts, found.preferred.unscored, found.preferred.tied) == (2, 1, 0.5)
+    assert found.preferred.reward["baseline"].value == 1.5
+    said = " ".join(preferred_sentences(found.preferred))
+    assert "better to 75.0% of 2 held-out prompts" in said
+    assert "1 more have no score (too long)" in said

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against
+from dpo_core.report.documents import AgainRecord, Estimate
+from dpo_core.report.sentences import OUTCOMES, drift_sentence, measured_against, noise_sentence
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,11 @@ def test_no_headline_says_more_than_every_way_to_its_verdict():
     assert "gain" not in OUTCOMES["hold_no_gain"].headline
     assert "a level" in OUTCOMES["hold_no_gain"].sentence
     assert "no finite number" in OUTCOMES["reject_regression"].sentence
+
+
+def test_what_changes_when_a_model_is_asked_again_is_held_against_all_answers():
+    none = AgainRecord(asked=20, changed=Estimate(value=0.0, low=0.0, high=0.168), flipped=0)
+    assert "0 of 20 answers changed, 0 of them from right to wrong or back (at most 17%" in noise_sentence(
+        {"challenger": none}
+    )
+    assert noise_sentence({}) == ""

@@ -1,0 +1,84 @@
+"""Whether what a recipe's gate asks for can be measured at all: known once the data is checked, before the training."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dpo_core.data.pairs import Pair
+from dpo_core.errors import InputError
+from dpo_core.recipe import Recipe
+from dpo_core.recipe_release import ANSWER_REWARD, OF_SLICE, WIN_RATE, Gate
+from infra.store.base import Store
+from tasks.records import Checked, Plan
+from tasks.runtime.pairs import stored_pairs
+
+SHOWN = 12  # parts that a message names
+
+
+def require_measurable(store: Store, plan: Plan, checked: Checked) -> None:
+    """Raise InputError where a metric of the gate has no item, whatever is trained."""
+    recipe = plan.recipe
+    named = dict(_named(recipe.gate))
+    _require_text(recipe, named)
+    _require_template(plan, named)
+    parts = [metric for metric in named if OF_SLICE.fullmatch(metric)]
+    judged = [metric for metric in named if metric in (WIN_RATE, ANSWER_REWARD)]
+    if parts or judged:
+        pairs = stored_pairs(store, checked.eval_key)
+        _require_parts(pairs, parts, named)
+        _require_chats(pairs, judged, named)
+
+
+def _named(gate: Gate) -> Iterator[tuple[str, str]]:
+    """Metric, and the key of the gate that names it."""
+    for key, metrics in (("floor", gate.floor), ("keep", gate.keep), ("improve", gate.gains)):
+        yield from ((metric, f"gate.{key}") for metric in metrics)
+
+
+def _require_parts(pairs: Sequence[Pair], parts: Sequence[str], named: dict[str, str]) -> None:
+    from dpo_core.evaluate.pairs.slices import metric_of, slices_of
+
+    there = {metric_of(name): name for name in slices_of(pairs)} if parts else {}
+    for metric in parts:
+        if metric not in there:
+            raise InputError(
+                f"no held-out pair is of {metric}: it could never be measured",
+                where=named[metric],
+                do=f"name a part that there is ({_some(there.values())}), hold out pairs of it, or take it out; kinds "
+                "with a single value have no parts, of others the commonest 20 count",
+            )
+
+
+def _require_chats(pairs: Sequence[Pair], judged: Sequence[str], named: dict[str, str]) -> None:
+    for metric in judged:
+        if all(pair.plain for pair in pairs):
+            do = "set data.text to turns, or take it out: text that is trained on as it stands asks nothing"
+            raise InputError(f"no held-out pair is a chat, so {metric} has no answers", where=named[metric], do=do)
+
+
+def _require_text(recipe: Recipe, named: dict[str, str]) -> None:
+    path, metric = recipe.evaluation.neutral_text, "retention/neutral_text"
+    if path is not None and metric in named and not Path(path).read_text(encoding="utf-8").strip():
+        raise InputError(
+            f"the file is empty, so {metric} has no paragraph", where=path, do="write some paragraphs into it"
+        )
+
+
+def _require_template(plan: Plan, named: dict[str, str]) -> None:
+    """Questions are asked by a chat template; what the recipe did not ask for by name is left out without one."""
+    from dpo_core.model.encode import load_tokenizer
+
+    suites = plan.recipe.evaluation.suites
+    if suites and not load_tokenizer(plan.model_folder, trusted_code=plan.trusted_code).chat_template:
+        first = next((metric for metric in named if metric in suites), next(iter(suites)))
+        raise InputError(
+            f"the model has no chat template, so nothing can be asked of it: {first} has no answers",
+            where=plan.model_folder,
+            do="add the chat template that the model was trained with (tokenizer_config.json, or chat_template.jinja), "
+            "or take evaluation.behaviour and evaluation.retention out",
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    known = sorted(names)
+    more = f", and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return ", ".join(known[:SHOWN]) + more if known else "there is none here"
