@@ -65,9 +65,11 @@ def test_a_pair_is_a_better_answer_over_a_worse_one_and_offline_pairs_fill_their
     assert len(pairs) <= 3 * result["steps"]  # of four pairs a step one is from the file
 
 
-def test_the_kept_reference_log_probs_are_those_of_the_start_model(whole, model):
+def require_reference(pairs, model):
+    """The log-probs that were kept are those of plain transformers on the start model."""
     plain = AutoModelForCausalLM.from_pretrained(model)
-    for pair in learnt(whole[0])[::5]:
+    assert pairs
+    for pair in pairs:
         for ids, known in zip((pair["chosen_ids"], pair["rejected_ids"]), pair["reference"], strict=True):
             with torch.no_grad():
                 logits = plain(torch.tensor([pair["prompt_ids"] + ids])).logits[0]
@@ -75,14 +77,12 @@ def test_the_kept_reference_log_probs_are_those_of_the_start_model(whole, model)
             assert known == pytest.approx([float(row[token]) for row, token in zip(logps, ids, strict=True)], abs=1e-4)
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 4}], ids=["full", "lora"])
-def test_a_run_that_dies_between_two_drawings_goes_on_to_the_same_bits(tmp_path, model, examples, whole, lora):
-    given = {"online": {**MIXED["online"], "passes": 3.0 if lora is None else 1.0}, "training": {"lora": lora}}
-    folder = write_work(tmp_path / "run", model, examples, **given)
-    expected = whole[0]
-    if lora is not None:
-        expected = write_work(tmp_path / "whole", model, examples, **given)
-        train_in(expected, Tracker())
+def test_the_kept_reference_log_probs_are_those_of_the_start_model(whole, model):
+    require_reference(learnt(whole[0])[::5], model)
+
+
+def test_a_run_that_dies_between_two_drawings_goes_on_to_the_same_bits(tmp_path, model, examples, whole):
+    folder, expected = write_work(tmp_path / "run", model, examples, **MIXED), whole[0]
     with pytest.raises(KeyboardInterrupt):
         train_in(folder, Tracker(dies_at=6))  # its last checkpoint is of step 3, in the middle of a drawing
     train_in(folder, Tracker())
@@ -90,6 +90,15 @@ def test_a_run_that_dies_between_two_drawings_goes_on_to_the_same_bits(tmp_path,
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
     assert figures(folder) == figures(expected)
     assert learnt(folder) == learnt(expected)
+
+
+def test_a_lora_is_held_against_the_model_without_its_adapters(tmp_path, model):
+    given = {"training": {"lora": {"r": 4}, "learning_rate": 3e-2, "max_steps": 4}}
+    folder, tracker = write_work(tmp_path / "run", model, **given), Tracker()
+    train_in(folder, tracker)
+    assert told(tracker, "online/kl")[0] == pytest.approx(0, abs=1e-5)
+    later = [pair for pair in learnt(folder) if pair["row"]["meta"]["step"] == 2]
+    require_reference(later, model)
 
 
 def test_a_reward_that_pays_for_length_is_stopped_by_the_rule_on_length(tmp_path, model):
