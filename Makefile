@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals campaign faults fuzz clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals bench-online campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-uptake: .venv/.runtime ## a planted shortcut, warned of, learnt, seen and 
 
 bench-intervals: .venv/.runtime ## how often the reports' intervals hold the truth, by simulation, into docs/evaluation.md
 	$(BIN)/python benchmarks/intervals.py
+
+bench-online: .venv/.test ## learning from one's own answers against rounds, pairs made before and TRL's OnlineDPOTrainer, into docs/online.md
+	$(BIN)/python benchmarks/online.py
 
 campaign: .venv/.test ## false alarms and recall of the shortcut checks, into docs/data-quality.md (DATA=folder adds real sets)
 	$(BIN)/python benchmarks/campaign.py nulls 0 200

@@ -70,8 +70,7 @@ class Draft:
         self._step, self._order, self._learner, self._scorer, self._frozen = step, order, learner, scorer, frozen
         self._curation, self._encoding = order.online.plan.curation, order.online.encoding
         self._groups: list[Group] = []
-        self._owners: list[PromptItem] = []
-        self._firsts: list[Response] = []  # one answer of each prompt, drawn from the model's own odds
+        self._measured, self._own, self._reference = 0, 0.0, 0.0  # tokens, and -log p of them, in nats
         self.pairs: list[FreshPair] = []
         self.dropped = Counter[str]()
         self.prompts = self.tokens = 0
@@ -83,7 +82,7 @@ class Draft:
         start = time.monotonic()
         answers, refused = self._learner.answers(items, seed)
         scored_from = time.monotonic()
-        groups, owners = [], []
+        groups, owners, firsts = [], [], list[Response]()
         for place, (item, found) in enumerate(zip(items, answers, strict=True)):
             if place in refused:
                 self.dropped[UNANSWERED] += 1
@@ -92,19 +91,21 @@ class Draft:
             else:
                 groups.append(group)
                 owners.append(item)
-            self._firsts += [self._learner.response(item, one) for one in found[:1] if one.ids]
+            firsts += [self._learner.response(item, one) for one in found[:1] if one.ids]
             self.tokens += sum(one.tokens + one.ended for one in found)
         self.answering_s += scored_from - start
         self.scoring_s += time.monotonic() - scored_from
         self.prompts += places
+        self._measure(firsts)
         self._choose(groups, owners)
         self._groups += groups
 
     def facts(self) -> OnlineFacts:
         """The figures so far."""
-        own, reference = self._surprise()
+        tokens = self._measured or math.nan
+        surprise = (self._own / tokens, self._reference / tokens)
         counts = {"prompts": self.prompts, "pairs": len(self.pairs)}
-        return online_facts(self._step, self._groups, self._choice, **counts, surprise=(own, reference))
+        return online_facts(self._step, self._groups, self._choice, **counts, surprise=surprise)
 
     @property
     def _choice(self) -> Choice:
@@ -147,16 +148,17 @@ class Draft:
             for one, known in zip(encoded, reference, strict=True)
         ]
 
-    def _surprise(self) -> tuple[float, float]:
-        """Mean -log p of a token of the answers, in nats: under the model, and under the reference."""
-        if not self._firsts:
-            return math.nan, math.nan
-        tokens = sum(len(answer) for _, answer in self._firsts)
-        own = sum(float(values.double().sum()) for values in self._learner.logps(self._firsts))
+    def _measure(self, firsts: Sequence[Response]) -> None:
+        """Add up -log p of the tokens of these answers, in nats: under the model, and under the reference."""
+        if not firsts:
+            return
+        self._measured += sum(len(answer) for _, answer in firsts)
+        self._own -= sum(float(values.double().sum()) for values in self._learner.logps(firsts))
         if self._order.training.reference_free:
-            return -own / tokens, math.nan
-        reference = self._learner.reference_logps(self._firsts, self._frozen)
-        return -own / tokens, -sum(float(values.double().sum()) for values in reference) / tokens
+            self._reference = math.nan
+            return
+        known = self._learner.reference_logps(firsts, self._frozen)
+        self._reference -= sum(float(values.double().sum()) for values in known)
 
 
 def _pair(item: PromptItem, pick: Option, step: int) -> Pair:

@@ -151,7 +151,8 @@ def test_an_endpoint_that_goes_away_leaves_a_checkpoint_and_the_run_goes_on_aski
             "endpoints": {"loop": {"url": url, "model": MODEL, "retries": 0}},
             "rewards": {"judge": {"model": "endpoint:loop", "mode": "score", "explain": False}},
         }
-        folders = [write_work(tmp_path / name, model, curation=curation) for name in ("a", "b")]
+        small = {"curation": curation, "online": {"every": 1}, "prompts": 12}
+        folders = [write_work(tmp_path / name, model, **small) for name in ("a", "b")]
         train_in(folders[0], Tracker())
         asked = sorted(answered)
         answered.clear()
