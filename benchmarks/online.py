@@ -1,7 +1,8 @@
 """Learning from one's own answers, four ways: while the model is trained, in rounds, from pairs made before, and TRL's.
 
     python benchmarks/online.py                        # what is missing of three seeds, then docs/online.md
-    python benchmarks/online.py --seeds 1 --prompts 64 # smaller
+    python benchmarks/online.py --seeds 1 --prompts 64 --samples 4 --tokens 48 --checks 60    # smaller
+    python benchmarks/online.py report                 # the page alone
     python benchmarks/online.py --model FOLDER         # another model folder than SmolLM2-135M-Instruct
 
 The rule is that of examples/short-answers: at most two sentences, three words at least. All ways have the same
@@ -23,11 +24,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.generate import spread  # noqa: E402
 from benchmarks.train_step import processor  # noqa: E402
 
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "online", ROOT / "docs" / "online.md"
@@ -40,9 +42,24 @@ NAMED = {
     "offline": "pairs made before",
     "trl": "TRL's OnlineDPOTrainer",
 }
-RATE, BETA, BATCH, EVERY, SAMPLES, TOKENS = 5e-5, 0.1, 8, 2, 8, 64
+RATE, BETA, BATCH, EVERY = 5e-5, 0.1, 8, 2
 RULES = {"max_sentences": 2, "min_words": 3, "count": "all"}
 ASKED_AT_ONCE = 16  # prompts of a drawing
+
+
+class Size(NamedTuple):
+    """How much is asked, and of which model."""
+
+    model: Path
+    prompts: int
+    samples: int
+    tokens: int
+    checks: int
+
+    @property
+    def results(self) -> Path:
+        """Where runs of this size lie: those of two sizes are never one table."""
+        return RESULTS / f"{self.prompts}x{self.samples}x{self.tokens}"
 
 
 class Clock:
@@ -65,7 +82,7 @@ class Clock:
         return nullcontext()
 
 
-def ours(way: str, seed: int, model: Path, prompts: Sequence[str], folder: Path) -> dict[str, Any]:
+def ours(way: str, seed: int, size: Size, prompts: Sequence[str], folder: Path) -> dict[str, Any]:
     """By the training process itself, in this one."""
     from unittest import mock
 
@@ -83,7 +100,7 @@ def ours(way: str, seed: int, model: Path, prompts: Sequence[str], folder: Path)
         "name": "short",
         "model": "./model",
         "prompts": {"sources": [{"path": str(EXAMPLE / "prompts.jsonl")}]},
-        "answers": {"samples": SAMPLES, "max_new_tokens": TOKENS},
+        "answers": {"samples": size.samples, "max_new_tokens": size.tokens},
         "rewards": {"rules": RULES},
         "choice": {"longer_wins": 1.0},
     }
@@ -106,7 +123,7 @@ def ours(way: str, seed: int, model: Path, prompts: Sequence[str], folder: Path)
     )
     plan = OnlinePlan(curation=load_curation(folder / "curate.yaml"), folder=str(folder), content={})
     order = WorkOrder(
-        model_folder=str(model),
+        model_folder=str(size.model),
         from_reference=True,
         trusted_code=None,
         training=training,
@@ -114,7 +131,7 @@ def ours(way: str, seed: int, model: Path, prompts: Sequence[str], folder: Path)
         threads=len(os.sched_getaffinity(0)),
         run_id="bench",
         code="bench",
-        online=OnlineOrder(plan=plan, encoding=Encoding(), reference_folder=str(model)),
+        online=OnlineOrder(plan=plan, encoding=Encoding(), reference_folder=str(size.model)),
     )
     (folder / "order.json").write_text(order.model_dump_json())
     clock = Clock()
@@ -137,7 +154,7 @@ def _from(clock: Clock) -> Any:
     return begun
 
 
-def trls(seed: int, model: Path, prompts: Sequence[str], folder: Path, budget: int) -> dict[str, Any]:
+def trls(seed: int, size: Size, prompts: Sequence[str], folder: Path, budget: int) -> dict[str, Any]:
     """The same rule and prompts; two answers a prompt, as it has them, until it has generated `budget` tokens."""
     import copy
 
@@ -172,19 +189,19 @@ def trls(seed: int, model: Path, prompts: Sequence[str], folder: Path, budget: i
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = spent >= budget
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    steps = max(1, round(budget / (2 * BATCH * 0.8 * TOKENS)))  # answers of four fifths of the limit
+    tokenizer = AutoTokenizer.from_pretrained(size.model)
+    policy = AutoModelForCausalLM.from_pretrained(size.model, dtype=torch.float32)
+    steps = max(1, round(budget / (2 * BATCH * 0.8 * size.tokens)))  # answers of four fifths of the limit
     rows = [{"prompt": [{"role": "user", "content": text}]} for text in prompts]
     config = OnlineDPOConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=BATCH,
         learning_rate=RATE,
         beta=[BETA],
-        max_steps=2 * steps,
+        max_steps=50 * steps,
         warmup_steps=max(1, round(0.1 * steps)),
         lr_scheduler_type="constant_with_warmup",
-        max_new_tokens=TOKENS,
+        max_new_tokens=size.tokens,
         max_length=512,
         temperature=1.0,
         gradient_checkpointing=False,
@@ -218,48 +235,50 @@ def trls(seed: int, model: Path, prompts: Sequence[str], folder: Path, budget: i
     }
 
 
-def held_out(model: Path) -> list[bool]:
-    """Whether the likeliest answer to each of the example's checks keeps the rule."""
+def held_out(model: Path, size: Size) -> list[bool]:
+    """Whether the likeliest answer to each of so many of the example's checks keeps the rule."""
     from dpo_core.evaluate.behaviour import read_checks
     from dpo_core.model.answers.answers import texts
     from dpo_core.model.encode import load_tokenizer
     from dpo_core.model.load import load_model
 
-    checks = read_checks(EXAMPLE / "checks" / "short.jsonl")
-    found = texts(load_model(model), load_tokenizer(model), [check.prompt for check in checks], max_new_tokens=TOKENS)
+    checks = spread(read_checks(EXAMPLE / "checks" / "short.jsonl"), size.checks)
+    found = texts(
+        load_model(model), load_tokenizer(model), [check.prompt for check in checks], max_new_tokens=size.tokens
+    )
     return [check.passes(text) for check, text in zip(checks, found, strict=True)]
 
 
-def one(way: str, seed: int, model: Path, count: int, file: Path) -> None:
+def one(way: str, seed: int, size: Size, file: Path) -> None:
     """One way with one seed, into its file."""
     prompts = [
         json.loads(line)["prompt"][0]["content"] for line in (EXAMPLE / "prompts.jsonl").read_text().splitlines()
     ]
-    prompts = [prompts[i * len(prompts) // count] for i in range(count)]
+    prompts = spread(prompts, size.prompts)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["DPO_HOME"] = str(folder / "home")
         if way == "trl":
             budget = json.loads(file.with_name(f"online-{seed}.json").read_text())["tokens"]
-            found = trls(seed, model, prompts, folder, budget)
+            found = trls(seed, size, prompts, folder, budget)
         else:
-            found = ours(way, seed, model, prompts, folder)
-        met = held_out(folder / "model")
-    told = {"way": way, "seed": seed, "prompts": count, "met": sum(met), "checks": len(met), **found}
+            found = ours(way, seed, size, prompts, folder)
+        met = held_out(folder / "model", size)
+    told = {"way": way, "seed": seed, "prompts": size.prompts, "met": sum(met), "checks": len(met), **found}
     made = {
         "processor": processor(),
         "threads": len(os.sched_getaffinity(0)),
         "trl": version("trl"),
-        "model": model.name,
+        "model": size.model.name,
     }
     file.write_text(json.dumps(told | made, indent=1))
 
 
-def report() -> None:
+def report(results: Path) -> None:
     """The table of docs/online.md."""
     from scipy import stats
 
-    runs = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*-*.json"))]
+    runs = [json.loads(file.read_text()) for file in sorted(results.glob("*-*.json"))]
     lines = [
         "| way | seed | held-out rule kept | tokens generated | reward: first, last | seconds | steps, pairs |",
         "|---|---|---|---|---|---|---|",
@@ -298,24 +317,32 @@ def report() -> None:
 def main() -> None:
     """What is missing, then the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["run", "report"], default="run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=192, help=f"a multiple of {2 * ASKED_AT_ONCE}")
+    parser.add_argument("--samples", type=int, default=8, help="answers a prompt of ours; TRL has two")
+    parser.add_argument("--tokens", type=int, default=64, help="of an answer, at most")
+    parser.add_argument("--checks", type=int, default=120, help="held-out prompts")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--one", nargs=2, metavar=("WAY", "SEED"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    model = given.model or _smollm()
+    known = given.model or (Path() if given.what == "report" else _smollm())
+    size = Size(known, given.prompts, given.samples, given.tokens, given.checks)
+    if given.what == "report":
+        report(size.results)
+        return
     if given.one:
         way, seed = given.one
-        one(way, int(seed), model, given.prompts, RESULTS / f"{way}-{seed}.json")
+        one(way, int(seed), size, size.results / f"{way}-{seed}.json")
         return
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    size.results.mkdir(parents=True, exist_ok=True)
+    options = [text for name, value in size._asdict().items() for text in (f"--{name}", str(value))]
     for seed in range(given.seeds):
         for way in given.ways:
-            if not (RESULTS / f"{way}-{seed}.json").is_file():
-                options = ["--prompts", str(given.prompts), "--model", str(model)]
+            if not (size.results / f"{way}-{seed}.json").is_file():
                 subprocess.run([sys.executable, __file__, *options, "--one", way, str(seed)], check=True)
-    report()
+    report(size.results)
 
 
 def _smollm() -> Path:

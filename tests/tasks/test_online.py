@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import InputError
 from infra.errors import InfraError
+from tasks.online.drawing import Draft
 from tasks.training import worker
 from tests.endpoint_server import MODEL, loopback_endpoint
 from tests.tasks.online_life import OFF, Tracker, figures, learnt, train_in, write_work
@@ -175,6 +176,19 @@ def test_prompts_that_are_used_up_end_the_training_with_the_reason(tmp_path, mod
     assert result["online"]["ended"] == "the prompts are used up: 36 were asked, 1 passes over 36"
     assert not result["online"]["ran_away"]
     assert 0 < result["steps"] < 18
+
+
+def test_a_reward_that_is_slower_than_the_steps_is_told_once_with_numbers(tmp_path, model, monkeypatch, caplog):
+    real = Draft.ask
+
+    def slow(self, items, places):
+        real(self, items, places)
+        self.scoring_s = 1000.0
+
+    monkeypatch.setattr(Draft, "ask", slow)
+    train_in(write_work(tmp_path / "run", model, online={"every": 1}, prompts=12), Tracker())
+    (said,) = (record.getMessage() for record in caplog.records if "reward_slow" in record.getMessage())
+    assert "scoring took 1000.0 s for the answers to 4 prompts, the 1 steps before it" in said
 
 
 def test_several_processes_are_refused(tmp_path, model, monkeypatch):
