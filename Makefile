@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals bench-preflight bench-sampled campaign faults fuzz clean
+.PHONY: help demo demo-seeds test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals bench-preflight bench-sampled bench-online campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-preflight: .venv/.test ## how far the estimates of memory and time are off
 
 bench-sampled: .venv/.runtime ## what several sampled answers a question are worth to the gate, by simulation, into docs/evaluation.md
 	$(BIN)/python benchmarks/sampled.py
+
+bench-online: .venv/.test ## learning from one's own answers against rounds, pairs made before and TRL's OnlineDPOTrainer, into docs/online.md
+	$(BIN)/python benchmarks/online.py
 
 campaign: .venv/.test ## false alarms and recall of the shortcut checks, into docs/data-quality.md (DATA=folder adds real sets)
 	$(BIN)/python benchmarks/campaign.py nulls 0 200

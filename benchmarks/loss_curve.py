@@ -52,7 +52,7 @@ def read(path: Path, model: Path, count: int) -> Batch:
 
 def batches(task: Task) -> list[list[int]]:
     """The pairs of every step, as `dpo retrain` orders them."""
-    from dpo_core.train.loop import batch_at
+    from dpo_core.train.batches import batch_at
 
     return [batch_at(n, examples=len(task.train), batch_size=PAIRS_A_STEP, seed=0) for n in range(STEPS)]
 
@@ -65,6 +65,7 @@ def ours(task: Task) -> tuple[list[float], dict[str, float]]:
     from dpo_core.data.pairs import Example
     from dpo_core.model.load import load_model
     from dpo_core.model.modes import scoring
+    from dpo_core.train.batches import Fixed
     from dpo_core.train.loop import train
     from dpo_core.train.policy import make_optimizer, make_policy
 
@@ -74,7 +75,8 @@ def ours(task: Task) -> tuple[list[float], dict[str, float]]:
     examples = [Example(str(i), **{**p, **{k: tuple(p[k]) for k in SIDES}}) for i, p in enumerate(task.train)]
     with scoring(policy) as scorer:
         model, optimizer = accelerator.prepare(scorer, make_optimizer(policy, training()))
-        steps = train(model, optimizer, examples, training(), method=scorer.method, seed=0, accelerator=accelerator)
+        batches = Fixed(examples, training(), seed=0)
+        steps = train(model, optimizer, batches, training(), method=scorer.method, accelerator=accelerator)
         losses = [step.metrics["loss"] for step in steps]
     return losses, judge(policy, task)
 

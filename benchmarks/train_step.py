@@ -164,6 +164,7 @@ def our_arm(order: dict[str, Any]) -> Arm:
     from dpo_core.model.load import load_model
     from dpo_core.model.logprobs import Method, Scorer
     from dpo_core.recipe import Training
+    from dpo_core.train.batches import Fixed
     from dpo_core.train.loop import sequences_of, train
     from dpo_core.train.policy import make_optimizer, make_policy
 
@@ -196,8 +197,8 @@ def our_arm(order: dict[str, Any]) -> Arm:
         return [Example(str(i), **{**pair, **{k: tuple(pair[k]) for k in SIDES}}) for i, pair in enumerate(batch)]
 
     def step(batch: Batch) -> object:
-        options = {"method": method, "seed": 0, "accelerator": accelerator, "start": 1}  # after the check of step 1
-        return next(train(model, optimizer, examples(batch), training, **options))
+        options = {"method": method, "accelerator": accelerator, "start": 1}  # after the check of step 1
+        return next(train(model, optimizer, Fixed(examples(batch), training, seed=0), training, **options))
 
     def logps(batch: Batch) -> list[float]:
         layout = lay_out(sequences_of(examples(batch)), share=method.share).to(accelerator.device)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dpo_core.recipe_loss import OPTIONS, Loss
+from dpo_core.recipe_online import Online
 from dpo_core.recipe_release import (
     ANSWER_REWARD,
     OF_SLICE,
@@ -131,6 +132,7 @@ class Training(Loss):
     token_metrics_steps: int = Field(
         0, ge=0, description="optimizer steps between values of entropy and mean_token_accuracy; 0: none"
     )
+    online: Online | None = Field(None, description="learn from the model's own answers while it is trained")
 
     @field_validator("dtype", mode="before")
     @classmethod
@@ -144,13 +146,26 @@ class Training(Loss):
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """What can change a weight, for names of what was computed.
+        """What can change a weight, for names of what was computed; of `online`, a plan knows by what content.
 
         Without options of losses that are not set: what a recipe older than they are gave keeps its name.
         """
         unset = {"loss"} if self.loss == "sigmoid" else set()
         unset |= {name for known in OPTIONS.values() for name in known} - self.options.keys()
-        return self.model_dump(exclude={"save_steps", *unset})
+        return self.model_dump(exclude={"save_steps", "online", *unset})
+
+    @model_validator(mode="after")
+    def _online_can_be_meant(self) -> "Training":
+        if self.online is None:
+            return self
+        if "num_train_epochs" in self.model_fields_set and self.num_train_epochs != 1:
+            raise ValueError("num_train_epochs has no effect beside online: set online.passes, or max_steps")
+        if self.online.offline_share and not self.online.offline(self.train_batch_size):
+            raise ValueError(
+                f"online.offline_share {self.online.offline_share:g} of {self.train_batch_size} pairs is none: raise "
+                "it, or train_batch_size"
+            )
+        return self
 
 
 class Evaluation(Section):

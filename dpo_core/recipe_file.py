@@ -233,6 +233,8 @@ def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
     for key in PATH_TABLES:
         section, name = key.split(".")
         values[section][name] = {check: absolute(file) for check, file in values[section][name].items()}
+    if (online := values["training"]["online"]) is not None:
+        online["curation"] = absolute(online["curation"])
     for key in ("model", "reference"):
         if (values[key] or "").startswith(("./", "../")):
             values[key] = absolute(values[key])

@@ -34,5 +34,5 @@ def retrain(recipe: str, overrides: list[str] | None = None, force: bool = False
         evaluated = evaluate(run, checked, scored, trained)
         registered = register(run, checked, scored, trained, evaluated)
         gated = gate(run, evaluated, registered)
-        promoted = promote(run, registered, gated)
+        promoted = promote(run, registered, gated, trained.ran_away)
         return summarise(run, checked, scored, trained, evaluated, registered, gated, promoted)

@@ -34,7 +34,8 @@ def training_rows(store: Store, lines: Iterable[Version]) -> list[str]:
     """Keys in the store of the rows that these versions and all that they descend from were trained on."""
     every = {version.weights_sha256: version for newest in lines for version in line_of(newest)}
     keys = [version.tags[KEY] for version in every.values() if KEY in version.tags]
-    return sorted({LineageRecord.model_validate_json(store.get_bytes(key)).data.train for key in keys})
+    records = (LineageRecord.model_validate_json(store.get_bytes(key)) for key in keys)
+    return sorted({rows for record in records for rows in record.data.trained_on})
 
 
 def trained_ids(store: Store, keys: Iterable[str]) -> set[str]:

@@ -50,12 +50,13 @@ def baselines(store: Store, plan: Plan, checked: Checked, trained: Trained) -> B
     against, version, baseline = _baseline(plan, trained, reference)
     in_play = [found for found in (anchor, version, _started_from(plan)) if found is not None]
     weights = anchor.weights_sha256 if anchor else None
+    own = [trained.online.rows] if trained.online else []
     return Baselines(
         against=against,
         baseline=baseline,
         reference=reference,
         anchor=None if weights in (None, baseline, trained.weights_sha256) else weights,
-        trained_on=sorted({checked.train_key, *training_rows(store, in_play)}),
+        trained_on=sorted({checked.train_key, *own, *training_rows(store, in_play)}),
     )
 
 

@@ -54,7 +54,7 @@ def check(plan: Plan) -> Checked:
 
     @again_if_moved
     def compute() -> CheckOutput:
-        known, last = recorded_sides(store, _names(plan))
+        known, last = recorded_sides(store, models_of(plan))
         request = Request(
             recipe.data.train,
             recipe.data.eval,
@@ -91,7 +91,7 @@ def check(plan: Plan) -> Checked:
     return checked
 
 
-def _names(plan: Plan) -> list[str]:
+def models_of(plan: Plan) -> list[str]:
     """Models whose prompts keep their sides: this one, and the one that the run starts from."""
     start = plan.start_model
     return list(dict.fromkeys([plan.recipe.name, *([parse(start)[0]] if start.startswith("models:/") else [])]))

@@ -93,6 +93,16 @@ class ReferenceCounts(Record):
     forwards: int = Field(description="answers that the model was asked for")
 
 
+class OnlineFigures(Record):
+    """What a run learned from of its own answers."""
+
+    pairs: int = Field(description="of new answers that it was trained on")
+    prompts: int = Field(description="asked, each pass counted")
+    answers: int = Field(description="drawn and scored")
+    tokens: int = Field(description="generated")
+    ended: str = Field(description="why the training ended before its last step, in words; else empty")
+
+
 class TrainingFigures(Record):
     """The training."""
 
@@ -103,6 +113,7 @@ class TrainingFigures(Record):
     )
     pairs_per_second: float = Field(description="at the end of the training")
     loss: str = Field("sigmoid", description="its name, or each part of a mixture after its weight")
+    online: OnlineFigures | None = Field(None, description="of a run that learned from its own answers; null: none")
 
 
 RetrainState = Literal["promoted", "held", "rejected", "nothing_new", "waiting_for_approval"]

@@ -35,6 +35,12 @@ class LineageData(Recorded):
     train: str
     eval: str
     files: dict[str, str]
+    online: str = Field("", description="pairs of the model's own answers that it was trained on")
+
+    @property
+    def trained_on(self) -> list[str]:
+        """Keys of all rows that it was trained on."""
+        return [key for key in (self.train, self.online) if key]
 
 
 class LineageCode(Recorded):
@@ -102,6 +108,7 @@ def write_lineage(
             train=checked.train_key,
             eval=checked.eval_key,
             files={Path(name).name: digest for name, digest in plan.files.items()},
+            online=trained.online.rows if trained.online else "",
         ),
         recipe=json.loads(plan.recipe.model_dump_json()),
         code=LineageCode(sha256=code_digest(RUN), version=version("dpo-pipeline")),
@@ -113,7 +120,7 @@ def write_lineage(
             tokenizer_sha256=plan.tokenizer_sha256,
         ),
         parent=_parent(plan),
-        reference=LineageReference(path=scored.path, rows=scored.rows, shards=scored.shards),
+        reference=LineageReference(path=scored.path, rows=scored.rows, shards=_shards(scored, trained)),
         evaluation=evaluated.key,
         stages={
             stage.name: stage.key
@@ -144,8 +151,14 @@ def _objects(
         yield key, store.digests(key).found
     for name, entry in store.manifest(trained.model_key).items():
         yield f"{trained.model_key}/{name}", entry["sha256"]
-    for shard in scored.shards:
+    if trained.online is not None:
+        yield trained.online.rows, store.digests(trained.online.rows).found
+    for shard in _shards(scored, trained):
         yield shard, Path(shard).stem
+
+
+def _shards(scored: Scored, trained: Trained) -> list[str]:
+    return sorted({*scored.shards, *(trained.online.shards if trained.online else ())})
 
 
 def _parent(plan: Plan) -> LineageParent | None:

@@ -32,6 +32,7 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import open_run
 from tasks.baseline import require_comparable
+from tasks.online.plan import online_plan
 from tasks.records import Plan
 from tasks.runtime.code import RUN
 from tasks.runtime.datasets import dataset_tags, pinned
@@ -59,6 +60,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     for path in checked.evaluation.suites.values():
         read_checks(path)
     content = _without_paths(checked, files)
+    online = online_plan(checked, store)
+    content |= {"online": online.content} if online else {}
     request = digest_json([kind, content, checked.model])
     champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
     from_champion = champion is not None and checked.retrain.start == "champion"
@@ -98,6 +101,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         threads=settings.num_threads,
         force=force,
         trusted_code=trusted,
+        online=online,
     )
     require_comparable(planned)
     if checked.evaluation.rewards is not None and kind == "retrain":

@@ -21,8 +21,11 @@ log = logging.getLogger("dpo.release")
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
-    """Make the version champion if the gate says so and nothing that happened since speaks against it."""
+def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = "") -> Promoted:
+    """Make the version champion if the gate says so and nothing that happened since speaks against it.
+
+    `ran_away`: why its training was stopped, where that was by training.online.stop: then a person has to decide.
+    """
     name, version = plan.recipe.name, registered.version
     champion, left = Champion(open_store(load_settings(), patient=True), name), ""
     policy = _policy(plan, version)
@@ -35,7 +38,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated) -> Promoted:
         found = versions.by_number(name, version)
         if version in state.waiting and expired(state.waiting[version], datetime.now(UTC)):
             return move_record("expire", state, found, who="", why="nobody approved it in time", by_run=True)
-        if left := _left(plan, state, version, found.weights_sha256):
+        if left := _left(plan, state, version, found.weights_sha256, ran_away):
             return None
         why = "; ".join(gated.reasons)
         if not policy.required:
@@ -73,7 +76,7 @@ def _policy(plan: Plan, version: int) -> Policy:
     return policy
 
 
-def _left(plan: Plan, state: Standing, version: int, weights: str) -> str:
+def _left(plan: Plan, state: Standing, version: int, weights: str, ran_away: str) -> str:
     """Why the champion stays, though the gate says promote; empty if it is to be replaced."""
     now = "no version is champion" if state.champion is None else f"version {state.champion} is champion"
     name = plan.recipe.name
@@ -91,6 +94,8 @@ def _left(plan: Plan, state: Standing, version: int, weights: str) -> str:
         return (
             f"{now}, and {state.held.what.who} put a hold on it: {state.held.what.why}. dpo hold {name} --lift ends it"
         )
+    if ran_away:
+        return f"{now}: the training ran away ({ran_away}). A person may still promote it: dpo promote {name} {version}"
     ended = state.settled.get(version)
     if ended is not None and ended.what.kind in ("decline", "expire") and not plan.force:
         how = f"rejected by {ended.what.who}: {ended.what.why}" if ended.what.kind == "decline" else "not given in time"

@@ -4,12 +4,13 @@ Of each stage its output, which is remembered (`runtime/stages.py`), and the sam
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from dpo_core.curate.curation import Curation
 from dpo_core.evaluate.gate import Condition, GateVerdict
-from dpo_core.recipe import Recipe, Training
+from dpo_core.recipe import Encoding, Recipe, Training
 from dpo_core.records import Record
 from dpo_core.report.documents import Estimate, FindingRecord, ShortcutRecord
 from infra.registry.versions import Version
@@ -22,6 +23,14 @@ class Stage(Record):
     cached: bool = Field(description="a look-up: nothing was computed")
     seconds: float
     key: str = Field("", description="of its record in the store")
+
+
+class OnlinePlan(Record):
+    """Of a run that learns from its own answers: the curation that its recipe names, resolved."""
+
+    curation: Curation
+    folder: str = Field(description="of the curation's recipe: functions of the user's own are meant from it")
+    content: dict[str, Any] = Field(description="what of it can change a pair, with digests in place of paths")
 
 
 class Plan(Record):
@@ -47,6 +56,7 @@ class Plan(Record):
     threads: int
     force: bool
     trusted_code: str | None = Field(None, description="SHA-256 of the model's own code that may run")
+    online: OnlinePlan | None = None
 
 
 class CheckResult(Record):
@@ -98,6 +108,20 @@ class Scored(ScoreOutput):
     stage: Stage
 
 
+class OnlineOutput(Record):
+    """What a run learned from of its own answers. `rows` and `shards` are keys in the store, once they are there."""
+
+    rows: str = Field("", description="the pairs, as a data check keeps its own")
+    shards: list[str] = Field([], description="their reference log-probs")
+    pairs: int
+    prompts: int = Field(description="asked; one asked in two passes counts twice")
+    answers: int
+    tokens: int = Field(description="generated")
+    ended: str = Field("", description="why the training ended before its last step, in words")
+    ran_away: bool = Field(False, description="it ended by training.online.stop")
+    curves: list[dict[str, float]] = Field([], description="figures of each drawing, and the `step` before it")
+
+
 class TrainOutput(Record):
     """A finished training, as the training process leaves it in result.json."""
 
@@ -106,6 +130,7 @@ class TrainOutput(Record):
     first_dpo_loss: float
     pairs_per_second: float
     history: Sequence[Mapping[str, int | float]] = Field(description="metrics of every step, TRL's names")
+    online: OnlineOutput | None = None
 
 
 class Trained(TrainOutput):
@@ -113,6 +138,11 @@ class Trained(TrainOutput):
 
     model_key: str
     stage: Stage
+
+    @property
+    def ran_away(self) -> str:
+        """Why the training was stopped by training.online.stop; else empty."""
+        return self.online.ended if self.online is not None and self.online.ran_away else ""
 
 
 class MeasureOutput(Record):
@@ -185,6 +215,14 @@ class Promoted(Record):
     stage: Stage
 
 
+class OnlineOrder(Record):
+    """What a training process has to know to answer prompts itself; they are in prompts.jsonl beside the order."""
+
+    plan: OnlinePlan
+    encoding: Encoding
+    reference_folder: str
+
+
 class WorkOrder(Record):
     """All that the training process has to know beside the examples: order.json."""
 
@@ -196,6 +234,7 @@ class WorkOrder(Record):
     threads: int
     run_id: str
     code: str = Field(description="digest of the code that trains")
+    online: OnlineOrder | None = None
 
 
 class Environment(Record):

@@ -37,7 +37,7 @@ def select(plan: Plan, checked: Checked) -> Checked:
     new = {pair.id for pair in pairs if pair.id not in seen}
     log.info("selected start_model=%s rows=%d new=%d", plan.start_model, len(pairs), len(new))
     if not new:
-        return checked.model_copy(update={"new": 0})
+        return checked if plan.online is not None else checked.model_copy(update={"new": 0})
     again = _drawn({pair.id for pair in pairs} - new, plan.recipe.retrain.replay, plan.recipe.seed)
     places = sorted((n for n, pair in enumerate(pairs) if pair.id in new | again), key=lambda n: pairs[n].id)
     taken = [pairs[place] for place in places]

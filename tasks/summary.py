@@ -23,6 +23,7 @@ from tasks.documents import (
     BeforeAfter,
     Drift,
     GateLine,
+    OnlineFigures,
     ReferenceCounts,
     RetrainDisplay,
     RetrainDocument,
@@ -74,7 +75,7 @@ def summarise(
         champion_version=promoted.champion_version,
         not_promoted=promoted.not_promoted,
         waiting_until=promoted.waiting_until,
-        reasons=[*filter(None, [promoted.not_promoted]), *gated.reasons],
+        reasons=[*filter(None, [promoted.not_promoted, _ended(trained, promoted)]), *gated.reasons],
         metrics=evaluated.metrics,
         uptake=evidence.uptake,
         mlflow_run_id=plan.run_id,
@@ -87,6 +88,7 @@ def summarise(
             first_dpo_loss=trained.first_dpo_loss,
             pairs_per_second=round(trained.pairs_per_second, 3),
             loss=plan.recipe.training.named,
+            online=_online(trained),
         ),
         report=str(page),
         data_report=checked.report,
@@ -101,6 +103,18 @@ def summarise(
         describe(plan.recipe.name, registered.version, shortened(card, DESCRIPTION, whole))
         store.put_file(key, page)
     return retrained
+
+
+def _online(trained: Trained) -> OnlineFigures | None:
+    if trained.online is None:
+        return None
+    return OnlineFigures(**{name: getattr(trained.online, name) for name in OnlineFigures.model_fields})
+
+
+def _ended(trained: Trained, promoted: Promoted) -> str:
+    """Why the training ended early, where that is not said already."""
+    ended = trained.online.ended if trained.online else ""
+    return f"the training ended after {trained.steps} steps: {ended}" if ended and not promoted.not_promoted else ""
 
 
 def _state(gated: Gated, promoted: Promoted, *, changed: bool) -> RetrainState:
@@ -201,7 +215,8 @@ def _write_pages(
 
     document, display = retrained.document.to_json(), retrained.display.model_dump()
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(retrain_page(document, display, trained.history, evidence, facts), encoding="utf-8")
+    curves = trained.online.curves if trained.online else ()
+    page.write_text(retrain_page(document, display, trained.history, evidence, facts, curves), encoding="utf-8")
     page.with_suffix(".json").write_text(json.dumps(document, indent=2))
     page.with_name("evidence.json").write_text(json.dumps(evidence.to_document()))
     page.with_name(CARD).write_text(model_card(facts, evidence), encoding="utf-8")

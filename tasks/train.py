@@ -16,7 +16,9 @@ from dpo_core.model.identity import digest_weights
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
-from tasks.records import Checked, Plan, Scored, Trained, TrainOutput, WorkOrder
+from tasks.online.keeping import keep_learnt, write_prompts
+from tasks.online.prompts import online_prompts
+from tasks.records import Checked, OnlineOrder, Plan, Scored, Trained, TrainOutput, WorkOrder
 from tasks.reference.store import public_sums, reference_sums
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
@@ -33,6 +35,8 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     """DPO from the reference model; an interrupted run goes on from its newest checkpoint."""
     settings = load_settings()
     store = open_store(settings, patient=True)
+    items, left_out = online_prompts(store, plan, checked) if plan.online else ([], {})
+    asked = {"online": [plan.online.content, digest_json([item.key for item in items])]} if plan.online else {}
     inputs = {
         "data": checked.data_sha256,
         "ids": checked.ids_sha256,
@@ -41,6 +45,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         "training": plan.recipe.training.decisive,
         "seed": plan.recipe.seed,
         "start": plan.model_sha256,
+        **asked,
     }
     name = digest_json(inputs)[:16]
     folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
@@ -52,8 +57,13 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         if not _is_trained(folder):
             fetch_newest(store, checkpoints, folder / "checkpoints")
             _write_order(folder, store, plan, checked, scored)
+            if plan.online is not None:
+                write_prompts(folder, store, plan, checked, items, left_out)
             launch(folder, settings)
         result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
+        if result.online is not None:
+            learnt = keep_learnt(store, folder, result.online, scored.path)
+            result = result.model_copy(update={"online": learnt})
         store.put_folder(f"models/{result.weights_sha256}", folder / "model")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         forget(store, checkpoints)
@@ -68,7 +78,10 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
             output=TrainOutput,
             code=CODE,
             force=plan.force,
-            there=lambda result: store.has_folder(f"models/{result.weights_sha256}"),
+            there=lambda result: (
+                store.has_folder(f"models/{result.weights_sha256}")
+                and (result.online is None or store.exists(result.online.rows))
+            ),
         )
         shutil.rmtree(folder, ignore_errors=True)  # the store has it all, also where a kill came between
     log.info("trained steps=%d weights_sha256=%.12s", result.steps, result.weights_sha256)
@@ -146,5 +159,12 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         threads=plan.threads,
         run_id=plan.run_id,
         code=code_digest(CODE),
+        online=_online(plan),
     )
     (folder / "order.json").write_text(order.model_dump_json())
+
+
+def _online(plan: Plan) -> OnlineOrder | None:
+    if plan.online is None:
+        return None
+    return OnlineOrder(plan=plan.online, encoding=plan.recipe.encoding, reference_folder=plan.reference_folder)

@@ -167,3 +167,29 @@ def build_saying(folder: Path, said: str, after: str = "", *, special: bool = Tr
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends[1]} | generation))
     return folder
+
+
+def build_talking_model(folder: Path, *, letters: str = "abcd ", seed: int = 0) -> Path:
+    """A tiny model whose answers are random letters, each as likely as the end of the turn: it can learn other odds.
+
+    One coordinate of every state is the same large number, so that a column of the head is a bias of each token.
+    """
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    build_tiny_model(folder, seed=seed)
+    tokenizer = build_tiny_tokenizer()
+    said = [tokenizer.encode(letter, add_special_tokens=False)[0] for letter in letters]
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[name][0] = 0.0
+    tensors["model.embed_tokens.weight"][:, 0] = 1.0
+    head = 0.1 * tensors["model.embed_tokens.weight"].clone()
+    head[:, 0] = -1.0
+    head[[*said, tokenizer.eos_token_id], 0] = 1.0
+    save_file({**tensors, "lm_head.weight": head}, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    return folder

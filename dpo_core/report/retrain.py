@@ -22,6 +22,18 @@ from dpo_core.report.sentences import (
 )
 
 Series = list[tuple[str, list[float], str]]  # name, values, CSS class
+OF_ANSWERS = (  # charts of a run that learned from its own answers: what is drawn, and its lines
+    ("Mean reward of the answers before each drawing's steps", (("reward", "reward"),)),
+    ("Their mean length, in tokens", (("length", "tokens"),)),
+    (
+        "Shares: word pairs that differ within a prompt's answers, and prompts whose answers make a pair",
+        (("different word pairs", "distinct"), ("informative prompts", "informative")),
+    ),
+    (
+        "Nats a token: the entropy of the answers, and how far they are from the reference (KL), both estimates",
+        (("entropy", "entropy"), ("KL", "kl")),
+    ),
+)
 
 
 def retrain_page(
@@ -30,6 +42,7 @@ def retrain_page(
     history: Sequence[Mapping[str, float]],
     evidence: EvaluationEvidence,
     facts: CardFacts,
+    online: Sequence[Mapping[str, float]] = (),
 ) -> str:
     """One HTML page: the gate's verdict and why, before and after, answers, training curves, lineage."""
     outcome, gate, drift = OUTCOMES[document["verdict"]], display["gate"], display["drift"]
@@ -75,8 +88,19 @@ def retrain_page(
             ("rejected answers", _values(history, f"{moves}/rejected"), "rejected"),
         ],
         with_reference=with_reference,
+        online=online_curves(online),
+        online_steps=[row["step"] for row in online],
         data_page=_beside(display["report"]),
     )
+
+
+def online_curves(drawings: Sequence[Mapping[str, float]]) -> list[tuple[str, Series]]:
+    """Charts of the drawings' figures, each with its words; none where nothing was drawn."""
+    kinds = ("one", "two")
+    return [
+        (words, [(n, _values(drawings, f"online/{key}"), k) for (n, key), k in zip(lines, kinds, strict=False)])
+        for words, lines in (OF_ANSWERS if drawings else ())
+    ]
 
 
 def spent(seconds: float) -> str:

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from dpo_core.recipe_release import Section
 
 Listed = str | list[str | list[str]]
-WORDS = frozenset(["must_contain", "must_not_contain"])
 
 
 class Wishes(Section):
@@ -55,9 +54,9 @@ class Wishes(Section):
 
     @property
     def set_keys(self) -> list[str]:
-        """The keys that ask for something, in their order."""
-        known = [name for name in Wishes.model_fields if name != "tolerance"]
-        return [name for name in known if name in self.model_fields_set and (name not in WORDS or getattr(self, name))]
+        """The keys that ask for something, in their order. A recipe written out and read again has every key."""
+        known = {name: field.default for name, field in Wishes.model_fields.items() if name != "tolerance"}
+        return [name for name, nothing in known.items() if getattr(self, name) != nothing]
 
     @property
     def words(self) -> tuple[int, float]:

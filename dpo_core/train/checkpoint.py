@@ -1,14 +1,17 @@
 """Checkpoints that exist whole or not at all: safetensors and JSON, a manifest with digests written last.
 
 Nothing random happens inside a step and the data order is a function of (seed, epoch), so trainable weights,
-optimizer state and the step number are the whole state: resuming gives the same bits.
+optimizer state and the step number are the whole state: resuming gives the same bits. What a run has drawn from its own
+model so far is a file beside them.
 """
 
 import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,9 +32,10 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     *,
+    files: Mapping[str, str] = MappingProxyType({}),
     write: bool = True,
 ) -> Path | None:
-    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go.
+    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go. `files`: text by name.
 
     Every rank calls this, as shards are gathered from all; one of them has `write` and gets the folder.
     """
@@ -43,8 +47,10 @@ def save_checkpoint(
     partial.mkdir(parents=True)
     save_file(tensors, partial / "state.safetensors")
     (partial / "state.json").write_text(json.dumps({**state, "step": step}))
-    files = {file.name: digest_file(file) for file in sorted(partial.iterdir())}
-    (partial / MANIFEST).write_text(json.dumps(files))
+    for name, text in files.items():
+        (partial / name).write_text(text)
+    digests = {file.name: digest_file(file) for file in sorted(partial.iterdir())}
+    (partial / MANIFEST).write_text(json.dumps(digests))
     for file in partial.iterdir():
         _fsync(file)
     _fsync(partial)

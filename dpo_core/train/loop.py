@@ -17,6 +17,7 @@ from dpo_core.model.layout import Ids, Layout, first_fit_decreasing, lay_out, ro
 from dpo_core.model.logprobs import Method
 from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
+from dpo_core.train.batches import Batches
 from dpo_core.train.checkpoint import whole
 from dpo_core.train.objective import RowLoss, Whole, log_probs, metric_names
 
@@ -47,11 +48,10 @@ class ReferenceMismatchError(RuntimeError):
 def train(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    examples: Sequence[Example],
+    batches: Batches,
     training: Training,
     *,
     method: Method,
-    seed: int,
     accelerator: Accelerator,
     start: int = 0,
     history: Sequence[Mapping[str, float]] = (),
@@ -59,23 +59,23 @@ def train(
 ) -> Iterator[Step]:
     """Optimizer steps `start` + 1 to the last; `history`: the metrics of those before, for losses that follow rewards.
 
+    A step's pairs are asked of `batches` when the step before it is done; without any the training ends.
     `model`, a Scorer of `method`, and `optimizer` come from `accelerator.prepare`. The pairs of a step do not depend on
     the number of ranks or on the packing; each pair weighs 1 / (pairs in the step), times its own weight. With
     `from_reference` the model begins as the reference, and before the first update must give the stored log-probs.
     """
-    total = total_steps(len(examples), training)
-    per_epoch = math.ceil(len(examples) / training.train_batch_size)
+    total = batches.total
     parameters = [p for p in model.parameters() if p.requires_grad]
     names, shift = metric_names(training), _Shift()
     if training.shifts_rewards:
         for earlier, metrics in enumerate(history[:start]):
-            shift.add(metrics["rewards/mean"], len(_batch(earlier, len(examples), training, seed)))
+            shift.add(metrics["rewards/mean"], batches.size(earlier))
     for number in range(start + 1, total + 1):
-        indices = _batch(number - 1, len(examples), training, seed)
+        if not (batch := batches.at(number - 1)):
+            return
         rate = learning_rate(number, total, training)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = [examples[i] for i in indices]
         every = training.token_metrics_steps
         measure = bool(every) and number % every == 0
         check = from_reference and not training.reference_free and number == 1
@@ -101,29 +101,10 @@ def train(
         if measure:
             entropy, tokens, hits, chosen_tokens = sums[len(names) :].tolist()
             metrics |= {"entropy": entropy / tokens, "mean_token_accuracy": hits / chosen_tokens}
-        metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": number / per_epoch}
+        metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": batches.epoch(number)}
+        metrics |= batches.told(number - 1)
         tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
         yield Step(number, total, len(batch), tokens, metrics)
-
-
-def total_steps(examples: int, training: Training) -> int:
-    """Optimizer steps of a run; an epoch's last batch may be smaller, a fraction of an epoch rounds up."""
-    per_epoch = math.ceil(examples / training.train_batch_size)
-    return training.max_steps or max(1, math.ceil(per_epoch * training.num_train_epochs - 1e-9))
-
-
-def batch_at(step: int, *, examples: int, batch_size: int, seed: int) -> list[int]:
-    """Indices of the pairs of 0-based optimizer step `step`: position is the step, order f(seed, epoch)."""
-    per_epoch = math.ceil(examples / batch_size)
-    epoch, position = divmod(step, per_epoch)
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(examples, generator=generator).tolist()
-    indices: list[int] = order[position * batch_size : (position + 1) * batch_size]
-    return indices
-
-
-def _batch(step: int, examples: int, training: Training, seed: int) -> list[int]:
-    return batch_at(step, examples=examples, batch_size=training.train_batch_size, seed=seed)
 
 
 @dataclass

@@ -74,6 +74,9 @@ def _links(store: Store, record: LineageRecord, weights: str) -> Iterator[Link]:
         train, held_out = (stored_pairs(store, key) for key in (data.train, data.eval))
         state = "verified" if digest_pairs(train, held_out) == data.sha256 else "damaged"
     yield _link("data", f"every column of {', '.join(data.files) or 'the pairs'}", data.sha256, state)
+    if data.online:
+        says = "pairs of the model's own answers that it was trained on"
+        yield _link("online", says, objects.get(data.online, ""), status(data.online))
     shards = tuple(record.reference.shards)
     says = f"{record.reference.rows} answers in {len(shards)} shards" if shards else "none: the loss has no reference"
     yield _link("reference", says, record.base.model_sha256, status(*shards) if shards else "verified")

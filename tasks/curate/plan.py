@@ -42,11 +42,11 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     store = open_store(settings)
     require_create_only(store)
     curation = load_curation(recipe, overrides)
-    sources = _sources(curation)
+    sources = sources_of(curation)
     folder = Path(recipe).parent.resolve()
     model = _by_number(curation.model)
     found = _model(curation, model, settings)
-    content = _content(curation, sources, found, folder)
+    content = content_of(curation, sources, found, folder)
     key = digest_json(["curate", content, settings.num_threads, code_digest(CODE)])
     if force:
         key = f"{key}-{time.time_ns()}"
@@ -73,7 +73,7 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     return plan
 
 
-def _sources(curation: Curation) -> dict[str, str]:
+def sources_of(curation: Curation) -> dict[str, str]:
     """Digests of all that prompts are read from. Raises InputError or InfraError for what is not there."""
     prompts = curation.prompts
     files = [*curation.validation.benchmarks.values(), *(prompts.keep_out.values() if prompts else ())]
@@ -106,7 +106,7 @@ def _model(curation: Curation, model: str, settings: Settings) -> dict[str, Any]
     return {"model_folder": str(place), "trusted_code": trusted, **digests}
 
 
-def _content(curation: Curation, sources: dict[str, str], model: dict[str, Any], folder: Path) -> dict[str, Any]:
+def content_of(curation: Curation, sources: dict[str, str], model: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The recipe with digests in place of paths: moving a file changes nothing."""
 
     def swap(value: Any) -> Any:

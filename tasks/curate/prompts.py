@@ -9,8 +9,13 @@ from infra.store.base import Store
 
 def put_prompts(store: Store, key: str, items: Iterable[PromptItem]) -> None:
     """Store them."""
+    store.put_bytes(key, lines_of_prompts(items))
+
+
+def lines_of_prompts(items: Iterable[PromptItem]) -> bytes:
+    """Prompts as JSON lines."""
     rows = ({"prompt": i.prompt, "source": i.source, "wanted": dict(i.wanted), "where": i.where} for i in items)
-    store.put_bytes(key, prompt_lines(rows))
+    return prompt_lines(rows)
 
 
 def prompt_lines(rows: Iterable[object]) -> bytes:
@@ -20,5 +25,10 @@ def prompt_lines(rows: Iterable[object]) -> bytes:
 
 def stored_prompts(store: Store, key: str) -> list[PromptItem]:
     """Read them."""
-    rows = [json.loads(line) for line in store.get_bytes(key).splitlines()]
+    return prompts_of(store.get_bytes(key))
+
+
+def prompts_of(lines: bytes) -> list[PromptItem]:
+    """Of such lines."""
+    rows = [json.loads(line) for line in lines.splitlines()]
     return [PromptItem(tuple(row["prompt"]), row["source"], row["wanted"], row["where"]) for row in rows]

@@ -62,7 +62,7 @@ def _data_of(record: LineageRecord, datasets: Sequence[DatasetVersion]) -> str:
 def _holds(store: Store, record: LineageRecord, names: frozenset[str]) -> bool:
     """Whether one of the ids is of a row that the model was trained on; rows that are gone may have held it."""
     try:
-        lines = store.get_bytes(record.data.train).splitlines()
+        lines = [line for key in record.data.trained_on for line in store.get_bytes(key).splitlines()]
     except ObjectMissing:
         return True
     return any(not names.isdisjoint(ids_of_pair(Pair.from_row(json.loads(line)))) for line in lines)

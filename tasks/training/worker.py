@@ -1,7 +1,8 @@
 """The training process, started by `accelerate launch -m tasks.training.worker FOLDER [live]` (`process.py`).
 
 Reads FOLDER/order.json and examples.jsonl; streams metrics to MLflow, shows a progress bar, saves checkpoints,
-goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json.
+goes on from the newest one; leaves FOLDER/model and FOLDER/result.json, or FOLDER/error.json. A run that learns from
+its own answers reads prompts.jsonl too, and leaves what it learned from in online.jsonl.
 """
 
 import contextlib
@@ -26,9 +27,10 @@ from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.model.stops import stop_tokens
+from dpo_core.train.batches import Batches, Fixed
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
-from dpo_core.train.loop import Step, total_steps, train
+from dpo_core.train.loop import Step, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from infra.errors import InfraError
 from infra.masking import mask_everything
@@ -37,6 +39,8 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
+from tasks.online.batches import FILE, OnlineBatches
+from tasks.online.opening import online_batches, require_one_process
 from tasks.records import TrainOutput, WorkOrder
 from tasks.runtime.progress import progress_bar
 from tasks.training.checkpoints import CheckpointUploads
@@ -50,17 +54,12 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     training = order.training
     torch.set_num_threads(order.threads)
     transformers_logging.disable_progress_bar()
-    accelerator = Accelerator(
-        mixed_precision="bf16" if training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
-    )
-    if accelerator.gradient_accumulation_steps != 1:
-        says = f"accelerate is to accumulate {accelerator.gradient_accumulation_steps} gradients: other weights"
-        do = "take gradient_accumulation_steps out of that file; training.train_batch_size is the whole step"
-        raise InputError(says, where="DPO_ACCELERATE_CONFIG", do=do)
+    accelerator = _accelerator(order)
     start_model = load_model(order.model_folder, trusted_code=order.trusted_code)
     if (decoding := start_model.generation_config) is not None:  # saved with the model, for those who serve it
         tokenizer = load_tokenizer(order.model_folder, trusted_code=order.trusted_code)
         decoding.eos_token_id = stop_tokens(decoding.eos_token_id, tokenizer)
+    attention = start_model.config._attn_implementation
     policy = make_policy(start_model, training, seed=order.seed)
     optimizer = make_optimizer(policy, training)
     examples = read_examples(folder / "examples.jsonl")
@@ -69,37 +68,72 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
 
     def save(number: int, history: list[dict[str, float]]) -> None:
-        state = {"history": history}
-        saved = save_checkpoint(folder / "checkpoints", number, policy, optimizer, state, write=tracker is not None)
+        state, write = {"history": history}, tracker is not None
+        place, files = folder / "checkpoints", batches.kept()
+        saved = save_checkpoint(place, number, policy, optimizer, state, files=files, write=write)
         if uploads is not None and saved is not None:
             uploads.add(saved)
 
-    with scoring(policy) as scorer, uploading as uploads, logging_on:
+    with contextlib.ExitStack() as held:
+        scorer, uploads = held.enter_context(scoring(policy)), held.enter_context(uploading)
+        held.enter_context(logging_on)
         model, prepared = accelerator.prepare(scorer, optimizer)
         start, history = 0, []
         if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
             state = load_checkpoint(checkpoint, policy, optimizer)
             start, history = state["step"], state["history"]
             log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
+        batches: Batches = Fixed(examples, training, seed=order.seed)
+        if order.online is not None:
+            opened = online_batches(order, folder, policy, scorer, attention, examples, checkpoint)
+            batches = held.enter_context(opened)
+            held.enter_context(_kept_where_it_stopped(save, history))
         steps = train(
             model,
             prepared,
-            examples,
+            batches,
             training,
             method=scorer.method,
-            seed=order.seed,
             accelerator=accelerator,
             start=start,
             history=history,
             from_reference=order.from_reference,
         )
-        total, every = total_steps(len(examples), training), training.save_steps
-        history = _follow(steps, tracker, history, save, total=total, every=every, live=live)
+        _follow(steps, tracker, history, save, total=batches.total, every=training.save_steps, live=live)
     save_policy(policy, Path(order.model_folder), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.method.mode, "log_probs_why": scorer.method.why})
-        _write_result(folder, history)  # last: with it the training is finished
+        _write_result(folder, history, batches, tracker)  # last: with it the training is finished
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
+
+
+def _accelerator(order: WorkOrder) -> Accelerator:
+    """Raises InputError for a configuration with which other weights would come of it."""
+    accelerator = Accelerator(
+        mixed_precision="bf16" if order.training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
+    )
+    if accelerator.gradient_accumulation_steps != 1:
+        says = f"accelerate is to accumulate {accelerator.gradient_accumulation_steps} gradients: other weights"
+        do = "take gradient_accumulation_steps out of that file; training.train_batch_size is the whole step"
+        raise InputError(says, where="DPO_ACCELERATE_CONFIG", do=do)
+    if order.online is not None:
+        require_one_process(accelerator)
+    return accelerator
+
+
+@contextlib.contextmanager
+def _kept_where_it_stopped(
+    save: Callable[[int, list[dict[str, float]]], None], history: list[dict[str, float]]
+) -> Iterator[None]:
+    """Where what scores answers is away or fails, the steps that are done are saved, and the run says how to go on."""
+    try:
+        yield
+    except (InputError, InfraError) as error:
+        if not history:
+            raise
+        save(len(history), history)
+        do = f"{error.do}; then the same command goes on after step {len(history)}, and asks for no score again"
+        raise type(error)(error.says, where=error.where, do=do) from error
 
 
 def _uploads(folder: Path) -> contextlib.AbstractContextManager[CheckpointUploads | None]:
@@ -119,7 +153,7 @@ def _follow(
     total: int,
     every: int,
     live: bool | None,
-) -> list[dict[str, float]]:
+) -> None:
     """Drive the generator; the main process (with a tracker) logs and shows; all save `every` so many steps."""
     started, pairs = time.monotonic(), 0
     tokens = history[-1]["num_tokens"] if history else 0.0
@@ -138,7 +172,6 @@ def _follow(
                 bar.update()
             if step.number % every == 0 and step.number < step.total:
                 save(step.number, history)
-    return history
 
 
 def _postfix(step: Step, rate: float) -> str:
@@ -148,13 +181,20 @@ def _postfix(step: Step, rate: float) -> str:
     )
 
 
-def _write_result(folder: Path, history: list[dict[str, float]]) -> None:
+def _write_result(folder: Path, history: list[dict[str, float]], batches: Batches, tracker: Run) -> None:
+    online = None
+    if isinstance(batches, OnlineBatches):
+        online = batches.output(len(history))
+        (folder / FILE).write_text("".join(f"{p.model_dump_json()}\n" for p in batches.trained(len(history))))
+        if online.ended:  # what it ended for stands in no step
+            tracker.metrics({name: v for name, v in online.curves[-1].items() if name != "step"}, len(history))
     result = TrainOutput(
         weights_sha256=digest_weights(folder / "model"),
         steps=len(history),
         first_dpo_loss=history[0]["losses/dpo"],
         pairs_per_second=history[-1]["pairs_per_second"],
         history=history,
+        online=online,
     )
     fresh = folder / "result.json.new"
     fresh.write_text(json.dumps(result.model_dump(mode="json")))

@@ -35,7 +35,7 @@ def against(name, make_plan):
         facts = {"recipe": recipe, "model_folder": "", "weights_sha256": "r" * 64, "start_model": start_model}
         planned = make_plan(**{**facts, **plan})
         require_comparable(planned)
-        checked, trained = SimpleNamespace(train_key="data/now"), SimpleNamespace(weights_sha256="n" * 64)
+        checked, trained = SimpleNamespace(train_key="data/now"), SimpleNamespace(weights_sha256="n" * 64, online=None)
         return baselines(open_store(load_settings()), planned, checked, trained)
 
     return found

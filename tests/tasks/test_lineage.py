@@ -75,7 +75,7 @@ def version(store, tmp_path, monkeypatch):
         named = f"reference/r/{empty}.safetensors"
         store.put_bytes(named, b"")
         scored = SimpleNamespace(path={"model": "m"}, rows=8, shards=[named], stage=stage)
-        trained = SimpleNamespace(weights_sha256=weights, model_key=f"models/{weights}", stage=stage)
+        trained = SimpleNamespace(weights_sha256=weights, model_key=f"models/{weights}", stage=stage, online=None)
         evaluated = SimpleNamespace(key="evaluations/e.json", stage=stage)
         tags = write_lineage(store, plan, checked, scored, trained, evaluated)
         known[name, number] = versions.Version(number, f"run-{number}", weights, tags)

@@ -32,12 +32,12 @@ def store():
 def release(name, make_plan, recipe):
     """Promote a version that was gated (`verdict`) while version `before` was champion."""
 
-    def done(version, before=None, verdict="promote", force=False, promotion=recipe.promotion):
+    def done(version, before=None, verdict="promote", force=False, promotion=recipe.promotion, ran_away=""):
         found = versions.by_number(name, before) if before else None
         named = recipe.model_copy(update={"name": name, "promotion": promotion})
         plan = make_plan(recipe=named, model_folder="", champion=found, force=force)
         gated = SimpleNamespace(verdict=verdict, reasons=["it rose"])
-        return promote.fn(plan, SimpleNamespace(version=version), gated)
+        return promote.fn(plan, SimpleNamespace(version=version), gated, ran_away)
 
     return done
 
@@ -287,3 +287,11 @@ def test_a_default_that_cannot_be_measured_holds_nobody_up_unless_nothing_else_i
     assert judged(RecipeGate(), something).keep == {SOUND: 0.15}
     assert judged(RecipeGate(keep={SOUND: 0.1}), nothing).keep == {SOUND: 0.1}
     assert judged(RecipeGate(improve=[]), nothing).keep == {SOUND: 0.15}
+
+
+def test_a_version_whose_training_ran_away_waits_for_a_person_whatever_the_gate_says(release, registered, name):
+    registered("a")
+    left = release(1, ran_away="step 40: answers have 60 tokens")
+    assert outcome(left)[:2] == (None, True)
+    assert "the training ran away (step 40: answers have 60 tokens). A person may still promote it" in left.not_promoted
+    assert champion(name) is None

@@ -20,6 +20,7 @@ from dpo_core.data.pairs import read_examples
 from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.recipe import Training
+from dpo_core.train.batches import Fixed
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.loop import train
 from dpo_core.train.policy import make_optimizer, make_policy
@@ -74,8 +75,9 @@ def trains(folder: Path, home: Path) -> None:
         if (found := newest_valid(home / "checkpoints")) is not None:
             state = load_checkpoint(found, policy, optimizer)
             start, history = state["step"], state["history"]
-        options = {"method": scorer.method, "seed": 0, "accelerator": accelerator, "start": start}
-        for step in train(model, prepared, read_examples(folder / "examples.jsonl"), TRAINING, **options):
+        options = {"method": scorer.method, "accelerator": accelerator, "start": start}
+        batches = Fixed(read_examples(folder / "examples.jsonl"), TRAINING, seed=0)
+        for step in train(model, prepared, batches, TRAINING, **options):
             history.append(step.metrics)
             seen.write(json.dumps({"number": step.number, "life": os.getpid(), "metrics": step.metrics}) + "\n")
             seen.flush()

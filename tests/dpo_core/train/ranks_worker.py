@@ -17,6 +17,7 @@ from dpo_core.data.pairs import read_examples
 from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.recipe import Training
+from dpo_core.train.batches import Fixed
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.loop import train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
@@ -42,8 +43,8 @@ def main(folder: Path, kind: str, stop_after: int) -> None:
         start = 0
         if (found := newest_valid(folder / "checkpoints")) is not None:
             start = load_checkpoint(found, policy, optimizer)["step"]
-        options = {"method": scorer.method, "seed": 0, "accelerator": accelerator, "start": start}
-        for step in train(model, prepared, examples, training, **options):
+        options = {"method": scorer.method, "accelerator": accelerator, "start": start}
+        for step in train(model, prepared, Fixed(examples, training, seed=0), training, **options):
             history.append(step.metrics)
             if step.number == stop_after:
                 save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {}, write=main_rank)

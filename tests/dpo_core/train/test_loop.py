@@ -13,9 +13,10 @@ from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.model.score import score
 from dpo_core.recipe import Lora, Training
+from dpo_core.train.batches import Fixed, batch_at, total_steps
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
-from dpo_core.train.loop import ReferenceMismatchError, batch_at, learning_rate, total_steps, train
+from dpo_core.train.loop import ReferenceMismatchError, learning_rate, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 from tests.tiny import build_tiny_model, scored_examples
 
@@ -48,9 +49,9 @@ def steps_of(folder, examples, training, *, seed=0):
     def run(start=0, history=()):
         with scoring(policy) as scorer:
             model, prepared = accelerator.prepare(scorer, optimizer)
-            options = {"method": scorer.method, "seed": seed, "accelerator": accelerator, "start": start}
+            options = {"method": scorer.method, "accelerator": accelerator, "start": start}
             options["history"] = history
-            yield from train(model, prepared, examples, training, **options)
+            yield from train(model, prepared, Fixed(examples, training, seed=seed), training, **options)
 
     return policy, optimizer, run
 

@@ -1,0 +1,1 @@
+"""What is watched while a model learns from its own answers."""
