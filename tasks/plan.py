@@ -55,12 +55,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     store.exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
     checked = pinned(load_recipe(recipe, overrides).recipe)
     state = _standing(store, checked.name, kind)
-    files = {path: digest_file(Path(path)) for path in _files(checked)}
-    files |= {source: version_of_source(source) for source in (checked.data.train, checked.data.eval) if source}
-    for path in checked.evaluation.suites.values():
-        read_checks(path)
+    files, online = _digests(checked), online_plan(checked, store)
     content = _without_paths(checked, files)
-    online = online_plan(checked, store)
     content |= {"online": online.content} if online else {}
     request = digest_json([kind, content, checked.model])
     champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
@@ -146,6 +142,15 @@ def _version(name: str, number: int | None) -> Version | None:
     with contextlib.suppress(ObjectMissing):
         return by_number(name, number) if number is not None else None
     return None
+
+
+def _digests(recipe: Recipe) -> dict[str, str]:
+    """Of every file and source that the recipe names; its suites are read, for the faults in them."""
+    files = {path: digest_file(Path(path)) for path in _files(recipe)}
+    files |= {source: version_of_source(source) for source in (recipe.data.train, recipe.data.eval) if source}
+    for path in recipe.evaluation.suites.values():
+        read_checks(path)
+    return files
 
 
 def _files(recipe: Recipe) -> list[str]:

@@ -15,7 +15,7 @@ from dpo_core.errors import InputError
 from dpo_core.model.logprobs import Scorer
 from dpo_core.train.batches import batch_at
 from tasks.curate.ways.scoring import RewardScorer
-from tasks.online.drawing import Draft, Drawing, FreshPair
+from tasks.online.drawing import FreshPair, OnlineDraft, OnlineDrawing
 from tasks.online.learner import Learner
 from tasks.online.prompts import drawings
 from tasks.records import OnlineOutput, WorkOrder
@@ -36,7 +36,7 @@ class OnlineBatches:
         learner: Learner,
         scorer: RewardScorer,
         frozen: Scorer | None,
-        before: Sequence[Drawing] = (),
+        before: Sequence[OnlineDrawing] = (),
     ) -> None:
         training = order.training
         assert training.online is not None, "the run answers prompts"
@@ -123,7 +123,7 @@ class OnlineBatches:
     def _draw(self, step: int) -> None:
         """Ask until every step has a pair, or why there is none is known."""
         between = time.monotonic() - self._since
-        draft = Draft(step, self._order, self._learner, self._scorer, self._frozen)
+        draft = OnlineDraft(step, self._order, self._learner, self._scorer, self._frozen)
         earlier, ended = [drawing.facts for drawing in self.drawings], ""
         while len(draft.pairs) < self._online.every and not ended:
             places = self._next(draft.prompts)
@@ -140,7 +140,7 @@ class OnlineBatches:
         if ended:
             log.warning("online_ended step=%d why='%s'", step, ended)
         self.drawings.append(
-            Drawing(
+            OnlineDrawing(
                 facts=draft.facts(),
                 prompts=draft.prompts,
                 tokens=draft.tokens,
@@ -152,13 +152,13 @@ class OnlineBatches:
         self._examples = [pair.example() for pair in self.drawings[-1].pairs]
         self._told(draft, between)
 
-    def _none(self, draft: Draft) -> str:
+    def _none(self, draft: OnlineDraft) -> str:
         """Why it is no use to ask on, where as many prompts as are looked at together gave no pair."""
         if draft.pairs or draft.prompts < max(self._online.stop.window, self._size):
             return ""
         return f"no pair came of {draft.prompts} prompts ({_reasons(draft)})"
 
-    def _refuse(self, draft: Draft, ended: str) -> None:
+    def _refuse(self, draft: OnlineDraft, ended: str) -> None:
         """Before the first step: nothing is trained."""
         unscored = next(iter(self._scorer.unscored.values()), "")
         says = f"no pair came of the first {draft.prompts} prompts ({_reasons(draft)})" if not draft.pairs else ended
@@ -188,7 +188,7 @@ class OnlineBatches:
             self._orders[number] = sorted(self._items, key=lambda item: lot[item.key])
         return self._orders[number]
 
-    def _told(self, draft: Draft, between: float) -> None:
+    def _told(self, draft: OnlineDraft, between: float) -> None:
         """Times of a drawing; a reward that is slower than the steps is told once, with numbers."""
         self._since, every = time.monotonic(), self._online.every
         if self._seconds and not self._warned and draft.scoring_s > max(between, 1.0):
@@ -202,12 +202,12 @@ class OnlineBatches:
         self._seconds = {"online/answering_s": draft.answering_s, "online/scoring_s": draft.scoring_s}
 
 
-def read_drawings(path: Path) -> list[Drawing]:
+def read_drawings(path: Path) -> list[OnlineDrawing]:
     """What `OnlineBatches.kept` wrote; none where there is no such file."""
     if not path.is_file():
         return []
-    return [Drawing.model_validate(json.loads(line)) for line in path.read_text().splitlines()]
+    return [OnlineDrawing.model_validate(json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def _reasons(draft: Draft) -> str:
+def _reasons(draft: OnlineDraft) -> str:
     return "; ".join(f"{count}: {reason}" for reason, count in draft.dropped.most_common()) or "no reason is known"

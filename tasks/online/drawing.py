@@ -49,7 +49,7 @@ class FreshPair(Record):
         return Example(row["id"], *ids, sft_weight=row["sft_weight"], where=row["where"], **known)  # type: ignore[arg-type]
 
 
-class Drawing(Record):
+class OnlineDrawing(Record):
     """What came of it. `prompts`: asked, in the run's order of them; `dropped`: of these without a pair, by reason."""
 
     facts: OnlineFacts
@@ -60,7 +60,7 @@ class Drawing(Record):
     ended: str = Field("", description="why no other follows, in words")
 
 
-class Draft:
+class OnlineDraft:
     """A drawing in work: prompts are added until there are pairs enough."""
 
     def __init__(

@@ -30,7 +30,7 @@ def online_plan(recipe: Recipe, store: Store) -> OnlinePlan | None:
     known["length_warn"] = curation.validation.length_warn
     known["online"] = online.model_dump(exclude={"curation"})
     plan = OnlinePlan(curation=curation, folder=str(folder), content=known)
-    require_there(as_curation(plan), store)
+    require_there(as_curation(plan).reach, store, curation.models.values())
     return plan
 
 

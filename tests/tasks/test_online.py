@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from dpo_core.errors import InputError
 from infra.errors import InfraError
-from tasks.online.drawing import Draft
+from tasks.online.drawing import OnlineDraft
 from tasks.training import worker
 from tests.endpoint_server import MODEL, loopback_endpoint
 from tests.tasks.online_life import OFF, Tracker, figures, learnt, train_in, write_work
@@ -180,13 +180,13 @@ def test_prompts_that_are_used_up_end_the_training_with_the_reason(tmp_path, mod
 
 
 def test_a_reward_that_is_slower_than_the_steps_is_told_once_with_numbers(tmp_path, model, monkeypatch, caplog):
-    real = Draft.ask
+    real = OnlineDraft.ask
 
     def slow(self, items, places):
         real(self, items, places)
         self.scoring_s = 1000.0
 
-    monkeypatch.setattr(Draft, "ask", slow)
+    monkeypatch.setattr(OnlineDraft, "ask", slow)
     train_in(write_work(tmp_path / "run", model, online={"every": 1}, prompts=12), Tracker())
     (said,) = (record.getMessage() for record in caplog.records if "reward_slow" in record.getMessage())
     assert "scoring took 1000.0 s for the answers to 4 prompts, the 1 steps before it" in said
