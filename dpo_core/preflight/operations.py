@@ -12,7 +12,8 @@ from dpo_core.model.layout import lay_out
 from dpo_core.model.logprobs import decoder_of, plain_model
 from dpo_core.preflight.memory import Row
 from dpo_core.recipe import Training
-from dpo_core.train.loop import batch_at, rows_for, sequences_of
+from dpo_core.train.batches import batch_at
+from dpo_core.train.loop import rows_for, sequences_of
 
 MOST = 64  # steps that are laid out; more are judged by these
 

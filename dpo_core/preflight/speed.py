@@ -23,6 +23,7 @@ from dpo_core.model.modes import scoring
 from dpo_core.model.score import rows_of, score_with
 from dpo_core.preflight.operations import NOTHING, Costs, Operations, rows_of_step
 from dpo_core.recipe import Training
+from dpo_core.train.batches import Fixed
 from dpo_core.train.loop import sequences_of, train
 from dpo_core.train.policy import make_optimizer, make_policy
 
@@ -161,12 +162,13 @@ class _Model:
         training = self._training.model_copy(
             update={"train_batch_size": len(batch), "num_train_epochs": 2.0, "max_steps": None, "learning_rate": 1e-7}
         )
-        options: dict[str, Any] = {"method": self.method, "seed": 0, "accelerator": self._accelerator}
+        options: dict[str, Any] = {"method": self.method, "accelerator": self._accelerator}
         began = self._clock()
         pairs = with_reference(self._scorer, batch, training.dtype)
         score = self._clock() - began
         began = self._clock()
-        next(train(self._model, self._optimizer, pairs, training, start=1, from_reference=False, **options))
+        batches = Fixed(pairs, training, seed=0)
+        next(train(self._model, self._optimizer, batches, training, start=1, from_reference=False, **options))
         step = self._clock() - began
         for parameter in self._trained:
             parameter.grad = torch.zeros_like(parameter)

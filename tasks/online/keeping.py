@@ -34,7 +34,7 @@ def write_prompts(
     """The prompts for the training process, once the reward is known to be usable and they are on record."""
     assert plan.online is not None, "the run answers prompts"
     curation = as_curation(plan.online, run_id=plan.run_id)
-    admitted(curation, RewardScorer(curation, store))
+    admitted(curation.curation.rewards, RewardScorer(curation, store).ask)
     record_asked(store, plan.recipe.name, items, data_sha256=checked.data_sha256)
     (folder / PROMPTS).write_bytes(lines_of_prompts(items))
     attach_run(plan.run_id).json("online_prompts.json", {"prompts": len(items), "left_out": dict(left_out)})

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from dpo_core.curate.curation import ENDPOINT, Curation, load_curation
+from dpo_core.curate.curation import Curation, load_curation
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
+from dpo_core.rewards.reward_file import ENDPOINT
 from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.curate.endpoints import require_there

@@ -18,7 +18,8 @@ from dpo_core.preflight.ranges import outside
 from dpo_core.preflight.speed import MORE, SCORED, Rate
 from dpo_core.recipe import Recipe, Training
 from dpo_core.recipe_file import load_recipe
-from dpo_core.train.loop import sequences_of, total_steps
+from dpo_core.train.batches import total_steps
+from dpo_core.train.loop import sequences_of
 from infra.errors import InfraError
 from infra.settings import Settings
 from tasks.preflight.disk import disk_use, free_disk

@@ -153,6 +153,7 @@ def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     from dpo_core.model.modes import scoring
     from dpo_core.preflight.operations import steps_of
     from dpo_core.preflight.speed import with_reference
+    from dpo_core.train.batches import Fixed
     from dpo_core.train.checkpoint import save_checkpoint
     from dpo_core.train.loop import train
     from dpo_core.train.policy import make_optimizer, make_policy
@@ -169,8 +170,9 @@ def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
         for i, pair in zip(sorted(first), scored, strict=True):
             examples[i] = pair
         model, prepared = accelerator.prepare(scorer, optimizer)
-        options: dict[str, Any] = {"method": scorer.method, "seed": order.seed, "accelerator": accelerator}
-        steps = train(model, prepared, examples, order.training, **options)
+        options: dict[str, Any] = {"method": scorer.method, "accelerator": accelerator}
+        batches = Fixed(examples, order.training, seed=order.seed)
+        steps = train(model, prepared, batches, order.training, **options)
         began = order.clock()
         for _ in islice(steps, order.trial):
             seconds.append(order.clock() - began)

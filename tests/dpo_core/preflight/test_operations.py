@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM
 from dpo_core.model.layout import lay_out
 from dpo_core.preflight.operations import Costs, steps_of
 from dpo_core.recipe import Training
-from dpo_core.train.loop import batch_at
+from dpo_core.train.batches import batch_at
 from tests.dpo_core.preflight.test_memory import CONFIG
 
 
