@@ -12,5 +12,9 @@ class InputError(ValueError):
         return _rebuild, (type(self), self.says, self.where, self.do)
 
 
+class Diverged(InputError):
+    """A training whose loss or gradient is no finite number any more: its recipe cannot be trained."""
+
+
 def _rebuild(kind: type[InputError], says: str, where: str, do: str) -> InputError:
     return kind(says, where=where, do=do)

@@ -22,6 +22,7 @@ from dpo_core.recipe_release import (
     Retrain,
     Section,
 )
+from dpo_core.recipe_tune import Tune
 
 
 class Data(Section):
@@ -128,6 +129,9 @@ class Training(Loss):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="arithmetic of score, train and evaluate; weights stay fp32"
     )
+    seeds: int = Field(
+        1, ge=1, le=32, description="seeds trained, from `seed` on; the middle one by the gate's first metric is gated"
+    )
     save_steps: int = Field(50, ge=1, description="optimizer steps between checkpoints")
     token_metrics_steps: int = Field(
         0, ge=0, description="optimizer steps between values of entropy and mean_token_accuracy; 0: none"
@@ -152,7 +156,7 @@ class Training(Loss):
         """
         unset = {"loss"} if self.loss == "sigmoid" else set()
         unset |= {name for known in OPTIONS.values() for name in known} - self.options.keys()
-        return self.model_dump(exclude={"save_steps", "online", *unset})
+        return self.model_dump(exclude={"save_steps", "seeds", "online", *unset})
 
     @model_validator(mode="after")
     def _online_can_be_meant(self) -> "Training":
@@ -211,6 +215,11 @@ class Evaluation(Section):
         return self.model_dump(exclude=unset)
 
     @property
+    def asked_of(self) -> list[str]:
+        """Metrics that are of prompts or text of their own, not of held-out pairs."""
+        return [*self.suites, *(["retention/neutral_text"] if self.neutral_text else [])]
+
+    @property
     def suites(self) -> dict[str, str]:
         """Metric: its prompt file, of every suite."""
         behaviour = {f"behaviour/{name}": path for name, path in self.behaviour.items()}
@@ -241,6 +250,7 @@ class Recipe(Section):
     retrain: Retrain = Retrain()
     gate: RecipeGate = RecipeGate()
     promotion: Promotion = Promotion()
+    tune: Tune = Tune()
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod
@@ -279,4 +289,5 @@ class Recipe(Section):
             raise ValueError(
                 "gate.uptake asks for what evaluation.uptake_pairs: 0 does not measure: give it some pairs"
             )
+        self.tune.limits(self.gate, self.evaluation.asked_of)
         return self

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     )
     num_threads: int = Field(default_factory=usable_cores, gt=0, description="CPU threads; default: usable cores")
     patience_s: int = Field(120, ge=0, description="how long a run waits for a store or MLflow that is away, seconds")
+    study_url: str = Field("", description="database of `dpo tune`: postgresql://...; default: a file in DPO_HOME")
     data_docs: bool = Field(False, description="also render Great Expectations' pages, in DPO_HOME/expectations/NAME")
 
     @model_validator(mode="before")

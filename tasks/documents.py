@@ -6,8 +6,8 @@ from pydantic import Field
 
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.records import Document, Record
-from dpo_core.report.documents import Estimate, FindingRecord, UptakeRecord
-from tasks.records import Environment, Stage
+from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, UptakeRecord
+from tasks.records import Environment, SeedLine, SpreadLine, Stage
 
 
 class CheckDocument(Document):
@@ -114,6 +114,7 @@ class TrainingFigures(Record):
     pairs_per_second: float = Field(description="at the end of the training")
     loss: str = Field("sigmoid", description="its name, or each part of a mixture after its weight")
     online: OnlineFigures | None = Field(None, description="of a run that learned from its own answers; null: none")
+    jumps: list[JumpRecord] = Field([], description="steps at which loss, gradient norm or drift jumped, with rows")
 
 
 RetrainState = Literal["promoted", "held", "rejected", "nothing_new", "waiting_for_approval"]
@@ -141,6 +142,9 @@ class RetrainDocument(Document):
     stages: list[StageLine] = Field(description="in order")
     reference: ReferenceCounts = Field(description="the reference pass")
     training: TrainingFigures = Field(description="the training, also where it was looked up")
+    seeds: list[SeedLine] = Field([], description="of training.seeds, where it is more than 1")
+    spread: dict[str, SpreadLine] = Field({}, description="of each metric of the gate over these seeds")
+    unstable: str = Field("", description="in words, where seeds differ by more than was gained; else empty")
     report: str = Field(description="the page, on this machine")
     data_report: str = Field("", description="the page of the data check, on this machine")
 

@@ -78,7 +78,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
             evidence = with_divergence(evidence, store, plan, checked, scored, weights, fetch)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
-        run.metrics({_logged(name): metric.value for name, metric in evidence.metrics.items()})
+        run.metrics({logged(name): metric.value for name, metric in evidence.metrics.items()})
         run.json("evaluation.json", evidence.to_document())
         return EvaluateOutput(metrics=evidence.metrics, **kept)
 
@@ -101,7 +101,8 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
     )
 
 
-def _logged(name: str) -> str:
+def logged(name: str) -> str:
+    """The name of a metric in MLflow."""
     return name if name.startswith(("behaviour/", "retention/")) else f"eval_{name}"
 
 

@@ -195,11 +195,13 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
         return files.get(value, value) if isinstance(value, str) else value
 
     content: dict[str, Any] = swap(recipe.model_dump())
-    content["training"] = recipe.training.decisive
+    several = {"seeds": recipe.training.seeds} if recipe.training.seeds > 1 else {}
+    content["training"] = recipe.training.decisive | several
     content["evaluation"] = swap(recipe.evaluation.decisive)
     content["model"] = "see model_sha256"
     if recipe.reference is None:
         content.pop("reference")
     content.pop("promotion")  # changes no weight and no verdict
+    content.pop("tune")  # nor does this, in a run of its own
     content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content

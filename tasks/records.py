@@ -12,7 +12,7 @@ from dpo_core.curate.curation import Curation
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.recipe import Encoding, Recipe, Training
 from dpo_core.records import Record
-from dpo_core.report.documents import Estimate, FindingRecord, ShortcutRecord
+from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, ShortcutRecord
 from infra.registry.versions import Version
 
 
@@ -57,6 +57,12 @@ class Plan(Record):
     force: bool
     trusted_code: str | None = Field(None, description="SHA-256 of the model's own code that may run")
     online: OnlinePlan | None = None
+    training_seed: int | None = Field(None, description="of one of several trainings; None: the recipe's")
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return self.recipe.seed if self.training_seed is None else self.training_seed
 
 
 class CheckResult(Record):
@@ -131,6 +137,7 @@ class TrainOutput(Record):
     pairs_per_second: float
     history: Sequence[Mapping[str, int | float]] = Field(description="metrics of every step, TRL's names")
     online: OnlineOutput | None = None
+    jumps: list[JumpRecord] = Field([], description="steps at which loss, gradient norm or drift jumped")
 
 
 class Trained(TrainOutput):
@@ -182,6 +189,32 @@ class Evaluated(EvaluateOutput):
     baseline: Literal["reference", "champion", "version"]
     baseline_weights_sha256: str
     stage: Stage
+
+
+class SeedModel(Record):
+    """A model of one seed, trained and evaluated."""
+
+    seed: int
+    trained: Trained
+    evaluated: Evaluated
+
+
+class SeedLine(Record):
+    """One of several seeds."""
+
+    seed: int = Field(description="of data order and adapters")
+    weights_sha256: str = Field(description="of its weights")
+    metrics: dict[str, float] = Field(description="those that the gate names")
+    chosen: bool = Field(description="the middle one, which was gated")
+
+
+class SpreadLine(Record):
+    """One metric over seeds."""
+
+    low: float = Field(description="least")
+    median: float = Field(description="middle")
+    high: float = Field(description="most")
+    deviation: float = Field(description="standard deviation")
 
 
 class Registered(Record):

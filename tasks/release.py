@@ -86,7 +86,7 @@ def _new_version(
         START_WEIGHTS: plan.weights_sha256,
         REQUEST: plan.request,
         TOKENIZER: plan.tokenizer_sha256,
-        "dpo.seed": plan.recipe.seed,
+        "dpo.seed": plan.seed,
         "dpo.weights": f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
         REPORT: report_key(plan.recipe.name, trained.weights_sha256),

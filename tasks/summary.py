@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,8 +35,9 @@ from tasks.documents import (
     TrainingFigures,
 )
 from tasks.lineage import report_key
-from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
+from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, SeedModel, Trained
 from tasks.runtime.datasets import TRAIN_TAG
+from tasks.seeds.spread import seed_lines, spreads, unstable
 
 VERDICT: TypeAdapter[GateVerdict] = TypeAdapter(GateVerdict)
 CARD = "README.md"  # the model card, as a model's folder has it
@@ -58,14 +60,20 @@ def summarise(
     registered: Registered,
     gated: Gated,
     promoted: Promoted,
+    tried: Sequence[SeedModel] = (),
 ) -> Retrained:
-    """The document of `dpo retrain --json`, and what people see; the run's page beside it."""
+    """The document of `dpo retrain --json`, and what people see; the run's page beside it.
+
+    `tried`: the candidates of all seeds, where there are several.
+    """
     done = (checked, scored, trained, evaluated, registered, gated, promoted)
     store = open_store(load_settings(), patient=True)
     evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
     key = report_key(plan.recipe.name, trained.weights_sha256)
     page = load_settings().home / key
-    changed = not all(output.stage.cached for output in done)
+    stages = [*(output.stage for output in done), *(one.trained.stage for one in tried)]
+    changed = not all(stage.cached for stage in stages)
+    lines = seed_lines(plan, tried, plan.seed)
     document = RetrainDocument(
         state=_state(gated, promoted, changed=changed),
         verdict=gated.verdict,
@@ -83,13 +91,10 @@ def summarise(
         data_sha256=checked.data_sha256,
         stages=[StageLine.of(output.stage) for output in done],
         reference=ReferenceCounts(rows=scored.rows, hits=scored.hits, forwards=scored.forwards),
-        training=TrainingFigures(
-            steps=trained.steps,
-            first_dpo_loss=trained.first_dpo_loss,
-            pairs_per_second=round(trained.pairs_per_second, 3),
-            loss=plan.recipe.training.named,
-            online=_online(trained),
-        ),
+        training=_figures(plan, trained),
+        seeds=lines,
+        spread=spreads(lines),
+        unstable=unstable(gated, lines),
         report=str(page),
         data_report=checked.report,
     )
@@ -115,6 +120,17 @@ def _ended(trained: Trained, promoted: Promoted) -> str:
     """Why the training ended early, where that is not said already."""
     ended = trained.online.ended if trained.online else ""
     return f"the training ended after {trained.steps} steps: {ended}" if ended and not promoted.not_promoted else ""
+
+
+def _figures(plan: Plan, trained: Trained) -> TrainingFigures:
+    return TrainingFigures(
+        steps=trained.steps,
+        first_dpo_loss=trained.first_dpo_loss,
+        pairs_per_second=round(trained.pairs_per_second, 3),
+        loss=plan.recipe.training.named,
+        online=_online(trained),
+        jumps=trained.jumps,
+    )
 
 
 def _state(gated: Gated, promoted: Promoted, *, changed: bool) -> RetrainState:
@@ -240,7 +256,7 @@ def _facts(
         },
         warnings=[f"{f.check}: {f.says}" for f in checked.findings if f.severity == "warn" and not f.intended],
         training=plan.recipe.training.model_dump(),
-        seed=plan.recipe.seed,
+        seed=plan.seed,
         verdict=outcome.sentence,
         reasons=document.reasons,
         baseline=evaluated.baseline,

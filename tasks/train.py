@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from prefect import task
@@ -37,16 +38,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     store = open_store(settings, patient=True)
     items, left_out = online_prompts(store, plan, checked) if plan.online else ([], {})
     asked = {"online": [plan.online.content, digest_json([item.key for item in items])]} if plan.online else {}
-    inputs = {
-        "data": checked.data_sha256,
-        "ids": checked.ids_sha256,
-        "path": scored.path,
-        "tokenizer": plan.tokenizer_sha256,
-        "training": plan.recipe.training.decisive,
-        "seed": plan.recipe.seed,
-        "start": plan.model_sha256,
-        **asked,
-    }
+    inputs = training_inputs(plan, checked, scored) | asked
     name = digest_json(inputs)[:16]
     folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
 
@@ -86,6 +78,19 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
         shutil.rmtree(folder, ignore_errors=True)  # the store has it all, also where a kill came between
     log.info("trained steps=%d weights_sha256=%.12s", result.steps, result.weights_sha256)
     return Trained(**dict(result), model_key=f"models/{result.weights_sha256}", stage=stage)
+
+
+def training_inputs(plan: Plan, checked: Checked, scored: Scored) -> dict[str, Any]:
+    """What decides the weights, beside the code."""
+    return {
+        "data": checked.data_sha256,
+        "ids": checked.ids_sha256,
+        "path": scored.path,
+        "tokenizer": plan.tokenizer_sha256,
+        "training": plan.recipe.training.decisive,
+        "seed": plan.seed,
+        "start": plan.model_sha256,
+    }
 
 
 @contextlib.contextmanager
@@ -155,7 +160,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         from_reference=same,
         trusted_code=plan.trusted_code,
         training=plan.recipe.training,
-        seed=plan.recipe.seed,
+        seed=plan.seed,
         threads=plan.threads,
         run_id=plan.run_id,
         code=code_digest(CODE),

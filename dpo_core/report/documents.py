@@ -165,6 +165,31 @@ class Flips(ReportRecord):
     won: list[Flip]
 
 
+class JumpedMetric(ReportRecord):
+    """A metric of the training that jumped, and what it was in the steps before."""
+
+    value: float = Field(description="at that step")
+    usual: float = Field(description="median of the steps before")
+
+
+class JumpedRow(ReportRecord):
+    """A pair of a step."""
+
+    id: str = Field(description="digest of the pair")
+    where: str = Field(description="file and row, where known")
+    loss: float = Field(description="its own, in this step")
+
+
+class JumpRecord(ReportRecord):
+    """A step of the training at which something jumped; see dpo_core/train/recorder.py."""
+
+    step: int = Field(description="the first of them")
+    last: int = Field(description="the last step in a row")
+    metrics: dict[str, JumpedMetric] = Field(description="loss, grad_norm or displacement")
+    pairs: int = Field(description="pairs in that step")
+    rows: list[JumpedRow] = Field(description="those of the largest loss, largest first")
+
+
 class SampleAnswers(ReportRecord):
     """What each model answers to a held-out prompt."""
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-__all__ = ["curves", "histogram", "scatter"]
+__all__ = ["curves", "histogram", "plane", "scatter"]
 
 # The rule that fails and the one that warns (Scores in quality/features/feature_tests.py): least purity bound and least coverage.
 FAILS, WARNS, RULE = (0.90, 0.02), (0.75, 0.005), 0.60
@@ -170,6 +170,48 @@ def curves(lines: Sequence[tuple[str, Sequence[float], str]], steps: Sequence[fl
         '<figure class="curves"><figcaption><span>{}</span>{}</figcaption><svg width="100%" height="{}" role="img" '
         'aria-label="{}">{}{}{}</svg></figure>'
     ).format(words, keys, PLOT + 22, said, Markup(up), Markup(across), Markup(plot))
+
+
+def plane(points: Sequence[tuple[int, float, float, str]], across: str, up: str) -> Markup:
+    """Numbered dots, (number, x, y, CSS class), with an axis each; the last ones are drawn on top."""
+    if not points:
+        return Markup("<p class='quiet'>nothing was measured</p>")
+    left, right = _ends([point[1] for point in points])
+    low, high = _ends([point[2] for point in points])
+
+    def x(value: float) -> float:
+        return 12 + 84 * (value - left) / (right - left)
+
+    def y(value: float) -> float:
+        return HEIGHT - 16 - (HEIGHT - 32) * (value - low) / (high - low)
+
+    grid = "".join(
+        f'<line class="grid" x1="9%" x2="100%" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
+        f'<text x="0" y="{y(mark) + 4:.1f}">{mark:g}</text>'
+        for mark in round_marks(low, high)
+    )
+    grid += "".join(
+        f'<text x="{x(mark):.2f}%" y="{HEIGHT + 14}" text-anchor="middle">{mark:g}</text>'
+        for mark in round_marks(left, right)
+    )
+    dots = Markup("").join(
+        Markup(
+            '<g class="{}"><title>trial {}: {:.3g}, {:.3g}</title><circle cx="{:.2f}%" cy="{:.1f}" r="10"/>'
+            '<text x="{:.2f}%" y="{:.1f}" text-anchor="middle">{}</text></g>'
+        ).format(kind, number, a, b, x(a), y(b), x(a), y(b) + 3.5, number)
+        for number, a, b, kind in points
+    )
+    said = f"{len(points)} trials; across: {across}; up: {up}"
+    return Markup(
+        '<figure class="scatter"><svg width="100%" height="{}" role="img" aria-label="{}">{}{}</svg><figcaption><span>'
+        "Across: {}. Up: {}.</span></figcaption></figure>"
+    ).format(HEIGHT + 22, said, Markup(grid), dots, across, up)
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """Smallest and largest, apart in any case."""
+    low, high = min(values), max(values)
+    return (low, high) if high - low > 1e-9 * max(abs(low), abs(high), 1e-9) else (low - 0.5, high + 0.5)
 
 
 def round_marks(low: float, high: float) -> list[float]:

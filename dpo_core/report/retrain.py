@@ -66,7 +66,7 @@ def retrain_page(
         word=word,
         sentence=sentence,
         against=measured_against(gate["baseline"], is_champion=is_champion),
-        learnt=learnt,
+        learnt=[*learnt, *filter(None, [document.get("unstable")])],
         preferred=preferred_sentences(evidence.preferred),
         noise=noise_sentence(evidence.again),
         reasons=[reason for reason in gate["reasons"] if reason not in told],
@@ -83,6 +83,9 @@ def retrain_page(
         steps=[row["step"] for row in history],
         of_loss=document["training"].get("loss", "sigmoid"),  # a run older than the losses names none
         loss=_losses(history),
+        seeds=document.get("seeds", []),
+        spread=document.get("spread", {}),
+        jumps=document["training"].get("jumps", []),  # a run older than the flight recorder has none
         drift=[
             ("chosen answers", _values(history, f"{moves}/chosen"), "chosen"),
             ("rejected answers", _values(history, f"{moves}/rejected"), "rejected"),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from dpo_core.report.documents import AgainRecord, DivergenceRecord, PreferredRecord, UptakeRecord
+from dpo_core.report.documents import AgainRecord, DivergenceRecord, JumpRecord, PreferredRecord, UptakeRecord
 
 SEEN = 0.05  # nats: what is less is shown as 0.0
 
@@ -79,6 +79,15 @@ def _learnt(u: UptakeRecord) -> str:
         return f"{said}."
     before, after = (u.shown[who].value for who in ("baseline", "challenger"))
     return f"{said}; {before:.0%} of the generated answers showed it, now {after:.0%}."
+
+
+def jump_sentence(found: Sequence[JumpRecord]) -> list[str]:
+    """One line on where the training jumped, if it did; the page has all of it."""
+    if not found:
+        return []
+    steps = ", ".join(f"{jump.step} ({', '.join(jump.metrics)})" for jump in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return [f"The training jumped at step {steps}{more}: the report names the rows of these steps."]
 
 
 def preferred_sentences(found: PreferredRecord | None) -> list[str]:

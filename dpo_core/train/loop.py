@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_core.data.pairs import Example
-from dpo_core.errors import InputError
+from dpo_core.errors import Diverged
 from dpo_core.model.layout import Ids, Layout, first_fit_decreasing, lay_out, row_tokens
 from dpo_core.model.logprobs import Method
 from dpo_core.model.reference import allowed_difference
 from dpo_core.recipe import Training
+from dpo_core.report.documents import JumpedRow
 from dpo_core.train.batches import Batches
 from dpo_core.train.checkpoint import whole
 from dpo_core.train.objective import RowLoss, Whole, log_probs, metric_names
@@ -31,7 +32,7 @@ class Step:
     `displacement`: nats a token by which the chosen answer has become less likely than under the reference. The names
     of `objective.metric_names`; `rewards/delta`: bco_pair's reward shift in this step. Every
     `training.token_metrics_steps` steps also `entropy` (nats, mean over response tokens) and `mean_token_accuracy`
-    (share of the chosen answers' tokens that are the likeliest).
+    (share of the chosen answers' tokens that are the likeliest). `rows`: its pairs, each with its own loss.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Step:
     pairs: int
     tokens: int
     metrics: dict[str, float]
+    rows: Sequence[JumpedRow]
 
 
 class ReferenceMismatchError(RuntimeError):
@@ -79,7 +81,7 @@ def train(
         every = training.token_metrics_steps
         measure = bool(every) and number % every == 0
         check = from_reference and not training.reference_free and number == 1
-        sums, wild = _accumulate(
+        sums, losses, wild = _accumulate(
             model,
             batch,
             training,
@@ -104,7 +106,7 @@ def train(
         metrics |= {"grad_norm": float(norm), "learning_rate": rate, "epoch": batches.epoch(number)}
         metrics |= batches.told(number - 1)
         tokens = sum(2 * len(e.prompt_ids) + len(e.chosen_ids) + len(e.rejected_ids) for e in batch)
-        yield Step(number, total, len(batch), tokens, metrics)
+        yield Step(number, total, len(batch), tokens, metrics, _rows(batch, losses))
 
 
 @dataclass
@@ -173,10 +175,10 @@ def _accumulate(
     check_reference: bool = False,
     measure: bool = False,
     delta: float = 0.0,
-) -> tuple[Tensor, list[str]]:
+) -> tuple[Tensor, Tensor, list[str]]:
     """Gradients of the whole step from this rank's rows; sums of metric_names and TOKEN_SUMS over all ranks.
 
-    With them the places of this rank's pairs whose values are not finite.
+    With them the loss of each pair, and the places of this rank's pairs whose values are not finite.
     """
     ranks, names = accelerator.num_processes, metric_names(training)
     shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=method.share)
@@ -187,6 +189,7 @@ def _accumulate(
     if training.of_the_batch:
         together = _together(model, batch, rows, len(mine), training, accelerator, method=method)
     sums, wild = torch.zeros(len(names) + len(TOKEN_SUMS), dtype=torch.float64), []
+    losses = torch.zeros(len(batch), dtype=torch.float64)
     for turn, places in enumerate(rows):
         idle, row = turn >= len(mine), [batch[place] for place in places]
         weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
@@ -201,10 +204,12 @@ def _accumulate(
             if not idle:
                 columns = torch.stack([values[name] for name in names])
                 sums += torch.cat([columns.sum(1), _token_sums(found.metrics, layout)]).cpu()
+                losses[list(places)] = values["loss"].detach().cpu()
                 finite = columns.isfinite().all(0).tolist()
                 wild += [_place(example) for example, fine in zip(row, finite, strict=True) if not fine]
-    reduced: Tensor = accelerator.reduce(sums.to(accelerator.device, torch.float32) if ranks > 1 else sums, "sum")
-    return reduced.cpu(), wild
+    told = torch.cat([sums, losses])
+    told = accelerator.reduce(told.to(accelerator.device, torch.float32) if ranks > 1 else told, "sum").cpu()
+    return told[: len(sums)], told[len(sums) :], wild
 
 
 @torch.no_grad()
@@ -239,13 +244,17 @@ def _token_sums(metrics: Float[Tensor, "2 H"] | None, layout: Layout) -> Float[T
     return torch.stack([entropy.sum(), torch.ones_like(entropy).sum(), (hits * chosen).sum(), chosen.sum()])
 
 
+def _rows(batch: Sequence[Example], losses: Float[Tensor, " N"]) -> list[JumpedRow]:
+    return [JumpedRow(id=e.id, where=e.where, loss=own) for e, own in zip(batch, losses.tolist(), strict=True)]
+
+
 def _place(example: Example) -> str:
     return example.where or f"pair {example.id[:12]}"
 
 
-def _not_finite(number: int, places: Sequence[str]) -> InputError:
+def _not_finite(number: int, places: Sequence[str]) -> Diverged:
     more = f" and {len(places) - 10} more" if len(places) > 10 else ""
-    return InputError(
+    return Diverged(
         f"step {number}: loss or gradient is not finite",
         where=", ".join(places[:10]) + more,
         do="look at these rows; lower training.learning_rate or max_grad_norm. Checkpoints before this step are good",

@@ -20,6 +20,7 @@ from flows.cli.logs import terminal_logs
 from flows.cli.moving import import_config
 from flows.cli.promotion import approve, history, hold, promote, rollback
 from flows.cli.store import app as store_commands
+from flows.cli.tune import tune
 
 if TYPE_CHECKING:
     from tasks.documents import CheckDocument
@@ -39,6 +40,7 @@ app.add_typer(judge_commands, name="judge")
 app.command()(init)
 app.command(name="import")(import_config)
 app.command()(curate)
+app.command()(tune)
 app.command()(gate)
 app.command()(lineage)
 for command in (promote, approve, rollback, hold, history):
@@ -102,10 +104,15 @@ def retrain(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     force: Annotated[bool, typer.Option("--force", help="run every stage again, finished or not")] = False,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="train so many seeds; the middle one goes to the gate")
+    ] = None,
     as_json: AsJson = False,
 ) -> CommandResult:
     """Check the data, train, evaluate, register, and promote what is better."""
     from dpo_core.recipe_file import load_recipe
+
+    overrides = [*overrides, *([] if seeds is None else [f"training.seeds={seeds}"])]
 
     load_recipe(recipe, overrides)  # a mistake in the recipe costs no start-up and leaves nothing behind
     get_ready(to_run_a_flow=True)

@@ -15,6 +15,7 @@ from tasks import ledger_documents as of_ledger
 from tasks.curate import documents as of_curation
 from tasks.datasets import records as of_data
 from tasks.judging import documents as of_judging
+from tasks.tune import documents as of_search
 
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo retrain RUN.yaml": of_runs.RetrainDocument,
@@ -36,6 +37,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo store gc": own.GarbageReport,
     "dpo curate CURATION.yaml": of_curation.CurateDocument,
     "dpo curate, with rounds": of_curation.RoundsDocument,
+    "dpo tune RUN.yaml": of_search.TuneDocument,
     "dpo data ls": of_data.DatasetListing,
     "dpo data show NAME[@VERSION]": of_data.DatasetShown,
     "dpo data add NAME SOURCE": of_data.DatasetWritten,
@@ -51,10 +53,11 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 HEAD = """# The documents of `--json`
 
 Made from their types (`tasks/documents.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
-`tasks/judging/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a test fails where this
-page is behind them. `--json` prints one document on stdout and nothing else there. Each has `"schema": 1`: later
-versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each value of the object
-`a`. Where the data check fails, `dpo retrain` and `dpo curate` print the document of `dpo check`.
+`tasks/judging/documents.py`, `tasks/tune/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a
+test fails where this page is behind them. `--json` prints one document on stdout and nothing else there. Each has
+`"schema": 1`: later versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each
+value of the object `a`. Where the data check fails, `dpo retrain`, `dpo curate` and `dpo tune` print the document of
+`dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]
 

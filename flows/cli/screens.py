@@ -41,7 +41,7 @@ SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
 
 def show_retrain(console: Console, done: "Retrained") -> None:
     """The end of a run: what changed in the model, the verdict and why, where to look, what to type next."""
-    from dpo_core.report.sentences import OUTCOMES
+    from dpo_core.report.sentences import OUTCOMES, jump_sentence
 
     document, display = done.document, done.display
     if document.changed:
@@ -49,7 +49,8 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         console.print(Text(display.scores, style="dim"))
         _answers(console, display.answers)
         _drift(console, display.drift)
-        for said in display.learnt:
+        _seeds(console, document)
+        for said in [*display.learnt, *filter(None, [document.unstable]), *jump_sentence(document.training.jumps)]:
             console.print(Padding(Text(said, style="bold yellow"), (1, 0, 0, 0)))
     elif len(document.stages) > 1:
         _unchanged(console, document)
@@ -69,6 +70,13 @@ def show_retrain(console: Console, done: "Retrained") -> None:
     url = display.run_url
     _pairs(console, [("MLflow run", url if url.startswith("http") else document.mlflow_run_id)])
     _next(console, _next_commands(document))
+
+
+def _seeds(console: Console, document: "RetrainDocument") -> None:
+    """How far the seeds lie apart, a line a metric."""
+    for name, spread in document.spread.items():
+        ends = f"{spread.low:.4g} to {spread.high:.4g}, median {spread.median:.4g}"
+        console.print(Text(f"{len(document.seeds)} seeds: {name} {ends}"), soft_wrap=True)
 
 
 def show_check(console: Console, document: "CheckDocument", most: int = 5) -> None:

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 RUN_KEY = "dpo.run_key"
 DUPLICATE = "dpo.duplicate_of"
+PARENT = "mlflow.parentRunId"
 
 
-def open_run(experiment: str, *, run_key: str, run_name: str, artifact_root: str | None) -> Run:
-    """The run with this key: continued if it was begun, as it is if finished, new otherwise.
+def open_run(
+    experiment: str, *, run_key: str, run_name: str, artifact_root: str | None, parent: str | None = None
+) -> Run:
+    """The run with this key: continued if it was begun, as it is if finished, new otherwise; nested in a `parent`.
 
     A new experiment keeps its artifacts where the tracking server says, else under `artifact_root` (a folder or
     s3://...).
@@ -36,7 +39,8 @@ def open_run(experiment: str, *, run_key: str, run_name: str, artifact_root: str
     with mlflow_errors("open a run"):
         experiment_id = _experiment(client, experiment, artifact_root)
         if not (runs := _runs(client, experiment_id, run_key)):
-            client.create_run(experiment_id, run_name=run_name, tags={RUN_KEY: run_key})
+            nested = {PARENT: parent} if parent else {}
+            client.create_run(experiment_id, run_name=run_name, tags={RUN_KEY: run_key, **nested})
             runs = _runs(client, experiment_id, run_key)
         first, *others = runs
         for other in others:

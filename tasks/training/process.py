@@ -19,7 +19,7 @@ from typing import IO
 
 import psutil
 
-from dpo_core.errors import InputError
+from dpo_core.errors import Diverged, InputError
 from infra.environment import ROOT, training_environment
 from infra.errors import ProcessFailed
 from infra.secrets import without_secrets
@@ -67,7 +67,8 @@ def launch(folder: Path, settings: Settings) -> None:
         return
     error = _error(folder)
     if "do" in error:
-        raise InputError(error["says"], where=error["where"], do=error["do"])
+        kind = Diverged if error.get("kind") == Diverged.__name__ else InputError
+        raise kind(error["says"], where=error["where"], do=error["do"])
     if error:
         log.debug("training_traceback %s", error.get("traceback", ""))
         says, do = f"the training failed: {error['says']}", f"run again with --debug for the traceback; {GO_ON}"

@@ -27,11 +27,13 @@ from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.model.stops import stop_tokens
+from dpo_core.report.documents import JumpRecord
 from dpo_core.train.batches import Batches, Fixed
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
 from dpo_core.train.loop import Step, train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
+from dpo_core.train.recorder import FlightRecorder
 from infra.errors import InfraError
 from infra.masking import mask_everything
 from infra.secrets import without_secrets
@@ -68,7 +70,10 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
 
     def save(number: int, history: list[dict[str, float]]) -> None:
-        state, write = {"history": history}, tracker is not None
+        state, write = (
+            {"history": history, "jumps": [jump.to_document() for jump in recorder.jumps]},
+            tracker is not None,
+        )
         place, files = folder / "checkpoints", batches.kept()
         saved = save_checkpoint(place, number, policy, optimizer, state, files=files, write=write)
         if uploads is not None and saved is not None:
@@ -78,10 +83,11 @@ def run(folder: Path, *, live: bool | None = None) -> None:
         scorer, uploads = held.enter_context(scoring(policy)), held.enter_context(uploading)
         held.enter_context(logging_on)
         model, prepared = accelerator.prepare(scorer, optimizer)
-        start, history = 0, []
+        start, history, recorder = 0, [], FlightRecorder()
         if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
             state = load_checkpoint(checkpoint, policy, optimizer)
             start, history = state["step"], state["history"]
+            recorder = FlightRecorder([JumpRecord.model_validate(jump) for jump in state.get("jumps", [])])
             log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
         batches: Batches = Fixed(examples, training, seed=order.seed)
         if order.online is not None:
@@ -99,11 +105,11 @@ def run(folder: Path, *, live: bool | None = None) -> None:
             history=history,
             from_reference=order.from_reference,
         )
-        _follow(steps, tracker, history, save, total=batches.total, every=training.save_steps, live=live)
+        _follow(steps, tracker, history, recorder, save, total=batches.total, every=training.save_steps, live=live)
     save_policy(policy, Path(order.model_folder), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.method.mode, "log_probs_why": scorer.method.why})
-        _write_result(folder, history, batches, tracker)  # last: with it the training is finished
+        _write_result(folder, history, recorder.jumps, batches, tracker)  # last: with it the training is finished
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
 
 
@@ -148,6 +154,7 @@ def _follow(
     steps: Iterator[Step],
     tracker: Run | None,
     history: list[dict[str, float]],
+    recorder: FlightRecorder,
     save: Callable[[int, list[dict[str, float]]], None],
     *,
     total: int,
@@ -168,6 +175,8 @@ def _follow(
                 if (warning := displaced(history)) is not None:
                     bar.write(warning, file=sys.stderr)
                     log.warning("likelihood_displaced step=%d", step.number)
+                if (jump := recorder.add(step, history)) is not None:
+                    log.warning("training_jumped step=%d metrics=%s", jump.step, ",".join(jump.metrics))
                 bar.set_postfix_str(_postfix(step, rate), refresh=False)
                 bar.update()
             if step.number % every == 0 and step.number < step.total:
@@ -181,7 +190,9 @@ def _postfix(step: Step, rate: float) -> str:
     )
 
 
-def _write_result(folder: Path, history: list[dict[str, float]], batches: Batches, tracker: Run) -> None:
+def _write_result(
+    folder: Path, history: list[dict[str, float]], jumps: list[JumpRecord], batches: Batches, tracker: Run
+) -> None:
     online = None
     if isinstance(batches, OnlineBatches):
         online = batches.output(len(history))
@@ -195,6 +206,7 @@ def _write_result(folder: Path, history: list[dict[str, float]], batches: Batche
         pairs_per_second=history[-1]["pairs_per_second"],
         history=history,
         online=online,
+        jumps=jumps,
     )
     fresh = folder / "result.json.new"
     fresh.write_text(json.dumps(result.model_dump(mode="json")))
@@ -220,7 +232,7 @@ def main(folder: Path, *, live: bool | None = None) -> int:
 
 def _told(error: Exception) -> dict[str, str]:
     if isinstance(error, InputError | InfraError):
-        return {"says": error.says, "where": error.where, "do": error.do}
+        return {"kind": type(error).__name__, "says": error.says, "where": error.where, "do": error.do}
     says = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
     if not (torch.distributed.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
         return {"says": says}

@@ -125,6 +125,17 @@ def _grouped(lines: list[Line], key: Callable[[Line], Any]) -> Iterator[tuple[An
     yield from groups.items()
 
 
+def _long_kills(lines: list[Line]) -> Iterator[tuple[str, ...]]:
+    command = lines[0]["what"].partition(" ")[0]
+    kills = sum(line["kills"] for line in lines)
+    yield (
+        f"kill -9 of `dpo {command}`",
+        f"{kills} kills in {len(lines)} runs",
+        _kept(lines),
+        "went on; the same result",
+    )
+
+
 ROWS: dict[str, Callable[[list[Line]], Iterator[tuple[str, ...]]]] = {
     "kill": _kills,
     "S3": _s3,
@@ -135,6 +146,8 @@ ROWS: dict[str, Callable[[list[Line]], Iterator[tuple[str, ...]]]] = {
     "at once": _at_once,
     "ledger kill": _ledger_kills,
     "ledger race": _ledger_races,
+    "curate kill": _long_kills,
+    "tune kill": _long_kills,
 }
 
 

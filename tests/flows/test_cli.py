@@ -210,7 +210,10 @@ def test_retrain_exits_4_unless_it_promoted_or_had_nothing_to_do_and_prints_the_
         "data_sha256": "d",
         "stages": [{"name": name, "cached": True, "seconds": 0.0} for name in ("check", "score")],
         "reference": {"rows": 2, "hits": 2, "forwards": 0},
-        "training": {"steps": 1, "first_dpo_loss": 0.6931, "pairs_per_second": 1.5, "loss": "sigmoid"},
+        "training": {"steps": 1, "first_dpo_loss": 0.6931, "pairs_per_second": 1.5, "loss": "sigmoid", "jumps": []},
+        "seeds": [],
+        "spread": {},
+        "unstable": "",
         "report": "report.html",
     }
     display = {

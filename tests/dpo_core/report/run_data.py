@@ -108,10 +108,18 @@ EVIDENCE = {
     ],
 }  # fmt: skip
 DOCUMENT = {
+    "seeds": [{"seed": n, "metrics": {"behaviour/identity": 0.8 + 0.05 * n}, "chosen": n == 1} for n in range(3)],
+    "spread": {"behaviour/identity": {"low": 0.8, "median": 0.85, "high": 0.9, "deviation": 0.05}},
+    "unstable": "behaviour/identity differs by 0.1 between 3 seeds, and 0.05 is gained: another seed may lose it",
     "verdict": "reject_regression", "model": "support", "version": 7, "champion_version": 6, "not_promoted": "",
     "stages": [{"name": "check", "cached": True, "seconds": 0.1}, {"name": "train", "cached": False, "seconds": 754.2}],
     "reference": {"rows": 1724, "hits": 0, "forwards": 1724},
-    "training": {"steps": 108, "first_dpo_loss": 0.6931472, "pairs_per_second": 2.931, "loss": "sigmoid"},
+    "training": {
+        "steps": 108, "first_dpo_loss": 0.6931472, "pairs_per_second": 2.931, "loss": "sigmoid", "jumps": [{
+            "step": 41, "last": 43, "metrics": {"loss": {"value": 3.1, "usual": 0.42}}, "pairs": 8,
+            "rows": [{"id": "ab" * 32, "where": "pairs.jsonl, row 17", "loss": 21.5}],
+        }],
+    },
 }  # fmt: skip
 DISPLAY = {
     "before_after": [

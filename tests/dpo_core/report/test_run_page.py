@@ -138,3 +138,18 @@ def test_a_start_model_is_called_by_its_last_name(model, name):
 @pytest.mark.parametrize(("seconds", "words"), [(12.4, "12 s"), (754.0, "13 min"), (7200.0, "2.0 h")])
 def test_time_is_told_in_the_unit_that_it_needs(seconds, words):
     assert spent(seconds) == words
+
+
+def test_a_step_that_jumped_is_on_the_page_with_its_rows():
+    page = run_data.full_run_page()
+    assert "Where it jumped" in page
+    assert "41 to 43" in page
+    assert "pairs.jsonl, row 17" in page
+    assert "and 7 more" in page
+
+
+def test_several_seeds_are_on_the_page_with_the_one_that_was_gated_and_what_it_may_be_worth():
+    page = run_data.full_run_page()
+    assert "seed 1, gated" in page
+    assert "seed 2, gated" not in page
+    assert "another seed may lose it" in page

@@ -326,3 +326,13 @@ def test_a_model_is_trained_without_a_reference(folder, examples):
     parts = 1 * history[0]["losses/simpo"] + 0.5 * history[0]["losses/orpo"]
     assert history[0]["losses/dpo"] == pytest.approx(parts)
     assert displaced(history * 10) is None
+
+
+def test_each_step_tells_its_pairs_and_their_own_losses(folder, examples):
+    training = Training(max_steps=3, train_batch_size=4, learning_rate=1e-2, tokens_per_row=30)
+    *_, run = steps_of(folder, examples, training)
+    for step in run():
+        batch = batch_at(step.number - 1, examples=len(examples), batch_size=4, seed=0)
+        assert [row.id for row in step.rows] == [examples[i].id for i in batch]
+        mean = sum(row.loss for row in step.rows) / step.pairs
+        assert mean == pytest.approx(step.metrics["loss"], rel=1e-9)

@@ -1,0 +1,32 @@
+"""Search better settings for a recipe within a budget, on training prompts set aside: never on what its gate uses."""
+
+from prefect import flow
+from prefect.futures import wait
+
+from tasks.check import check
+from tasks.plan import plan
+from tasks.runtime.tracked import tracked
+from tasks.select import select
+from tasks.tune.begin import begin_search
+from tasks.tune.conclude import conclude
+from tasks.tune.documents import TuneDocument
+from tasks.tune.split import cut
+from tasks.tune.study import begun_trials
+from tasks.tune.trial import try_settings
+
+
+@flow(name="tune")
+def tune(recipe: str, overrides: list[str] | None = None) -> TuneDocument:
+    """Cut a tuning split, try settings as long as the budget lasts, recommend those on a flat optimum.
+
+    Run again it goes on: a trial that was begun is finished, one that was finished is never repeated.
+    """
+    run = plan(recipe, overrides or [], force=False, kind="tune")
+    with tracked(run):
+        search = begin_search(run, cut(run, select(run, check(run))))
+        while numbers := begun_trials(search):
+            trials = [try_settings.submit(search, number) for number in numbers]
+            wait(trials)
+            for trial in trials:
+                trial.result()
+        return conclude(search, recipe, overrides or [])

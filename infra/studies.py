@@ -1,0 +1,38 @@
+"""The database of the searches: an SQLite file of this machine, or the team's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from infra.errors import BadSetting, Unavailable
+from infra.secrets import without_secrets
+from infra.settings import Settings, sqlite_url
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+
+def study_storage(settings: Settings) -> "RDBStorage":
+    """Open it, with Optuna's tables made. Raises BadSetting or Unavailable where it cannot be."""
+    import optuna
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = settings.study_url or sqlite_url(settings.home / "studies.db")
+    do = "set DPO_STUDY_URL to postgresql://user:password@host/database, or unset it for a file in DPO_HOME"
+    try:
+        with FileLock(Path(settings.home) / "studies.lock"):  # tables are made once
+            return optuna.storages.RDBStorage(url)
+    except (ImportError, ArgumentError, NoSuchModuleError) as error:
+        do += "; the driver comes with pip install -c constraints.txt 'dpo-pipeline[postgres]'"
+        says = f"the database of the searches cannot be opened: {_line(error)}"
+        raise BadSetting(says, where=without_secrets(url), do=do) from error
+    except (SQLAlchemyError, OSError) as error:
+        says = f"the database of the searches does not answer: {_line(error)}"
+        do = "see that it runs and lets you in, then run the same command again"
+        raise Unavailable(says, where=without_secrets(url), do=do) from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,53 @@
+"""How far seeds of one recipe lie apart, in the metrics of its gate."""
+
+from collections.abc import Sequence
+from statistics import median, stdev
+
+from tasks.records import Gated, Plan, SeedLine, SeedModel, SpreadLine
+
+
+def seed_lines(plan: Plan, found: Sequence[SeedModel], chosen: int) -> list[SeedLine]:
+    """What each seed came to; none where there is one alone."""
+    if len(found) < 2:
+        return []
+    return [
+        SeedLine(
+            seed=one.seed,
+            weights_sha256=one.trained.weights_sha256,
+            metrics={name: one.evaluated.metrics[name].value for name in _asked(plan, one)},
+            chosen=one.seed == chosen,
+        )
+        for one in found
+    ]
+
+
+def spreads(lines: Sequence[SeedLine]) -> dict[str, SpreadLine]:
+    """Of each metric of the gate: least, median, most, and the standard deviation over seeds."""
+    by_metric = {name: [line.metrics[name] for line in lines] for name in (lines[0].metrics if lines else ())}
+    return {
+        name: SpreadLine(low=min(values), median=median(values), high=max(values), deviation=stdev(values))
+        for name, values in by_metric.items()
+    }
+
+
+def unstable(gated: Gated, lines: Sequence[SeedLine]) -> str:
+    """In words, where seeds differ by more than was gained; else empty."""
+    said = []
+    for name, spread in spreads(lines).items():
+        gain = next((c.difference for c in gated.conditions if c.metric == name and c.rule == "improve"), None)
+        width = spread.high - spread.low
+        if gain is not None and width > gain:
+            said.append(f"{name} differs by {width:.3g} between {len(lines)} seeds, and {gain:.3g} is gained")
+    return f"{'; '.join(said)}: another seed may lose it, and the middle one was gated" if said else ""
+
+
+def first_metric(plan: Plan) -> str:
+    """What seeds are ordered by: the first metric that the gate looks for a gain of."""
+    gains = [metric for metric in plan.recipe.gate.gains if "[" not in metric]  # parts of the pairs are no headline
+    return gains[0] if gains else "rewards/margins"
+
+
+def _asked(plan: Plan, one: SeedModel) -> list[str]:
+    gate = plan.recipe.gate
+    names = dict.fromkeys([first_metric(plan), *gate.gains, *gate.keep, *gate.floor])
+    return [name for name in names if name in one.evaluated.metrics]

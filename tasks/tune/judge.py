@@ -1,0 +1,166 @@
+"""One training of a trial, judged on the tuning split: remembered by its content, its weights are not kept."""
+
+import logging
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from dpo_core.data.pairs import EncodedPair
+from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
+from dpo_core.evaluate.evidence import draw_samples
+from dpo_core.model.stops import named_ends
+from dpo_core.recipe_tune import DRIFT, LENGTH
+from infra.settings import load_settings
+from infra.store import open_store
+from infra.store.base import Store
+from tasks.evaluation.measure import Inquiry, measure
+from tasks.records import MeasureOutput, Plan, Scored
+from tasks.reference.store import reference_sums
+from tasks.runtime.models import stored_model
+from tasks.runtime.pairs import encoded_pairs
+from tasks.runtime.stages import remembered
+from tasks.score import score
+from tasks.train import train, training_inputs
+from tasks.training.checkpoints import forget
+from tasks.tune.records import TrialMeasures, TuningSplit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger("dpo.tune")
+CODE = ("tasks.tune.judge",)
+TEXT = "retention/neutral_text"
+YARDSTICK = 0.1  # reward per nat for all trials, whatever their own beta: chances can be compared
+
+
+def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]], pairs: int) -> TrialMeasures:
+    """Train with the plan's settings and seed, and measure; a look-up where that was done before.
+
+    `pairs`: how many the training takes.
+    """
+    store = open_store(load_settings(), patient=True)
+    scored = score(plan, split.rows)
+    asked = {name: path for name, path in plan.recipe.evaluation.suites.items() if name in limits}
+    questions = {name: plan.files.get(path, "") for name, path in asked.items()}
+    questions[TEXT] = plan.files.get(plan.recipe.evaluation.neutral_text or "", "")
+    inputs = {
+        "training": training_inputs(plan, split.rows, scored),
+        "questions": questions,
+        "answers": _answered(plan, limits),
+        "date": plan.recipe.encoding.date,
+        "max_new_tokens": plan.recipe.evaluation.max_new_tokens,
+        "batch_size": plan.recipe.evaluation.batch_size,
+        "ends": named_ends(Path(plan.model_folder)),
+    }
+
+    def compute() -> TrialMeasures:
+        trained = train(plan, split.rows, scored)
+        home = load_settings().home
+        folder = stored_model(store, trained.model_key, home)
+        suites = {name: read_checks(path) for name, path in asked.items()}
+        start = _measured(store, plan, split, scored, suites, limits, inputs)
+        found = _ask(Path(folder), plan, store, split, suites, limits, logps=True)
+        metrics = _metrics(store, plan, split, scored, suites, start, found)
+        shutil.rmtree(folder, ignore_errors=True)
+        forget(store, trained.model_key)  # half a gigabyte a trial, which nobody asks for again
+        return TrialMeasures(
+            weights_sha256=trained.weights_sha256,
+            steps=trained.steps,
+            pairs=pairs,
+            forwards=scored.forwards,
+            metrics=metrics,
+            judged=split.rows.eval_key,
+        )
+
+    found, stage = remembered(store, "trial", inputs, compute, output=TrialMeasures, code=CODE, force=plan.force)
+    return found if not stage.cached else found.model_copy(update={"forwards": scored.forwards})
+
+
+def _answered(plan: Plan, limits: Mapping[str, Sequence[float]]) -> int:
+    return plan.recipe.tune.answers if LENGTH in limits else 0
+
+
+def _measured(
+    store: Store,
+    plan: Plan,
+    split: TuningSplit,
+    scored: Scored,
+    suites: Mapping[str, Sequence[BehaviourCheck]],
+    limits: Mapping[str, Sequence[float]],
+    inputs: Mapping[str, object],
+) -> MeasureOutput:
+    """The start model's own answers, asked for once; its log-probs too where the loss has no reference."""
+    logps = plan.recipe.training.reference_free
+    asked = {name: value for name, value in inputs.items() if name != "training"}
+    asked |= {"start": plan.model_sha256, "data": split.rows.data_sha256, "logps": logps, "path": scored.path}
+
+    def compute() -> MeasureOutput:
+        return _ask(Path(plan.model_folder), plan, store, split, suites, limits, logps=logps)
+
+    return remembered(store, "trial-start", asked, compute, output=MeasureOutput, code=CODE)[0]
+
+
+def _ask(
+    folder: Path,
+    plan: Plan,
+    store: Store,
+    split: TuningSplit,
+    suites: Mapping[str, Sequence[BehaviourCheck]],
+    limits: Mapping[str, Sequence[float]],
+    *,
+    logps: bool,
+) -> MeasureOutput:
+    pairs = [row.pair for row in _rows(store, split)]
+    samples = draw_samples(pairs, _answered(plan, limits))
+    once = plan.recipe.evaluation.model_copy(update={"answers": 1, "again": 0})  # the likeliest, asked for once
+    lean = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"evaluation": once})})
+    return measure(folder, lean, store, split.rows, Inquiry(suites, samples, [], logps=logps, path={}))
+
+
+def _rows(store: Store, split: TuningSplit) -> list[EncodedPair]:
+    return encoded_pairs(store, split.rows.eval_key, split.rows.eval_ids_key)
+
+
+def _metrics(
+    store: Store,
+    plan: Plan,
+    split: TuningSplit,
+    scored: Scored,
+    suites: Mapping[str, Sequence[BehaviourCheck]],
+    start: MeasureOutput,
+    found: MeasureOutput,
+) -> dict[str, float]:
+    """Margins in nats, without beta, which would scale them; what was lost is positive."""
+    rows = _rows(store, split)
+    before = _sums(start) if plan.recipe.training.reference_free else reference_sums(store, scored.path, rows)
+    after = _sums(found)
+    chosen, rejected = ((new - old).tolist() for new, old in zip(after, before, strict=True))
+    margins = [up - down for up, down in zip(chosen, rejected, strict=True)]
+    metrics = {
+        "rewards/accuracies": fmean(1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins),
+        "rewards/margins": fmean(margins),
+        "preference": fmean(1 / (1 + math.exp(-max(-700.0, YARDSTICK * m))) for m in margins),
+        DRIFT: fmean(-up / len(row.chosen_ids) for up, row in zip(chosen, rows, strict=True)),
+    }
+    for name, checks in suites.items():
+        if found.answers[name]:
+            right = [[c.passes(a) for c, a in zip(checks, m.answers[name], strict=True)] for m in (start, found)]
+            metrics[name] = fmean(right[0]) - fmean(right[1])
+    if found.answers["samples"]:
+        words = [fmean(len(answer.split()) for answer in m.answers["samples"]) for m in (start, found)]
+        if words[0] >= 1:  # what says nothing cannot grow by a factor
+            metrics[LENGTH] = words[1] / words[0]
+    if found.nll:
+        metrics[TEXT] = fmean(found.nll) - fmean(start.nll)
+    return metrics
+
+
+def _sums(found: MeasureOutput) -> "tuple[Tensor, Tensor]":
+    import torch
+
+    assert found.logps is not None
+    chosen, rejected = (torch.tensor(found.logps[side], dtype=torch.float64) for side in ("chosen", "rejected"))
+    return chosen, rejected

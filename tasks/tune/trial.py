@@ -1,0 +1,167 @@
+"""One trial: settings, trained on more and more pairs as long as they are among the better half."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from dpo_core.data.digests import digest_json
+from dpo_core.errors import Diverged, InputError
+from dpo_core.tune.rungs import RUNGS, WHOLE_RUN, goes_on, pairs_seen, shortened
+from dpo_core.tune.space import with_settings
+from infra.settings import load_settings
+from infra.tracking.runs import attach_run, open_run
+from tasks.records import Plan
+from tasks.runtime.tracked import tracked
+from tasks.tune import study as studies
+from tasks.tune.records import Search, TrialMeasures
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+log = logging.getLogger("dpo.tune")
+
+
+class Dropped(Exception):
+    """A trial that is not worth more pairs; the reason in words."""
+
+
+@task(name="trial", task_run_name="trial-{number}", cache_policy=NO_CACHE)
+def try_settings(search: Search, number: int) -> None:
+    """Train, judge, report, rung after rung; what it came to is in the study. Gone on with after a kill."""
+    import optuna
+
+    study = studies.open_study(search.study)
+    trial = studies.trial_of(study, search, number)
+    run = _nested(search.plan, f"trial {number}", {"trial": number, "settings": trial.params})
+    attach_run(run).params({"settings": trial.params})
+    with tracked(search.plan.model_copy(update={"run_id": run})):
+        try:
+            value = _climb(study, trial, search, run)
+        except Dropped as dropped:
+            trial.set_user_attr(studies.REASON, str(dropped))
+            attach_run(run).tags({"pruned": str(dropped)})
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            log.info("trial_dropped number=%d reason='%s'", number, dropped)
+        else:
+            study.tell(trial, value)
+            log.info("trial_finished number=%d value=%.4f", number, value)
+
+
+def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
+    """The objective after the last rung, mean over seeds. Raises Dropped."""
+    recipe, value = search.plan.recipe, float("nan")
+    try:
+        settings = with_settings(recipe, trial.params)
+    except InputError as error:
+        raise Dropped(error.says) from error
+    records: list[dict[str, Any]] = []
+    for eighths in RUNGS:
+        training = shortened(settings.training, eighths)
+        seeds = range(recipe.tune.seeds if eighths == WHOLE_RUN else 1)
+        pairs = pairs_seen(training, search.split.trained_on)
+        known = [r for r in trial.user_attrs.get(studies.RECORDS, []) if r["eighths"] == eighths]
+        left = pairs * (len(seeds) - len(known))
+        if left and not studies.may_go_on(study, search, left):
+            _out_of_budget(trial, search, eighths)
+        for place in seeds:
+            one = settings.model_copy(update={"training": training, "seed": recipe.seed + place})
+            records.append(known[place] if place < len(known) else _train(search, trial, one, eighths, pairs, run))
+            trial.set_user_attr(studies.RECORDS, records)
+        found = [TrialMeasures.model_validate(record["measures"]) for record in records[-len(seeds) :]]
+        metrics = {name: fmean(m.metrics[name] for m in found) for name in found[0].metrics}
+        if wild := [name for name, mean in metrics.items() if not math.isfinite(mean)]:
+            trial.set_constraint("finite", 1.0)
+            raise Dropped(f"diverged on {eighths}/{WHOLE_RUN} of the pairs: {', '.join(wild)} not finite")
+        value = metrics[recipe.tune.objective]
+        attach_run(run).metrics(metrics, eighths)
+        trial.report(value, eighths)
+        _judge(study, trial, search, metrics, value, eighths)
+    return value
+
+
+def _out_of_budget(trial: "Trial", search: Search, eighths: int) -> None:
+    """Raise Dropped; for the recipe's own settings InputError, as nothing could be compared with them."""
+    if trial.number:
+        raise Dropped(f"the budget was spent before {eighths}/{WHOLE_RUN} of the pairs")
+    minutes = search.plan.recipe.tune.budget_minutes
+    raise InputError(
+        f"a budget of {minutes:g} minutes is smaller than one trial: the recipe's own settings took it on less than "
+        f"{eighths}/{WHOLE_RUN} of the pairs",
+        where=f"tune.minutes: {minutes:g}",
+        do="set tune.minutes higher, and run it again: it goes on",
+    )
+
+
+def _train(search: Search, trial: "Trial", recipe: Any, eighths: int, pairs: int, parent: str) -> dict[str, Any]:
+    """One training with its measures, as the study records it. Raises Dropped where the numbers run away."""
+    from tasks.tune.judge import judged
+
+    start = time.monotonic()
+    named = {"trial": trial.number, "settings": trial.params, "eighths": eighths, "seed": recipe.seed}
+    plan = search.plan.model_copy(update={"recipe": recipe})
+    child = _nested(plan, f"trial {trial.number}, {eighths}/{WHOLE_RUN}, seed {recipe.seed}", named, parent)
+    plan = plan.model_copy(update={"run_id": child})
+    try:
+        with tracked(plan):
+            measures = judged(plan, search.split, search.limits, pairs)
+    except Diverged as error:
+        trial.set_constraint("finite", 1.0)
+        raise Dropped(f"diverged on {eighths}/{WHOLE_RUN} of the pairs: {error.says}") from error
+    seconds = time.monotonic() - start
+    record = {"eighths": eighths, "seed": recipe.seed, "pairs": pairs, "seconds": round(seconds, 2)}
+    return {**record, "measures": measures.model_dump(mode="json")}
+
+
+def _judge(
+    study: "Study", trial: "Trial", search: Search, metrics: Mapping[str, float], value: float, eighths: int
+) -> None:
+    """Raise Dropped for a trial that breaks a limit, or is among the worse half; the own settings always go on."""
+    over = excess(metrics, search.limits)
+    broken = [f"{name} {metrics[name]:.3g} ({_asked(search.limits[name])})" for name, by in over.items() if by > 0]
+    last = eighths == WHOLE_RUN
+    if last or (broken and trial.number):
+        for name, by in over.items():
+            trial.set_constraint(name, by)
+    if last:
+        if broken:
+            trial.set_user_attr(studies.REASON, f"does not hold: {', '.join(broken)}")
+        return
+    if broken and trial.number:
+        raise Dropped(f"does not hold on {eighths}/{WHOLE_RUN} of the pairs: {', '.join(broken)}")
+    others = [t.intermediate_values[eighths] for t in _before(study, trial) if eighths in t.intermediate_values]
+    if trial.number and not goes_on(value, others):
+        raise Dropped(f"among the worse half after {eighths}/{WHOLE_RUN} of the pairs")
+
+
+def _before(study: "Study", trial: "Trial") -> "list[FrozenTrial]":
+    """Of these the same are known when a killed search goes on."""
+    return [other for other in studies.tried(study) if other.number < trial.number]
+
+
+def excess(metrics: Mapping[str, float], limits: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """By how much each limit is broken, 0 or less where it holds; what was not measured breaks none."""
+    return {
+        name: max(least - metrics[name], metrics[name] - most)
+        for name, (least, most) in limits.items()
+        if name in metrics
+    }
+
+
+def _asked(limit: Sequence[float]) -> str:
+    least, most = limit
+    return f"at most {most:g}" if least == float("-inf") else f"{least:g} to {most:g}"
+
+
+def _nested(plan: Plan, name: str, content: Mapping[str, object], parent: str | None = None) -> str:
+    """The id of an MLflow run below the search's, or below a trial's."""
+    above = parent or plan.run_id
+    key = digest_json([above, dict(content)])
+    root = load_settings().artifact_root
+    return open_run(plan.recipe.name, run_key=key, run_name=name, artifact_root=root, parent=above).id

@@ -1,0 +1,142 @@
+"""One small search on the tiny model: two settings, of which one cannot be trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from dpo_core.errors import InputError
+from dpo_core.recipe_file import load_recipe
+from flows.retrain import retrain
+from flows.tune import tune
+from infra.ledger.chain import Chain
+from infra.settings import load_settings
+from infra.store import open_store
+from tasks.check import check
+from tasks.plan import plan
+from tasks.runtime.pairs import stored_pairs
+from tasks.tune import study as studies
+from tests.recipes import tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+LIMITS = {"retention/facts": 0.4, "drift": 5.0}
+SPACE = {"training.learning_rate": [3e-3, 1e30]}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tune")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPO_HOME", str(folder / "home"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setattr("tasks.tune.begin.room_for", lambda parameters: 1)
+        tuned = {"trials": 9, "share": 0.2, "space": SPACE, "constraints": LIMITS, "answers": 2}
+        yield str(tiny_recipe(folder / "recipe", tune=tuned, training={"max_steps": 12}))
+
+
+@pytest.fixture(scope="module")
+def found(place):
+    return tune(place)
+
+
+@pytest.fixture(scope="module")
+def study(found):
+    return studies.open_study("tiny")
+
+
+def test_what_cannot_be_trained_is_pruned_with_its_reason_and_the_own_settings_stay(found):
+    own, wild = found.trials
+    assert (own.state, own.settings, own.reason) == ("finished", {"training.learning_rate": 3e-3}, "")
+    assert [(rung.eighths, rung.seed) for rung in own.rungs] == [(1, 0), (2, 0), (4, 0), (8, 0), (8, 1)]
+    assert wild.state == "pruned"
+    assert wild.reason.startswith("diverged on 1/8 of the pairs: step 2: loss or gradient is not finite")
+    assert (found.state, found.recommended, found.peak) == ("own_settings", 0, 0)
+
+
+def test_each_rung_sees_twice_the_pairs_of_the_one_before_and_the_spent_pairs_are_their_sum(found):
+    assert [rung.pairs for rung in found.trials[0].rungs] == [16, 24, 48, 96, 96]  # of 12 steps of 8 pairs, rounded up
+    assert found.spent["pairs"] == sum(rung.pairs for trial in found.trials for rung in trial.rungs)
+
+
+def test_no_pair_that_the_search_looked_at_is_one_that_the_gate_looks_at(found, study, place):
+    """From the study's own record: each training of each trial names the rows that judged it."""
+    store = open_store(load_settings())
+    judged = {
+        pair.id
+        for trial in study.trials
+        for record in trial.user_attrs.get(studies.RECORDS, [])
+        for pair in stored_pairs(store, record["measures"]["judged"])
+    }
+    of_run = check(plan(place, [], force=False, kind="quality"))
+    held_out = {pair.id for pair in stored_pairs(store, of_run.eval_key)}
+    trained = {pair.id for pair in stored_pairs(store, of_run.train_key)}
+    assert len(judged) == found.split["judged_on"]
+    assert judged < trained
+    assert not judged & held_out
+    assert len(held_out) == 36
+
+
+def test_the_reference_is_asked_in_the_first_training_alone(found):
+    forwards = [rung.forwards for trial in found.trials for rung in trial.rungs]
+    assert forwards[0] == 192, "both answers of 96 pairs"
+    assert set(forwards[1:]) == {0}
+
+
+def test_trials_are_nested_runs_and_their_trainings_nested_in_them(found):
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    runs = client.search_runs([experiment])
+    below = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
+    names = {run.info.run_id: run.info.run_name for run in runs}
+    trials = [run for run, parent in below.items() if parent == found.mlflow_run_id]
+    assert sorted(names[run] for run in trials) == ["trial 0", "trial 1"]
+    assert sorted(names[run] for run, parent in below.items() if parent in trials)[:2] == [
+        "trial 0, 1/8, seed 0",
+        "trial 0, 2/8, seed 0",
+    ]
+
+
+def test_no_weights_of_a_trial_are_left(found):
+    assert list(open_store(load_settings()).list("models/")) == []
+
+
+def test_the_winner_is_a_recipe_of_the_same_run_wherever_it_lies(found, place):
+    ours, theirs = load_recipe(found.recipe).recipe, load_recipe(place).recipe
+    assert ours == theirs
+    assert yaml.safe_load(Path(found.recipe).read_text())["training"]["learning_rate"] == 3e-3
+
+
+def test_page_and_document_say_what_was_found(found):
+    page = Path(found.report).read_text()
+    assert "The recipe&#39;s own settings stay" in page
+    assert "diverged on 1/8 of the pairs" in page
+    assert json.loads(Path(found.report).with_name("tune.json").read_text()) == found.to_json()
+
+
+def test_the_same_command_again_trains_nothing_and_says_the_same(found, place, monkeypatch):
+    monkeypatch.setattr("tasks.tune.trial._train", None)
+    again = tune(place)
+    assert again.model_dump(exclude={"mlflow_run_id"}) == found.model_dump(exclude={"mlflow_run_id"})
+
+
+def test_a_study_of_another_recipe_is_refused_by_what_differs(found, place):
+    with pytest.raises(
+        InputError, match=r"there is a study 'tiny', of another recipe: training\.beta differ"
+    ) as caught:
+        tune(place, ["training.beta=0.3"])
+    assert "tune.study" in caught.value.do
+
+
+def test_the_found_settings_meet_the_gate_once_and_of_two_seeds_the_middle_one(found):
+    done = retrain(found.recipe, ["training.seeds=2"]).document
+    assert [line.seed for line in done.seeds] == [0, 1]
+    assert [line.weights_sha256 for line in done.seeds if line.chosen] == [done.weights_sha256]
+    low = min(line.metrics["rewards/accuracies"] for line in done.seeds)
+    assert done.metrics["rewards/accuracies"].value == low
+    assert done.spread["rewards/accuracies"].low == low
+    looks = Chain(open_store(load_settings()), "looks/tiny").entries()
+    assert len(looks) == 1, "what the search tried and the other seed are no looks"
+    version = MlflowClient().get_model_version("tiny", str(done.version))
+    assert version.tags["dpo.seed"] == next(str(line.seed) for line in done.seeds if line.chosen)

@@ -1,0 +1,71 @@
+"""Of several seeds the middle one goes to the gate, and their spread is told."""
+
+import pytest
+
+from dpo_core.evaluate.conditions import Condition
+from dpo_core.recipe import Recipe
+from dpo_core.report.documents import Estimate
+from tasks.records import Evaluated, Gated, SeedLine, SeedModel, Stage, Trained
+from tasks.seeds import several
+from tasks.seeds.spread import seed_lines, spreads, unstable
+
+STAGE = Stage(name="s", cached=False, seconds=0.0)
+
+
+@pytest.fixture
+def plan(make_plan):
+    values = {"name": "m", "model": "m", "data": {"train": "t"}, "seed": 7}
+    return make_plan(
+        model_folder="", recipe=Recipe.model_validate({**values, "gate": {"keep": {"generations/sound": 0.1}}})
+    )
+
+
+def candidate(seed, accuracy):
+    metrics = {"rewards/accuracies": accuracy, "rewards/margins": 1.0, "generations/sound": 0.9}
+    figures = {"steps": 1, "first_dpo_loss": 0.69, "pairs_per_second": 1.0, "history": []}
+    trained = Trained(weights_sha256=f"w{seed}", model_key="", stage=STAGE, **figures)
+    estimates = {name: Estimate(value=value, low=value, high=value) for name, value in metrics.items()}
+    of = {"key": "", "baseline": "reference", "baseline_weights_sha256": "", "stage": STAGE}
+    return SeedModel(seed=seed, trained=trained, evaluated=Evaluated(metrics=estimates, **of))
+
+
+class Nowhere:
+    def tags(self, values): ...
+    def metrics(self, values): ...
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "seed"),
+    [([0.6, 0.9, 0.7], 9), ([0.9, 0.6], 8), ([0.7, 0.6, 0.9, 0.8], 7), ([0.7, 0.7, 0.7], 8)],
+    ids=["median", "the lower of two", "the lower of the middle two", "equal"],
+)
+def test_the_middle_seed_goes_on_not_the_luckiest(plan, monkeypatch, accuracies, seed):
+    monkeypatch.setattr(several, "attach_run", lambda run: Nowhere())
+    found = [candidate(7 + n, accuracy) for n, accuracy in enumerate(accuracies)]
+    chosen, trained, _ = several.middle(plan, found)
+    assert (chosen.seed, trained.weights_sha256) == (seed, f"w{seed}")
+    assert chosen.recipe.seed == 7, "what is asked of the models stays the same"
+
+
+def test_the_spread_is_that_of_every_metric_that_the_gate_names(plan):
+    found = [candidate(7, 0.6), candidate(8, 0.8), candidate(9, 0.7)]
+    lines = seed_lines(plan, found, 9)
+    assert [(line.seed, line.chosen) for line in lines] == [(7, False), (8, False), (9, True)]
+    spread = spreads(lines)
+    assert list(spread) == ["rewards/accuracies", "generations/sound"]
+    assert spread["rewards/accuracies"].model_dump() == pytest.approx(
+        {"low": 0.6, "median": 0.7, "high": 0.8, "deviation": 0.1}
+    )
+    assert seed_lines(plan, found[:1], 7) == []
+
+
+@pytest.mark.parametrize(("gain", "warns"), [(0.1, True), (0.3, False)])
+def test_a_spread_wider_than_the_gain_is_told(gain, warns):
+    condition = Condition(
+        metric="m", rule="improve", verdict="promote", difference=gain, alpha=0.05, asked=0.0, says="m"
+    )
+    gated = Gated(verdict="promote", reasons=[], conditions=[condition], notes=[], stage=STAGE)
+    lines = [SeedLine(seed=n, weights_sha256="", metrics={"m": 0.5 + 0.1 * n}, chosen=n == 1) for n in range(3)]
+    said = unstable(gated, lines)
+    assert ("m differs by 0.2 between 3 seeds, and 0.1 is gained" in said) is warns
+    assert bool(said) is warns
