@@ -29,37 +29,6 @@ class CheckDocument(Document):
         return self.model_dump(mode="json", by_alias=True, exclude=None if self.compare else {"compare"})
 
 
-class Token(Record):
-    """One token."""
-
-    id: int = Field(description="its id")
-    text: str = Field(description="as the tokenizer writes it")
-    special: bool = Field(description="a token of its own (a template's mark), not a piece of text")
-
-
-class TokenRow(Record):
-    """One pair as it is trained on."""
-
-    where: str = Field(description="file and row")
-    context: list[Token] = Field(description="the prompt: read, not trained on")
-    chosen: list[Token] = Field(description="trained on, up to the end of the turn")
-    rejected: list[Token] = Field(description="the same of the other answer")
-
-
-class RefusedRow(Record):
-    """A pair that has no ids."""
-
-    where: str = Field(description="file and row")
-    reason: str = Field(description="why not")
-
-
-class TokenRows(Document):
-    """`dpo check DATA --show-ids N`: the first pairs, token by token."""
-
-    rows: list[TokenRow] = Field(description="pairs that can be used")
-    refused: list[RefusedRow] = Field(description="pairs that the tokenizer or its template cannot write")
-
-
 class DataCheckFailed(RuntimeError):
     """The pairs must not be trained on; `document` says why."""
 

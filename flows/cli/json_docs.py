@@ -12,6 +12,7 @@ from dpo_core.records import Document
 from flows.cli import documents as own
 from tasks import documents as of_runs
 from tasks import ledger_documents as of_ledger
+from tasks.commands import show_ids
 from tasks.curate import documents as of_curation
 from tasks.datasets import records as of_data
 from tasks.judging import documents as of_judging
@@ -20,7 +21,7 @@ from tasks.tune import documents as of_search
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo retrain RUN.yaml": of_runs.RetrainDocument,
     "dpo check DATA": of_runs.CheckDocument,
-    "dpo check DATA --show-ids N": of_runs.TokenRows,
+    "dpo check DATA --show-ids N": show_ids.TokenRows,
     "dpo evaluate MODEL DATA": of_runs.EvaluateDocument,
     "dpo gate SCORES.jsonl --rules RULES.yaml": of_runs.GateDocument,
     "dpo gate, with cases": of_runs.GateCases,
@@ -52,7 +53,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 }
 HEAD = """# The documents of `--json`
 
-Made from their types (`tasks/documents.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
+Made from their types (`tasks/documents.py`, `tasks/commands/show_ids.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
 `tasks/judging/documents.py`, `tasks/tune/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a
 test fails where this page is behind them. `--json` prints one document on stdout and nothing else there. Each has
 `"schema": 1`: later versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each

@@ -10,7 +10,7 @@ from dpo_core.errors import InputError
 from flows.cli.console import CommandResult, printable
 
 if TYPE_CHECKING:
-    from tasks.documents import Token, TokenRows
+    from tasks.commands.show_ids import Token, TokenRows
 
 PARTS = "\N{BOX DRAWINGS LIGHT VERTICAL}"
 STYLES = {"context": "cyan", "chosen": "green", "rejected": "red"}

@@ -4,18 +4,51 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from dpo_core.data.pairs import Pair
 from dpo_core.data.readers import stream_rows
 from dpo_core.errors import InputError
 from dpo_core.recipe_file import load_recipe, looks_like_recipe, recipe_of_pairs
+from dpo_core.records import Document, Record
 from infra.settings import load_settings
 from tasks.data_check.rows import taken
-from tasks.documents import RefusedRow, Token, TokenRow, TokenRows
 from tasks.runtime.models import local_model
 from tasks.runtime.sources import local_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+class Token(Record):
+    """One token."""
+
+    id: int = Field(description="its id")
+    text: str = Field(description="as the tokenizer writes it")
+    special: bool = Field(description="a token of its own (a template's mark), not a piece of text")
+
+
+class TokenRow(Record):
+    """One pair as it is trained on."""
+
+    where: str = Field(description="file and row")
+    context: list[Token] = Field(description="the prompt: read, not trained on")
+    chosen: list[Token] = Field(description="trained on, up to the end of the turn")
+    rejected: list[Token] = Field(description="the same of the other answer")
+
+
+class RefusedRow(Record):
+    """A pair that has no ids."""
+
+    where: str = Field(description="file and row")
+    reason: str = Field(description="why not")
+
+
+class TokenRows(Document):
+    """`dpo check DATA --show-ids N`: the first pairs, token by token."""
+
+    rows: list[TokenRow] = Field(description="pairs that can be used")
+    refused: list[RefusedRow] = Field(description="pairs that the tokenizer or its template cannot write")
 
 
 def token_rows(data: str, model: str | None, count: int, overrides: Sequence[str] = ()) -> TokenRows:

@@ -70,11 +70,8 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
 
     def save(number: int, history: list[dict[str, float]]) -> None:
-        state, write = (
-            {"history": history, "jumps": [jump.to_document() for jump in recorder.jumps]},
-            tracker is not None,
-        )
-        place, files = folder / "checkpoints", batches.kept()
+        state = {"history": history, "jumps": [jump.to_document() for jump in recorder.jumps]}
+        place, files, write = folder / "checkpoints", batches.kept(), tracker is not None
         saved = save_checkpoint(place, number, policy, optimizer, state, files=files, write=write)
         if uploads is not None and saved is not None:
             uploads.add(saved)
