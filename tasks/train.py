@@ -28,6 +28,7 @@ from tasks.training.process import launch
 
 log = logging.getLogger("dpo.train")
 CODE = ("tasks.train", "tasks.training.worker")
+ONLINE_CODE = (*CODE, "tasks.online.opening", "tasks.online.prompts")
 SIDES = ("chosen", "rejected")
 
 
@@ -68,7 +69,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
             inputs,
             compute,
             output=TrainOutput,
-            code=CODE,
+            code=_code(plan.online),
             force=plan.force,
             there=lambda result: (
                 store.has_folder(f"models/{result.weights_sha256}")
@@ -91,6 +92,10 @@ def training_inputs(plan: Plan, checked: Checked, scored: Scored) -> dict[str, A
         "seed": plan.seed,
         "start": plan.model_sha256,
     }
+
+
+def _code(online: object | None) -> tuple[str, ...]:
+    return CODE if online is None else ONLINE_CODE
 
 
 @contextlib.contextmanager
@@ -117,7 +122,7 @@ def _is_trained(folder: Path) -> bool:
         whole = digest_weights(folder / "model") == result.weights_sha256
     except (OSError, ValueError):
         return False
-    if known := whole and order.code == code_digest(CODE):
+    if known := whole and order.code == code_digest(_code(order.online)):
         log.warning("trained_before folder=%s action='stored now'", folder)
     return known
 
@@ -163,7 +168,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         seed=plan.seed,
         threads=plan.threads,
         run_id=plan.run_id,
-        code=code_digest(CODE),
+        code=code_digest(_code(plan.online)),
         online=_online(plan),
     )
     (folder / "order.json").write_text(order.model_dump_json())

@@ -297,7 +297,8 @@ def main() -> None:
 
 def be_worker() -> int:
     """A process of tests, which imports this project anew: its conftest has them watched (jaxtyping) as they come."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("flows", "tasks", "infra", "dpo_core")]:
+    ours = ("flows", "tasks", "infra", "dpo_core", "tests")
+    for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
         del sys.modules[name]
     sys.executable, sys.argv = sys.orig_argv[0], ["-c"]
     exec(WORKER, {"__name__": "__main__"})

@@ -53,11 +53,11 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
 }
 HEAD = """# The documents of `--json`
 
-Made from their types (`tasks/documents.py`, `tasks/commands/show_ids.py`, `tasks/datasets/records.py`, `tasks/curate/documents.py`,
-`tasks/judging/documents.py`, `tasks/tune/documents.py`, `flows/cli/documents.py`) by `python -m flows.cli.json_docs`; a
-test fails where this page is behind them. `--json` prints one document on stdout and nothing else there. Each has
-`"schema": 1`: later versions add keys and change none. `a[].b` is key `b` of each item of the list `a`, `a.*.b` of each
-value of the object `a`. Where the data check fails, `dpo retrain`, `dpo curate` and `dpo tune` print the document of
+Made from their types (`tasks/documents.py`, `tasks/commands/show_ids.py`, `tasks/datasets/records.py`,
+`tasks/curate/documents.py`, `tasks/judging/documents.py`, `tasks/tune/documents.py`, `flows/cli/documents.py`) by
+`python -m flows.cli.json_docs`; a test fails where this page is behind them. `--json` prints one document on stdout and
+nothing else there. Each has `"schema": 1`: later versions add keys and change none. `a[].b` is key `b` of each item of
+the list `a`, `a.*.b` of each value of the object `a`. Where the data check fails, `dpo retrain`, `dpo curate` and `dpo tune` print the document of
 `dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]

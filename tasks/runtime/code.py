@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLLOWED = ("dpo_core.", "tasks.", "infra.expectations.")
-RECORDS = ("dpo_core.recipe", "tasks.records", "tasks.documents")
+RECORDS = ("dpo_core.recipe", "dpo_core.report.documents", "tasks.records", "tasks.documents")
+APART = "tasks.online."  # answers in training: a run that has none does not depend on it, so who has it names it
 CARRIERS = (
     "tasks.runtime.code",
     "tasks.runtime.progress",
@@ -27,6 +28,7 @@ RUN = (  # what computes a run
     "tasks.training.worker",
     "tasks.evaluate",
     "tasks.release",
+    "tasks.online.opening",
 )
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # fields of the syntax tree that hold statements
@@ -34,8 +36,12 @@ TEXT = "templates/*.j2"  # what a module reads that loads templates
 
 
 def files_of(modules: Sequence[str]) -> list[Path]:
-    """The files of these modules, of every one that they import directly or not, and templates beside them; sorted."""
+    """The files of these modules, of every one that they import directly or not, and templates beside them; sorted.
+
+    Those of APART count where one of these modules is.
+    """
     found: set[Path] = set()
+    apart = () if any(f"{module}.".startswith(APART) for module in modules) else APART
     todo = [file for module in modules for file in _files(module)]
     if missing := [module for module in modules if not _files(module)]:
         raise ValueError(f"no module of ours: {', '.join(missing)}")
@@ -43,7 +49,9 @@ def files_of(modules: Sequence[str]) -> list[Path]:
         file = todo.pop()
         if file not in found:
             found.add(file)
-            todo += [other for module in _read(file)[0] for other in _files(module)]
+            todo += [
+                other for module in _read(file)[0] if not f"{module}.".startswith(apart) for other in _files(module)
+            ]
     loading = (file for file in found if "PackageLoader" in meaning(file))
     texts = {text for file in loading for text in file.parent.glob(TEXT)}
     return sorted(found | texts)

@@ -95,9 +95,22 @@ def test_the_gate_and_the_data_checks_are_no_part_of_a_trainings_name():
     """A new rule of the gate, or a new check, retrains nothing; the code that trains does."""
     from tasks.train import CODE
 
-    names = {file.relative_to(code.ROOT).as_posix() for file in code.files_of(CODE)}
+    names = named(CODE)
     assert {"dpo_core/losses/dpo.py", "dpo_core/train/loop.py", "tasks/runtime/pairs.py"} <= names
     assert not [name for name in names if name.startswith(("dpo_core/quality", "dpo_core/evaluate", "tasks/check"))]
+
+
+def test_what_chooses_a_models_own_answers_counts_for_a_run_that_learns_from_them_alone():
+    from tasks.train import CODE, ONLINE_CODE
+
+    choosing = {"tasks/online/drawing.py", "dpo_core/curate/selection.py", "dpo_core/rewards/wishes.py"}
+    assert choosing <= named(ONLINE_CODE)
+    assert not choosing & named(CODE)
+    assert choosing <= named(code.RUN)
+
+
+def named(modules):
+    return {file.relative_to(code.ROOT).as_posix() for file in code.files_of(modules)}
 
 
 @pytest.mark.parametrize("module", code.RUN)

@@ -60,5 +60,5 @@ def make_models(folder):
 def packed(scorer, models, recipe, delta=0.0):
     models.policy.zero_grad()
     options = {"method": scorer.method, "delta": delta}
-    sums, _ = _accumulate(scorer, models.pairs, recipe, Accelerator(cpu=True), **options)
+    sums, *_ = _accumulate(scorer, models.pairs, recipe, Accelerator(cpu=True), **options)
     return sums[0].item() / len(models.pairs), [p.grad for p in models.policy.parameters()]

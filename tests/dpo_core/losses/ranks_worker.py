@@ -25,7 +25,7 @@ def main(models_folder: Path, folder: Path) -> None:
         for case in CASES:
             model.zero_grad()
             recipe = case.recipe.model_copy(update={"sft_weight": 0.5, "tokens_per_row": 60})
-            sums, _ = _accumulate(model, models.pairs, recipe, accelerator, method=scorer.method, delta=case.delta)
+            sums, *_ = _accumulate(model, models.pairs, recipe, accelerator, method=scorer.method, delta=case.delta)
             losses[case.name] = sums[0].item() / len(models.pairs)
             gradients[case.name] = torch.cat([p.grad.flatten() for p in models.policy.parameters()])
     if accelerator.is_main_process:

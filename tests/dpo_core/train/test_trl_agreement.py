@@ -84,7 +84,7 @@ def test_loss_and_gradients_agree_however_we_pack(oracle, tokens_per_row):
     training = Training(beta=0.1, tokens_per_row=tokens_per_row)
     with scoring(ours) as scorer:
         options = {"method": scorer.method, "check_reference": False, "measure": False}
-        sums, _ = _accumulate(scorer, examples, training, Accelerator(cpu=True), **options)
+        sums, *_ = _accumulate(scorer, examples, training, Accelerator(cpu=True), **options)
     assert sums[0].item() / 8 == pytest.approx(loss, abs=1e-5)
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, theirs[name], atol=1e-4, rtol=1e-4)
