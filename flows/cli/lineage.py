@@ -43,6 +43,8 @@ def _tree(found: "Lineage") -> Tree:
     for link in found.links:
         mark = Text(f"{link.status:<9}", style=STYLES[link.status])
         tree.add(mark + Text(f"{link.what:<11}{link.sha256[:12]}  {link.says}"))
+    if found.again:
+        tree.add(Text(f"its weights again: {found.again}"))
     recipe = tree.add(Text(f"{'recorded':<9}", style=STYLES["recorded"]) + Text("recipe     what is not its default:"))
     for key, value in not_default(found.recipe):
         recipe.add(Text(f"{key}: {value}"))
