@@ -32,6 +32,12 @@ def lineage(
 
     def show(console: Console) -> None:
         console.print(_tree(found), soft_wrap=True)
+        traced: Lineage | None = found
+        while traced is not None:
+            if traced.again:  # outside the tree, which would cut the command into lines
+                console.print(Text(f"the weights of models:/{traced.name}/{traced.version} again:"), soft_wrap=True)
+                console.print(Text(f"  {traced.again}"), soft_wrap=True)
+            traced = traced.parent
 
     return CommandResult(found.model_dump(mode="json"), show, 0 if found.passes else FAILED)
 
@@ -43,8 +49,6 @@ def _tree(found: "Lineage") -> Tree:
     for link in found.links:
         mark = Text(f"{link.status:<9}", style=STYLES[link.status])
         tree.add(mark + Text(f"{link.what:<11}{link.sha256[:12]}  {link.says}"))
-    if found.again:
-        tree.add(Text(f"its weights again: {found.again}"))
     recipe = tree.add(Text(f"{'recorded':<9}", style=STYLES["recorded"]) + Text("recipe     what is not its default:"))
     for key, value in not_default(found.recipe):
         recipe.add(Text(f"{key}: {value}"))
