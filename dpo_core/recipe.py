@@ -19,6 +19,7 @@ from dpo_core.recipe_release import (
     Fraction,
     Promotion,
     RecipeGate,
+    Registry,
     Retrain,
     Section,
 )
@@ -250,6 +251,7 @@ class Recipe(Section):
     retrain: Retrain = Retrain()
     gate: RecipeGate = RecipeGate()
     promotion: Promotion = Promotion()
+    registry: Registry = Registry()
     tune: Tune = Tune()
 
     @field_validator("trust_remote_code", mode="before")

@@ -125,6 +125,16 @@ class Retrain(Section):
     )
 
 
+class Registry(Section):
+    """What is kept of the versions that nobody needs any more."""
+
+    keep: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the newest versions that are not in use keep their weights; unset: all of them",
+    )
+
+
 class Promotion(Section):
     """Who has to agree before a version that passed the gate becomes champion."""
 

@@ -261,6 +261,7 @@ class Lineage(Record):
     version: int = Field(description="of it")
     mlflow_run_id: str = Field(description="the MLflow run that made it")
     verdict: Literal["pass", "fail"] = Field(description="fail where a digest is wrong or an object is gone")
+    again: str = Field("", description="the command that makes its weights again, where they were removed")
     links: list[Link] = Field(description="what it came from")
     recipe: dict[str, Any] = Field(description="the effective recipe")
     environment: Environment = Field(description="where the run ran")

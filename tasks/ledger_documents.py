@@ -47,5 +47,6 @@ class History(Document):
     held: str | None = Field(description="why no run may promote; null: it may")
     waiting: list[int] = Field(description="versions that wait for approval")
     barred: list[int] = Field(description="versions that a person left: no run promotes them")
+    weights_removed: list[int] = Field(description="versions whose weights `registry.keep` removed")
     problems: list[str] = Field(description="what is not as recorded")
     entries: list[HistoryEntry] = Field(description="in order")

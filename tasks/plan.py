@@ -201,7 +201,7 @@ def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
     content["model"] = "see model_sha256"
     if recipe.reference is None:
         content.pop("reference")
-    content.pop("promotion")  # changes no weight and no verdict
-    content.pop("tune")  # nor does this, in a run of its own
+    for section in ("promotion", "registry", "tune"):  # change no weight and no verdict of such a run
+        content.pop(section)
     content.pop("trust_remote_code")  # the digest of the model's own code is part of model_sha256
     return content

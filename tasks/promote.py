@@ -10,6 +10,7 @@ from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord, Standing, expired
 from infra.registry import versions
 from infra.registry.production import PRODUCTION
+from infra.registry.weights import require_weights
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.records import Gated, Plan, Promoted, Registered, Stage
@@ -36,6 +37,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
         if gated.verdict != "promote" or state.champion == version:
             return None
         found = versions.by_number(name, version)
+        require_weights(name, version, found.tags)
         if version in state.waiting and expired(state.waiting[version], datetime.now(UTC)):
             return move_record("expire", state, found, who="", why="nobody approved it in time", by_run=True)
         if left := _left(plan, state, version, found.weights_sha256, ran_away):

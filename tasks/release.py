@@ -15,6 +15,7 @@ from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.sentences import looks_are_spent
 from infra.registry import versions
 from infra.registry.versions import Version
+from infra.registry.weights import PLACE, removed
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -53,7 +54,7 @@ def register(plan: Plan, checked: Checked, scored: Scored, trained: Trained, eva
     store = open_store(settings, patient=True)
     attach_run(plan.run_id).settle(settings.patience_s)  # from here on MLflow's answers are needed
     found = versions.by_weights(plan.recipe.name, trained.weights_sha256)
-    known = found is not None and KEY in found.tags and not plan.force
+    known = found is not None and KEY in found.tags and not removed(found.tags) and not plan.force
     if found is not None and known:
         version = found.number
     else:
@@ -87,7 +88,7 @@ def _new_version(
         REQUEST: plan.request,
         TOKENIZER: plan.tokenizer_sha256,
         "dpo.seed": plan.seed,
-        "dpo.weights": f"{store.url}/{trained.model_key}",
+        PLACE: f"{store.url}/{trained.model_key}",
         "dpo.evaluation": f"{store.url}/{evaluated.key}",
         REPORT: report_key(plan.recipe.name, trained.weights_sha256),
         "code.sha256": code_digest(RUN),

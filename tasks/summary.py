@@ -38,6 +38,7 @@ from tasks.lineage import report_key
 from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, SeedModel, Trained
 from tasks.runtime.datasets import TRAIN_TAG
 from tasks.seeds.spread import seed_lines, spreads, unstable
+from tasks.weights import remove_old_weights
 
 VERDICT: TypeAdapter[GateVerdict] = TypeAdapter(GateVerdict)
 CARD = "README.md"  # the model card, as a model's folder has it
@@ -107,6 +108,7 @@ def summarise(
         whole = f"reports/{CARD} of the MLflow run {plan.run_id}"
         describe(plan.recipe.name, registered.version, shortened(card, DESCRIPTION, whole))
         store.put_file(key, page)
+    remove_old_weights(store, plan.recipe)
     return retrained
 
 

@@ -76,6 +76,7 @@ class GarbageReport(Document):
     size: int = Field(description="bytes of all")
     garbage: list[GarbageItem] = Field(description="what nothing leads to")
     deleted: bool = Field(description="whether it was removed")
+    weights_removed: int = Field(description="models whose weights `registry.keep` removed: no version has them")
 
 
 class DoctorFinding(Record):

@@ -32,6 +32,12 @@ def lineage(
 
     def show(console: Console) -> None:
         console.print(_tree(found), soft_wrap=True)
+        traced: Lineage | None = found
+        while traced is not None:
+            if traced.again:  # outside the tree, which would cut the command into lines
+                console.print(Text(f"the weights of models:/{traced.name}/{traced.version} again:"), soft_wrap=True)
+                console.print(Text(f"  {traced.again}"), soft_wrap=True)
+            traced = traced.parent
 
     return CommandResult(found.model_dump(mode="json"), show, 0 if found.passes else FAILED)
 

@@ -122,6 +122,9 @@ def _show_history(console: Console, found: "History") -> None:
     console.print(f"[bold]{found.model}[/]  champion: {champion}", soft_wrap=True)
     for entry in found.entries:
         console.print(Text(_line(entry)), soft_wrap=True)
+    if found.weights_removed:
+        numbers = ", ".join(map(str, found.weights_removed))
+        console.print(Text(f"weights removed (registry.keep): version {numbers}", style="dim"), soft_wrap=True)
     if found.held is not None:
         console.print(Text(f"on hold: {printable(found.held)}", style="bold yellow"))
     for problem in found.problems:

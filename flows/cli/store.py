@@ -82,7 +82,8 @@ def gc(
 ) -> CommandResult:
     """List what no model version leads to and no run wrote lately; remove it with --delete."""
     from flows.cli.documents import GarbageItem, GarbageReport
-    from tasks.commands.gc import DAY_S, find_garbage, remove
+    from infra.registry import versions
+    from tasks.commands.gc import DAY_S, find_garbage, remove, weights_removed
 
     store = _store()
     garbage = find_garbage(store, older_than_s=older_than_days * DAY_S)
@@ -92,13 +93,17 @@ def gc(
     items += [
         GarbageItem(size=o.size, modified=_time(o.modified), name=f"unfinished {o.key}") for o in garbage.unfinished
     ]
-    document = GarbageReport(store=store.url, size=sum(item.size for item in items), garbage=items, deleted=delete)
+    gone = len(weights_removed(versions.all_versions()))
+    size = sum(item.size for item in items)
+    document = GarbageReport(store=store.url, size=size, garbage=items, deleted=delete, weights_removed=gone)
 
     def show(console: Console) -> None:
         _show(console, [(item.size, item.modified, item.name) for item in items])
         done = "removed" if delete else "to remove with --delete"
         says = f"{len(items)} of them, {decimal(document.size)}, {done}" if items else "nothing to remove"
         console.print(says, highlight=False)
+        if gone:
+            console.print(f"models whose weights registry.keep removed before: {gone}", highlight=False, style="dim")
 
     return CommandResult(document.to_json(), show)
 

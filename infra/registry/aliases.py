@@ -23,6 +23,13 @@ def alias_and_tag(name: str, alias: str, tag: str) -> tuple[int | None, str | No
     return None if number is None else int(number), model.tags.get(tag)
 
 
+def aliased(name: str) -> set[int]:
+    """The versions that carry an alias, whichever."""
+    client = connect()
+    with mlflow_errors(f"look up {name}"):
+        return {int(number) for number in client.get_registered_model(name).aliases.values()}
+
+
 def move_alias(name: str, alias: str, number: int | None) -> None:
     """Point the alias at a version, or take it away; who needs to know looks again."""
     client = connect()

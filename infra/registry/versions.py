@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
 from infra.registry.aliases import move_alias
 from infra.registry.logged_model import WEIGHTS, log_model
+from infra.registry.weights import require_weights, restore_weights
 from infra.secrets import without_secrets
 from infra.store.base import digest
 from infra.tracking.client import mlflow_errors, tracking_uri
@@ -40,6 +41,7 @@ class Version:
     run_id: str
     weights_sha256: str
     tags: Mapping[str, str]
+    name: str = ""  # of the registered model
 
 
 def register(
@@ -52,7 +54,7 @@ def register(
     trusted_code: str | None = None,
     dtype: str = "float32",
 ) -> Version:
-    """The version that holds these weights, made if there is none; `tags` are set on it in both cases.
+    """The version that holds these weights, made or made whole if need be; `tags` are set on it in any case.
 
     Where it is served, it computes in `dtype`, and code of the model's own runs only if `trusted_code` is its digest.
     """
@@ -67,6 +69,7 @@ def register(
         first, *others = _versions(client, name, weights_sha256)  # a lost answer can leave two: the lowest is it
         for other in others:
             client.set_model_version_tag(name, str(other.number), DUPLICATE, str(first.number))
+    restore_weights(name, first.number, first.tags, model_folder)
     set_tags(name, first.number, {key: value for key, value in tags.items() if first.tags.get(key) != str(value)})
     return by_number(name, first.number)
 
@@ -114,8 +117,7 @@ def all_versions() -> list[Version]:
         while True:
             page: PagedList[Any] = client.search_model_versions(max_results=PAGE, page_token=token or None)
             found += [_version(item) for item in page]
-            token = page.token
-            if not token:
+            if not (token := page.token):
                 return found
 
 
@@ -230,6 +232,7 @@ def _fetch(name: str, number: int, place: Path) -> Path:
 
 
 def _download(name: str, version: Version, folder: Path) -> Path:
+    require_weights(name, version.number, version.tags)
     target = folder / f"{name}-{version.number}-{(version.weights_sha256 or version.run_id)[:12]}"  # of this registry
     if target.is_dir():
         if not _differing(target, version):
@@ -289,7 +292,7 @@ def _versions(client: "MlflowClient", name: str, weights_sha256: str) -> list[Ve
 
 
 def _version(item: Any) -> Version:
-    return Version(int(item.version), item.run_id or "", item.tags.get(WEIGHTS, ""), dict(item.tags))
+    return Version(int(item.version), item.run_id or "", item.tags.get(WEIGHTS, ""), dict(item.tags), item.name)
 
 
 def _no_version(name: str, which: str) -> ObjectMissing:

@@ -136,6 +136,11 @@ class Store(Protocol):
         _each(manifest, fetch)
         return manifest
 
+    def drop_folder(self, prefix: str) -> None:
+        """Remove a stored folder, its manifest first: what is left of it cannot be taken for the whole."""
+        for key in sorted(self.list(f"{prefix}/"), key=lambda key: not key.endswith(MANIFEST)):
+            self.delete(key)
+
     def has_folder(self, prefix: str) -> bool:
         """Whether every file of a stored folder is there; their bytes are compared when they are read."""
         try:

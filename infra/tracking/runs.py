@@ -59,6 +59,20 @@ def attach_run(run_id: str) -> Run:
     return _opened(found, go_on=False)
 
 
+def is_running(run_id: str) -> bool:
+    """Whether MLflow was not told yet that the run ended; a run that was deleted is at no work."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect()
+    with mlflow_errors("look at the run"):
+        try:
+            return bool(client.get_run(run_id).info.status == "RUNNING")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+
+
 def connect() -> "MlflowClient":
     """A client for MLFLOW_TRACKING_URI; what earlier commands left is delivered first, once a process."""
     _deliver_once(_spool(), tracking_uri())

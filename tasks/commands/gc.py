@@ -9,13 +9,15 @@ Versions of data sets are for good, with their rows; rows that no version names 
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from infra.datasets import shelf as datasets
 from infra.errors import InfraError, ObjectMissing
 from infra.registry import versions
+from infra.registry.versions import Version
+from infra.registry.weights import removed
 from infra.store.base import MANIFEST, Store, StoredObject
 
 DAY_S = 24 * 3600
@@ -62,6 +64,8 @@ def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
     _require_matching_registry(units, {version.weights_sha256 for version in registered})
     alive = {unit.name for unit in units.values() if unit.modified > oldest}
     named = {digest for v in registered for value in v.tags.values() for digest in DIGEST.findall(value)}
+    young = {name for name in alive if name.split("/")[0] in RECORDS}
+    in_use = {digest for name in young for digest in _digests_in(store, units[name])}
     named |= {digest for name in alive for digest in DIGEST.findall(name)}
     named |= {version.sha256 for name in datasets.names(store) for version in datasets.records(store, name)}
     read: set[str] = set()
@@ -72,8 +76,16 @@ def find_garbage(store: Store, *, older_than_s: float) -> Garbage:
             break
         read |= unread
         named = named.union(*(_digests_in(store, units[name]) for name in unread))
+    removed_units = {f"models/{weights}/" for weights in weights_removed(registered) - in_use}
+    alive -= {name for name in removed_units & units.keys() if units[name].modified <= oldest}
     dead = [unit for name, unit in sorted(units.items()) if name not in alive]
     return Garbage(dead, [entry for entry in store.unfinished() if entry.modified < oldest])
+
+
+def weights_removed(registered: Sequence[Version]) -> set[str]:
+    """The weights that `registry.keep` removed, whatever still names them: no version of any name has them."""
+    having = {version.weights_sha256 for version in registered if not removed(version.tags)}
+    return {version.weights_sha256 for version in registered} - having
 
 
 def remove(store: Store, garbage: Garbage) -> None:

@@ -1,5 +1,6 @@
 """The proof of what a model version came from: every digest on the way compared."""
 
+import shlex
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Literal
@@ -11,7 +12,11 @@ from dpo_core.data.pairs import digest_pairs
 from dpo_core.model.identity import digest_of_files
 from infra.errors import InfraError, ObjectMissing
 from infra.registry import versions
+from infra.registry.versions import Version
+from infra.registry.weights import removed
+from infra.secrets import without_secrets
 from infra.store.base import Store
+from infra.tracking.client import tracking_uri
 from tasks.documents import Lineage, Link, LinkStatus
 from tasks.lineage import DIGEST, KEY, LineageRecord
 from tasks.runtime.code import RUN
@@ -38,7 +43,8 @@ def trace(store: Store, name: str, number: int) -> Lineage:
         record = LineageRecord.model_validate_json(data)
     except ValidationError:
         raise InfraError("the record of this version cannot be read", where=f"{store.url}/{key}", do=DO) from None
-    links += _links(store, record, found.weights_sha256)
+    gone = removed(found.tags)
+    links += [_removed(link, gone) if link.what == "weights" else link for link in _links(store, record, found)]
     links.append(_registered(record, number))
     parent = record.parent
     if parent and (now := versions.by_number(parent.name, parent.version)).weights_sha256 != parent.weights_sha256:
@@ -49,6 +55,7 @@ def trace(store: Store, name: str, number: int) -> Lineage:
         version=number,
         mlflow_run_id=record.mlflow_run_id,
         verdict="pass" if all(link.status in ("verified", "recorded") for link in links) else "fail",
+        again=_again(record.mlflow_run_id) if gone else "",
         links=links,
         recipe=record.recipe,
         environment=record.environment,
@@ -56,7 +63,19 @@ def trace(store: Store, name: str, number: int) -> Lineage:
     )
 
 
-def _links(store: Store, record: LineageRecord, weights: str) -> Iterator[Link]:
+def _again(run_id: str) -> str:
+    """The command that runs the recipe again as it was resolved: paths, overrides and all."""
+    server = shlex.quote(without_secrets(tracking_uri()))  # MLflow's own commands do not look into DPO_HOME
+    fetch = f"mlflow artifacts download --run-id {run_id} --artifact-path recipe.json --dst-path ."
+    return f"MLFLOW_TRACKING_URI={server} {fetch} && mv recipe.json again.yaml && dpo retrain again.yaml"
+
+
+def _removed(link: Link, gone: str) -> Link:
+    """Weights that were removed on purpose are not missing."""
+    return link.model_copy(update={"says": gone, "status": "recorded"}) if gone else link
+
+
+def _links(store: Store, record: LineageRecord, version: Version) -> Iterator[Link]:
     objects = record.objects
     faults = {key: fault for key, sha in objects.items() if (fault := _fault(store, key, sha))}
 
@@ -66,8 +85,8 @@ def _links(store: Store, record: LineageRecord, weights: str) -> Iterator[Link]:
 
     prefix = f"models/{record.weights_sha256}/"
     files = {key.removeprefix(prefix): sha for key, sha in objects.items() if key.startswith(prefix)}
-    right = digest_of_files({n: s for n, s in files.items() if n.endswith(".safetensors")}) == weights
-    yield _link("weights", prefix, weights, status(prefix) if right else "damaged")
+    right = digest_of_files({n: s for n, s in files.items() if n.endswith(".safetensors")}) == version.weights_sha256
+    yield _link("weights", prefix, version.weights_sha256, status(prefix) if right else "damaged")
     data = record.data
     state = status(data.train, data.eval, f"data/{data.sha256}/")
     if state == "verified":

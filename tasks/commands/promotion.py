@@ -16,6 +16,7 @@ from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standin
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
+from infra.registry.weights import removed, require_weights
 from infra.secrets import without_secrets
 from infra.settings import load_settings
 from infra.store.base import Store
@@ -38,6 +39,7 @@ def promote(store: Store, name: str, version: int, *, who: str, why: str) -> Pro
     def decide(state: Standing) -> PromotionRecord | None:
         if state.champion == version:
             return None
+        require_weights(name, version, versions.by_number(name, version).tags)
         _require_unmoved(seen, state, name, "to promote over it")
         if policy.required and not _approved(state, version):
             if version in state.waiting and not expired(state.waiting[version], datetime.now(UTC)):
@@ -106,6 +108,8 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
         if wait.what.who and wait.what.who.casefold() == by.strip().casefold():
             says, do = f"{by} asked for this version: somebody else approves it", "name another person with --by"
             raise InputError(says, where=f"{name} version {version}", do=do)
+        if not reject:
+            require_weights(name, version, versions.by_number(name, version).tags)
         if not reject and state.weights != wait.what.over_weights_sha256:
             says = f"version {state.champion} is champion now, and version {version} was compared with {wait.what.over}"
             do = "run the same `dpo retrain` again: it compares them; or --reject this one"
@@ -167,6 +171,7 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
         held=state.held.what.why if state.held else None,
         waiting=sorted(state.waiting),
         barred=sorted({r.what.over for r in state.barred.values() if r.what.over is not None}),
+        weights_removed=sorted(v.number for v in versions.all_versions() if v.name == name and removed(v.tags)),
         problems=problems,
         entries=[HistoryEntry(seq=r.seq, at=r.at, sha256=r.sha256, **r.what.model_dump()) for r in state.records],
     )
@@ -250,6 +255,7 @@ def _require_answer(store: Store, found: Version, name: str) -> None:
     from tasks.commands.chat import load_speaker
     from tasks.lineage import KEY, LineageRecord
 
+    require_weights(name, found.number, found.tags)
     key = found.tags.get(KEY)
     pin = LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
     folder = versions.download(name, found.number, load_settings().home / "downloads")

@@ -45,7 +45,7 @@ class CheckpointUploads:
         try:
             self._store.put_folder(f"{self._prefix}/{name}", links)
             for older in _complete(self._store, self._prefix)[:-KEEP]:
-                _delete(self._store, f"{self._prefix}/{older}")
+                self._store.drop_folder(f"{self._prefix}/{older}")
         except InfraError as error:
             log.warning("checkpoint_not_uploaded name=%s reason=%r", name, error.says)
         finally:
@@ -61,16 +61,10 @@ def fetch_newest(store: Store, prefix: str, root: Path) -> None:
 
 def forget(store: Store, prefix: str) -> None:
     """Remove all checkpoints under `prefix`."""
-    _delete(store, prefix)
+    store.drop_folder(prefix)
 
 
 def _complete(store: Store, prefix: str) -> list[str]:
     """Names of the checkpoints that are there as a whole, oldest first."""
     keys = [key.removeprefix(f"{prefix}/").split("/") for key in store.list(f"{prefix}/")]
     return sorted(name for name, *rest in keys if rest == [MANIFEST])
-
-
-def _delete(store: Store, prefix: str) -> None:
-    """Manifests go first: what is left of a folder cannot be taken for the whole."""
-    for key in sorted(store.list(f"{prefix}/"), key=lambda key: not key.endswith(MANIFEST)):
-        store.delete(key)

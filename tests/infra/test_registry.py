@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from dpo_core.model.identity import digest_weights
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.registry import versions
+from infra.registry.weights import FREED, PLACE, delete_weights
 from infra.tracking.runs import open_run
 
 ONLY_WHAT_A_SERVER_HAS = """
@@ -102,6 +103,23 @@ def test_an_upload_that_was_cut_off_is_gone_on_with_and_leaves_no_second_model(
     [whole] = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     assert (whole.model_id, str(whole.status)) == (begun.model_id, "READY")
     assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [whole.model_id]
+
+
+def test_weights_that_were_removed_come_back_to_their_version_and_nothing_else_of_it_went(
+    register, request, tmp_path, tiny_model
+):
+    made, name = register(), request.node.name
+    beside = versions.registered_files(name, 1)
+    versions.set_tags(name, 1, {PLACE: "removed 2026-11-29 by keep=4"})
+    assert delete_weights(name, 1) == (tiny_model / "model.safetensors").stat().st_size
+    versions.set_tags(name, 1, {FREED: "1"})
+    assert delete_weights(name, 1) == 0
+    assert versions.registered_files(name, 1) == beside
+    with pytest.raises(ObjectMissing, match=r"weights of version 1 were removed 2026-11-29 by keep=4"):
+        versions.download(name, 1, tmp_path)
+    again = register()
+    assert (again.number, {PLACE, FREED} & again.tags.keys()) == (made.number, set())
+    assert digest_weights(versions.download(name, 1, tmp_path)) == made.weights_sha256
 
 
 def test_an_alias_is_none_until_set_and_moves(register, request):

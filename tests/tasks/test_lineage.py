@@ -13,6 +13,7 @@ from dpo_core.recipe_file import load_recipe
 from flows.cli.app import run
 from infra.errors import InfraError
 from infra.registry import versions
+from infra.registry.weights import PLACE
 from infra.store.folder import FolderStore
 from tasks.commands.lineage import trace
 from tasks.lineage import DIGEST, KEY, write_lineage
@@ -167,6 +168,20 @@ def test_records_of_earlier_and_later_versions_are_read_and_one_that_is_none_say
     with pytest.raises(InfraError, match="the record of this version cannot be read") as caught:
         trace(store, "tiny", 2)
     assert caught.value.where.endswith(key)
+
+
+def test_weights_that_were_removed_on_purpose_are_not_missing_and_a_command_makes_them_again(store, version, capsys):
+    tags = {PLACE: "removed 2026-11-29 by keep=4"}
+    versions.by_number("base", 1).tags.update(tags), version.tags.update(tags)
+    store.drop_folder(f"models/{version.weights_sha256}")
+    found = trace(store, "tiny", 2)
+    assert (found.passes, statuses(found)["weights"], statuses(found)["registered"]) == (True, "recorded", "verified")
+    assert run(["lineage", "tiny", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "removed 2026-11-29 by keep=4" in out
+    for number in (1, 2):  # the parent's are told too
+        [command] = [line for line in out.splitlines() if f"--run-id run-{number} --artifact-path recipe.json" in line]
+        assert command.endswith("dpo retrain again.yaml")
 
 
 def test_a_parents_number_that_another_model_has_now_is_damage(store, version, monkeypatch):
