@@ -57,8 +57,8 @@ Made from their types (`tasks/documents.py`, `tasks/commands/show_ids.py`, `task
 `tasks/curate/documents.py`, `tasks/judging/documents.py`, `tasks/tune/documents.py`, `flows/cli/documents.py`) by
 `python -m flows.cli.json_docs`; a test fails where this page is behind them. `--json` prints one document on stdout and
 nothing else there. Each has `"schema": 1`: later versions add keys and change none. `a[].b` is key `b` of each item of
-the list `a`, `a.*.b` of each value of the object `a`. Where the data check fails, `dpo retrain`, `dpo curate` and `dpo tune` print the document of
-`dpo check`.
+the list `a`, `a.*.b` of each value of the object `a`. Where the data check fails, `dpo retrain`, `dpo curate` and
+`dpo tune` print the document of `dpo check`.
 """
 TABLE = ["| key | type | meaning |", "|---|---|---|"]
 
