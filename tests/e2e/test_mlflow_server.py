@@ -19,6 +19,7 @@ from dpo_core.model.identity import digest_weights
 from infra.errors import InfraError, Unavailable
 from infra.models import fetch_model
 from infra.registry import versions
+from infra.registry.weights import delete_weights
 from infra.settings import Settings
 from infra.tracking.delivery import deliver
 from infra.tracking.journal import Journal
@@ -146,6 +147,8 @@ def test_a_model_goes_to_a_server_and_comes_back_and_its_loss_is_named(server, t
     versions.set_alias("team", "champion", 1)
     folder = fetch_model("models:/team@champion", settings.home)
     assert (folder / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+    size = (tiny_model / "model.safetensors").stat().st_size
+    assert [delete_weights("team", 1), delete_weights("team", 1)] == [size, 0]  # the server deletes: registry.keep
     run.finish("FINISHED")
     assert run.url().endswith(f"/runs/{run.id}")
     assert capsys.readouterr().out == ""  # stdout belongs to --json

@@ -42,6 +42,7 @@ def test_a_run_is_told_before_it_begins_and_nothing_of_the_trial_stays(recipe, h
     assert not (home / "runs").exists()
 
 
+@pytest.mark.campaign  # counts a step of 96 pairs twice over
 def test_a_machine_that_is_too_small_is_a_failure_that_names_what_fits(recipe, capfd, monkeypatch):
     room = FLOW + estimate.PROGRAM + 12 * MIB  # activations of all pairs in one row take 22
     small = Machine("cpu", available=room, total=room)

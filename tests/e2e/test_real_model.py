@@ -49,6 +49,8 @@ def done(home, tmp_path_factory):
         "evaluation": {
             "max_new_tokens": 4,
             "samples": 2,
+            "again": 0,
+            "uptake_pairs": 0,
             "behaviour": {"identity": str(some(demo / "checks/identity.jsonl", folder / "identity.jsonl", 2))},
         },
         "gate": {"improve": ["rewards/margins"]},

@@ -129,6 +129,7 @@ def test_a_study_of_another_recipe_is_refused_by_what_differs(found, place):
     assert "tune.study" in caught.value.do
 
 
+@pytest.mark.campaign  # two trainings more; what is chosen among seeds has tests of its own
 def test_the_found_settings_meet_the_gate_once_and_of_two_seeds_the_middle_one(found):
     done = retrain(found.recipe, ["training.seeds=2"]).document
     assert [line.seed for line in done.seeds] == [0, 1]
