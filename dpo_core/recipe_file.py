@@ -34,7 +34,7 @@ REMEDIES = {  # of what pydantic finds, by its name for it
     "int_type": "write a whole number: {key}: 10; ",
     "finite_number": "write a number that is one: {key}: 0.1; ",
 }
-PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text", "evaluation.rewards")
+PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text", "evaluation.rewards", "training.online.curation")
 PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -220,25 +220,27 @@ def _names(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
 
 
 def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """Relative paths are meant from the recipe's folder; `./x` and `../x` models too."""
-
-    def absolute(text: str) -> str:
-        return absolute_source(text, folder)
-
     values = recipe.model_dump()
-    for key in PATH_KEYS:
-        section, name = key.split(".")
-        if values[section][name] is not None:
-            values[section][name] = absolute(values[section][name])
-    for key in PATH_TABLES:
-        section, name = key.split(".")
-        values[section][name] = {check: absolute(file) for check, file in values[section][name].items()}
-    if (online := values["training"]["online"]) is not None:
-        online["curation"] = absolute(online["curation"])
-    for key in ("model", "reference"):
-        if (values[key] or "").startswith(("./", "../")):
-            values[key] = absolute(values[key])
+    resolve_paths(values, folder)
     return Recipe.model_validate(values)
+
+
+def resolve_paths(values: dict[str, Any], folder: Path) -> None:
+    """In a recipe's values, some of which may be unset: relative paths are meant from `folder`, `./x` models too."""
+    for key in PATH_KEYS:
+        *parents, name = key.split(".")
+        section = values
+        for part in parents:
+            section = section.get(part) or {}
+        if section.get(name) is not None:
+            section[name] = absolute_source(section[name], folder)
+    for key in PATH_TABLES:
+        parent, name = key.split(".")
+        table = values.get(parent, {}).get(name, {})
+        table.update({check: absolute_source(file, folder) for check, file in table.items()})
+    for key in ("model", "reference"):
+        if (values.get(key) or "").startswith(("./", "../")):
+            values[key] = absolute_source(values[key], folder)
 
 
 def absolute_source(text: str, folder: Path) -> str:

@@ -48,9 +48,13 @@ def with_divergence(
         return evidence
 
     def compute() -> DivergenceOutput:
-        folders = [fetch(sha) for sha in weights]
-        sequences = _drawn(folders[0], plan, prompts, encoded[0].chosen_ids[-1])
-        ours, theirs = (_logps(folder, plan, sequences) for folder in folders)
+        ours_folder, theirs_folder = (fetch(sha) for sha in weights)
+        model = _loaded(ours_folder, plan)
+        tokenizer = load_tokenizer(ours_folder, trusted_code=plan.trusted_code)
+        sequences = _drawn(model, tokenizer, plan, prompts, encoded[0].chosen_ids[-1])
+        ours = _logps(model, plan, sequences)
+        del model  # one of the two is in memory at a time
+        theirs = _logps(_loaded(theirs_folder, plan), plan, sequences)
         rows = list(zip(ours, theirs, strict=True))
         return DivergenceOutput(k1=[_k1(*row) for row in rows], k3=[_k3(*row) for row in rows])
 
@@ -77,9 +81,14 @@ def _k3(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return math.fsum(math.expm1(b - a) - (b - a) for a, b in zip(ours, theirs, strict=True))
 
 
-def _drawn(folder: Path, plan: Plan, prompts: Sequence[tuple[Message, ...]], end: int) -> Sequences:
+def _drawn(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    plan: Plan,
+    prompts: Sequence[tuple[Message, ...]],
+    end: int,
+) -> Sequences:
     """Prompt ids and ids of one answer to each, drawn by the model's own odds."""
-    model, tokenizer = _loaded(folder, plan)
     how = Decoding(plan.recipe.evaluation.max_new_tokens, temperature=1.0, seed=SEED)
     day, width = plan.recipe.encoding.date, plan.recipe.evaluation.batch_size
     template = ChatTemplate(tokenizer, day)
@@ -91,13 +100,11 @@ def _drawn(folder: Path, plan: Plan, prompts: Sequence[tuple[Message, ...]], end
     return found
 
 
-def _logps(folder: Path, plan: Plan, sequences: Sequences) -> list[list[float]]:
+def _logps(model: "PreTrainedModel", plan: Plan, sequences: Sequences) -> list[list[float]]:
     """Of each answer the log-probs of its tokens, nats."""
-    model, _ = _loaded(folder, plan)
     found = dict(score(model, sequences, dtype=plan.recipe.training.dtype))
     return [found[i].double().tolist() for i in range(len(sequences))]
 
 
-def _loaded(folder: Path, plan: Plan) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
-    return model, load_tokenizer(folder, trusted_code=plan.trusted_code)
+def _loaded(folder: Path, plan: Plan) -> "PreTrainedModel":
+    return load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)

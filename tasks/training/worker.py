@@ -41,8 +41,6 @@ from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
-from tasks.online.batches import FILE, OnlineBatches
-from tasks.online.opening import online_batches, require_one_process
 from tasks.records import TrainOutput, WorkOrder
 from tasks.runtime.progress import progress_bar
 from tasks.training.checkpoints import CheckpointUploads
@@ -88,6 +86,8 @@ def run(folder: Path, *, live: bool | None = None) -> None:
             log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
         batches: Batches = Fixed(examples, training, seed=order.seed)
         if order.online is not None:
+            from tasks.online.opening import online_batches
+
             opened = online_batches(order, folder, policy, scorer, attention, examples, checkpoint)
             batches = held.enter_context(opened)
             held.enter_context(_kept_where_it_stopped(save, history))
@@ -119,7 +119,9 @@ def _accelerator(order: WorkOrder) -> Accelerator:
         says = f"accelerate is to accumulate {accelerator.gradient_accumulation_steps} gradients: other weights"
         do = "take gradient_accumulation_steps out of that file; training.train_batch_size is the whole step"
         raise InputError(says, where="DPO_ACCELERATE_CONFIG", do=do)
-    if order.online is not None:
+    if order.online is not None:  # what only such a run needs is imported there: curation, Prefect, 1,065 modules
+        from tasks.online.opening import require_one_process
+
         require_one_process(accelerator)
     return accelerator
 
@@ -191,7 +193,10 @@ def _write_result(
     folder: Path, history: list[dict[str, float]], jumps: list[JumpRecord], batches: Batches, tracker: Run
 ) -> None:
     online = None
-    if isinstance(batches, OnlineBatches):
+    if not isinstance(batches, Fixed):
+        from tasks.online.batches import FILE, OnlineBatches
+
+        assert isinstance(batches, OnlineBatches), "there are no other batches"
         online = batches.output(len(history))
         (folder / FILE).write_text("".join(f"{p.model_dump_json()}\n" for p in batches.trained(len(history))))
         if online.ended:  # what it ended for stands in no step
