@@ -142,19 +142,8 @@ def _reference(store: Store, plan: Plan, scored: Scored, pairs: Sequence[Encoded
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
     pairs = encoded_pairs(store, checked.train_key, checked.train_ids_key)
-    examples = [
-        Example(
-            id=pair.pair.id,
-            prompt_ids=pair.prompt_ids,
-            chosen_ids=pair.chosen_ids,
-            rejected_ids=pair.rejected_ids,
-            sft_weight=pair.pair.sft_weight,
-            weight=pair.pair.weight,
-            where=pair.pair.where,
-            **sums,
-        )
-        for pair, sums in zip(pairs, _reference(store, plan, scored, pairs), strict=True)
-    ]
+    references = _reference(store, plan, scored, pairs)
+    examples = [Example.of(pair, **sums) for pair, sums in zip(pairs, references, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)

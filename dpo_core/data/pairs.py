@@ -127,6 +127,21 @@ class Example:
     ref_chosen_public_logps: float | None = None
     ref_rejected_public_logps: float | None = None
 
+    @classmethod
+    def of(cls, row: "EncodedPair", **reference: float | None) -> "Example":
+        """An encoded pair with its `reference` log-probs."""
+        pair = row.pair
+        return cls(
+            id=pair.id,
+            prompt_ids=row.prompt_ids,
+            chosen_ids=row.chosen_ids,
+            rejected_ids=row.rejected_ids,
+            sft_weight=pair.sft_weight,
+            weight=pair.weight,
+            where=pair.where,
+            **reference,
+        )
+
 
 def text_of(messages: Iterable[Message]) -> str:
     """All the words of some messages, for statistics on text (never for training)."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
-from dpo_core.evaluate.intervals import Interval, mean_interval
+from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
 from dpo_core.evaluate.preferred import JUDGED, JudgedBy, judged_items, preferred
@@ -121,7 +121,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
         who: {name: _mean(name, s) for name, s in by_metric.items() if s.values} for who, by_metric in figures.items()
     }
     texts = {who: _texts(models[who], shown) for who in SHOWN}
-    of_pairs = {name: _estimate(interval) for name, interval in summarise(compared).items()} if places else {}
+    of_pairs = {name: Estimate.of(interval) for name, interval in summarise(compared).items()} if places else {}
     return EvaluationEvidence(
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
         means=means,
@@ -169,7 +169,7 @@ def _generated(texts: Sequence[str], clusters: Sequence[str]) -> dict[str, Estim
         return {}
     words = mean_interval([float(count_words(text)) for text in texts], clusters, answers=False)
     refusals = mean_interval([float(refuses(text)) for text in texts], clusters)
-    return {"words": _estimate(words), "refusals": _estimate(refusals)}
+    return {"words": Estimate.of(words), "refusals": Estimate.of(refusals)}
 
 
 def _preferred(asked: Questions, models: Mapping[str, Measured], shown: Mapping[str, Items]) -> PreferredRecord | None:
@@ -179,13 +179,13 @@ def _preferred(asked: Questions, models: Mapping[str, Measured], shown: Mapping[
 
 def _again(counts: Mapping[str, int]) -> AgainRecord:
     flags = [1.0] * counts["changed"] + [0.0] * (counts["asked"] - counts["changed"])
-    return AgainRecord(asked=counts["asked"], changed=_estimate(mean_interval(flags)), flipped=counts["flipped"])
+    return AgainRecord(asked=counts["asked"], changed=Estimate.of(mean_interval(flags)), flipped=counts["flipped"])
 
 
 def divergence_of(k1: Sequence[float], k3: Sequence[float], prompts: Sequence[Sequence[Message]]) -> DivergenceRecord:
     """Both estimates with their intervals, over prompts."""
     names = [prompt_digest(prompt) for prompt in prompts]
-    k1_mean, k3_mean = (_estimate(mean_interval(list(values), names, answers=False)) for values in (k1, k3))
+    k1_mean, k3_mean = (Estimate.of(mean_interval(list(values), names, answers=False)) for values in (k1, k3))
     return DivergenceRecord(prompts=len(names), k1=k1_mean, k3=k3_mean)
 
 
@@ -205,13 +205,13 @@ def _slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -
     for name, part in parts.items():
         scores = {metric: _part(model.pairs[metric], part, items) for metric in PAIR_METRICS}
         if scores[PAIR_METRICS[0]].values:
-            found[name] = {m: _estimate(mean_interval(s.values, s.clusters)) for m, s in scores.items()}
+            found[name] = {m: Estimate.of(mean_interval(s.values, s.clusters)) for m, s in scores.items()}
     return found
 
 
 def _trivial(asked: Questions, items: Items) -> dict[str, Estimate]:
     values = {name: [column[place] for place in items.places] for name, column in asked.trivial.items()}
-    return {name: _estimate(mean_interval(kept, items.clusters)) for name, kept in values.items() if kept}
+    return {name: Estimate.of(mean_interval(kept, items.clusters)) for name, kept in values.items() if kept}
 
 
 def _texts(model: Measured, items: Mapping[str, Items]) -> tuple[list[str], list[str]]:
@@ -226,12 +226,8 @@ def _unsound(model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]]
     return {name: faults(model.answers[name], asked) for name, asked in prompts.items() if model.answers[name]}
 
 
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(**interval._asdict())
-
-
 def _mean(name: str, scores: Scores) -> Estimate:
-    return _estimate(mean_interval(scores.values, scores.clusters, shares=is_share(name)))
+    return Estimate.of(mean_interval(scores.values, scores.clusters, shares=is_share(name)))
 
 
 def _scores(

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dpo_core.evaluate.intervals import Interval, mean_interval
+from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.judges.win_rate import at_equal_length
 from dpo_core.evaluate.unseen import Items
 from dpo_core.report.documents import Estimate, PreferredRecord
@@ -61,18 +61,14 @@ def preferred(
         unscored=len(asked.places) - len(items.places),
         why=by.unscored,
         tied=wins.count(0.5) / len(wins) if wins else 0.0,
-        win_rate=_estimate(rate) if rate else None,
-        at_equal_length=_estimate(at_equal_length(np.array(wins), more, items.clusters, rate))
+        win_rate=Estimate.of(rate) if rate else None,
+        at_equal_length=Estimate.of(at_equal_length(np.array(wins), more, items.clusters, rate))
         if rate and several
         else None,
         reward={
-            who: _estimate(mean_interval([float(model.rewards[p] or 0.0) for p in items.places], items.clusters))
+            who: Estimate.of(mean_interval([float(model.rewards[p] or 0.0) for p in items.places], items.clusters))
             for who, model in models.items()
             if len(model.rewards) and items.places
         },
         judges=dict(by.reports),
     )
-
-
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(**interval._asdict())

@@ -1,5 +1,6 @@
 """The JSON documents that stages hand on and commands print, as typed records whose fields are in JSON's order."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -73,6 +74,12 @@ class Estimate(ReportRecord):
     value: float = Field(description="the mean")
     low: float = Field(description="of the 95 % interval")
     high: float = Field(description="of the 95 % interval")
+
+    @classmethod
+    def of(cls, interval: Iterable[float]) -> "Estimate":
+        """From a mean and the ends of its interval."""
+        value, low, high = interval
+        return cls(value=value, low=low, high=high)
 
 
 class ShortcutRecord(ReportRecord):

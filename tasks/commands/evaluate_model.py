@@ -96,7 +96,7 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
 
 
 def _metrics(intervals: "Mapping[str, Interval]") -> dict[str, Estimate]:
-    return {name: Estimate(**interval._asdict()) for name, interval in intervals.items()}
+    return {name: Estimate.of(interval) for name, interval in intervals.items()}
 
 
 def _start_of(model: str) -> tuple[str | None, str | None]:

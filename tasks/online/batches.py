@@ -1,6 +1,5 @@
 """The batches of a run that learns from its own answers: before every few steps a drawing, whose pairs are divided."""
 
-import json
 import logging
 import math
 import time
@@ -206,7 +205,7 @@ def read_drawings(path: Path) -> list[OnlineDrawing]:
     """What `OnlineBatches.kept` wrote; none where there is no such file."""
     if not path.is_file():
         return []
-    return [OnlineDrawing.model_validate(json.loads(line)) for line in path.read_text().splitlines()]
+    return [OnlineDrawing.model_validate_json(line) for line in path.read_text().splitlines()]
 
 
 def _reasons(draft: OnlineDraft) -> str:

@@ -1,5 +1,6 @@
 """The pairs of a run as it would train on them: read, split and encoded as the data check does, many of them by lot."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,16 +61,13 @@ def rows_of(recipe: Recipe, tokenizer: Path, trusted_code: str | None, settings:
         fits = len(encoded) / len(tried)
         prompts = count_groups([pair.prompt for pair in data.spool.pairs(kept_out.tolist())])
     counts = {"pairs": round(len(train) * fits), "held_out_pairs": len(kept_out), "held_out_prompts": prompts}
-    return Rows([example(row) for row in encoded], [example(row) for row in asked], left_out=1 - fits, **counts)
+    return Rows(_examples(encoded), _examples(asked), left_out=1 - fits, **counts)
 
 
-def example(row: EncodedPair) -> Example:
-    """A pair as the training process reads it; who takes a step has it scored first."""
-    pair = row.pair
-    return Example(
-        pair.id, row.prompt_ids, row.chosen_ids, row.rejected_ids, 0.0, 0.0, pair.sft_weight, pair.weight, pair.where,
-        0.0, 0.0,
-    )  # fmt: skip
+def _examples(encoded: Sequence[EncodedPair]) -> list[Example]:
+    """As the training process reads them; who takes a step has them scored first."""
+    none = {f"ref_{side}_{name}": 0.0 for side in ("chosen", "rejected") for name in ("logps", "public_logps")}
+    return [Example.of(row, **none) for row in encoded]
 
 
 def _held_out(data: Normalised, recipe: Recipe, settings: Settings) -> NDArray[np.bool_]:

@@ -141,4 +141,4 @@ def _estimates(
 
 
 def _estimate(values: Sequence[float], clusters: Sequence[str], *, answers: bool) -> Estimate:
-    return Estimate(**mean_interval(values, clusters, answers=answers)._asdict())
+    return Estimate.of(mean_interval(values, clusters, answers=answers))
