@@ -58,7 +58,9 @@ bench-online: .venv/.test ## learning from one's own answers against rounds, pai
 
 campaign: .venv/.test ## false alarms and recall of the shortcut checks, into docs/data-quality.md (DATA=folder adds real sets)
 	$(BIN)/python benchmarks/campaign.py nulls 0 200
+	$(BIN)/python benchmarks/campaign.py clustered 0 200
 	$(BIN)/python benchmarks/campaign.py recall
+	$(BIN)/python benchmarks/campaign.py recall_clustered
 	if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/campaign.py real $(DATA) && $(BIN)/python benchmarks/campaign.py swaps $(DATA) 20; fi
 	$(BIN)/python benchmarks/campaign.py report
 

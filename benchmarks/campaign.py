@@ -52,7 +52,7 @@ NULLS: dict[str, Callable[[int], list[EncodedPair]]] = {
 SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 PURITIES, COUNTS, SEEDS = (1.0, 0.9, 0.75), (1000, 3000), 40
 CLUSTERED = "1 to 10 pairs a prompt, shared answers"
-CLUSTERED_SHARES, CLUSTERED_PURITIES, PROMPTS, CLUSTERED_SEEDS = (0.02, 0.04, 0.05), (1.0, 0.9), 160, 10
+CLUSTERED_SHARES, CLUSTERED_PURITIES, PROMPTS, CLUSTERED_SEEDS = (0.01, 0.02, 0.03, 0.05, 0.1), (1.0, 0.9), 160, 20
 SETS = ("hh-rlhf.train", "hh-rlhf.test", "llmbar", "alpacaeval-judged", "mqm-translation", "do-not-answer")
 SETS = (*SETS, "qa-feedback", "demo-en-zh")
 DECLARED = {"do-not-answer": ["refusal"]}
@@ -242,7 +242,8 @@ def report() -> None:
     """Write the tables between the marks of docs/data-quality.md, and the picture."""
     draw()
     text = DOCS.read_text()
-    for name, lines in (("nulls", null_table()), ("swaps", swap_table()), ("real", real_table())):
+    tables = (("nulls", null_table()), ("recall", recall_table()), ("swaps", swap_table()), ("real", real_table()))
+    for name, lines in tables:
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, rest = text.split(start)
         text = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
@@ -258,6 +259,22 @@ def null_table() -> Iterator[str]:
         sizes = [row["pairs"] for row in mine]
         fails, warns = (sum(bool(row[key]) for row in mine) for key in ("fails", "warns"))
         yield f"| {kind or '**all**'} | {len(mine)} | {min(sizes)} to {max(sizes)} | {fails} | {warns} |"
+
+
+def recall_table() -> Iterator[str]:
+    """Planted words found where prompts repeat: by what holds the word, and purity; a column a share of the pairs."""
+    yield (
+        "| the word is in | on the chosen side in | "
+        + " | ".join(f"{s:.0%} of the pairs" for s in CLUSTERED_SHARES)
+        + " |"
+    )
+    yield "|---" * (2 + len(CLUSTERED_SHARES)) + "|"
+    rows = {(row["whole"], row["purity"], row["share"]): row for row in kept("recall_clustered")}
+    for whole, purity in itertools.product((False, True), CLUSTERED_PURITIES):
+        mine = [rows[whole, purity, share] for share in CLUSTERED_SHARES]
+        found = (f"{row['seeds'] - row.get('missed', 0)} of {row['seeds']}" for row in mine)
+        where = "every copy of an answer" if whole else "one pair's copy of an answer"
+        yield f"| {where} | {purity:.0%} | {' | '.join(found)} |"
 
 
 def swap_table() -> Iterator[str]:

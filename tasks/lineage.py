@@ -1,5 +1,6 @@
 """What a model version came from: one record in the store, named in the version's tags."""
 
+import functools
 import json
 import platform
 from collections.abc import Iterator
@@ -171,11 +172,16 @@ def _parent(plan: Plan) -> LineageParent | None:
 
 
 def _environment() -> Environment:
-    heads = [HeaderParser().parsestr(_head(found)) for found in distributions()]
-    packages = {head["Name"]: head["Version"] for head in heads if head["Name"]}
     return Environment(
-        python=platform.python_version(), platform=platform.platform(), packages=dict(sorted(packages.items()))
+        python=platform.python_version(), platform=platform.platform(), packages=dict(sorted(packages().items()))
     )
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """What is installed, by name: its version."""
+    heads = [HeaderParser().parsestr(_head(found)) for found in distributions()]
+    return {head["Name"]: head["Version"] for head in heads if head["Name"]}
 
 
 def _head(found: Distribution) -> str:

@@ -160,9 +160,16 @@ def preload(folder: Path) -> None:
 
 
 def _remember() -> None:
-    """What each program would work out anew, seconds of it: what our code says, tables of characters, whose modules."""
-    from mlflow.utils import requirements_utils
+    """What each program would work out anew, seconds of it.
 
+    What our code says, tables of characters, whose modules are whose, templates, installed packages, and the patterns
+    by which transformers names the weights of every family, 1.5 s for each that loads a model.
+    """
+    from mlflow.utils import requirements_utils
+    from transformers import conversion_mapping
+
+    from dpo_core.report import page
+    from tasks import lineage
     from tasks.curate.plan import CODE
     from tasks.runtime.code import RUN, files_of, meaning
     from tests.dpo_core.quality.quality_data import as_pairs, examine_pairs, null_texts
@@ -170,6 +177,10 @@ def _remember() -> None:
     for file in files_of((*RUN, *CODE)):
         meaning(file)
     requirements_utils._init_packages_to_modules_map()
+    conversion_mapping.get_checkpoint_conversion_mapping("llama")
+    for template in page.environment().list_templates(extensions=["j2"]):
+        page.environment().get_template(template)
+    lineage.packages()
     examine_pairs(as_pairs(null_texts(0, 8)))
 
 

@@ -4,6 +4,7 @@ Each whole run of the tests begins with an empty home, whose two databases cost 
 sixty migrations of MLflow, a hundred and twenty of Prefect, always to the same empty tables.
 """
 
+import functools
 import os
 import sqlite3
 from collections.abc import Callable
@@ -21,6 +22,8 @@ def share_mlflow(folder: Path) -> None:
         _copied(folder / "mlflow.db", engine.url.database, lambda: make(engine))
 
     vars(tables)["_initialize_tables"] = made
+    vars(tables)["_get_latest_schema_revision"] = functools.cache(tables._get_latest_schema_revision)
+    tables._get_latest_schema_revision()  # it reads all migrations, in each program anew
 
 
 def share_prefect(folder: Path) -> None:

@@ -12,19 +12,20 @@ from dpo_core.report.text import marked
 
 def render(template: str, **context: Any) -> str:
     """A template of this package with its context, every value escaped."""
-    return _environment().get_template(template).render(**context)
+    return environment().get_template(template).render(**context)
 
 
 @functools.cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of this package, with what they may call."""
+    found = Environment(
         loader=PackageLoader("dpo_core.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "number": number,
         "percent": percent,
         "rate": rate_or_number,
@@ -35,5 +36,5 @@ def _environment() -> Environment:
         "marked": marked,
     }
     for module in (charts, figures):
-        environment.globals |= {name: getattr(module, name) for name in module.__all__}
-    return environment
+        found.globals |= {name: getattr(module, name) for name in module.__all__}
+    return found

@@ -57,10 +57,11 @@ def files_of(modules: Sequence[str]) -> list[Path]:
     return sorted(found | texts)
 
 
-def _files(module: str) -> list[Path]:
+@functools.cache
+def _files(module: str) -> tuple[Path, ...]:
     """The module's file; of a package its own; nothing for a name that is neither."""
     path = ROOT.joinpath(*module.split("."))
-    return [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+    return tuple(file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file())
 
 
 @functools.cache

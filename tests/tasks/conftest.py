@@ -31,7 +31,7 @@ def make_plan():
 def quick_processes(monkeypatch):
     """Of a module: its processes, spawned otherwise, are forked from one that has the slow imports done, once."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["transformers.models.llama.modeling_llama", "tasks.data_check.rows"])
+    server.set_forkserver_preload(["tests.preloaded"])
 
     def of(module):
         monkeypatch.setattr(module, "multiprocessing", SimpleNamespace(get_context=lambda _: server))
