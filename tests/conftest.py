@@ -1,6 +1,7 @@
 """Every test runs offline, without telemetry, on one thread; every process of tests has a home of its own."""
 
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -10,19 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from jaxtyping import install_import_hook
+
+from tests.shapes import watch_shapes
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
     from tests.forkserver import Forkserver
 
-SHAPED = [  # modules that write shapes: elsewhere mypy has to do
-    *("dpo_core.evaluate.pairs.values", "dpo_core.losses", "dpo_core.train.loop", "dpo_core.train.objective"),
-    *("dpo_core.model.head", "dpo_core.model.layout", "dpo_core.model.logprobs", "dpo_core.model.score"),
-    *("dpo_core.model.answers.pool", "dpo_core.model.answers.sampling", "dpo_core.model.answers.slots"),
-]
-install_import_hook(SHAPED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+watch_shapes()
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
 IMPORTED = Path(HOME) / "imported"  # the fork server that the others are forked from
@@ -56,6 +53,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Side by side, whole runs begin: a long module that comes last leaves the other processes idle."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.path.parent.name not in ("e2e", "faults"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected lives to the end: no later collection of garbage walks through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

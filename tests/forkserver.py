@@ -29,6 +29,8 @@ from typing import NoReturn
 import psutil
 from execnet.gateway_io import popen_bootstrapline as WORKER  # what the interpreter of a process of tests is given
 
+from tests.shapes import watch_shapes
+
 ROOT = Path(__file__).parents[1]
 CHILDREN = "FORKED_CHILDREN"  # names the interpreter of a forked program's children, where they shall be real ones
 
@@ -145,6 +147,7 @@ PRELOADED = (  # what a run, its training process and Prefect's server import, s
 
 def preload(folder: Path) -> None:
     """Import all that, and every module of ours; start nothing. Tables of databases are made once, in `folder`."""
+    watch_shapes()
     from infra.settings import load_settings, prepare_environment
     from tests.made_tables import share_mlflow, share_prefect
 
@@ -154,6 +157,8 @@ def preload(folder: Path) -> None:
     ours += [Path("tests/faults/life.py")]
     for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
         importlib.import_module(name.removesuffix(".__init__"))
+    for name in ("dbruntime", "IPython", "pyspark"):  # not installed, and looked for by each request of MLflow
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     share_mlflow(folder / "tables")
     share_prefect(folder / "tables")
     _remember()
@@ -307,9 +312,8 @@ def main() -> None:
 
 
 def be_worker() -> int:
-    """A process of tests, which imports this project anew: its conftest has them watched (jaxtyping) as they come."""
-    ours = ("flows", "tasks", "infra", "dpo_core", "tests")
-    for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
+    """A process of tests, which imports the tests anew: pytest rewrites their assertions as they come."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
     sys.executable, sys.argv = sys.orig_argv[0], ["-c"]
     exec(WORKER, {"__name__": "__main__"})

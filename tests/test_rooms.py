@@ -1,6 +1,7 @@
 """The house stays in order: few modules a room, one noun a module, one name for one class, no circle of imports."""
 
 import ast
+import functools
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("flows", "tasks", "dpo_core", "infra")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
-TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 ROOMIEST, ROOMIEST_OF_QUALITY = 20, 15  # modules
+
+
+@functools.cache
+def trees() -> dict[Path, ast.Module]:
+    return {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
 
 
 def name_of(file: Path) -> str:
@@ -32,7 +37,7 @@ def test_no_module_is_longer_than_its_one_noun_may_be():
 def test_no_function_has_more_than_sixty_lines():
     functions = (
         (f"{name_of(file)}:{node.name}", node.end_lineno - node.lineno + 1)
-        for file, tree in TREES.items()
+        for file, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
@@ -41,7 +46,7 @@ def test_no_function_has_more_than_sixty_lines():
 
 def test_no_two_public_classes_have_one_name():
     places = defaultdict(list)
-    for file, tree in TREES.items():
+    for file, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(name_of(file))
@@ -51,7 +56,7 @@ def test_no_two_public_classes_have_one_name():
 def imports_of(file: Path) -> set[Path]:
     """Our files that a file imports, those inside functions and for type checkers alone included."""
     names = set()
-    for node in ast.walk(TREES[file]):
+    for node in ast.walk(trees()[file]):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -63,7 +68,7 @@ def imports_of(file: Path) -> set[Path]:
 
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
-    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f in TREES), None)
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f in FILES), None)
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -78,4 +83,4 @@ def test_no_modules_import_each_other_in_a_circle():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_room_says_what_is_in_it(package):
     for folder in {file.parent for file in FILES if name_of(file).startswith(package)}:
-        assert ast.get_docstring(TREES[folder / "__init__.py"])
+        assert ast.get_docstring(trees()[folder / "__init__.py"])

@@ -12,8 +12,8 @@ import torch
 
 from dpo_core.model.layout import sequence_sums
 from infra.settings import load_settings
-from tests.conftest import SHAPED
 from tests.forkserver import ROOT
+from tests.shapes import SHAPED
 
 
 def test_a_wrong_shape_fails_where_it_is_given():

@@ -52,7 +52,7 @@ def digest_of(tmp_path, monkeypatch):
     """The digest of a stage whose module imports another one, which has a template beside it."""
 
     def forget():
-        for remembering in (stages.code_digest, code._read):
+        for remembering in (stages.code_digest, code._read, code._files):
             remembering.cache_clear()
 
     def digest(

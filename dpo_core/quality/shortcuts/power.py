@@ -177,7 +177,7 @@ def _length(pairs: Sequence[Pair], texts: Answers, random: np.random.Generator) 
     """The longer answer is made the chosen one in three quarters of the pairs."""
     longer_wins = random.random(len(texts)) < 0.75
     copy = [sorted(sides, key=len, reverse=bool(wins)) for sides, wins in zip(texts, longer_wins, strict=True)]
-    found = "length" in _gating(check_balance, pairs, copy)
+    found = "length" in _gating(check_balance, pairs, copy, words=False)
     return Planted("the longer answer wins 75 % of pairs", len(texts), 1, int(found))
 
 
@@ -199,9 +199,11 @@ def _with_word(text: str, word: str, random: np.random.Generator) -> str:
     return " ".join(parts)
 
 
-def _gating(run: Callable[[Facts, Validation], Results], pairs: Sequence[Pair], texts: Answers) -> set[str]:
+def _gating(
+    run: Callable[[Facts, Validation], Results], pairs: Sequence[Pair], texts: Answers, *, words: bool = True
+) -> set[str]:
     """Names of the features that a check warns of, or fails, in pairs with these texts."""
-    _, findings = run(_facts(pairs, texts), Validation())
+    _, findings = run(_facts(pairs, texts, words=words), Validation())
     return {finding.feature for finding in findings if finding.severity != "info"}
 
 
@@ -212,8 +214,8 @@ def _seen(pairs: Sequence[Pair], texts: Answers) -> set[int]:
     return set(separation.grams.keys[flagged[len(PRESENCE) :]].tolist())
 
 
-def _facts(pairs: Sequence[Pair], texts: Answers) -> Facts:
-    """What the checks are to know of pairs with these texts, words only."""
+def _facts(pairs: Sequence[Pair], texts: Answers, *, words: bool = True) -> Facts:
+    """What the checks are to know of pairs with these texts: their words, unless they are not looked at, no tokens."""
     changed = [
         replace(pair, chosen=_answer(chosen), rejected=_answer(rejected))
         for pair, (chosen, rejected) in zip(pairs, texts, strict=True)
@@ -222,7 +224,8 @@ def _facts(pairs: Sequence[Pair], texts: Answers) -> Facts:
     block = Block(encoded, Validation())
     columns = surface_columns(block) | prompt_columns(block)
     table = PairTable(len(encoded), columns, lambda rows: [changed[row] for row in rows])
-    return Facts(table, merge([grams(encoded)], np.arange(len(encoded))))
+    counted = encoded if words else []
+    return Facts(table, merge([grams(counted)], np.arange(len(counted))))
 
 
 def _answer(text: str) -> tuple[Message, ...]:

@@ -239,12 +239,6 @@ RULES = (
     {"floor": {"m": 0.5}},
     {"floor": {"m": 0.95}},
 )
-CONDITIONS = [
-    judged(new, old, min_items=few, looks=looks, **rules)
-    for (new, old), rules, (few, looks) in itertools.product(
-        itertools.chain(*VALUES.values()), RULES, ((20, 1), (5, 52), (2, 10_000))
-    )
-]
 SAYS = {  # what the sentence of each outcome begins its claim with, and what must then be so
     "better": lambda c: c.p <= c.alpha and c.low >= c.asked,
     "worse beyond chance": lambda c: c.rule == "improve" and c.high <= 0,
@@ -257,20 +251,30 @@ SAYS = {  # what the sentence of each outcome begins its claim with, and what mu
 }
 
 
+@pytest.fixture(scope="module")
+def conditions():
+    return [
+        judged(new, old, min_items=few, looks=looks, **rules)
+        for (new, old), rules, (few, looks) in itertools.product(
+            itertools.chain(*VALUES.values()), RULES, ((20, 1), (5, 52), (2, 10_000))
+        )
+    ]
+
+
 def numbers(text):
     return [float(found) for found in re.findall(r"[-+]?\d+\.?\d*(?:e-?\d+)?", text)]
 
 
 @pytest.mark.parametrize("claim", SAYS)
-def test_each_claim_of_a_sentence_is_so(claim):
-    claimed = [condition for condition in CONDITIONS if claim in condition.says]
+def test_each_claim_of_a_sentence_is_so(claim, conditions):
+    claimed = [condition for condition in conditions if claim in condition.says]
     assert claimed
     assert [c.says for c in claimed if not SAYS[claim](c)] == []
 
 
-def test_every_outcome_is_met_here_and_the_numbers_in_sentences_are_the_conditions():
+def test_every_outcome_is_met_here_and_the_numbers_in_sentences_are_the_conditions(conditions):
     outcomes = set()
-    for c in CONDITIONS:
+    for c in conditions:
         before, after, items = numbers(c.says.partition(": ")[2])[:3]
         assert (before, after) == (
             pytest.approx(c.baseline, rel=1e-3, abs=1e-6),
@@ -284,11 +288,11 @@ def test_every_outcome_is_met_here_and_the_numbers_in_sentences_are_the_conditio
             assert int(found[1]) > c.items or c.rule != "keep"
         outcomes.add((c.rule, c.verdict, "4 of 5 such measurements" in c.says, "p would still" in c.says))
     assert len(outcomes) >= 10
-    assert {c.verdict for c in CONDITIONS} == set(VERDICTS.values())
+    assert {c.verdict for c in conditions} == set(VERDICTS.values())
 
 
-def test_a_condition_holds_where_p_is_within_alpha_and_bounds_say_the_same():
-    for c in CONDITIONS:
+def test_a_condition_holds_where_p_is_within_alpha_and_bounds_say_the_same(conditions):
+    for c in conditions:
         if c.verdict == "promote":
             assert c.p <= c.alpha
         limit = {"improve": c.asked, "keep": -c.asked}.get(c.rule)

@@ -46,7 +46,9 @@ def copies_seen_by(function, pairs, monkeypatch):
     """The texts that a plant makes of the pairs."""
     seen = []
     facts = power._facts
-    monkeypatch.setattr(power, "_facts", lambda given, texts: seen.append(texts) or facts(given, texts))
+    monkeypatch.setattr(
+        power, "_facts", lambda given, texts, **words: seen.append(texts) or facts(given, texts, **words)
+    )
     function(pairs, power._swapped(pairs, power.np.random.default_rng(0)), power.np.random.default_rng(0))
     return seen[0]
 
