@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -116,8 +118,19 @@ def _reading_once() -> Iterator[None]:
     """Transformers has a file parsed once for each of its parts, and a map of all names made once a module."""
     import gguf
 
+    class Reader(gguf.GGUFReader):
+        """Of a memory map each of some 150,000 strings would be a map of its own; of a plain array it is a view."""
+
+        @property
+        def data(self) -> NDArray[np.uint8]:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: NDArray[np.uint8]) -> None:
+            self._plain = np.asarray(mapped)
+
     asked = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    for name, function in asked.items():
+    for name, function in {**asked, "GGUFReader": Reader}.items():
         setattr(gguf, name, functools.cache(function))
     try:
         yield
