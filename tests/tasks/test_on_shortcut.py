@@ -12,6 +12,8 @@ from tasks.data_check.request import Request
 from tests.dpo_core.quality import planted
 from tests.dpo_core.quality.quality_data import make_pair
 
+PAIRS = 600
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -40,34 +42,34 @@ def treated(examined):
 
 
 def test_without_a_word_the_run_stops(run):
-    examined, rows = run(planted.word(0, 0.05))
+    examined, rows = run(planted.word(0, 0.05, PAIRS))
     assert examined.result.verdict == "fail"
-    assert (examined.result.rows_dropped, len(rows)) == (0, 1000)
+    assert (examined.result.rows_dropped, len(rows)) == (0, PAIRS)
 
 
 def test_warn_lets_it_through_and_still_tells(run):
-    examined, rows = run(planted.word(0, 0.05), on_shortcut="warn")
+    examined, rows = run(planted.word(0, 0.05, PAIRS), on_shortcut="warn")
     assert examined.result.verdict == "warn"
     assert severities(examined)["word 'zebra'"] == "warn"
-    assert len(rows) == 1000
+    assert len(rows) == PAIRS
     assert treated(examined)["word 'zebra'"] == ("chosen", "flagged")
 
 
 def test_drop_takes_the_pairs_out_and_counts_them(run):
-    examined, rows = run(planted.word(0, 0.05), on_shortcut="drop")
+    examined, rows = run(planted.word(0, 0.05, PAIRS), on_shortcut="drop")
     assert examined.result.verdict != "fail"
-    # a word in 5 % of 1,000 pairs, always on the chosen side: all 50 go
-    assert (examined.result.rows_dropped, examined.result.rows_kept, len(rows)) == (50, 950, 950)
+    # a word in 5 % of 600 pairs, always on the chosen side: all 30 go
+    assert (examined.result.rows_dropped, examined.result.rows_kept, len(rows)) == (30, 570, 570)
     assert treated(examined)["word 'zebra'"] == ("chosen", "dropped")
     assert "zebra" not in json.dumps(rows)
     assert {row["weight"] for row in rows} == {1.0}
     finding = next(f for f in examined.findings if f.check == "shortcut/mitigation")
-    assert finding.says.startswith("50 of 1000 pairs were dropped")
+    assert finding.says.startswith("30 of 600 pairs were dropped")
 
 
 def test_balance_gives_weights_that_even_the_lengths_out_and_name_the_data_anew(run):
-    stopped, _ = run(planted.length(0))
-    examined, rows = run(planted.length(0), on_shortcut="balance")
+    stopped, _ = run(planted.length(0, PAIRS))
+    examined, rows = run(planted.length(0, PAIRS), on_shortcut="balance")
     assert (stopped.result.verdict, examined.result.verdict) == ("fail", "pass")
     assert (examined.result.rows_dropped, len(rows)) == (0, stopped.result.rows_kept)
     assert sum(row["weight"] for row in rows) / len(rows) == pytest.approx(1)
