@@ -1,6 +1,5 @@
 """A process that asks an endpoint, and kills itself (SIGKILL) at a named write to the store, as a power cut would."""
 
-import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
@@ -12,9 +11,7 @@ from infra.endpoint.client import Endpoint
 from infra.endpoint.spending import Budget
 from infra.store.folder import FolderStore
 from tests.endpoint_server import MODEL
-
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload([__name__, "openai.resources.chat.completions", "openai.resources.models"])
+from tests.pools import FORKED
 
 
 class Fatal(NamedTuple):

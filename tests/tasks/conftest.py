@@ -1,6 +1,5 @@
 """What the tests of tasks share."""
 
-import multiprocessing
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from infra.registry import versions
 from infra.tracking.runs import open_run
 from tasks.records import Plan
+from tests.pools import FORKED
 
 
 @pytest.fixture
@@ -30,11 +30,9 @@ def make_plan():
 @pytest.fixture
 def quick_processes(monkeypatch):
     """Of a module: its processes, spawned otherwise, are forked from one that has the slow imports done, once."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["tests.preloaded"])
 
     def of(module):
-        monkeypatch.setattr(module, "multiprocessing", SimpleNamespace(get_context=lambda _: server))
+        monkeypatch.setattr(module, "multiprocessing", SimpleNamespace(get_context=lambda _: FORKED))
 
     return of
 
