@@ -149,19 +149,22 @@ def preload(folder: Path) -> None:
     """Import all that, and every module of ours; start nothing. Tables of databases are made once, in `folder`."""
     watch_shapes()
     from infra.settings import load_settings, prepare_environment
-    from tests.made_tables import share_mlflow, share_prefect
+    from tests.made_tables import make_beside, share_mlflow, share_prefect
 
+    first = "torch" not in sys.modules
     prepare_environment(load_settings())
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # as each command does, before the import
+    share_mlflow(folder / "tables")
+    share_prefect(folder / "tables")
+    making = make_beside(folder / "tables") if first else None
     ours = [path for name in ("flows", "tasks", "infra", "dpo_core") for path in Path(name).rglob("*.py")]
     ours += [Path("tests/faults/life.py")]
     for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
         importlib.import_module(name.removesuffix(".__init__"))
     for name in ("dbruntime", "IPython", "pyspark"):  # not installed, and looked for by each request of MLflow
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
-    share_mlflow(folder / "tables")
-    share_prefect(folder / "tables")
     _remember()
+    assert making is None or os.waitpid(making, 0)[1] == 0, "the tables of MLflow or Prefect could not be made"
 
 
 def _remember() -> None:

@@ -4,6 +4,7 @@ Each whole run of the tests begins with an empty home, whose two databases cost 
 sixty migrations of MLflow, a hundred and twenty of Prefect, always to the same empty tables.
 """
 
+import asyncio
 import functools
 import os
 import sqlite3
@@ -39,6 +40,32 @@ def share_prefect(folder: Path) -> None:
         _copied(folder / "prefect.db", make_url(url.get_secret_value()).database, lambda: make(*revision))
 
     vars(tables)["alembic_upgrade"] = made
+
+
+def make_beside(folder: Path) -> int:
+    """Leave both in `folder` by a child of this process, which has other things to do meanwhile; the child's number."""
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        _make(folder / "made")
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _make(folder: Path) -> None:
+    import mlflow.store.db.utils as of_mlflow
+    import prefect.server.database.interface as of_prefect
+    from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL as URL
+    from prefect.settings import temporary_settings
+    from prefect.utilities.asyncutils import run_sync_in_worker_thread
+    from sqlalchemy import create_engine
+
+    folder.mkdir(parents=True)
+    of_mlflow._initialize_tables(create_engine(f"sqlite:///{folder}/mlflow.db"))
+    with temporary_settings({URL: f"sqlite+aiosqlite:///{folder}/prefect.db"}):
+        asyncio.run(run_sync_in_worker_thread(of_prefect.alembic_upgrade))
 
 
 def _copied(template: Path, database: str | None, make: Callable[[], None]) -> None:
