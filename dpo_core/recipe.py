@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dpo_core.recipe_evaluation import Evaluation
 from dpo_core.recipe_loss import OPTIONS, Loss
 from dpo_core.recipe_online import Online
 from dpo_core.recipe_release import (
@@ -173,60 +174,6 @@ class Training(Loss):
         return self
 
 
-class Evaluation(Section):
-    """What is asked of a model before and after. Paths are relative to the recipe's folder."""
-
-    max_new_tokens: int = Field(48, ge=1, description="length of a generated answer, in tokens")
-    answers: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="answers to a question of behaviour and retention; 1: the likeliest; more: sampled, and the "
-        "question counts by the share of them that is right",
-    )
-    temperature: float = Field(1.0, gt=0, le=10, description="of sampled answers; 1: the model's own odds")
-    batch_size: int = Field(128, ge=1, description="most answers in work at once; memory may narrow it")
-    samples: int = Field(32, ge=0, description="held-out prompts answered side by side in the report")
-    again: int = Field(
-        20, ge=0, description="questions asked a second time in another batch: the share of answers that change"
-    )
-    kl: int = Field(
-        0, ge=0, description="held-out prompts to which the new model draws an answer: its KL from the reference"
-    )
-    rewards: str | None = Field(
-        None,
-        description="recipe of curation, or a file with its section `rewards`: whose answers to the samples are better",
-    )
-    uptake_pairs: int = Field(
-        40, ge=0, description="held-out pairs in whose answers each shortcut of the data is put in, or taken out"
-    )
-    behaviour: dict[str, str] = Field({}, description="name: prompt file with what an answer must (not) contain")
-    retention: dict[str, str] = Field({}, description="name: such a file of questions that must stay right")
-    neutral_text: str | None = Field(None, description="text file; its NLL per token must not rise")
-    sealed_from: int = Field(
-        600, ge=60, description="from so many prompts on, the scores shown are of a third that the gate does not see"
-    )
-
-    @property
-    def decisive(self) -> dict[str, Any]:
-        """Without what is not asked for: a recipe older than such keys is the same one."""
-        unset = {"answers", "temperature"} if self.answers == 1 else set()
-        unset |= {"rewards"} if self.rewards is None else set()
-        unset |= {name for name in ("again", "kl") if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump(exclude=unset)
-
-    @property
-    def asked_of(self) -> list[str]:
-        """Metrics that are of prompts or text of their own, not of held-out pairs."""
-        return [*self.suites, *(["retention/neutral_text"] if self.neutral_text else [])]
-
-    @property
-    def suites(self) -> dict[str, str]:
-        """Metric: its prompt file, of every suite."""
-        behaviour = {f"behaviour/{name}": path for name, path in self.behaviour.items()}
-        return behaviour | {f"retention/{name}": path for name, path in self.retention.items()}
-
-
 class Recipe(Section):
     """One retraining run."""
 
@@ -270,6 +217,7 @@ class Recipe(Section):
         known |= self.evaluation.suites.keys()
         known |= {WIN_RATE, ANSWER_REWARD} if self.evaluation.rewards else set()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
+        known |= self.evaluation.benchmarks.keys()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
             if metric not in known and not OF_SLICE.fullmatch(metric):
                 raise ValueError(

@@ -34,7 +34,14 @@ REMEDIES = {  # of what pydantic finds, by its name for it
     "int_type": "write a whole number: {key}: 10; ",
     "finite_number": "write a number that is one: {key}: 0.1; ",
 }
-PATH_KEYS = ("data.train", "data.eval", "evaluation.neutral_text", "evaluation.rewards", "training.online.curation")
+PATH_KEYS = (
+    "data.train",
+    "data.eval",
+    "evaluation.neutral_text",
+    "evaluation.rewards",
+    "evaluation.lm_eval.include_path",
+    "training.online.curation",
+)
 PATH_TABLES = ("validation.benchmarks", "evaluation.behaviour", "evaluation.retention")
 Kind = TypeVar("Kind", bound=BaseModel)
 

@@ -16,6 +16,7 @@ Preference = Annotated[float, Field(gt=0.5, lt=1)]
 SLICES = ("source", "language", "length", "category")  # kinds of parts of the held-out pairs
 OF_SLICE = re.compile(rf"rewards/accuracies\[(?:{'|'.join(SLICES)})=.+\]")
 WIN_RATE, ANSWER_REWARD = "answers/win_rate", "answers/reward"  # of evaluation.rewards
+LM_EVAL = "lm_eval/"  # how the metrics of evaluation.lm_eval begin
 KEEP = "metric: how much worse it may be at most, its own unit; more must be ruled out"
 
 
@@ -32,7 +33,8 @@ class Gate(Section):
     category), `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text` (minus nats per token, so
     that more is better everywhere), `generations/sound` (share of all generated answers that are not empty, do not
     repeat themselves, and are in the language of their question). With `evaluation.rewards` also `answers/win_rate`
-    (share of held-out prompts whose answer is better than the baseline's, a tie one half), `answers/reward` (its mean).
+    (share of held-out prompts whose answer is better than the baseline's, a tie one half), `answers/reward` (its mean);
+    with `evaluation.lm_eval` `lm_eval/TASK`, the mean of a task's documents.
     """
 
     improve: list[str] | dict[str, Amount] = Field(

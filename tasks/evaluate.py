@@ -16,6 +16,7 @@ from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.stops import named_ends
 from dpo_core.quality.prompts.identity import split_key
+from dpo_core.recipe_release import LM_EVAL
 from dpo_core.report.documents import EvaluationEvidence
 from infra.errors import Damaged
 from infra.registry.versions import download_weights
@@ -24,6 +25,7 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import Baselines, baselines
+from tasks.evaluation.harness import harness_scores
 from tasks.evaluation.registrable import PAIRS as PAIRS_AGAIN
 from tasks.evaluation.registrable import SIDES
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
@@ -65,6 +67,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         "ends": named_ends(Path(plan.model_folder)),
         "kl": plan.recipe.evaluation.kl,
         **({"rewards": jury.content} if jury else {}),
+        **({"lm_eval": {name: task.sha256 for name, task in plan.lm_eval.items()}} if plan.lm_eval else {}),
     }
     key = f"evaluations/{digest_json(inputs)}.json"
 
@@ -103,7 +106,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
 
 def logged(name: str) -> str:
     """The name of a metric in MLflow."""
-    return name if name.startswith(("behaviour/", "retention/")) else f"eval_{name}"
+    return name if name.startswith(("behaviour/", "retention/", LM_EVAL)) else f"eval_{name}"
 
 
 def _questions_digest(plan: Plan, checked: Checked) -> str:
@@ -149,10 +152,12 @@ def _evidence(
         sha: reference_sums(store, scored.path, encoded) if output.logps is None else _sums(output.logps)
         for sha, output in found.items()
     }
+    fetch = functools.partial(_folder, store, plan, models=models)
+    harness = harness_scores(store, plan, scored, found, fetch)
     judged = jury.each(samples, {sha: output.answers[SAMPLES] for sha, output in found.items()}, base) if jury else {}
-    measured = _measured(found, sums, judged, reference, beta)
+    measured = _measured(found, sums, judged, harness.values, reference, beta)
     prompts = {PAIRS: [pair.prompt for pair in pairs], SAMPLES: samples}
-    prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()}
+    prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()} | harness.prompts
     own = stored_pairs(store, checked.train_key)
     trained_on = _trained_on(store, checked, models, [pair.prompt for pair in own])
     items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
@@ -170,6 +175,7 @@ def _measured(
     found: Mapping[str, MeasureOutput],
     sums: "Mapping[str, tuple[Tensor, Tensor]]",
     judged: "Mapping[str, JudgedOutput]",
+    benchmarks: Mapping[str, Mapping[str, Sequence[float]]],
     reference: str,
     beta: float,
 ) -> "dict[str, Measured]":
@@ -188,6 +194,7 @@ def _measured(
             judged[sha].wins if judged else (),
             judged[sha].scores if judged else (),
             output.again,
+            benchmarks[sha],
         )
         for sha, output in found.items()
     }

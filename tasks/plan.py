@@ -32,8 +32,9 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import open_run
 from tasks.baseline import require_comparable
+from tasks.evaluation.harness import harness_plan
 from tasks.online.plan import online_plan
-from tasks.records import Plan
+from tasks.records import HarnessPlan, OnlinePlan, Plan
 from tasks.runtime.code import RUN
 from tasks.runtime.datasets import dataset_tags, pinned
 from tasks.runtime.models import local_model, require_usable
@@ -56,8 +57,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     checked = pinned(load_recipe(recipe, overrides).recipe)
     state = _standing(store, checked.name, kind)
     files, online = _digests(checked), online_plan(checked, store)
-    content = _without_paths(checked, files)
-    content |= {"online": online.content} if online else {}
+    lm_eval = harness_plan(checked.evaluation.lm_eval) if kind == "retrain" else {}
+    content = _without_paths(checked, files) | _by_content(online, lm_eval)
     request = digest_json([kind, content, checked.model])
     champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
     from_champion = champion is not None and checked.retrain.start == "champion"
@@ -98,13 +99,21 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         force=force,
         trusted_code=trusted,
         online=online,
+        lm_eval=lm_eval,
     )
     require_comparable(planned)
-    if checked.evaluation.rewards is not None and kind == "retrain":
-        from tasks.evaluation.judged import Jury
+    return _with_judges(planned, store) if kind == "retrain" else planned
 
-        Jury(planned, store).require_usable()
-    return planned
+
+def _with_judges(planned: Plan, store: Store) -> Plan:
+    """Who says which answers are better has been asked whether it may, and its models are known by their content."""
+    if planned.recipe.evaluation.rewards is None:
+        return planned
+    from tasks.evaluation.judged import Jury
+
+    jury = Jury(planned, store)
+    jury.require_usable()
+    return planned.model_copy(update={"judges": jury.models})
 
 
 def _reference(recipe: Recipe, start: Path, home: Path, trusted: str | None) -> dict[str, str]:
@@ -184,6 +193,12 @@ def _require_context(recipe: Recipe, model_folder: Path) -> None:
             where=str(model_folder / "config.json"),
             do=f"lower encoding.max_length to {limit}, or take a model with a longer context",
         )
+
+
+def _by_content(online: OnlinePlan | None, lm_eval: dict[str, HarnessPlan]) -> dict[str, Any]:
+    """What the recipe's files name in their turn; of a recipe that has none of it, nothing."""
+    found: dict[str, Any] = {"online": online.content} if online else {}
+    return found | ({"lm_eval": {name: task.sha256 for name, task in lm_eval.items()}} if lm_eval else {})
 
 
 def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:

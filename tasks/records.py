@@ -33,6 +33,13 @@ class OnlinePlan(Record):
     content: dict[str, Any] = Field(description="what of it can change a pair, with digests in place of paths")
 
 
+class HarnessPlan(Record):
+    """A task of lm-eval, as it stands when the run begins."""
+
+    sha256: str = Field(description="of what it asks and how it scores, documents included")
+    prompts: int = Field(description="different ones")
+
+
 class Plan(Record):
     """A run's inputs, resolved: what every later stage takes."""
 
@@ -57,6 +64,8 @@ class Plan(Record):
     force: bool
     trusted_code: str | None = Field(None, description="SHA-256 of the model's own code that may run")
     online: OnlinePlan | None = None
+    lm_eval: dict[str, HarnessPlan] = Field({}, description="each task of evaluation.lm_eval")
+    judges: dict[str, str] = Field({}, description="SHA-256 of each model that evaluation.rewards loads here")
     training_seed: int | None = Field(None, description="of one of several trainings; None: the recipe's")
 
     @property
@@ -162,6 +171,13 @@ class MeasureOutput(Record):
     logps: dict[str, list[float]] | None = Field(description="nats, by side; None: those of the reference store")
     nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")
     uptake: dict[str, list[float]] = Field(description="nats, of each answer `with` a shortcut and `without` it")
+
+
+class HarnessOutput(Record):
+    """One model on the documents of one task of lm-eval."""
+
+    prompts: list[str] = Field(description="what each document asks")
+    scores: list[float] = Field(description="of each document, more is better")
 
 
 class DivergenceOutput(Record):

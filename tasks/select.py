@@ -61,7 +61,8 @@ def select(plan: Plan, checked: Checked) -> Checked:
 
 def _tell_power(plan: Plan, checked: Checked) -> None:
     """What the gate will be able to tell, while nothing has been trained yet."""
-    for condition in detectable(plan.recipe, checked.held_out_prompts):
+    benchmarks = {name: task.prompts for name, task in plan.lm_eval.items()}
+    for condition in detectable(plan.recipe, checked.held_out_prompts, benchmarks):
         facts = (condition.metric, condition.prompts, condition.effect)
         log.info("gate_power rule=%s metric=%s prompts=%d detectable=%.3g", condition.rule, *facts)
 

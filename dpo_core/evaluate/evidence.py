@@ -19,7 +19,7 @@ from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
-from dpo_core.recipe_release import ANSWER_REWARD, WIN_RATE, is_share
+from dpo_core.recipe_release import ANSWER_REWARD, LM_EVAL, WIN_RATE, is_share
 from dpo_core.report.documents import (
     AgainRecord,
     DivergenceRecord,
@@ -62,7 +62,7 @@ class Measured:
     `uptake`: of each counterfactual the reward with the shortcut minus the one without; `sampled`: by suite, several
     answers to each question, drawn by lot, where the recipe asks for them. `wins` and `rewards`: of each answer to the
     samples how far it is better than the baseline's, and its own reward; None: no score. `again`: of answers that
-    were asked for twice, what became of them.
+    were asked for twice, what became of them. `benchmarks`: by task of lm-eval the score of each of its documents.
     """
 
     answers: Mapping[str, Sequence[str]]
@@ -73,6 +73,7 @@ class Measured:
     wins: Sequence[float | None] = ()
     rewards: Sequence[float | None] = ()
     again: Mapping[str, int] = field(default_factory=dict)
+    benchmarks: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -227,7 +228,8 @@ def _unsound(model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]]
 
 
 def _mean(name: str, scores: Scores) -> Estimate:
-    return Estimate.of(mean_interval(scores.values, scores.clusters, shares=is_share(name)))
+    shares = is_share(name) or name.startswith(LM_EVAL)  # as far as its values are
+    return Estimate.of(mean_interval(scores.values, scores.clusters, shares=shares))
 
 
 def _scores(
@@ -241,6 +243,8 @@ def _scores(
     scores = {name: scores_of(model.pairs[name], items[PAIRS]) for name in PAIR_METRICS}
     for name, checks in suites.items():
         scores[name] = scores_of(shares_right(checks, model, name), items[name])
+    for name, values in model.benchmarks.items():
+        scores[name] = scores_of(values, items[name])
     for name, column in ((WIN_RATE, model.wins), (ANSWER_REWARD, model.rewards)):
         if len(column):
             scores[name] = scores_of([math.nan if value is None else value for value in column], items[JUDGED])

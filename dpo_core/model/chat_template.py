@@ -43,7 +43,7 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, day: str | None = None) -> None:
         self.tokenizer = tokenizer
-        self._day = _clock(day) if day else ""
+        self._day = day
 
     def text(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, answer_next: bool = False
@@ -78,9 +78,7 @@ class ChatTemplate:
     def _write(self, chat: list[Any], tools: list[Any] | None, answer_next: bool) -> str:
         self._require_template()
         try:
-            template = self.tokenizer.get_chat_template(None, tools)
-            if self._day and "strftime_now" in template:
-                template = self._day + template
+            template = dated(self.tokenizer.get_chat_template(None, tools), self._day)
             text = self.tokenizer.apply_chat_template(
                 chat, tools=tools, chat_template=template, tokenize=False, add_generation_prompt=answer_next
             )
@@ -156,6 +154,12 @@ def _named(message: Message) -> Mapping[str, Any]:
     return message if thought is None else {**message, "reasoning": thought}
 
 
+def dated(template: str, day: str | None) -> str:
+    """A template that takes `day` for today's, as it stands where it asks for none; None: the calendar's."""
+    return _clock(day) + template if day and "strftime_now" in template else template
+
+
+@lru_cache(maxsize=16)
 def _clock(day: str) -> str:
     """What makes a template's `strftime_now` tell this day: Jinja to stand before the template, on a line of its own.
 

@@ -28,6 +28,7 @@ RATES = (
     "rewards/accuracies",
     "uptake/",
     "answers/win_rate",
+    "lm_eval/",
 )  # shares of right answers
 SHARES = frozenset(
     "share purity coverage accuracy low high wins found power recall before after accepted now".split()  # noqa: SIM905

@@ -227,7 +227,8 @@ def _number(metric: str, value: float | None) -> str:
     if value is None:
         return "-"
     shares = metric.endswith("accuracies") or metric.startswith(("behaviour/", "retention/", "answers/win_rate"))
-    if shares and metric != "retention/neutral_text":
+    benchmark = metric.startswith("lm_eval/") and 0 <= value <= 1
+    if (shares and metric != "retention/neutral_text") or benchmark:
         return f"{100 * value:.1f} %"
     return f"{value:.3f}"
 

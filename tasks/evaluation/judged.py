@@ -63,6 +63,7 @@ class Jury:
         )
         self._asks: dict[str, Ask] = {}
         self._panel: Panel | None = None
+        self.models = dict(plan.judges)
         self.content = self._content()
 
     def require_usable(self) -> None:
@@ -123,6 +124,12 @@ class Jury:
             self._asks[judge.model] = ask_of(self._reach, self._store, judge.model)
         return self._asks[judge.model]
 
+    def _digest_of_model(self, key: str, folder: Path) -> str:
+        """As the plan found it, if it has looked: gigabytes are read once a run."""
+        if key not in self.models:
+            self.models[key] = digest_model(folder)
+        return self.models[key]
+
     def _content(self) -> dict[str, Any]:
         """The file with digests in place of what lies on this machine: all that decides what it says."""
         rewards, home = self.file.rewards, load_settings().home
@@ -132,9 +139,10 @@ class Jury:
                 digests[f"{name}.labels"] = _digest_of_labels(judge.labels)
             if not judge.model.startswith(ENDPOINT):
                 require_usable(folder := local_model(judge.model, home))
-                digests[f"{name}.model"] = digest_model(folder)
+                digests[f"{name}.model"] = self._digest_of_model(f"{name}.model", folder)
         if rewards.classifier is not None:
-            digests["classifier.model"] = digest_model(fetch_model(rewards.classifier.model, home))
+            folder = fetch_model(rewards.classifier.model, home)
+            digests["classifier.model"] = self._digest_of_model("classifier.model", folder)
         if rewards.entry_point is not None:
             digests["entry_point"] = FunctionReward(rewards.entry_point.function, folder=self._path.parent).digest
         return {"file": _without_paths(self.file.model_dump(mode="json", exclude={"budget"}), digests), **digests}

@@ -67,15 +67,23 @@ def _require_template(plan: Plan, named: dict[str, str]) -> None:
     """Questions are asked by a chat template; what the recipe did not ask for by name is left out without one."""
     from dpo_core.model.encode import load_tokenizer
 
-    suites = plan.recipe.evaluation.suites
-    if suites and not load_tokenizer(plan.model_folder, trusted_code=plan.trusted_code).chat_template:
-        first = next((metric for metric in named if metric in suites), next(iter(suites)))
+    suites, lm_eval = plan.recipe.evaluation.suites, plan.recipe.evaluation.lm_eval
+    in_turns = lm_eval is not None and lm_eval.apply_chat_template
+    if not (suites or in_turns) or load_tokenizer(plan.model_folder, trusted_code=plan.trusted_code).chat_template:
+        return
+    if not suites:
         raise InputError(
-            f"the model has no chat template, so nothing can be asked of it: {first} has no answers",
-            where=plan.model_folder,
-            do="add the chat template that the model was trained with (tokenizer_config.json, or chat_template.jinja), "
-            "or take evaluation.behaviour and evaluation.retention out",
+            "the model has no chat template, so it cannot be asked by one",
+            where="evaluation.lm_eval.apply_chat_template",
+            do="set it to false, or add the chat template that the model was trained with",
         )
+    first = next((metric for metric in named if metric in suites), next(iter(suites)))
+    raise InputError(
+        f"the model has no chat template, so nothing can be asked of it: {first} has no answers",
+        where=plan.model_folder,
+        do="add the chat template that the model was trained with (tokenizer_config.json, or chat_template.jinja), "
+        "or take evaluation.behaviour and evaluation.retention out",
+    )
 
 
 def _some(names: Iterable[str]) -> str:

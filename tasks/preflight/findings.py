@@ -19,11 +19,12 @@ class RunChecks:
     def __init__(self, recipe: str, overrides: Sequence[str], *, trial: bool) -> None:
         self.recipe, self.overrides, self.trial = recipe, overrides, trial
         self.preflight: Preflight | None = None
+        self.benchmarks: dict[str, int] = {}
 
     @property
     def checks(self) -> list[Callable[[Settings], Iterator[Readiness]]]:
         """In the order in which a person asks."""
-        return [self.run, self.gate]
+        return [self.run, self.lm_eval, self.gate]
 
     def run(self, settings: Settings) -> Iterator[Readiness]:
         """Memory, time, disk, settings."""
@@ -32,11 +33,20 @@ class RunChecks:
         self.preflight = found = preflight(self.recipe, self.overrides, settings, trial=self.trial)
         yield from told(found)
 
+    def lm_eval(self, settings: Settings) -> Iterator[Readiness]:
+        """Whether the tasks that the recipe names are here, and can be asked."""
+        from tasks.evaluation.harness import harness_plan
+
+        asked = load_recipe(self.recipe, self.overrides).recipe.evaluation.lm_eval
+        self.benchmarks = {name: task.prompts for name, task in harness_plan(asked).items()}
+        for name, prompts in self.benchmarks.items():
+            yield Readiness("lm_eval", "ok", f"{name}: {prompts:,} prompts; their time is in no estimate")
+
     def gate(self, settings: Settings) -> Iterator[Readiness]:
         """Whether it can say yes, and the smallest difference that each condition shows."""
         rules = load_recipe(self.recipe, self.overrides).recipe
         held_out = None if self.preflight is None else self.preflight.volume.held_out_prompts
-        for condition in detectable(rules, held_out):
+        for condition in detectable(rules, held_out, self.benchmarks):
             wanted = max(rules.gate.min_items, condition.needed)
             few = condition.prompts < wanted
             lower = ", or lower gate.min_items" if wanted == rules.gate.min_items else ""

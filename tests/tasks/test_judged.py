@@ -76,3 +76,15 @@ def test_what_was_compared_is_looked_up_and_a_champion_is_not_asked_about_itself
     again, _ = jury(rewards={"judge": {"model": "endpoint:local"}})
     assert again.each(PROMPTS, answers, "old") == found
     assert len(asked) == 4
+
+
+def test_a_models_weights_are_read_once_a_run(jury, make_plan, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(judged, "fetch_model", lambda model, home: model)
+    monkeypatch.setattr(judged, "digest_model", lambda folder: read.append(folder) or "d" * 64)
+    first, _ = jury(rewards={"classifier": {"model": "a/reward"}})
+    given = {"rewards": str(tmp_path / "rewards.yaml")}
+    recipe = Recipe(name="n", model="m", data={"train": "t"}, evaluation=given)
+    plan = make_plan(recipe=recipe, model_folder="", judges=first.models)
+    assert Jury(plan, open_store(load_settings())).content == first.content
+    assert read == ["a/reward"]
