@@ -26,8 +26,8 @@ CODE = ("tasks.evaluation.harness",)
 class HarnessScores:
     """By metric what each document asks; by weights and metric the score of each."""
 
-    prompts: Mapping[str, list[tuple[Message, ...]]]
-    values: Mapping[str, Mapping[str, list[float]]]
+    prompts: dict[str, list[tuple[Message, ...]]]
+    values: dict[str, dict[str, list[float]]]
 
 
 def harness_plan(asked: LmEval | None) -> dict[str, HarnessPlan]:

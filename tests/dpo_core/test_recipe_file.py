@@ -3,6 +3,7 @@
 import pytest
 
 from dpo_core.errors import InputError
+from dpo_core.recipe_evaluation import Evaluation
 from dpo_core.recipe_file import load_recipe, looks_like_recipe, recipe_of_pairs
 
 REQUIRED = "name: athene\nmodel: ./model\ndata: {train: pairs.jsonl}\n"
@@ -160,3 +161,22 @@ def test_a_check_of_pairs_takes_aims_and_rules_and_refuses_what_only_a_run_has()
     with pytest.raises(InputError, match="no regular expression") as caught:
         recipe_of_pairs("p.jsonl", None, None, ["/(/"], [])
     assert caught.value.where == "--intended, key validation.intended"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "says"), [([], "no task is named"), (["a", "b", "a"], "a stands twice"), ({"a": 1}, "string")]
+)
+def test_tasks_of_lm_eval_that_cannot_be_meant_are_told(tasks, says):
+    with pytest.raises(ValueError, match=says):
+        Evaluation(lm_eval={"tasks": tasks})
+
+
+def test_each_task_of_lm_eval_is_a_metric_and_its_folder_is_meant_from_the_recipes(recipe, refused, tmp_path):
+    text = REQUIRED + "evaluation: {lm_eval: {tasks: [sums], include_path: tasks}}\n"
+    found = recipe(text, "gate.keep={lm_eval/sums: 0.1}")
+    assert found.recipe.evaluation.lm_eval.include_path == str(tmp_path / "tasks")
+    assert "lm_eval/other" in refused(text, "gate.keep={lm_eval/other: 0.1}").says
+
+
+def test_a_recipe_without_tasks_of_lm_eval_is_the_one_that_it_was_before():
+    assert "lm_eval" not in Evaluation().decisive

@@ -35,7 +35,7 @@ def run(tmp_path_factory, asked):
         patch.setenv("DPO_HOME", str(home))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
         patch.setattr(scores, "item_scores", noted)
-        yield lambda *overrides: retrain(str(recipe), list(overrides), False)
+        yield lambda *overrides: retrain(str(recipe), ["name=athene", *overrides], False)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def first(run):
 
 def test_the_gate_compares_document_by_document(first, asked):
     assert asked == ["sums", "sums"]  # the reference, which is the baseline too, and the challenger
-    condition = next(row for row in first.document.gate if row.metric == "lm_eval/sums")
+    condition = next(row for row in first.display.gate.conditions if row.metric == "lm_eval/sums")
     assert condition.items == 12
     assert first.document.verdict == "promote"
 

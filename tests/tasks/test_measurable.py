@@ -62,6 +62,11 @@ def test_questions_to_a_model_without_a_chat_template_are_told(ask, tmp_path):
     tokenizer.save_pretrained(folder)
     with pytest.raises(InputError, match="no chat template, so nothing can be asked of it: behaviour/x"):
         ask(folder=folder, evaluation={"behaviour": {"x": "x.jsonl"}}, keep={"behaviour/x": 0.1})
+    plain = {"lm_eval": {"tasks": ["sums"]}}
+    ask(folder=folder, evaluation=plain)
+    with pytest.raises(InputError, match="cannot be asked by one") as caught:
+        ask(folder=folder, evaluation={"lm_eval": {"tasks": ["sums"], "apply_chat_template": True}})
+    assert caught.value.where == "evaluation.lm_eval.apply_chat_template"
 
 
 def test_answers_to_held_out_text_that_asks_nothing_are_told(ask):

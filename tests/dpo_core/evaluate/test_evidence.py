@@ -60,6 +60,22 @@ def test_the_items_of_a_text_are_minus_its_nll_so_that_more_is_better_everywhere
     assert EVIDENCE["items"]["baseline"]["retention/neutral_text"]["values"] == [-3.0, -2.0]
 
 
+def test_scores_of_a_task_of_lm_eval_are_items_like_others_less_those_that_were_trained_on() -> None:
+    models = {
+        who: dataclasses.replace(model, benchmarks={"lm_eval/sums": [1.0, float(who == "challenger"), 0.0]})
+        for who, model in MODELS.items()
+    }
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    compared |= {"lm_eval/sums": Items([0, 1], ["a", "b"], 1)}
+    document = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared)).to_document()
+    found = {who: document["items"][who]["lm_eval/sums"] for who in ("challenger", "baseline")}
+    assert found["challenger"] == {"values": [1.0, 1.0], "clusters": ["a", "b"], "left_out": 1}
+    assert found["baseline"]["values"] == [1.0, 0.0]
+    mean = document["metrics"]["lm_eval/sums"]
+    assert (mean["value"], mean["high"]) == (1.0, 1.0)  # a share's interval ends there
+    assert 0 < mean["low"] < 1
+
+
 def test_every_answer_stands_beside_those_of_the_other_models() -> None:
     row = EVIDENCE["checks"]["retention/facts"][1]
     assert (row["reference"], row["challenger"], row["baseline"]) == ("Five.", "It is four.", "Five.")
