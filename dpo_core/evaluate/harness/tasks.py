@@ -63,7 +63,7 @@ def _manager(asked: LmEval) -> Any:
             do = "check the path, which is meant from the recipe's folder; it is a folder of task files (YAML)"
             raise InputError("there is no such folder of tasks", where=f"{KEY}.include_path: {folder}", do=do)
         own = TaskManager(include_path=folder, include_defaults=False)
-        if all(one in own.task_index for one in _with_members(own.task_index, wanted)):
+        if _with_members(own.task_index, wanted) <= own.task_index.keys():
             return own
         _require_readable(folder)
     found = TaskManager(include_path=folder)
@@ -76,14 +76,16 @@ def _manager(asked: LmEval) -> Any:
     return found
 
 
-def _with_members(known: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+def _with_members(known: Mapping[str, Any], names: Sequence[str]) -> set[str]:
     """These names, and those that groups among them are made of."""
-    for name in names:
-        yield name
-        members = (known[name].cfg or {}).get("task") if name in known else None
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        members = (known[name].cfg or {}).get("task") if name in known and name not in found else None
+        found.add(name)
         if isinstance(members, list):
-            inside = [one if isinstance(one, str) else one.get("group") or one.get("task") for one in members]
-            yield from _with_members(known, [one for one in inside if one != name])
+            waiting += [one if isinstance(one, str) else one.get("group") or one.get("task") for one in members]
+    return found
 
 
 def _require_readable(folder: str) -> None:
