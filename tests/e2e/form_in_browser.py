@@ -1,12 +1,11 @@
-"""Approval in a real browser, on Prefect's own page: python -m tests.e2e.form_in_browser [FOLDER FOR A PICTURE [PLACE]]
+"""Approval in a real browser, on Prefect's own page: python -m tests.e2e.form_in_browser [FOLDER FOR A PICTURE]
 
 A server, a worker and the deployment `approve`; a version that waits; its form is opened, filled in by keys and sent;
 the version is champion, and the ledger says who. Then another version's form is open while `dpo approve` is faster:
 the form ends and says so. Some minutes, so it is no part of the suite; what it holds there is in test_schedule.py (the
-form, filled in by request) and tasks/test_forms.py (its end). PLACE is a new folder to work in, for the form names it.
+form, filled in by request) and tasks/test_forms.py (its end).
 """
 
-import contextlib
 import os
 import sys
 import tempfile
@@ -139,13 +138,10 @@ def both_ways(orchestra: Orchestra, tab: Page, pictures: Path | None) -> None:
     sys.stdout.write(f"overtaken by dpo approve: {state['name']}: {state['message']}\n")
 
 
-def main(pictures: Path | None, place: Path | None) -> None:
+def main(pictures: Path | None) -> None:
     import socket
 
-    if place:
-        place.mkdir()
-    kept = contextlib.nullcontext(str(place)) if place else tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    with kept as scratch, socket.socket() as free:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
@@ -163,4 +159,4 @@ def main(pictures: Path | None, place: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(*([Path(given) for given in sys.argv[1:3]] + [None, None])[:2])
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
