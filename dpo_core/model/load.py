@@ -122,7 +122,7 @@ def _reading_once() -> Iterator[None]:
         """Of a memory map each of some 150,000 strings would be a map of its own; of a plain array it is a view."""
 
         @property
-        def data(self) -> NDArray[np.uint8]:
+        def data(self) -> NDArray[np.uint8]:  # type: ignore[override]  # a plain array has all that is asked of it
             return self._plain
 
         @data.setter
