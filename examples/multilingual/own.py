@@ -1,6 +1,6 @@
 """What a model answers to the questions of this example where it strays into another language.
 
-`python examples/multilingual/own.py MODEL` writes own.jsonl: the first whole sentences of such answers, some eight words.
+`python examples/multilingual/own.py MODEL` writes own.jsonl: the first whole sentences of such answers.
 """
 
 import json
