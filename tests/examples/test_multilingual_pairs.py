@@ -10,8 +10,9 @@ from dpo_core.data.messages import say
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.quality.checks.leakage import overlaps
 from dpo_core.quality.prompts.index import index_prompts
+from dpo_core.quality.text.language import LANGUAGES, languages
+from dpo_core.quality.words import TextArray, count_words
 from dpo_core.recipe_file import load_recipe
-from dpo_core.rewards.demands import Demands
 
 FOLDER = Path(__file__).parents[2] / "examples/multilingual"
 RECIPE = load_recipe(FOLDER / "retrain.yaml").recipe
@@ -25,11 +26,13 @@ PAIRS = rows("pairs.jsonl")
 
 
 def test_the_chosen_answer_is_in_the_language_of_the_question_and_the_rejected_one_is_not():
+    due = {"chosen": True, "rejected": False}
+    sides = [(pair[side], pair["category"], due[side] or pair["source"] == "fitting") for pair in PAIRS for side in due]
+    spoken = languages(TextArray.of([answer for answer, _, _ in sides])).tolist()
     wrong = [
-        pair
-        for pair in PAIRS
-        for side, due in (("chosen", True), ("rejected", pair["source"] == "fitting"))
-        if Demands(language=pair["category"], words=(3, 1000)).met(pair[side]) != due
+        answer
+        for (answer, language, meets), number in zip(sides, spoken, strict=True)
+        if (LANGUAGES[number] == language and count_words(answer) >= 3) != meets
     ]
     assert wrong == []
 
