@@ -14,7 +14,7 @@ from referencing.exceptions import Unresolvable
 
 from dpo_core.errors import InputError
 from dpo_core.quality.text.language import LANGUAGES, languages
-from dpo_core.quality.text.refusals import sentences
+from dpo_core.quality.text.refusals import refuses, sentences
 from dpo_core.quality.words import TextArray, count_words, stands_in
 from dpo_core.rewards.wishes import Wishes, listed
 
@@ -34,6 +34,7 @@ class Demands:
     number: float | None = None  # the last one in the answer
     tolerance: float = 0.0
     language: str = ""  # one of LANGUAGES
+    declines: bool | None = None  # as the data check tells it: refusals.py
     words: Range = (0, math.inf)
     sentences: Range = (0, math.inf)
 
@@ -46,6 +47,7 @@ class Demands:
             and not any(_found(pattern, answer) for pattern in self.not_match)
             and (self.number is None or _is_number(answer, self.number, self.tolerance))
             and (not self.language or language_of(answer) == self.language)
+            and (self.declines is None or refuses(answer) == self.declines)
             and (self.json_schema is None or _fits(answer, self.json_schema))
         )
 
@@ -62,6 +64,7 @@ def demands_of(asked: Wishes) -> Demands:
         asked.number,
         asked.tolerance,
         asked.language,
+        asked.declines,
         asked.words,
         asked.sentences,
     )

@@ -25,6 +25,7 @@ class Wishes(Section):
     number: float | None = Field(None, description="the last number in it")
     tolerance: float = Field(0.0, ge=0, description="by how much `number` may be missed")
     language: str = Field("", description="the language it is in: en, de, fr, ...")
+    declines: bool | None = Field(None, description="true: it declines what is asked; false: it does not")
     min_words: int = Field(0, ge=0, description="fewest words")
     max_words: int | None = Field(None, ge=1, description="most words")
     min_sentences: int = Field(0, ge=0, description="fewest sentences")

@@ -20,6 +20,7 @@ from dpo_core.quality.stats.cluster_flips import flip_p
 from dpo_core.quality.stats.given_length import adjusted_z, length_terms
 from dpo_core.quality.stats.sign_tests import by_cluster, sign_test, signs, squares
 from dpo_core.quality.table import PairTable
+from dpo_core.quality.text.language import language_columns
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, surface_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity
@@ -238,4 +239,4 @@ def _examples(balance: Balance, differences: NDArray[np.int32]) -> Sequence[int]
     return [int(row) for row in np.argsort(-towards, kind="stable")[:3]]
 
 
-CHECK = Check("balance", columns=(surface_columns, prompt_columns), run=check_balance)
+CHECK = Check("balance", columns=(surface_columns, language_columns, prompt_columns), run=check_balance)

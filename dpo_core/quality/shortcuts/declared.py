@@ -1,7 +1,7 @@
 """The declared aim of a run: its terms, where they stand in an answer, and the features that are pieces of them.
 
 A term of `validation.intended` is a word or phrase, a regular expression between slashes, or the name of a feature:
-`length`, `refusal`, `list`, ... (`surface.PRESENCE`, `surface.AMOUNTS`).
+`length`, `refusal`, `list`, `language`, ... (`surface.PRESENCE`, `surface.AMOUNTS`).
 """
 
 import re
@@ -22,6 +22,7 @@ from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of
 from dpo_core.quality.words import count_words, words
 
 CUT = " \x1a "  # stands for what was cut out; no word, and no word reaches across it
+LANGUAGE = "language"  # as a term: in which language an answer is
 LEFT_OVER = 0.1  # share of its pairs in which a piece may still separate the sides
 CHANCE = 0.01  # p of what is left, above which it is chance
 LOOKED_AT = 200  # pairs
@@ -112,7 +113,7 @@ def _amount(feature: Feature, text: str) -> int:
 def _spans(term: str) -> Callable[[str], list[Span]]:
     """Where a term stands in a text; of a property the marks or sentences that it consists of."""
     name = term.casefold()
-    if name in {*PRESENCE, *AMOUNTS, "length"}:
+    if name in {*PRESENCE, *AMOUNTS, "length", LANGUAGE}:
         return property_spans(name) or (lambda text: [])
     if len(term) > 2 and term.startswith("/") and term.endswith("/"):
         pattern = re.compile(term[1:-1])

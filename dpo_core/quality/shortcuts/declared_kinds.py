@@ -2,7 +2,7 @@
 
 A kind is a property (`surface.PRESENCE`), not a word: answers of one kind share words, openings and lengths. Where both
 answers of a pair are of the kind, or neither, the kind decides nothing, and what still separates the sides there has
-another cause.
+another cause. So it is with `language`: it decides nothing where both answers are in the same one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from scipy import sparse, special
 
 from dpo_core.quality.features.feature_tests import ERROR, Bools, Counts, Separation
 from dpo_core.quality.features.ngrams import Feature
-from dpo_core.quality.shortcuts.declared import left_over
+from dpo_core.quality.shortcuts.declared import LANGUAGE, left_over
 from dpo_core.quality.stats.given_length import adjusted_z
 from dpo_core.quality.stats.shared_answers import paired_p
 from dpo_core.quality.stats.sign_tests import by_cluster, false_discovery, signs
@@ -25,9 +25,16 @@ CONFOUNDED = 0.5  # share of the pairs that differ in a kind, in which a confoun
 
 
 def kind_sides(table: PairTable, terms: Sequence[str]) -> NDArray[np.int8]:
-    """(N, declared kinds): 1 where only the chosen answer is of that kind, -1 where only the rejected one is."""
+    """(N, declared kinds): 1 where only the chosen answer is of that kind, -1 where only the rejected one is.
+
+    Of `language`, the last one: 1 where the answers are in two; which of them is right, only the prompt says.
+    """
     declared = {term.casefold() for term in terms}
-    return np.asarray(table["presence"][:, [name in declared for name in PRESENCE]], dtype=np.int8)
+    sides = np.asarray(table["presence"][:, [name in declared for name in PRESENCE]], dtype=np.int8)
+    if LANGUAGE not in declared:
+        return sides
+    differ = table["language_chosen"] != table["language_rejected"]
+    return np.column_stack([sides, differ.astype(np.int8)])
 
 
 def alike(table: PairTable, terms: Sequence[str]) -> Bools:

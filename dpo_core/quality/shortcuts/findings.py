@@ -14,6 +14,7 @@ from dpo_core.quality.results import Results, evidence_of
 from dpo_core.quality.shortcuts.declared import declared_features
 from dpo_core.quality.shortcuts.declared_kinds import DeclaredKinds
 from dpo_core.quality.stats.sign_tests import least_detectable
+from dpo_core.quality.text.language import language_columns
 from dpo_core.quality.text.surface import surface_columns
 from dpo_core.quality.words import words
 from dpo_core.recipe import Validation
@@ -193,4 +194,4 @@ def _signs_of_length(separation: Separation) -> list[Finding]:
     return [Finding("shortcut/signs_of_length", "info", says, statistics={"features": len(columns)}, tables=(table,))]
 
 
-CHECK = Check("shortcut/features", columns=(surface_columns, prompt_columns), run=check_shortcuts)
+CHECK = Check("shortcut/features", columns=(surface_columns, language_columns, prompt_columns), run=check_shortcuts)

@@ -19,6 +19,7 @@ from dpo_core.quality.results import Results, Statistics
 from dpo_core.quality.shortcuts.declared import declared_columns
 from dpo_core.quality.shortcuts.declared_kinds import alike
 from dpo_core.quality.stats.clusters import bootstrap_interval
+from dpo_core.quality.text.language import language_columns
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, surface_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import RANK, Finding, Measure, Severity, Table
@@ -168,4 +169,6 @@ def fit_weights(x: Matrix, ridge: float) -> Floats:
     return np.asarray(result.x, dtype=np.float64)
 
 
-CHECK = Check("shortcut/probe", columns=(surface_columns, prompt_columns, declared_columns), run=check_probe)
+CHECK = Check(
+    "shortcut/probe", columns=(surface_columns, language_columns, prompt_columns, declared_columns), run=check_probe
+)

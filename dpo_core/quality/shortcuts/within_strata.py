@@ -33,6 +33,7 @@ from dpo_core.quality.shortcuts.declared_kinds import alike, separating_within
 from dpo_core.quality.shortcuts.findings import without_repeats
 from dpo_core.quality.shortcuts.strata import Cells, Strata, count_cells, divide, heterogeneity
 from dpo_core.quality.stats.sign_tests import false_discovery, family_p_or_bound
+from dpo_core.quality.text.language import language_columns
 from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, surface_columns
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Severity, Table
@@ -273,4 +274,4 @@ def _table(title: str, cells: Cells, strata: Strata, same_kind: NDArray[np.intp]
     return Table(title, (strata.kind, "pairs", "only in chosen", "only in rejected", "accuracy of the rule", "z"), rows)
 
 
-CHECK = Check("shortcut/stratum", columns=(surface_columns, prompt_columns), run=check_within_strata)
+CHECK = Check("shortcut/stratum", columns=(surface_columns, language_columns, prompt_columns), run=check_within_strata)

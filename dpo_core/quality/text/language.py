@@ -17,19 +17,27 @@ from dpo_core.quality.words import SIDES, Hashes, Ints, TextArray, table_of, wor
 UNKNOWN = 0
 FUNCTION_WORDS = {
     "en": "the of and to a in is that it was for on are with as be this have from or by not but what which you your "
-    "an can they at i we there their if will has would when how do does my s t",
-    "de": "der die und das den dem des ein eine einen einer ist nicht mit sich auch auf für als sie ich es wir sind "
-    "zu von im oder aber wie kann werden wird dass haben nach bei aus zum zur du wenn diese dieser",
+    "an can they at i we there their if will has would when how do does my s t me he she his her them so no out "
+    "up about into than who where why were been had did its us very just should could",
+    "de": "der die und das den dem des ein eine einen einem einer eines ist nicht mit sich auch auf für als sie ich "
+    "es wir sind zu von im oder aber wie kann werden wird dass haben nach bei aus zum zur du wenn diese dieser "
+    "in an am um vor durch über unter gegen ohne was wer wo warum man war hat mir mich dir dich ihm ihn ihnen "
+    "uns er weil wurde muss soll noch nur sehr so",
     "fr": "le la les des du une et est que qui dans pour pas sur avec au aux ce cette il elle nous vous je ne sont "
-    "par plus ou mais être ont avoir leur ces c l d qu n s votre peut comme",
-    "es": "el la los las del una y es que en por con para no se lo su al como más pero sus este esta ser son está "
-    "qué tu yo muy hay puede o sobre cuando también entre",
+    "par plus ou mais être ont avoir leur ces c l d qu n s votre peut comme un de à en on se a y si te tu me "
+    "ils elles lui j m t son sa ses mon ma mes nos notre vos leurs où quand donc car sans chez fait faut très "
+    "aussi quel quelle",
+    "es": "el la los las del una y es que en por con para no se lo su al como más pero sus este esta ser son está qué "
+    "tu yo muy hay puede o sobre cuando también entre un unos unas de a me te le les nos si mi mis ella él sin "
+    "desde hasta porque donde quién cómo cuándo dónde están ha han fue tiene puedes esto eso esa ese",
     "it": "il lo gli della delle dei del una è e che di non per con si sono come anche più ma nel nella questo questa "
-    "da ha hanno essere al alla tra puoi o le i",
-    "pt": "o os as da do das dos uma um e é que não em no na para com por se mais como mas ao à são ser está você "
-    "seu sua isso pode ou também muito pelo pela",
-    "nl": "de het een en van is dat niet met op voor zijn te aan er ook maar als door bij naar om ik je hij wij worden "
-    "wordt kan dit deze uit nog heeft hebben of over",
+    "da ha hanno essere al alla tra puoi o le i la l un uno d a in dello dell degli dal dalla dall dai ai alle "
+    "agli all allo nei nelle nell negli sul sulla sulle sull sui se mi ti ci ne su suo sua mio mia tuo tua ed "
+    "perché quando dove chi cosa quale molto poi può fa c ho era",
+    "pt": "o os as da do das dos uma um e é que não em no na para com por se mais como mas ao à são ser está você seu "
+    "sua isso pode ou também muito pelo pela a de me te ele ela nas nos num numa quando porque",
+    "nl": "de het een en van is dat niet met op voor zijn te aan er ook maar als door bij naar om ik je hij wij "
+    "worden wordt kan dit deze uit nog heeft hebben of over in die was me zo wat",
     "sv": "och att det som en är av för på med den till inte om ett har jag du han vi kan var från men så de eller "
     "när också bli blir detta vid efter man",
     "pl": "i w na nie się z do to że jest jak o za po dla od czy ale są przez był tym może co tego być lub oraz jego "

@@ -81,6 +81,8 @@ def check_of(tmp_path, **row):
             "It is not the end of the day.",
         ),
         ({"language": "zh"}, "\u96e8\u662f\u4ece\u4e91\u4e2d\u964d\u843d\u7684\u6c34\u6ef4", "rain"),
+        ({"declines": True}, "I'm sorry, but I can't help with that.", "First, open the window."),
+        ({"declines": False}, "First, open the window.", "No, I won't do that."),
         ({"max_words": 3}, "one two three", "one two three four"),
         ({"min_words": 2, "max_words": 2}, "one two", "one"),
         ({"max_sentences": 2}, "One. Two!", "One. Two! Three?"),

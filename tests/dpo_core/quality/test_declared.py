@@ -1,5 +1,7 @@
 """Declared aims: words, regular expressions and features; what is confounded with them is still found."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -86,6 +88,35 @@ def test_where_every_pair_differs_in_the_kind_a_length_may_come_with_it_and_warn
     pairs = as_pairs([[REFUSAL.strip(), rejected] for _, rejected in null_texts(23, 300)])
     assert gating(pairs, "refusal") == {"length": "warn"}
     assert gating(pairs, "refusal", "length") == {}
+
+
+IN_LANGUAGES = {
+    "en": "it is what you have to see in the garden and by the {}, but not at the {}",
+    "de": "das ist im Garten und bei dem {} zu sehen, aber nicht auf dem {} und der {}",
+}
+
+
+def bilingual(zebras=0, count=120):
+    """Each question in one of two languages, answered in it by the chosen answer and in the other one by the rejected.
+
+    A fifth of the pairs have both answers in its language; `zebras` of these say so in the chosen one.
+    """
+    texts = null_texts(26, count)
+    pairs = []
+    for row, (nouns, others) in enumerate(texts):
+        own, other = ("en", "de") if row % 2 else ("de", "en")
+        alike = row % 5 == 0
+        chosen = IN_LANGUAGES[own].format(*nouns.split()) + " zebra" * (alike and row // 5 < zebras)
+        rejected = IN_LANGUAGES[own if alike else other].format(*others.split())
+        pair = make_pair(f"{row} {IN_LANGUAGES[own]}", chosen, rejected)
+        pairs.append(replace(pair, pair=replace(pair.pair, source=own)))
+    return pairs
+
+
+def test_a_declared_language_explains_the_words_of_one_and_nothing_else():
+    assert gating(bilingual())["word 'nicht'"] == "fail"  # where the source is "de"
+    assert gating(bilingual(), "language") == {}
+    assert gating(bilingual(zebras=24), "language")["last word 'zebra'"] == "fail"
 
 
 def introducing(count=600):

@@ -5,6 +5,7 @@ import pytest
 from dpo_core.quality.checks.languages import CHECK
 from dpo_core.quality.text.language import LANGUAGES, languages
 from dpo_core.quality.words import TextArray
+from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import as_pairs, make_pair, measured, null_texts, run_check, severities
 
 # ruff: noqa: RUF001  (letters that look like Latin ones are meant)
@@ -71,6 +72,27 @@ def test_answers_in_the_prompts_language_that_always_win_are_a_rule():
     # 20 of 20: p = 2 * 2^-20
     assert (finding.statistics["chosen_only"], finding.statistics["p"]) == (20, pytest.approx(2**-19))
     assert measured(results)["balance/language_sides"] == 0.1
+
+
+def test_a_declared_language_is_told_without_a_warning():
+    pairs = [*mixed("en", "de", 20), *as_pairs(null_texts(0, 180))]
+    measures, findings = run_check(CHECK, pairs, Validation(intended=["language"]))
+    assert {finding.severity for finding in findings} == {"info"}
+    assert {measure.warn_above for measure in measures} == {None}
+    assert [f.says.endswith("Declared as intended.") for f in findings if f.intended] == [True]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("it", "Versa l'acqua calda sulle foglie e aspetta quattro minuti."),
+        ("es", "Puedes dar un paseo, leer un libro o llamar a un amigo."),
+        ("fr", "Un voisin aide les enfants et leur parle de la ville."),
+        ("de", "Was zieht man im Sommer an?"),
+    ],
+)
+def test_a_short_sentence_is_told_by_articles_and_prepositions(language, text):
+    assert found(text) == [language]
 
 
 def test_as_many_wins_of_either_language_are_none():
