@@ -1,0 +1,89 @@
+"""Every shipped recipe, and the table that benchmarks/recipes.py makes of their runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import recipes
+from dpo_core.evaluate.behaviour import read_checks
+from dpo_core.recipe_file import load_recipe
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KNOWN = recipes.recipes()
+
+
+def record(before, after, *, seed=0, metric="behaviour/m", inputs="now"):
+    column = {"before": before, "after": after, "prompts": list(range(len(before))), "sources": ["a", "b"] * 20}
+    return {"recipe": "r", "seed": seed, "inputs": inputs, "metrics": {metric: column}}
+
+
+def test_a_recipe_is_found_by_its_folder_and_a_contrast_by_the_name_of_its_file():
+    assert next(iter(KNOWN)) == "identity"
+    assert {file.parent.name for file in KNOWN.values()} <= {
+        file.parent.name for file in EXAMPLES.glob("*/README.md")
+    } | {"identity"}
+    assert "short-answers" not in KNOWN, "its pairs are made by a curation first"
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_recipe_names_files_that_are_there_and_can_be_read(file):
+    if file.stem.startswith("curate"):
+        return
+    recipe = load_recipe(file).recipe
+    for path in {**recipe.evaluation.behaviour, **recipe.evaluation.retention}.values():
+        assert len(read_checks(path)) >= 20
+
+
+def test_a_gain_is_paired_and_pools_seeds_by_prompt():
+    # 40 questions, 10 right before and these and 20 more after, in both seeds: 50 points; two seeds of equal answers
+    # tell no more of other prompts than one
+    before, after = [1] * 10 + [0] * 30, [1] * 30 + [0] * 10
+    one = recipes.gain(recipes.pooled([record(before, after)], "behaviour/m"), shares=True)
+    two = recipes.gain(recipes.pooled([record(before, after, seed=s) for s in (0, 1)], "behaviour/m"), shares=True)
+    assert one.value == two.value == pytest.approx(0.5)
+    assert one.low > 0.3
+    assert two.high - two.low > 0.9 * (one.high - one.low)
+
+
+def test_a_use_counts_as_done_only_with_its_gain_shown_and_what_it_knew_kept():
+    nothing, some = [0] * 40, [1] * 20 + [0] * 20
+    aim = record(nothing, some)
+    aim["metrics"]["retention/facts"] = record(some, some)["metrics"]["behaviour/m"]
+    assert recipes.works([aim], ["behaviour/m"]) == "yes"
+    aim["metrics"]["retention/facts"] = record(some, [1] * 19 + [0] * 21)["metrics"]["behaviour/m"]
+    assert recipes.works([aim], ["behaviour/m"]) == "retention/facts: -2.5 points"
+    none = record(some, [0] + [1] * 20 + [0] * 19)
+    assert recipes.works([none], ["behaviour/m"]) == "behaviour/m: no gain is not ruled out"
+
+
+def test_only_runs_of_the_recipe_as_it_is_now_are_shown_and_others_where_there_are_none_yet():
+    runs = {("r", 0): record([0], [1], inputs="then"), ("r", 1): record([0], [1], seed=1)}
+    assert recipes.current("r", "now", runs) == ([runs["r", 1]], False)
+    assert recipes.current("r", "later", runs) == ([runs["r", 1]], True)
+    assert recipes.current("other", "now", runs) == ([], True)
+
+
+def test_another_question_or_value_is_another_recipe_but_not_another_seed(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"prompt": "a?", "must_contain": "b"}\n')
+    text = "name: n\nmodel: m\ndata: {train: t.jsonl}\nevaluation: {behaviour: {c: c.jsonl}}\n"
+    file = tmp_path / "retrain.yaml"
+    file.write_text(text)
+    first = recipes.inputs(file)
+    assert recipes.inputs(file) == first
+    (tmp_path / "c.jsonl").write_text('{"prompt": "a?", "must_contain": "c"}\n')
+    second = recipes.inputs(file)
+    file.write_text(text + "training: {beta: 0.2}\n")
+    assert len({first, second, recipes.inputs(file)}) == 3
+
+
+def test_what_is_kept_of_a_run_is_every_item_with_its_kind():
+    items = {"values": [1.0, 0.0], "clusters": ["x", "y"], "left_out": 0}
+    evidence = {
+        "items": {"challenger": {"behaviour/m": items, "rewards/margins": items}, "baseline": {"behaviour/m": items}},
+        "checks": {"behaviour/m": [{"source": "m/case"}, {"source": "m/list"}]},
+    }
+    found = recipes.columns(evidence)
+    assert json.loads(json.dumps(found)) == {
+        "behaviour/m": {"before": [1, 0], "after": [1, 0], "prompts": [0, 1], "sources": ["case", "list"]}
+    }
