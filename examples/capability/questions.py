@@ -18,7 +18,7 @@ from dpo_core.rewards.rules import own_checks
 
 FOLDER = Path(__file__).parent
 SEED = 20
-TRAINED, ASKED = 30, 8  # prompts of each family and level
+TRAINED, ASKED = 20, 8  # prompts of each family and level
 Task = tuple[str, dict[str, Any], str, str]  # prompt, keys of a prompt file, a right answer, a wrong one
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 NAMED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

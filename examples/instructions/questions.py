@@ -18,7 +18,7 @@ from dpo_core.rewards.rules import own_checks
 
 FOLDER = Path(__file__).parent
 SEED = 20
-TRAINED, ASKED = 18, 8  # prompts of a kind
+TRAINED, ASKED = 15, 8  # prompts of a kind
 Constraint = tuple[str, dict[str, Any], str, str]  # in words, keys of a prompt file, a right answer, a wrong one
 TOPICS = (
     "a lighthouse, honey, the library, rain, a busy market, elephants, the bridge, a nurse, an old castle, chocolate, "
