@@ -35,6 +35,29 @@ def test_every_recipe_names_files_that_are_there_and_can_be_read(file):
         assert len(read_checks(path)) >= 20
 
 
+def test_a_recipe_without_pairs_needs_a_curation_beside_it_and_an_aim(tmp_path):
+    text = "name: n\nmodel: m\ndata: {train: pairs.jsonl}\ngate: {improve: [behaviour/c]}\n"
+    text += "evaluation: {behaviour: {c: c.jsonl}}\n"
+    for folder in ("made", "none"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "retrain.yaml").write_text(text)
+    (tmp_path / "made/curate.yaml").write_text("")
+    (tmp_path / "made/retrain-sft.yaml").write_text(text)
+    assert [*recipes.recipes(tmp_path)] == ["made", "made (sft)"]
+
+
+def test_pairs_that_are_not_there_are_made_first_and_only_once(tmp_path, monkeypatch):
+    file = tmp_path / "retrain.yaml"
+    file.write_text("name: n\nmodel: m\ndata: {train: pairs.jsonl}\n")
+    asked = []
+    monkeypatch.setattr(recipes, "command", lambda *words: asked.append(words) or {"dataset": "dataset:n@3"})
+    recipes.require_pairs(file)
+    assert [words[:3] for words in asked][1] == ("data", "export", "n@3")
+    (tmp_path / "pairs.jsonl").write_text("")
+    recipes.require_pairs(file)
+    assert [words[0] for words in asked] == ["curate", "data"]
+
+
 def test_a_gain_is_paired_and_pools_seeds_by_prompt():
     # 40 questions, 10 right before and these and 20 more after, in both seeds: 50 points; two seeds of equal answers
     # tell no more of other prompts than one
