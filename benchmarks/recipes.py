@@ -4,10 +4,10 @@
     python benchmarks/recipes.py instructions --seeds 1    # one recipe's first seed
     python benchmarks/recipes.py report                    # the page alone
 
-A recipe is a folder of examples/ whose retrain.yaml trains on pairs that are shipped and names in `gate.improve` the
-behaviour that it is for. That is its aim; behaviour in `gate.keep` is what may not suffer; any other, such as kinds of
-prompts that were never trained on, stands apart. A further file retrain-NAME.yaml is a contrast: the same evaluations
-after another training, in rows of its own.
+A recipe is a folder of examples/ whose retrain.yaml names in `gate.improve` the behaviour that it is for, and trains on
+pairs that are shipped, or that the curate.yaml beside it makes (which is done first, once). That is its aim; behaviour
+in `gate.keep` is what may not suffer; any other, such as kinds of prompts that were never trained on, stands apart. A
+further file retrain-NAME.yaml is a contrast: the same evaluations after another training, in rows of its own.
 
 Each (recipe, seed) is one `dpo retrain` against the start model and, when it is done, one line of
 results/recipes.jsonl; a line whose recipe, pairs and questions are still the same is not made again. A run that was
@@ -59,7 +59,8 @@ def recipes(folder: Path = EXAMPLES) -> dict[str, Path]:
     for file in sorted(folder.glob("*/retrain*.yaml")):
         recipe = load_recipe(file).recipe
         aims = [metric for metric in recipe.gate.improve if metric.startswith("behaviour/")]
-        if aims and Path(recipe.data.train).is_file():
+        pairs = Path(recipe.data.train)
+        if aims and (pairs.is_file() or (pairs.parent == file.parent and pairs.with_name("curate.yaml").is_file())):
             contrast = file.stem.removeprefix("retrain").removeprefix("-")
             found[file.parent.name + (f" ({contrast})" if contrast else "")] = file
     return dict(sorted(found.items(), key=lambda item: (place(item[0]), item[0])))
@@ -93,18 +94,12 @@ def _inside(path: str) -> str:
 
 def retrain(name: str, file: Path, seed: int) -> Record:
     """One run against the start model, under a name of its own; what the table needs of it."""
+    require_pairs(file)
     registered = f"recipe-{file.parent.name}-{file.stem}-{seed}"
     settings = [f"seed={seed}", f"name={registered}", "retrain.against=base"]
     options = [text for setting in settings for text in ("--set", setting)]
-    dpo = str(Path(sys.executable).with_name("dpo"))
     load, begun = os.getloadavg()[0], time.time()
-    done = subprocess.run(
-        [dpo, "retrain", _inside(str(file)), *options, "--json"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode not in (0, 4):
-        sys.exit(f"{name}, seed {seed}: exit code {done.returncode} {done.stdout}")
-    document = json.loads(done.stdout)
+    document = command("retrain", _inside(str(file)), *options, "--json", fine=(0, 4))
     evidence = json.loads(Path(document["report"]).with_name("evidence.json").read_text())
     return {
         "recipe": name,
@@ -123,6 +118,23 @@ def retrain(name: str, file: Path, seed: int) -> Record:
         },
         "metrics": columns(evidence),
     }
+
+
+def command(*arguments: str, fine: Sequence[int] = (0,)) -> Record:
+    """What a command of `dpo` prints as JSON; ends this program where it fails."""
+    dpo = str(Path(sys.executable).with_name("dpo"))
+    done = subprocess.run([dpo, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in fine:
+        sys.exit(f"dpo {' '.join(arguments)}: exit code {done.returncode} {done.stdout}")
+    return json.loads(done.stdout) if "--json" in arguments else {}
+
+
+def require_pairs(file: Path) -> None:
+    """Make the pairs of a recipe by the curation beside it, where they are not there."""
+    pairs = Path(load_recipe(file).recipe.data.train)
+    if not pairs.is_file():
+        curated = command("curate", _inside(str(file.with_name("curate.yaml"))), "--json")
+        command("data", "export", curated["dataset"].removeprefix("dataset:"), _inside(str(pairs)))
 
 
 def columns(evidence: Mapping[str, Any]) -> Record:

@@ -35,6 +35,29 @@ def test_every_recipe_names_files_that_are_there_and_can_be_read(file):
         assert len(read_checks(path)) >= 20
 
 
+def test_a_recipe_without_pairs_needs_a_curation_beside_it_and_an_aim(tmp_path):
+    text = "name: n\nmodel: m\ndata: {train: pairs.jsonl}\ngate: {improve: [behaviour/c]}\n"
+    text += "evaluation: {behaviour: {c: c.jsonl}}\n"
+    for folder in ("made", "none"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "retrain.yaml").write_text(text)
+    (tmp_path / "made/curate.yaml").write_text("")
+    (tmp_path / "made/retrain-sft.yaml").write_text(text)
+    assert [*recipes.recipes(tmp_path)] == ["made", "made (sft)"]
+
+
+def test_pairs_that_are_not_there_are_made_first_and_only_once(tmp_path, monkeypatch):
+    file = tmp_path / "retrain.yaml"
+    file.write_text("name: n\nmodel: m\ndata: {train: pairs.jsonl}\n")
+    asked = []
+    monkeypatch.setattr(recipes, "command", lambda *words: asked.append(words) or {"dataset": "dataset:n@3"})
+    recipes.require_pairs(file)
+    assert [words[:3] for words in asked][1] == ("data", "export", "n@3")
+    (tmp_path / "pairs.jsonl").write_text("")
+    recipes.require_pairs(file)
+    assert [words[0] for words in asked] == ["curate", "data"]
+
+
 def test_a_gain_is_paired_and_pools_seeds_by_prompt():
     # 40 questions, 10 right before and these and 20 more after, in both seeds: 50 points; two seeds of equal answers
     # tell no more of other prompts than one
@@ -87,3 +110,28 @@ def test_what_is_kept_of_a_run_is_every_item_with_its_kind():
     assert json.loads(json.dumps(found)) == {
         "behaviour/m": {"before": [1, 0], "after": [1, 0], "prompts": [0, 1], "sources": ["case", "list"]}
     }
+
+
+def test_the_table_has_a_row_a_metric_a_line_a_recipe_and_the_counts_of_each_kind():
+    file = KNOWN["identity"]
+    machine = {"processor": "a CPU (avx2)", "cores": 2, "threads": "1", "load": [1.0, 2.0], "day": "2026-11-29"}
+    runs = {}
+    for seed in (0, 1):
+        made = record(
+            [0] * 40, [1] * 30 + [0] * 10, seed=seed, metric="behaviour/identity", inputs=recipes.inputs(file)
+        )
+        made |= {"recipe": "identity", "verdict": "promote", "stages": {"train": 60.0}, "seconds": 300}
+        made["machine"] = machine
+        made["metrics"]["retention/neutral_text"] = {
+            **{"before": [-2.0, -3.0, -4.0], "after": [-2.1, -3.0, -4.1]},
+            **{"prompts": [0, 1, 2], "sources": []},
+        }
+        runs["identity", seed] = made
+    text = recipes.table({"identity": file, "other": file}, runs)
+    # 0 of 40: Clopper and Pearson go up to 1 - 0.025^(1/40) = 8.8 %; 30 of 40 in both seeds are 75 %
+    assert "| identity | `behaviour/identity` | aim | 40 | 0.0 (0.0 to 8.8) | 75.0 (" in text
+    assert ") | **+75.0 (+" in text
+    assert "| identity | `retention/neutral_text` | retention | 3 | -3.000" in text
+    assert "| identity | yes | 0, 1 | promote, promote | 5 (1), 5 (1) | a CPU, 1, 1.0 to 2.0 |" in text
+    assert "| identity | `behaviour/identity` | a | 0 of 20 | 30 of 40 |" in text
+    assert "| other | not run yet |" in text
