@@ -121,8 +121,8 @@ def _reading_once() -> Iterator[None]:
     class Reader(gguf.GGUFReader):
         """Of a memory map each of some 150,000 strings would be a map of its own; of a plain array it is a view."""
 
-        @property
-        def data(self) -> NDArray[np.uint8]:  # type: ignore[override]  # a plain array has all that is asked of it
+        @property  # type: ignore[override]  # a plain array has all that is asked of it
+        def data(self) -> NDArray[np.uint8]:
             return self._plain
 
         @data.setter
