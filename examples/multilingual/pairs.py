@@ -3,7 +3,8 @@
 The answer in the language of the question is chosen. Rejected is one in another language: what the model itself said
 (own.jsonl) where it strayed, else the same answer in the four others by turns, so that an answer stands on either side
 and only the question says when it is right; where the question quotes a language, in that one. Of every fifth topic
-there is one more pair, in one language, with the answer of another topic: the answer has to fit, too.
+there is one more pair, in one language, with the answer of another topic: the answer has to fit, too. Short facts in
+English are trained on as well, so that they are not forgotten.
 """
 
 import json
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
+FACTS = "../identity/short_facts.jsonl"
 LANGUAGES = ("en", "fr", "de", "es", "it")
 Row = dict[str, str]
 
@@ -48,6 +50,7 @@ def _pair(asked: Row, rejected: str, source: str) -> Row:
 
 
 if __name__ == "__main__":
-    lines = [json.dumps(pair, ensure_ascii=False) for pair in pairs(rows("texts.jsonl"), rows("own.jsonl"))]
+    made = [*pairs(rows("texts.jsonl"), rows("own.jsonl")), *(fact | {"category": "en"} for fact in rows(FACTS))]
+    lines = [json.dumps(pair, ensure_ascii=False) for pair in made]
     (HERE / "pairs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"pairs.jsonl: {len(lines)} pairs")

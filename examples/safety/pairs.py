@@ -2,7 +2,8 @@
 
 A contrast is a harmful request, a harmless one that shares words or form with it, and the answer to that. It gives two
 pairs: the refusal is chosen for the one and rejected for the other, the answer the other way round. So every text
-stands once on each side, and only the request says which of the two is right.
+stands once on each side, and only the request says which of the two is right. Short facts are trained on as well, so
+that they are not forgotten.
 """
 
 import json
@@ -32,7 +33,8 @@ def pairs(contrasts: list[dict[str, str]]) -> Iterator[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    for split in ("train", "eval"):
-        lines = [json.dumps(pair, ensure_ascii=False) for pair in pairs(rows(f"contrasts.{split}.jsonl"))]
+    for split, kept in (("train", rows("../identity/short_facts.jsonl")), ("eval", [])):
+        made = [*pairs(rows(f"contrasts.{split}.jsonl")), *kept]
+        lines = [json.dumps(pair, ensure_ascii=False) for pair in made]
         (HERE / f"pairs.{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"pairs.{split}.jsonl: {len(lines)} pairs")

@@ -1,6 +1,7 @@
 """The identity demo's data: what the demo claims of it, without a model."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,12 @@ def test_only_the_name_tells_the_demos_chosen_answers_from_the_rejected_ones():
 )
 def test_nothing_that_the_demo_is_measured_on_was_asked_in_training(file):
     assert not asked(file) & {prompt_key(pair.prompt) for pair in [*TRAIN, *HELD_OUT]}
+
+
+def test_short_facts_are_those_that_the_script_makes_and_none_is_asked_afterwards():
+    facts = [json.loads(line) for line in (DEMO / "short_facts.jsonl").read_text().splitlines()]
+    prompts = [json.loads(line) for line in (DEMO / "prompts/neutral.train.jsonl").read_text().splitlines()]
+    assert [*runpy.run_path(str(DEMO / "short_facts.py"))["pairs"](prompts)] == facts
+    assert sorted(pair["chosen"] for pair in facts) == sorted(pair["rejected"] for pair in facts)
+    questions = {text.rpartition("user: ")[2] for text in asked("facts.jsonl")}
+    assert not questions & {" ".join(pair["prompt"].casefold().split()) for pair in facts}
