@@ -111,6 +111,17 @@ class Lora(Section):
     target_modules: str | list[str] = Field("all-linear", description="modules that get an adapter")
 
 
+class EarlyStopping(Section):
+    """Some training prompts are set aside and measured during training; the best weights by them are kept."""
+
+    metric: Literal["loss", "rewards/accuracies", "rewards/margins"] = Field(
+        "loss", description="of the pairs set aside: the smallest loss is best, or the largest of the others"
+    )
+    share: float = Field(0.1, gt=0, le=0.5, description="of the training prompts: set aside, and not trained on")
+    eval_steps: int = Field(10, ge=1, description="optimizer steps between measurements; the last step is one too")
+    patience: int = Field(3, ge=1, description="measurements without a better one, after which training stops")
+
+
 class Training(Loss):
     """DPO training; names are TRL's where the thing is the same."""
 
@@ -138,6 +149,9 @@ class Training(Loss):
     token_metrics_steps: int = Field(
         0, ge=0, description="optimizer steps between values of entropy and mean_token_accuracy; 0: none"
     )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="stop where pairs set aside get worse, and keep the weights that were best by them"
+    )
     online: Online | None = Field(None, description="learn from the model's own answers while it is trained")
 
     @field_validator("dtype", mode="before")
@@ -158,12 +172,15 @@ class Training(Loss):
         """
         unset = {"loss"} if self.loss == "sigmoid" else set()
         unset |= {name for known in OPTIONS.values() for name in known} - self.options.keys()
+        unset |= {"early_stopping"} if self.early_stopping is None else set()
         return self.model_dump(exclude={"save_steps", "seeds", "online", *unset})
 
     @model_validator(mode="after")
     def _online_can_be_meant(self) -> "Training":
         if self.online is None:
             return self
+        if self.early_stopping is not None:
+            raise ValueError("early_stopping has no effect beside online: online.stop says when such a training ends")
         if "num_train_epochs" in self.model_fields_set and self.num_train_epochs != 1:
             raise ValueError("num_train_epochs has no effect beside online: set online.passes, or max_steps")
         if self.online.offline_share and not self.online.offline(self.train_batch_size):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.records import Document, Record
-from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, UptakeRecord
+from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, StopRecord, UptakeRecord
 from tasks.records import Environment, SeedLine, SpreadLine, Stage
 
 
@@ -84,6 +84,7 @@ class TrainingFigures(Record):
     loss: str = Field("sigmoid", description="its name, or each part of a mixture after its weight")
     online: OnlineFigures | None = Field(None, description="of a run that learned from its own answers; null: none")
     jumps: list[JumpRecord] = Field([], description="steps at which loss, gradient norm or drift jumped, with rows")
+    early_stopping: StopRecord | None = Field(None, description="which step's weights were kept; null: the last one's")
 
 
 RetrainState = Literal["promoted", "held", "rejected", "nothing_new", "waiting_for_approval"]

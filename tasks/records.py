@@ -12,7 +12,7 @@ from dpo_core.curate.curation import Curation
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.recipe import Encoding, Recipe, Training
 from dpo_core.records import Record
-from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, ShortcutRecord
+from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, ShortcutRecord, StopRecord
 from infra.registry.versions import Version
 
 
@@ -147,6 +147,7 @@ class TrainOutput(Record):
     history: Sequence[Mapping[str, int | float]] = Field(description="metrics of every step, TRL's names")
     online: OnlineOutput | None = None
     jumps: list[JumpRecord] = Field([], description="steps at which loss, gradient norm or drift jumped")
+    early_stopping: StopRecord | None = Field(None, description="which step's weights these are; null: the last")
 
 
 class Trained(TrainOutput):

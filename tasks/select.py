@@ -15,6 +15,7 @@ from tasks.ancestry import trained_ids, training_rows
 from tasks.evaluation.measurable import require_measurable
 from tasks.power import detectable
 from tasks.records import Checked, Plan
+from tasks.runtime.aside import for_training
 from tasks.runtime.pairs import stored_pairs
 
 log = logging.getLogger("dpo.select")
@@ -25,10 +26,19 @@ def select(plan: Plan, checked: Checked) -> Checked:
     """The check's rows with those to train on: what is new to the champion, and `retrain.replay` of the other ones.
 
     They are in the order of their ids: the same rows in another order are the same training. A run that starts from
-    the base model trains on all rows, as they come.
+    the base model trains on all rows, as they come. Raises InputError where too few could be set aside for
+    `training.early_stopping`.
     """
-    require_measurable(open_store(load_settings(), patient=True), plan, checked)
+    store = open_store(load_settings(), patient=True)
+    require_measurable(store, plan, checked)
     _tell_power(plan, checked)
+    selected = _selected(plan, checked)
+    if plan.recipe.training.early_stopping is not None and selected.new != 0:
+        for_training(plan.recipe.training, stored_pairs(store, selected.train_key))
+    return selected
+
+
+def _selected(plan: Plan, checked: Checked) -> Checked:
     if plan.recipe.retrain.start == "base" or not plan.start_model.startswith("models:/"):
         return checked
     start, store = time.monotonic(), open_store(load_settings(), patient=True)

@@ -132,6 +132,7 @@ def _figures(plan: Plan, trained: Trained) -> TrainingFigures:
         loss=plan.recipe.training.named,
         online=_online(trained),
         jumps=trained.jumps,
+        early_stopping=trained.early_stopping,
     )
 
 

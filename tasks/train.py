@@ -21,10 +21,11 @@ from tasks.online.keeping import keep_learnt, write_prompts
 from tasks.online.prompts import online_prompts
 from tasks.records import Checked, OnlineOrder, Plan, Scored, Trained, TrainOutput, WorkOrder
 from tasks.reference.store import public_sums, reference_sums
+from tasks.runtime.aside import for_training
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
 from tasks.training.checkpoints import fetch_newest, forget
-from tasks.training.process import launch
+from tasks.training.process import ASIDE, EXAMPLES, launch
 
 log = logging.getLogger("dpo.train")
 CODE = ("tasks.train", "tasks.training.worker")
@@ -147,13 +148,15 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)
-    write_examples(examples, folder / "examples.jsonl")
-    same = plan.model_sha256 == plan.reference_sha256 and not plan.recipe.training.reference_free
+    training = plan.recipe.training
+    for file, places in zip((EXAMPLES, ASIDE), for_training(training, [row.pair for row in pairs]), strict=True):
+        write_examples([examples[place] for place in places], folder / file)
+    same = plan.model_sha256 == plan.reference_sha256 and not training.reference_free
     order = WorkOrder(
         model_folder=plan.model_folder,
         from_reference=same,
         trusted_code=plan.trusted_code,
-        training=plan.recipe.training,
+        training=training,
         seed=plan.seed,
         threads=plan.threads,
         run_id=plan.run_id,

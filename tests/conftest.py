@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import signal
 import sys
 import tempfile
 import uuid
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tests.forkserver import Forkserver
 
 watch_shapes()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: Ctrl-C is part of what is tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
 IMPORTED = Path(HOME) / "imported"  # the fork server that the others are forked from

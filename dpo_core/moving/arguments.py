@@ -17,6 +17,7 @@ SPEED = "how fast it computes, not what: rows are packed, kernels chosen by the 
 DEVICES = "devices are accelerate's: docs/settings.md has the variables of a launch"
 DATA = "pairs are read and encoded by docs/data.md's rules"
 OPTIMIZER = "AdamW in fp32, without weight decay, betas 0.9 and 0.999, epsilon 1e-8, is the one optimizer"
+EARLY = "set training.early_stopping: it stops early and keeps the best weights, by pairs that it sets aside"
 SCHEDULE = "the rate always warms up linearly, then goes linearly to zero"
 DROPOUT = "dropout of every kind is off in training"
 WHOLE = "weights are trained and kept whole, not quantized: it needs the memory"
@@ -55,8 +56,8 @@ COMMON = KeyTable(
             "ignore_data_skip restore_callback_states_from_checkpoint",
             EVALUATING: "eval_steps eval_delay per_device_eval_batch_size prediction_loss_only eval_on_start "
             "eval_do_concat_batches eval_use_gather_object eval_accumulation_steps include_for_metrics "
-            "batch_eval_metrics bf16_full_eval fp16_full_eval load_best_model_at_end metric_for_best_model "
-            "greater_is_better do_predict label_names",
+            "batch_eval_metrics bf16_full_eval fp16_full_eval do_predict label_names",
+            EARLY: "load_best_model_at_end metric_for_best_model greater_is_better",
             HUB: "push_to_hub hub_token hub_private_repo hub_strategy hub_always_push hub_revision",
             SPEED: "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing_kwargs "
             "torch_compile torch_compile_backend torch_compile_mode tf32 use_liger_kernel liger_kernel_config "

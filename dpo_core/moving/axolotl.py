@@ -12,6 +12,7 @@ from dpo_core.moving.arguments import (
     DATA,
     DEVICES,
     DROPOUT,
+    EARLY,
     EVALUATING,
     HUB,
     LOGGING,
@@ -76,9 +77,9 @@ TABLE = KeyTable(
             "resume_from_checkpoint auto_resume_from_checkpoints dynamic_checkpoint",
             EVALUATING: "eval_steps evals_per_epoch eval_strategy evaluation_strategy eval_batch_size "
             "eval_sample_packing eval_sequence_len eval_table_size eval_max_new_tokens do_causal_lm_eval "
-            "eval_causal_lm_metrics do_bench_eval bench_dataset bench_split metric_for_best_model "
-            "greater_is_better load_best_model_at_end early_stopping_patience generate_samples "
+            "eval_causal_lm_metrics do_bench_eval bench_dataset bench_split generate_samples "
             "dpo_generate_during_eval loss_watchdog_threshold loss_watchdog_patience",
+            EARLY: "metric_for_best_model greater_is_better load_best_model_at_end early_stopping_patience",
             HUB: "hub_strategy hub_revision push_dataset_to_hub hf_use_auth_token",
             SPEED: "dpo_padding_free dpo_use_liger_kernel dpo_use_logits_to_keep dataset_processes "
             "dataset_num_proc dataset_keep_in_memory dataloader_pin_memory dataloader_num_workers "

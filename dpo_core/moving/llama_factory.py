@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_core.errors import InputError
 from dpo_core.moving import arguments as common
-from dpo_core.moving.arguments import DATA, DROPOUT, EVALUATING, HUB, LOGGING, OPTIMIZER, SPEED, WHOLE
+from dpo_core.moving.arguments import DATA, DROPOUT, EARLY, EVALUATING, HUB, LOGGING, OPTIMIZER, SPEED, WHOLE
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.losses import DO, refuse_method, set_losses
@@ -49,9 +49,10 @@ OWN = KeyTable(
             "max_samples ignore_pad_token_for_loss eval_on_each_dataset tokenized_path mix_strategy "
             "interleave_probs",
             TEMPLATE: "template tool_format enable_thinking default_system",
-            EVALUATING: "eval_num_beams compute_accuracy early_stopping_steps do_sample temperature top_p top_k "
+            EVALUATING: "eval_num_beams compute_accuracy do_sample temperature top_p top_k "
             "num_beams max_length max_new_tokens repetition_penalty length_penalty system_message "
             "predict_with_generate generation_max_length generation_num_beams generation_config sortish_sampler",
+            EARLY: "early_stopping_steps",
             LOGGING: "plot_loss include_effective_tokens_per_second print_param_status use_swanlab swanlab_project "
             "swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key swanlab_logdir swanlab_lark_webhook_url "
             "swanlab_lark_secret",

@@ -197,6 +197,24 @@ class JumpRecord(ReportRecord):
     rows: list[JumpedRow] = Field(description="those of the largest loss, largest first")
 
 
+class MeasuredStep(ReportRecord):
+    """The pairs set aside, measured after a step."""
+
+    step: int
+    value: float
+
+
+class StopRecord(ReportRecord):
+    """Which step's weights were kept, by the pairs set aside; see dpo_core/train/early_stopping.py."""
+
+    metric: str = Field(description="eval_loss, or what training.early_stopping.metric names")
+    pairs: int = Field(description="set aside from training")
+    best: MeasuredStep = Field(description="its weights were kept")
+    last: MeasuredStep = Field(description="the last measurement")
+    planned: int = Field(description="steps that the training would have taken")
+    stopped: bool = Field(description="it ended before, after `patience` measurements without a better one")
+
+
 class SampleAnswers(ReportRecord):
     """What each model answers to a held-out prompt."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpo_core.report.answers import filters, shown_suites
 from dpo_core.report.conditions import shown_conditions
-from dpo_core.report.documents import EvaluationEvidence
+from dpo_core.report.documents import EvaluationEvidence, StopRecord
 from dpo_core.report.model_card import CardFacts, base_name, trained_with
 from dpo_core.report.numbers import is_rate
 from dpo_core.report.page import render
@@ -18,6 +18,7 @@ from dpo_core.report.sentences import (
     measured_against,
     noise_sentence,
     preferred_sentences,
+    stop_sentence,
     uptake_sentences,
 )
 
@@ -86,6 +87,7 @@ def retrain_page(
         seeds=document.get("seeds", []),
         spread=document.get("spread", {}),
         jumps=document["training"].get("jumps", []),  # a run older than the flight recorder has none
+        aside=_measured_aside(document["training"].get("early_stopping"), history),
         drift=[
             ("chosen answers", _values(history, f"{moves}/chosen"), "chosen"),
             ("rejected answers", _values(history, f"{moves}/rejected"), "rejected"),
@@ -95,6 +97,18 @@ def retrain_page(
         online_steps=[row["step"] for row in online],
         data_page=_beside(display["report"]),
     )
+
+
+def _measured_aside(
+    record: Mapping[str, Any] | None, history: Sequence[Mapping[str, float]]
+) -> tuple[Series, list[float], str] | None:
+    """The curve of the pairs set aside, its steps, and which of them was kept in words."""
+    if record is None:
+        return None
+    stopped = StopRecord.model_validate(record)
+    measured = [row for row in history if stopped.metric in row]
+    values = [row[stopped.metric] for row in measured]
+    return [(stopped.metric, values, "one")], [row["step"] for row in measured], stop_sentence(stopped)[0]
 
 
 def online_curves(drawings: Sequence[Mapping[str, float]]) -> list[tuple[str, Series]]:

@@ -4,7 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from dpo_core.report.documents import AgainRecord, DivergenceRecord, JumpRecord, PreferredRecord, UptakeRecord
+from dpo_core.report.documents import (
+    AgainRecord,
+    DivergenceRecord,
+    JumpRecord,
+    PreferredRecord,
+    StopRecord,
+    UptakeRecord,
+)
 
 SEEN = 0.05  # nats: what is less is shown as 0.0
 
@@ -88,6 +95,21 @@ def jump_sentence(found: Sequence[JumpRecord]) -> list[str]:
     steps = ", ".join(f"{jump.step} ({', '.join(jump.metrics)})" for jump in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return [f"The training jumped at step {steps}{more}: the report names the rows of these steps."]
+
+
+def stop_sentence(found: StopRecord | None) -> list[str]:
+    """Which step's weights a training with early stopping kept, and why."""
+    if found is None:
+        return []
+    kind = "lowest" if found.metric == "eval_loss" else "highest"
+    said = (
+        f"The weights are those of step {found.best.step} of {found.planned}: {found.metric} was {kind} then, "
+        f"{found.best.value:.4f} on {found.pairs} pairs set aside"
+    )
+    if found.best == found.last:
+        return [f"{said}."]
+    where = f"{found.last.step}, where the training stopped," if found.stopped else f"{found.last.step}, the last,"
+    return [f"{said}; after step {where} {found.last.value:.4f}."]
 
 
 def preferred_sentences(found: PreferredRecord | None) -> list[str]:

@@ -33,11 +33,13 @@ def save_checkpoint(
     state: dict[str, Any],
     *,
     files: Mapping[str, str] = MappingProxyType({}),
+    beside: Path | None = None,
     write: bool = True,
 ) -> Path | None:
-    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go. `files`: text by name.
+    """Write `root/step-N` (temp name, fsync, rename); the one before it is kept, older ones go.
 
-    Every rank calls this, as shards are gathered from all; one of them has `write` and gets the folder.
+    `files`: text by name; `beside`: a file that is taken in as it is. Every rank calls this, as shards are
+    gathered from all; one of them has `write` and gets the folder.
     """
     tensors = _tensors(policy, optimizer)
     if not write:
@@ -49,6 +51,8 @@ def save_checkpoint(
     (partial / "state.json").write_text(json.dumps({**state, "step": step}))
     for name, text in files.items():
         (partial / name).write_text(text)
+    if beside is not None:
+        os.link(beside, partial / beside.name)
     digests = {file.name: digest_file(file) for file in sorted(partial.iterdir())}
     (partial / MANIFEST).write_text(json.dumps(digests))
     for file in partial.iterdir():
@@ -85,6 +89,24 @@ def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.opti
             optimizer.state[parameter] = {"step": tensors[f"step:{name}"], **moments}
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     return state
+
+
+def save_weights(file: Path, policy: torch.nn.Module, *, write: bool = True) -> None:
+    """The trainable weights alone, there whole or not at all. Every rank calls this; one of them has `write`."""
+    tensors = {name: whole(p.detach()).contiguous().cpu() for name, p in _trainable(policy)}
+    if write:
+        partial = file.with_name(f"{file.name}.partial")
+        save_file(tensors, partial)
+        _fsync(partial)
+        partial.replace(file)
+
+
+def load_weights(file: Path, policy: torch.nn.Module) -> None:
+    """Restore what `save_weights` wrote, in place."""
+    tensors = load_file(file)
+    with torch.no_grad():
+        for name, parameter in _trainable(policy):
+            parameter.copy_(_like(parameter, tensors[name]))
 
 
 def _trainable(policy: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:

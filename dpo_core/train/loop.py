@@ -181,19 +181,16 @@ def _accumulate(
     With them the loss of each pair, and the places of this rank's pairs whose values are not finite.
     """
     ranks, names = accelerator.num_processes, metric_names(training)
-    shares = rows_for(batch, training.tokens_per_row, ranks=ranks, share=method.share)
-    mine = shares[accelerator.process_index]
-    most = max(map(len, shares))
-    rows = [*mine, *[[0]] * (most - len(mine))]  # every rank takes as many turns, for the calls that all take part in
     together = None
     if training.of_the_batch:
-        together = _together(model, batch, rows, len(mine), training, accelerator, method=method)
+        together = Whole.of(batch, forward(model, batch, training, accelerator, method=method), training)
+    rows, own = _turns(batch, training, accelerator, method=method)
     sums, wild = torch.zeros(len(names) + len(TOKEN_SUMS), dtype=torch.float64), []
     losses = torch.zeros(len(batch), dtype=torch.float64)
     for turn, places in enumerate(rows):
-        idle, row = turn >= len(mine), [batch[place] for place in places]
+        idle, row = turn >= own, [batch[place] for place in places]
         weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
-        with contextlib.nullcontext() if turn == most - 1 else accelerator.no_sync(model):
+        with contextlib.nullcontext() if turn == len(rows) - 1 else accelerator.no_sync(model):
             layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
             loss = RowLoss(row, places, training, weight, delta, together)
             found = model(layout, loss, measure=measure, collide=training.use_weighting)
@@ -212,18 +209,26 @@ def _accumulate(
     return told[: len(sums)], told[len(sums) :], wild
 
 
+def _turns(
+    batch: Sequence[Example], training: Training, accelerator: Accelerator, *, method: Method
+) -> tuple[list[list[int]], int]:
+    """The rows of this rank and how many these are; idle ones follow: calls that all ranks take part in are as many."""
+    shares = rows_for(batch, training.tokens_per_row, ranks=accelerator.num_processes, share=method.share)
+    mine = shares[accelerator.process_index]
+    return [*mine, *[[0]] * (max(map(len, shares)) - len(mine))], len(mine)
+
+
 @torch.no_grad()
-def _together(
+def forward(
     model: torch.nn.Module,
     batch: Sequence[Example],
-    rows: Sequence[Sequence[int]],
-    own: int,
     training: Training,
     accelerator: Accelerator,
     *,
     method: Method,
-) -> Whole:
-    """The loss of all pairs of a step at once, the same on every rank. `rows`: `own` ones of this rank, then idle."""
+) -> Float[Tensor, "N C"]:
+    """`log_probs` of all pairs at once, the same on every rank, without gradients."""
+    rows, own = _turns(batch, training, accelerator, method=method)
     public = training.ld_alpha is not None
     found = torch.zeros(len(batch), 4 if public else 2, dtype=torch.float64, device=accelerator.device)
     for turn, places in enumerate(rows):
@@ -232,7 +237,7 @@ def _together(
         logps = log_probs(row, model(layout).logps, public=public)
         if turn < own:
             found[list(places)] = logps
-    return Whole.of(batch, accelerator.reduce(found, "sum"), training)
+    return accelerator.reduce(found, "sum")  # type: ignore[no-any-return]
 
 
 def _token_sums(metrics: Float[Tensor, "2 H"] | None, layout: Layout) -> Float[Tensor, "4"]:

@@ -41,7 +41,7 @@ SHORTCUT_EXAMPLE = "examples/shortcut/pairs.jsonl"
 
 def show_retrain(console: Console, done: "Retrained") -> None:
     """The end of a run: what changed in the model, the verdict and why, where to look, what to type next."""
-    from dpo_core.report.sentences import OUTCOMES, jump_sentence
+    from dpo_core.report.sentences import OUTCOMES, jump_sentence, stop_sentence
 
     document, display = done.document, done.display
     if document.changed:
@@ -52,6 +52,8 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         _seeds(console, document)
         for said in [*display.learnt, *filter(None, [document.unstable]), *jump_sentence(document.training.jumps)]:
             console.print(Padding(Text(said, style="bold yellow"), (1, 0, 0, 0)))
+        for said in stop_sentence(document.training.early_stopping):
+            console.print(Padding(Text(said, style="dim"), (1, 0, 0, 0)))
     elif len(document.stages) > 1:
         _unchanged(console, document)
     outcome, style = OUTCOMES[display.gate.verdict].headline, VERDICTS[display.gate.verdict]

@@ -1,5 +1,6 @@
 """A run before it begins: memory, time, disk, and settings without evidence. Nothing is trained, no weight is read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -155,7 +156,13 @@ class Estimator:
     @cached_property
     def steps(self) -> int:
         """Optimizer steps of the run."""
-        return total_steps(self.rows.pairs, self.training)
+        return total_steps(self.rows.pairs - self.aside, self.training)
+
+    @cached_property
+    def aside(self) -> int:
+        """Pairs that training.early_stopping sets aside, about."""
+        wanted = self.training.early_stopping
+        return 0 if wanted is None else round(wanted.share * self.rows.pairs)
 
     @cached_property
     def batches(self) -> list[list[Example]]:
@@ -205,12 +212,15 @@ class Estimator:
         step = mean(rate.seconds(work) for work in self.works) / self.launch.ranks + self.speed.update_s
         everything = score.seconds(self.scored)
         share = self.rows.held_out_pairs / (self.rows.pairs + self.rows.held_out_pairs)
+        wanted = self.training.early_stopping
+        times = 0 if wanted is None else math.ceil(self.steps / wanted.eval_steps)
+        measured = times * self.aside * everything / (self.rows.pairs + self.rows.held_out_pairs)
         steps = self.questions.steps(token_bytes(self.shapes, self.training.dtype))
         prompts = score.layers * self.costs.token * self.questions.tokens
         answers = steps * self.speed.answer_step_s + prompts
         return Duration(
             reference=0.0 if self.training.reference_free else round(everything, 1),
-            training=round(step * self.steps + writing, 1),
+            training=round(step * self.steps + measured + writing, 1),
             step=round(step, 3),
             evaluation=round(MODELS * answers + share * everything, 1),
         )

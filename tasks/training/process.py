@@ -30,6 +30,7 @@ log = logging.getLogger("dpo.train")
 SINGLE = ROOT / "infra" / "accelerate" / "single.yaml"  # always one by name: the user's default is for other work
 IGNORE_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
 ROOM = 1 << 20  # bytes: a disk with less is full
+EXAMPLES, ASIDE = "examples.jsonl", "aside.jsonl"  # to train on, and set aside by training.early_stopping
 LAST = 200  # lines of what it said that are kept
 GO_ON = "the same command goes on from its last checkpoint"
 RANK = re.compile(r"^\[rank\d+\]: ?")

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from filelock import FileLock
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.data.pairs import read_examples
@@ -43,7 +44,9 @@ from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
 from tasks.records import TrainOutput, WorkOrder
 from tasks.runtime.progress import progress_bar
+from tasks.training.best import BestWeights
 from tasks.training.checkpoints import CheckpointUploads
+from tasks.training.process import EXAMPLES
 
 log = logging.getLogger("dpo.train")
 
@@ -55,14 +58,11 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     torch.set_num_threads(order.threads)
     transformers_logging.disable_progress_bar()
     accelerator = _accelerator(order)
-    start_model = load_model(order.model_folder, trusted_code=order.trusted_code)
-    if (decoding := start_model.generation_config) is not None:  # saved with the model, for those who serve it
-        tokenizer = load_tokenizer(order.model_folder, trusted_code=order.trusted_code)
-        decoding.eos_token_id = stop_tokens(decoding.eos_token_id, tokenizer)
+    start_model = _start_model(order)
     attention = start_model.config._attn_implementation
     policy = make_policy(start_model, training, seed=order.seed)
     optimizer = make_optimizer(policy, training)
-    examples = read_examples(folder / "examples.jsonl")
+    examples = read_examples(folder / EXAMPLES)
     tracker = attach_run(order.run_id) if accelerator.is_main_process else None
     uploading = _uploads(folder) if accelerator.is_main_process else contextlib.nullcontext()
     logging_on = tracker.in_background() if tracker is not None else contextlib.nullcontext()
@@ -70,7 +70,8 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     def save(number: int, history: list[dict[str, float]]) -> None:
         state = {"history": history, "jumps": [jump.to_document() for jump in recorder.jumps]}
         place, files, write = folder / "checkpoints", batches.kept(), tracker is not None
-        saved = save_checkpoint(place, number, policy, optimizer, state, files=files, write=write)
+        beside = best.file if best is not None and best.file.exists() else None
+        saved = save_checkpoint(place, number, policy, optimizer, state, files=files, beside=beside, write=write)
         if uploads is not None and saved is not None:
             uploads.add(saved)
 
@@ -78,13 +79,11 @@ def run(folder: Path, *, live: bool | None = None) -> None:
         scorer, uploads = held.enter_context(scoring(policy)), held.enter_context(uploading)
         held.enter_context(logging_on)
         model, prepared = accelerator.prepare(scorer, optimizer)
-        start, history, recorder = 0, [], FlightRecorder()
-        if (checkpoint := newest_valid(folder / "checkpoints")) is not None:
-            state = load_checkpoint(checkpoint, policy, optimizer)
-            start, history = state["step"], state["history"]
-            recorder = FlightRecorder([JumpRecord.model_validate(jump) for jump in state.get("jumps", [])])
-            log.warning("resumed step=%d checkpoint=%s", start, checkpoint.name)
+        checkpoint = newest_valid(folder / "checkpoints")
+        start, history, recorder = _resumed(checkpoint, policy, optimizer)
         batches: Batches = Fixed(examples, training, seed=order.seed)
+        early = training.early_stopping is not None
+        best = BestWeights(folder, policy, model, training, scorer.method, accelerator, checkpoint) if early else None
         if order.online is not None:
             from tasks.online.opening import online_batches
 
@@ -102,12 +101,35 @@ def run(folder: Path, *, live: bool | None = None) -> None:
             history=history,
             from_reference=order.from_reference,
         )
-        _follow(steps, tracker, history, recorder, save, total=batches.total, every=training.save_steps, live=live)
+        _follow(steps, tracker, history, recorder, best, save, batches.total, every=training.save_steps, live=live)
+        if best is not None:
+            best.restore()
     save_policy(policy, Path(order.model_folder), folder / "model", write=tracker is not None)
     if tracker is not None:
         tracker.tags({"log_probs": scorer.method.mode, "log_probs_why": scorer.method.why})
-        _write_result(folder, history, recorder.jumps, batches, tracker)  # last: with it the training is finished
+        _write_result(folder, history, recorder.jumps, best, batches, tracker)  # last: with it training is finished
     accelerator.wait_for_everyone()  # a rank that ends while another still talks to it aborts
+
+
+def _start_model(order: WorkOrder) -> PreTrainedModel:
+    """It is saved as what those who serve the trained one decode by: all tokens at which an answer ends."""
+    model = load_model(order.model_folder, trusted_code=order.trusted_code)
+    if (decoding := model.generation_config) is not None:
+        tokenizer = load_tokenizer(order.model_folder, trusted_code=order.trusted_code)
+        decoding.eos_token_id = stop_tokens(decoding.eos_token_id, tokenizer)
+    return model
+
+
+def _resumed(
+    checkpoint: Path | None, policy: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, float]], FlightRecorder]:
+    """The step to go on after, what was told of those before, and their jumps; weights and moments are restored."""
+    if checkpoint is None:
+        return 0, [], FlightRecorder()
+    state = load_checkpoint(checkpoint, policy, optimizer)
+    log.warning("resumed step=%d checkpoint=%s", state["step"], checkpoint.name)
+    jumps = [JumpRecord.model_validate(jump) for jump in state.get("jumps", [])]
+    return state["step"], state["history"], FlightRecorder(jumps)
 
 
 def _accelerator(order: WorkOrder) -> Accelerator:
@@ -154,9 +176,10 @@ def _follow(
     tracker: Run | None,
     history: list[dict[str, float]],
     recorder: FlightRecorder,
+    best: BestWeights | None,
     save: Callable[[int, list[dict[str, float]]], None],
-    *,
     total: int,
+    *,
     every: int,
     live: bool | None,
 ) -> None:
@@ -169,6 +192,7 @@ def _follow(
             tokens += step.tokens
             rate = pairs / (time.monotonic() - started)
             history.append({**step.metrics, "num_tokens": tokens, "pairs_per_second": rate, "step": step.number})
+            ends = best is not None and best.after(step, history)
             if tracker is not None:
                 tracker.metrics({name: v for name, v in history[-1].items() if name != "step"}, step.number)
                 if (warning := displaced(history)) is not None:
@@ -178,6 +202,8 @@ def _follow(
                     log.warning("training_jumped step=%d metrics=%s", jump.step, ",".join(jump.metrics))
                 bar.set_postfix_str(_postfix(step, rate), refresh=False)
                 bar.update()
+            if ends:
+                break
             if step.number % every == 0 and step.number < step.total:
                 save(step.number, history)
 
@@ -190,7 +216,12 @@ def _postfix(step: Step, rate: float) -> str:
 
 
 def _write_result(
-    folder: Path, history: list[dict[str, float]], jumps: list[JumpRecord], batches: Batches, tracker: Run
+    folder: Path,
+    history: list[dict[str, float]],
+    jumps: list[JumpRecord],
+    best: BestWeights | None,
+    batches: Batches,
+    tracker: Run,
 ) -> None:
     online = None
     if not isinstance(batches, Fixed):
@@ -209,6 +240,7 @@ def _write_result(
         history=history,
         online=online,
         jumps=jumps,
+        early_stopping=None if best is None else best.record(history, batches.total),
     )
     fresh = folder / "result.json.new"
     fresh.write_text(json.dumps(result.model_dump(mode="json")))

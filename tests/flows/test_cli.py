@@ -217,6 +217,7 @@ def test_retrain_exits_4_unless_it_promoted_or_had_nothing_to_do_and_prints_the_
             "loss": "sigmoid",
             "online": None,
             "jumps": [],
+            "early_stopping": None,
         },
         "seeds": [],
         "spread": {},

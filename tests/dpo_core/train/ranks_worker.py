@@ -19,6 +19,7 @@ from dpo_core.model.modes import scoring
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Fixed
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
+from dpo_core.train.early_stopping import measure
 from dpo_core.train.loop import train
 from dpo_core.train.policy import make_optimizer, make_policy, save_policy
 
@@ -50,10 +51,11 @@ def main(folder: Path, kind: str, stop_after: int) -> None:
                 save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {}, write=main_rank)
                 leave(accelerator)
                 return
+        measured = measure(model, examples, training, accelerator, method=scorer.method)
     sharded = all(isinstance(p, DTensor) for p in policy.parameters())
     save_policy(policy, folder / "model", folder / "out", write=main_rank)
     if main_rank:
-        record = {"ranks": accelerator.num_processes, "sharded": sharded, "history": history}
+        record = {"ranks": accelerator.num_processes, "sharded": sharded, "history": [*history, measured]}
         (folder / "out" / "history.json").write_text(json.dumps(record))
     leave(accelerator)
 
