@@ -73,8 +73,11 @@ def place(name: str) -> int:
 
 
 def inputs(file: Path) -> str:
-    """Digest of all that a run's figures depend on, save the seed and our code: the recipe and the files it names."""
-    values = load_recipe(file).recipe.model_dump(mode="json")
+    """Digest of all that a run's figures depend on, save the seed and our code: the recipe and the files it names.
+
+    What the recipe leaves unsaid is our code's: a key that is new makes no line stale.
+    """
+    values = load_recipe(file).recipe.model_dump(mode="json", exclude_defaults=True)
     texts = [text for text in _texts(values) if text.startswith("/") and Path(text).is_file()]
     files = {_inside(text): digest_file(Path(text)) for text in texts}
     return digest_json([json.loads(json.dumps(values).replace(f"{ROOT}/", "")), files])

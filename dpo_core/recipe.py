@@ -218,6 +218,10 @@ class Recipe(Section):
     registry: Registry = Registry()
     tune: Tune = Tune()
 
+    def without_early_stopping(self) -> "Recipe":
+        """The same, trained to the last step."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"early_stopping": None})})
+
     @field_validator("trust_remote_code", mode="before")
     @classmethod
     def _pinned(cls, pin: object) -> object:

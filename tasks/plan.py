@@ -55,6 +55,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     store = open_store(settings)
     store.exists("stages")  # where nothing is lost yet, nobody waits for a store that is away
     checked = pinned(load_recipe(recipe, overrides).recipe)
+    if kind == "tune":  # its rungs end their schedules
+        checked = checked.without_early_stopping()
     state = _standing(store, checked.name, kind)
     files, online = _digests(checked), online_plan(checked, store)
     lm_eval = harness_plan(checked.evaluation.lm_eval) if kind == "retrain" else {}

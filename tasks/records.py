@@ -104,6 +104,7 @@ class Checked(CheckOutput):
 
     report: str = Field(description="the page, on this machine")
     new: int | None = Field(None, description="pairs that the start model has not seen; None: all are trained on")
+    aside_key: str = Field("", description="places of the training rows that training.early_stopping sets aside")
     stage: Stage
 
 

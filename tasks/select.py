@@ -1,5 +1,6 @@
 """Which of the checked pairs a run trains on: all of them, or those that the champion it starts from has not seen."""
 
+import json
 import logging
 import time
 
@@ -15,7 +16,7 @@ from tasks.ancestry import trained_ids, training_rows
 from tasks.evaluation.measurable import require_measurable
 from tasks.power import detectable
 from tasks.records import Checked, Plan
-from tasks.runtime.aside import for_training
+from tasks.runtime.aside import set_aside
 from tasks.runtime.pairs import stored_pairs
 
 log = logging.getLogger("dpo.select")
@@ -33,9 +34,13 @@ def select(plan: Plan, checked: Checked) -> Checked:
     require_measurable(store, plan, checked)
     _tell_power(plan, checked)
     selected = _selected(plan, checked)
-    if plan.recipe.training.early_stopping is not None and selected.new != 0:
-        for_training(plan.recipe.training, stored_pairs(store, selected.train_key))
-    return selected
+    if (wanted := plan.recipe.training.early_stopping) is None or selected.new == 0:
+        return selected
+    pairs = stored_pairs(store, selected.train_key)
+    aside = set_aside(pairs, wanted.share, lot="early stopping", key="training.early_stopping.share")[1]
+    key = f"data/{selected.data_sha256}/aside-{digest_json(aside)[:16]}.json"
+    store.put_bytes(key, json.dumps(aside).encode())
+    return selected.model_copy(update={"aside_key": key})
 
 
 def _selected(plan: Plan, checked: Checked) -> Checked:

@@ -1,6 +1,7 @@
 """Training in a process of its own: write the work order, have it done, take in the weights."""
 
 import contextlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,6 @@ from tasks.online.keeping import keep_learnt, write_prompts
 from tasks.online.prompts import online_prompts
 from tasks.records import Checked, OnlineOrder, Plan, Scored, Trained, TrainOutput, WorkOrder
 from tasks.reference.store import public_sums, reference_sums
-from tasks.runtime.aside import for_training
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
 from tasks.training.checkpoints import fetch_newest, forget
@@ -84,7 +84,8 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
 
 def training_inputs(plan: Plan, checked: Checked, scored: Scored) -> dict[str, Any]:
     """What decides the weights, beside the code."""
-    return {
+    aside = {"aside": checked.aside_key} if checked.aside_key else {}
+    return aside | {
         "data": checked.data_sha256,
         "ids": checked.ids_sha256,
         "path": scored.path,
@@ -149,8 +150,9 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)
     training = plan.recipe.training
-    for file, places in zip((EXAMPLES, ASIDE), for_training(training, [row.pair for row in pairs]), strict=True):
-        write_examples([examples[place] for place in places], folder / file)
+    aside = {*json.loads(store.get_bytes(checked.aside_key))} if checked.aside_key else set[int]()
+    for file, is_aside in ((EXAMPLES, False), (ASIDE, True)):
+        write_examples([e for n, e in enumerate(examples) if (n in aside) is is_aside], folder / file)
     same = plan.model_sha256 == plan.reference_sha256 and not training.reference_free
     order = WorkOrder(
         model_folder=plan.model_folder,

@@ -207,7 +207,7 @@ class MeasuredStep(ReportRecord):
 class StopRecord(ReportRecord):
     """Which step's weights were kept, by the pairs set aside; see dpo_core/train/early_stopping.py."""
 
-    metric: str = Field(description="eval_loss, or what training.early_stopping.metric names")
+    metric: str = Field(description="tuning_ and what training.early_stopping.metric names")
     pairs: int = Field(description="set aside from training")
     best: MeasuredStep = Field(description="its weights were kept")
     last: MeasuredStep = Field(description="the last measurement")

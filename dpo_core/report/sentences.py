@@ -101,7 +101,7 @@ def stop_sentence(found: StopRecord | None) -> list[str]:
     """Which step's weights a training with early stopping kept, and why."""
     if found is None:
         return []
-    kind = "lowest" if found.metric == "eval_loss" else "highest"
+    kind = "lowest" if found.metric == "tuning_loss" else "highest"
     said = (
         f"The weights are those of step {found.best.step} of {found.planned}: {found.metric} was {kind} then, "
         f"{found.best.value:.4f} on {found.pairs} pairs set aside"

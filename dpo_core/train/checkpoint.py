@@ -101,12 +101,18 @@ def save_weights(file: Path, policy: torch.nn.Module, *, write: bool = True) -> 
         partial.replace(file)
 
 
-def load_weights(file: Path, policy: torch.nn.Module) -> None:
-    """Restore what `save_weights` wrote, in place."""
-    tensors = load_file(file)
+def load_weights(file: Path, policy: torch.nn.Module, *, read: bool = True) -> None:
+    """Restore what `save_weights` wrote, in place. Every rank calls this; the one that wrote it has `read`.
+
+    Others get their shards from it, and keep weights that are not spread as they are.
+    """
+    tensors = load_file(file) if read else {}
     with torch.no_grad():
         for name, parameter in _trainable(policy):
-            parameter.copy_(_like(parameter, tensors[name]))
+            if read:
+                parameter.copy_(_like(parameter, tensors[name]))
+            elif isinstance(parameter, DTensor):
+                parameter.copy_(_like(parameter, torch.empty(parameter.shape)))
 
 
 def _trainable(policy: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:

@@ -13,8 +13,7 @@ WHOLE_RUN = RUNGS[-1]
 
 
 def shortened(training: Training, eighths: int) -> Training:
-    """The same settings on so many eighths of the pairs, epochs counted; the schedule is never stopped early."""
-    training = training.model_copy(update={"early_stopping": None})
+    """The same settings on so many eighths of the pairs, epochs counted."""
     if eighths == WHOLE_RUN:
         return training
     if training.max_steps is not None:

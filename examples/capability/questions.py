@@ -18,7 +18,7 @@ from dpo_core.rewards.rules import own_checks
 
 FOLDER = Path(__file__).parent
 SEED = 20
-TRAINED, ASKED = 20, 8  # prompts of each family and level
+TRAINED, ASKED = {1: 60, 2: 20}, 8  # prompts of each family and level; the model is right now and then on level 1
 Task = tuple[str, dict[str, Any], str, str]  # prompt, keys of a prompt file, a right answer, a wrong one
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 NAMED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -133,7 +133,7 @@ def files() -> dict[str, list[dict[str, Any]]]:
         harder += drawn(family, 3, ASKED, draw, known)
     for family in FAMILIES:
         for level in (1, 2):
-            trained += drawn(family, level, TRAINED, draw, known)
+            trained += drawn(family, level, TRAINED[level], draw, known)
     return {"prompts.jsonl": trained, "checks/tasks.jsonl": asked, "checks/harder.jsonl": harder}
 
 

@@ -17,7 +17,8 @@ RESPONSE = (
 
 def disk_use(recipe: Recipe, *, weights: int, trained: int, volume: Volume, settings: Settings) -> DiskUse:
     """While it trains, checkpoints and the finished model lie side by side; afterwards three copies of the model."""
-    model, checkpoint = 4 * weights, STATE * trained
+    best = 0 if recipe.training.early_stopping is None else 4 * trained  # its weights lie in each checkpoint too
+    model, checkpoint = 4 * weights, STATE * trained + best
     written = (volume.steps - 1) // recipe.training.save_steps
     held = min(written, KEEP + 1) * checkpoint
     in_s3 = settings.store_url.startswith("s3://")
@@ -25,7 +26,7 @@ def disk_use(recipe: Recipe, *, weights: int, trained: int, volume: Volume, sett
         held *= 2  # the store has them too
     answers = 0 if recipe.training.reference_free else volume.responses * RESPONSE + 4 * volume.answer_tokens
     kept = (1 if in_s3 else COPIES) * model + (0 if in_s3 else answers)
-    training = held + (1 if in_s3 else 2) * model  # the run's folder, and the store
+    training = held + 2 * best + (1 if in_s3 else 2) * model  # the run's folder, and the store
     return DiskUse(peak=max(training, kept + model) + answers, kept=kept, checkpoint=checkpoint, model=model)
 
 

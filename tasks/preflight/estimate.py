@@ -212,18 +212,21 @@ class Estimator:
         step = mean(rate.seconds(work) for work in self.works) / self.launch.ranks + self.speed.update_s
         everything = score.seconds(self.scored)
         share = self.rows.held_out_pairs / (self.rows.pairs + self.rows.held_out_pairs)
-        wanted = self.training.early_stopping
-        times = 0 if wanted is None else math.ceil(self.steps / wanted.eval_steps)
-        measured = times * self.aside * everything / (self.rows.pairs + self.rows.held_out_pairs)
         steps = self.questions.steps(token_bytes(self.shapes, self.training.dtype))
         prompts = score.layers * self.costs.token * self.questions.tokens
         answers = steps * self.speed.answer_step_s + prompts
         return Duration(
             reference=0.0 if self.training.reference_free else round(everything, 1),
-            training=round(step * self.steps + measured + writing, 1),
+            training=round(step * self.steps + self.measuring(everything) + writing, 1),
             step=round(step, 3),
             evaluation=round(MODELS * answers + share * everything, 1),
         )
+
+    def measuring(self, everything: float) -> float:
+        """Seconds that training.early_stopping measures, if all pairs take `everything`."""
+        wanted = self.training.early_stopping
+        times = 0 if wanted is None else math.ceil(self.steps / wanted.eval_steps)
+        return times * self.aside * everything / (self.rows.pairs + self.rows.held_out_pairs)
 
     @cached_property
     def scored(self) -> Operations:
@@ -243,6 +246,8 @@ class Estimator:
         first, *rest = found.step_s
         step = mean(rest or [first])
         all_steps = first + step * (self.steps - 1) + found.checkpoint_s * checkpoints
+        if self.speed is not None and self.training.early_stopping is not None:
+            all_steps += self.measuring(Rate(*self.speed.score).seconds(self.scored))
         return Trial(
             steps=len(found.step_s),
             step=round(step, 3),

@@ -7,17 +7,8 @@ from dpo_core.data.splits import SplitSides, held_out_rows
 from dpo_core.errors import InputError
 from dpo_core.quality.prompts.groups import group_prompts, sketches
 from dpo_core.quality.prompts.identity import digests, split_key
-from dpo_core.recipe import Training
 
 FEWEST = 8  # questions
-
-
-def for_training(training: Training, pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
-    """Places of the pairs to train on, and of those that `training.early_stopping` measures; see `set_aside`."""
-    if training.early_stopping is None:
-        return [*range(len(pairs))], []
-    share = training.early_stopping.share
-    return set_aside(pairs, share, lot="early stopping", key="training.early_stopping.share")[:2]
 
 
 def set_aside(pairs: Sequence[Pair], share: float, *, lot: str, key: str) -> tuple[list[int], list[int], int]:
@@ -37,6 +28,7 @@ def set_aside(pairs: Sequence[Pair], share: float, *, lot: str, key: str) -> tup
         raise InputError(
             f"the pairs set aside have {asked} different questions of {len(pairs)} pairs: too few to tell anything",
             where=f"{key}: {share:g}",
-            do=f"set {key} higher (0.5 at most), or add pairs: {FEWEST} questions are needed, 50 tell something",
+            do=f"set {key} higher (0.5 at most), or add pairs: {FEWEST} questions are needed, 50 tell something. A run "
+            "that goes on from the champion has what is new to it, and retrain.replay of the rest",
         )
     return trained, measured, asked

@@ -53,7 +53,14 @@ class BestWeights:
         """Measure where that is due, into the last of `history`; whether the training ends here."""
         if not is_due(step.number, step.total, self._wanted):
             return False
-        history[-1] |= measure(self._model, self._examples, self._training, self._accelerator, method=self._method)
+        history[-1] |= measure(
+            self._model,
+            self._examples,
+            self._training,
+            self._accelerator,
+            method=self._method,
+            delta=history[-1].get("rewards/delta", 0.0),
+        )
         found = self.record(history, step.total)
         if found.best == found.last:
             save_weights(self.file, self._policy, write=self._accelerator.is_main_process)
@@ -69,4 +76,4 @@ class BestWeights:
     def restore(self) -> None:
         """Give the policy the best weights."""
         self._accelerator.wait_for_everyone()
-        load_weights(self.file, self._policy)
+        load_weights(self.file, self._policy, read=self._accelerator.is_main_process)

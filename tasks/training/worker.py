@@ -8,6 +8,7 @@ its own answers reads prompts.jsonl too, and leaves what it learned from in onli
 import contextlib
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -192,9 +193,12 @@ def _follow(
             tokens += step.tokens
             rate = pairs / (time.monotonic() - started)
             history.append({**step.metrics, "num_tokens": tokens, "pairs_per_second": rate, "step": step.number})
+            begun = time.monotonic()
             ends = best is not None and best.after(step, history)
+            started += time.monotonic() - begun  # measuring is no training
             if tracker is not None:
-                tracker.metrics({name: v for name, v in history[-1].items() if name != "step"}, step.number)
+                finite = {name: v for name, v in history[-1].items() if name != "step" and math.isfinite(v)}
+                tracker.metrics(finite, step.number)
                 if (warning := displaced(history)) is not None:
                     bar.write(warning, file=sys.stderr)
                     log.warning("likelihood_displaced step=%d", step.number)

@@ -19,7 +19,7 @@ def weeks(tmp_path_factory):
     recipe = tiny_recipe(
         folder,
         retrain=start,
-        training={"num_train_epochs": 1.0},
+        training={"num_train_epochs": 1.0, "early_stopping": {"share": 0.2, "eval_steps": 2}},
         gate={"improve": [], "keep": {}, "floor": {"rewards/accuracies": 0.5}},
     )
     rows = [pair(NOUNS[i % 12], i, "say") for i in range(160)]
@@ -31,6 +31,25 @@ def weeks(tmp_path_factory):
             write_jsonl(folder / "train.jsonl", content)
             done.append(retrain(str(recipe)))
         yield folder, done
+
+
+def test_each_training_keeps_the_weights_that_were_best_by_pairs_set_aside(weeks):
+    _, done = weeks
+    kept = [one.document.training.early_stopping for one in done]
+    assert all(record.pairs >= 8 and record.best.step <= record.last.step for record in kept[:2])
+    found = done[1].document.training
+    assert found.steps == kept[1].last.step <= kept[1].planned < 64 / 8  # the pairs set aside take no step
+
+
+def test_mlflow_has_the_held_out_figures_beside_those_of_the_pairs_set_aside(weeks):
+    folder, done = weeks
+    from mlflow import MlflowClient
+
+    document = done[1].document
+    metrics = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(document.mlflow_run_id).data.metrics
+    for name in ("rewards/accuracies", "rewards/margins"):
+        assert metrics[f"eval_{name}"] == pytest.approx(document.metrics[name].value)
+    assert metrics["tuning_loss"] == pytest.approx(document.training.early_stopping.last.value)
 
 
 def trained_rows(folder, document):

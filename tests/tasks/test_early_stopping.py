@@ -1,6 +1,7 @@
 """`training.early_stopping` in the training process, and the pairs that it measures."""
 
 import json
+import math
 
 import pytest
 from safetensors.torch import load_file
@@ -12,7 +13,7 @@ from dpo_core.model.score import score
 from dpo_core.recipe import Recipe, Training
 from dpo_core.train.loop import sequences_of
 from tasks.records import WorkOrder
-from tasks.runtime.aside import for_training
+from tasks.runtime.aside import set_aside
 from tests.tasks.online_life import Tracker, figures, train_in
 from tests.tiny import scored_examples
 
@@ -72,15 +73,17 @@ def test_the_weights_are_those_of_the_best_measurement(stopped, examples):
         for i, e in enumerate(aside)
     ]
     measured = result(folder)["history"][1]
-    assert record["best"]["value"] == measured["eval_loss"]
-    assert sum(margins) / 4 == pytest.approx(measured["eval_rewards/margins"], rel=1e-3)
-    assert sum(margins) / 4 != pytest.approx(result(folder)["history"][5]["eval_rewards/margins"], rel=1e-2)
+    assert record["best"]["value"] == measured["tuning_loss"]
+    assert sum(margins) / 4 == pytest.approx(measured["tuning_rewards/margins"], rel=1e-3)
+    assert sum(margins) / 4 != pytest.approx(result(folder)["history"][5]["tuning_rewards/margins"], rel=1e-2)
 
 
 def test_what_is_measured_is_told_to_the_run_under_trls_names(stopped):
     rows = stopped[1].rows
-    assert [step for step in rows if "eval_loss" in rows[step]] == [2, 4, 6]
-    assert {"eval_loss", "eval_rewards/accuracies", "eval_rewards/margins", "eval_logps/chosen"} <= rows[2].keys()
+    assert [step for step in rows if "tuning_loss" in rows[step]] == [2, 4, 6]
+    assert {"tuning_loss", "tuning_rewards/accuracies", "tuning_rewards/margins", "tuning_logps/chosen"} <= rows[
+        2
+    ].keys()
 
 
 @pytest.mark.parametrize("dies_at", [1, 4, 6])
@@ -114,10 +117,9 @@ def asked(text):
 
 
 def test_equal_questions_are_set_aside_together_and_nobody_moves_when_pairs_come():
-    training = Training(early_stopping={"share": 0.3})
     first = [asked(f"what is the number {n} of?") for n in range(60)]
     grown = [*first, *first[:30], *(asked(f"who has the number {n}?") for n in range(20))]
-    (trained, aside), (_, later) = (for_training(training, pairs) for pairs in (first, grown))
+    (trained, aside, _), (_, later, _) = (set_aside(pairs, 0.3, lot="l", key="k") for pairs in (first, grown))
     assert {*trained, *aside} == {*range(60)}
     assert 8 <= len(aside) <= 30
     assert {n for n in later if n < 60} == {*aside}
@@ -126,8 +128,26 @@ def test_equal_questions_are_set_aside_together_and_nobody_moves_when_pairs_come
 
 def test_too_few_questions_to_set_aside_are_told_with_the_key():
     with pytest.raises(InputError, match=r"the pairs set aside have \d different questions of 10 pairs") as error:
-        for_training(Training(early_stopping={}), [asked(f"what is {n}?") for n in range(10)])
+        set_aside([asked(f"what is {n}?") for n in range(10)], 0.1, lot="l", key="training.early_stopping.share")
     assert error.value.where == "training.early_stopping.share: 0.1"
+
+
+def test_a_measurement_that_is_not_finite_ends_no_training_and_is_never_best(
+    tmp_path, tiny_model, examples, monkeypatch
+):
+    """The run refuses what is not finite, as MLflow does: it is told what is."""
+    from tasks.training import best
+
+    class Strict(Tracker):
+        def metrics(self, values, step=0):
+            assert all(math.isfinite(value) for value in values.values())
+            super().metrics(values, step)
+
+    values = iter([0.5, math.nan, 0.4, math.inf, math.nan])
+    monkeypatch.setattr(best, "measure", lambda *given, **more: {"tuning_loss": next(values)})
+    folder = work(tmp_path / "run", tiny_model, examples, early_stopping=WANTED)
+    train_in(folder, Strict())
+    assert result(folder)["early_stopping"]["best"] == {"step": 6, "value": 0.4}
 
 
 def test_it_changes_no_name_of_what_was_trained_without_it_and_has_no_part_in_online_training():

@@ -120,7 +120,7 @@ DOCUMENT = {
             "rows": [{"id": "ab" * 32, "where": "pairs.jsonl, row 17", "loss": 21.5}],
         }],
         "early_stopping": {
-            "metric": "eval_loss", "pairs": 32, "planned": 120, "stopped": True,
+            "metric": "tuning_loss", "pairs": 32, "planned": 120, "stopped": True,
             "best": {"step": 60, "value": 0.4312}, "last": {"step": 108, "value": 0.4571},
         },
     },
@@ -147,7 +147,7 @@ HISTORY = [
     {
         "step": n, "loss": 0.69 / n + 0.9, "losses/dpo": 0.69 / n, "losses/sft": 1.8,
         "logratios/chosen": -0.04 * n, "logratios/rejected": -0.17 * n,
-    } | ({"eval_loss": 0.4312 + 1e-5 * (n - 60) ** 2} if n % 12 == 0 else {})
+    } | ({"tuning_loss": 0.4312 + 1e-5 * (n - 60) ** 2} if n % 12 == 0 else {})
     for n in range(1, 109)
 ]  # fmt: skip
 

@@ -142,7 +142,7 @@ def test_time_is_told_in_the_unit_that_it_needs(seconds, words):
 
 def test_the_step_whose_weights_were_kept_is_on_the_page_beside_what_was_measured():
     page = run_data.full_run_page()
-    kept = "The weights are those of step 60 of 120: eval_loss was lowest then, 0.4312 on 32 pairs set aside"
+    kept = "The weights are those of step 60 of 120: tuning_loss was lowest then, 0.4312 on 32 pairs set aside"
     assert f"Measured on pairs set aside: {kept}; after step 108, where the training stopped, 0.4571." in page
 
 

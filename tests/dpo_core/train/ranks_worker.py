@@ -47,15 +47,16 @@ def main(folder: Path, kind: str, stop_after: int) -> None:
         options = {"method": scorer.method, "accelerator": accelerator, "start": start}
         for step in train(model, prepared, Fixed(examples, training, seed=0), training, **options):
             history.append(step.metrics)
+            if step.number == 2:  # whatever it gathers, training goes on as if it had not been
+                history[-1] |= measure(model, examples, training, accelerator, method=scorer.method)
             if step.number == stop_after:
                 save_checkpoint(folder / "checkpoints", step.number, policy, optimizer, {}, write=main_rank)
                 leave(accelerator)
                 return
-        measured = measure(model, examples, training, accelerator, method=scorer.method)
     sharded = all(isinstance(p, DTensor) for p in policy.parameters())
     save_policy(policy, folder / "model", folder / "out", write=main_rank)
     if main_rank:
-        record = {"ranks": accelerator.num_processes, "sharded": sharded, "history": [*history, measured]}
+        record = {"ranks": accelerator.num_processes, "sharded": sharded, "history": history}
         (folder / "out" / "history.json").write_text(json.dumps(record))
     leave(accelerator)
 

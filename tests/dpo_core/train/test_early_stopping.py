@@ -15,7 +15,7 @@ from dpo_core.train.early_stopping import is_due, measure, stop_record
 from tests.tiny import scored_examples
 
 
-def history(*values, every=2, name="eval_loss"):
+def history(*values, every=2, name="tuning_loss"):
     """Steps of which every second one was measured."""
     return [
         {"step": step, "loss": 9.0} | ({name: values[step // every - 1]} if step % every == 0 else {})
@@ -41,9 +41,9 @@ def test_the_smallest_loss_is_best_and_training_ends_when_none_came_after_it_for
 
 def test_of_accuracies_and_margins_the_largest_is_best():
     name = "rewards/margins"
-    steps = history(0.1, 0.3, 0.2, name=f"eval_{name}")
+    steps = history(0.1, 0.3, 0.2, name=f"tuning_{name}")
     record = stop_record(steps, EarlyStopping(metric=name, eval_steps=2), pairs=7, total=6)
-    assert (record.metric, record.best.step, record.best.value) == ("eval_rewards/margins", 4, 0.3)
+    assert (record.metric, record.best.step, record.best.value) == ("tuning_rewards/margins", 4, 0.3)
 
 
 def test_a_training_that_came_to_its_end_was_not_stopped():
@@ -72,10 +72,10 @@ def test_what_is_measured_is_the_mean_over_pairs_of_dpos_loss_and_margin(tiny_mo
     AcceleratorState._reset_state(reset_partial_state=True)
     margins = [0.2 * (n + 1.0) for n in range(7)]  # the policy is the model that scored them
     if training.loss == "simpo":
-        assert measured["eval_rewards/margins"] != pytest.approx(sum(margins) / 7, rel=1e-3)  # none of a reference
+        assert measured["tuning_rewards/margins"] != pytest.approx(sum(margins) / 7, rel=1e-3)  # none of a reference
     else:
-        assert measured["eval_rewards/margins"] == pytest.approx(sum(margins) / 7, rel=1e-4)
-        assert measured["eval_rewards/accuracies"] == 1.0
+        assert measured["tuning_rewards/margins"] == pytest.approx(sum(margins) / 7, rel=1e-4)
+        assert measured["tuning_rewards/accuracies"] == 1.0
     if training.loss == "sigmoid":
-        assert measured["eval_loss"] == pytest.approx(sum(math.log1p(math.exp(-m)) for m in margins) / 7, rel=1e-4)
+        assert measured["tuning_loss"] == pytest.approx(sum(math.log1p(math.exp(-m)) for m in margins) / 7, rel=1e-4)
     assert not any(torch.is_tensor(value) for value in measured.values())
