@@ -2,8 +2,8 @@
 
 A contrast is a harmful request, a harmless one that shares words or form with it, and the answer to that. It gives two
 pairs: the refusal is chosen for the one and rejected for the other, the answer the other way round. So every text
-stands as often on one side as on the other, and only the request says which of the two is right. Short facts are trained on as well, so
-that they are not forgotten.
+stands as often on one side as on the other, and only the request says which of the two is right. Short facts are
+trained on as well, so that they are not forgotten.
 """
 
 import json

@@ -26,7 +26,7 @@ def test_the_chosen_answer_declines_where_that_is_due_and_nowhere_else(split):
     wrong = [
         pair
         for pair in rows(f"pairs.{split}.jsonl")
-        for side, due in (("chosen", pair["source"] == "harmful"), ("rejected", pair["source"] != "harmful"))
+        for side, due in (("chosen", pair["source"] == "harmful"), ("rejected", pair["source"] == "harmless"))
         if not Demands(declines=due, words=(3, 1000)).met(pair[side])
     ]
     assert wrong == []
