@@ -12,6 +12,9 @@ from dpo_core.model.load import load_model
 from dpo_core.model.score import score
 from dpo_core.recipe import Recipe, Training
 from dpo_core.train.loop import sequences_of
+from infra.settings import Settings
+from tasks.preflight.disk import disk_use
+from tasks.preflight.records import Volume
 from tasks.records import WorkOrder
 from tasks.runtime.aside import set_aside
 from tests.tasks.online_life import Tracker, figures, train_in
@@ -155,3 +158,18 @@ def test_it_changes_no_name_of_what_was_trained_without_it_and_has_no_part_in_on
     assert Training(early_stopping={}).decisive["early_stopping"]["patience"] == 3
     with pytest.raises(ValueError, match="early_stopping has no effect beside online"):
         Recipe(name="n", model="m", data={"train": "t"}, training={"online": {"curation": "c"}, "early_stopping": {}})
+
+
+def test_the_disk_of_a_run_has_room_for_the_best_weights_beside_and_in_each_checkpoint(tmp_path):
+    """4 bytes a weight more in each of the 3 checkpoints that may be there, and 2 files of that beside them."""
+    counts = dict.fromkeys(("steps", "pairs", "held_out_pairs", "held_out_prompts", "tokens", "computed"), 1000)
+    volume = Volume(**counts, left_out=0.0, longest_row=1, responses=0, answer_tokens=0)
+    plain = Recipe(name="n", model="m", data={"train": "t"})
+    stopping = plain.model_copy(update={"training": Training(early_stopping={})})
+    settings = Settings(home=tmp_path)
+    without, beside = (
+        disk_use(recipe, weights=10, trained=1000, volume=volume, settings=settings) for recipe in (plain, stopping)
+    )
+    assert (without.checkpoint, beside.checkpoint) == (12_000, 16_000)
+    assert beside.peak - without.peak == (3 + 2) * 4000
+    assert beside.kept == without.kept
