@@ -98,6 +98,17 @@ def place(item: PromptItem, seed: int) -> float:
     return int(digest_json([seed, compared_key(item.prompt)])[:13], 16) / 16**13
 
 
+def drawn_evenly(items: Sequence[PromptItem], size: int, seed: int) -> list[PromptItem]:
+    """So many prompts by lot, each source with its share of them: few tell of all what all would."""
+    counts, drawn = Counter(item.source for item in items), Counter[str]()
+
+    def turn(item: PromptItem) -> float:
+        drawn[item.source] += 1
+        return (drawn[item.source] - 0.5) / counts[item.source]
+
+    return sorted(sorted(items, key=lambda item: place(item, seed)), key=turn)[:size]
+
+
 Given = Sequence[tuple[PromptSource, PromptItem]]
 
 

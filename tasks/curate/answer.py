@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.curate.prompt_set import place
+from dpo_core.curate.prompt_set import drawn_evenly
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.curate.renderings import needs_answer
 from dpo_core.curate.yields import expected_yield
@@ -96,7 +96,7 @@ def _pilot(plan: CurationPlan, items: Sequence[PromptItem], known: Known) -> lis
     size = plan.curation.answers.pilot
     if plan.curation.way != "rewards" or not 0 < size < len(items):
         return []
-    drawn = sorted(items, key=lambda item: place(item, plan.curation.seed))[:size]
+    drawn = drawn_evenly(items, size, plan.curation.seed)
     return drawn if missing_of(drawn, known, plan.curation.samples) else []
 
 

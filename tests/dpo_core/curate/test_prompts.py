@@ -1,10 +1,11 @@
 """Prompts of every shape, quarantine, and which of them are answered."""
 
 import json
+from collections import Counter
 
 import pytest
 
-from dpo_core.curate.prompt_set import EQUAL, NEARLY, PromptDraw, PromptSource, gather, place
+from dpo_core.curate.prompt_set import EQUAL, NEARLY, PromptDraw, PromptSource, drawn_evenly, gather, place
 from dpo_core.curate.prompts import PromptItem, read_items
 from dpo_core.errors import InputError
 from dpo_core.quality.prompts.index import HELD_OUT, index_prompts
@@ -170,3 +171,16 @@ def test_no_prompt_left_is_an_error_with_the_reasons():
         gather([(ONE, items("What is a fig?"))], PromptDraw(), [index])
     with pytest.raises(InputError, match="no source has any"):
         gather([], PromptDraw())
+
+
+def test_few_prompts_drawn_evenly_have_each_source_in_its_share_and_those_that_come_move_no_other_of_it():
+    counts = {"easy": 60, "hard": 30, "rare": 2}
+    given = [
+        one for name, count in counts.items() for one in items(*(f"{name} {n}" for n in range(count)), source=name)
+    ]
+    drawn = drawn_evenly(given, 31, seed=3)
+    assert Counter(one.source for one in drawn) == {"easy": 20, "hard": 10, "rare": 1}
+    assert drawn_evenly(given[::-1], 31, seed=3) == drawn
+    assert drawn_evenly(given, 31, seed=4) != drawn
+    alone = [one for one in given if one.source == "easy"]
+    assert [one for one in drawn if one.source == "easy"] == drawn_evenly(alone, 20, seed=3)
