@@ -217,7 +217,7 @@ def checked(store, count, tokenizer, ids_sha256="i"):
     keys = {}
     for part, some in (("train", pairs[6:]), ("eval", pairs[:6])):
         keys |= keep_rows(store, f"data/{count}", part, some, tokenizer)
-    return SimpleNamespace(**keys, data_sha256=str(count), ids_sha256=ids_sha256)
+    return SimpleNamespace(**keys, data_sha256=str(count), ids_sha256=ids_sha256, aside_key="")
 
 
 @pytest.fixture
@@ -340,7 +340,7 @@ def test_of_a_longer_answer_the_first_tokens_are_summed_apart_for_ld_dpo(plan, s
     row = pair("river", 1, "say") | {"rejected": [{"role": "assistant", "content": "nay"}]}
     some = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected")))]
     keys = keep_rows(store, "data/d", "train", some, tokenizer) | keep_rows(store, "data/d", "eval", some, tokenizer)
-    rows = SimpleNamespace(**keys, data_sha256="d", ids_sha256="i")
+    rows = SimpleNamespace(**keys, data_sha256="d", ids_sha256="i", aside_key="")
     plan = with_loss(plan, ld_alpha=0.5)
     _, [example] = order_of(plan, store, rows, score.fn(plan, rows), tmp_path / "run")
     shorter = len(example.rejected_ids)

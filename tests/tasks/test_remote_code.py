@@ -195,7 +195,7 @@ def test_score_train_and_evaluate_run_the_pinned_code(plan, tmp_path, tiny_model
     pairs = [Pair(*(tuple(row[name]) for name in ("prompt", "chosen", "rejected"))) for row in rows]
     tokenizer = load_tokenizer(Path(plan.model_folder), trusted_code=plan.trusted_code)
     parts = {k: v for part in ("train", "eval") for k, v in keep_rows(store, "data/d", part, pairs, tokenizer).items()}
-    checked = SimpleNamespace(**parts, data_sha256="d", ids_sha256="i")
+    checked = SimpleNamespace(**parts, data_sha256="d", ids_sha256="i", aside_key="")
     scored = score.fn(plan, checked)
 
     plain, encoded = load_model(tiny_model), encoded_pairs(store, checked.train_key, checked.train_ids_key)
