@@ -108,7 +108,7 @@ def _measured_aside(
     stopped = StopRecord.model_validate(record)
     measured = [row for row in history if stopped.metric in row]
     values = [row[stopped.metric] for row in measured]
-    return [(stopped.metric, values, "one")], [row["step"] for row in measured], stop_sentence(stopped)[0]
+    return [(stopped.metric, values, "one")], [row["step"] for row in measured], stop_sentence(stopped)
 
 
 def online_curves(drawings: Sequence[Mapping[str, float]]) -> list[tuple[str, Series]]:

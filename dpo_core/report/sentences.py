@@ -97,19 +97,17 @@ def jump_sentence(found: Sequence[JumpRecord]) -> list[str]:
     return [f"The training jumped at step {steps}{more}: the report names the rows of these steps."]
 
 
-def stop_sentence(found: StopRecord | None) -> list[str]:
+def stop_sentence(found: StopRecord) -> str:
     """Which step's weights a training with early stopping kept, and why."""
-    if found is None:
-        return []
     kind = "lowest" if found.metric == "tuning_loss" else "highest"
     said = (
         f"The weights are those of step {found.best.step} of {found.planned}: {found.metric} was {kind} then, "
         f"{found.best.value:.4f} on {found.pairs} pairs set aside"
     )
     if found.best == found.last:
-        return [f"{said}."]
+        return f"{said}."
     where = f"{found.last.step}, where the training stopped," if found.stopped else f"{found.last.step}, the last,"
-    return [f"{said}; after step {where} {found.last.value:.4f}."]
+    return f"{said}; after step {where} {found.last.value:.4f}."
 
 
 def preferred_sentences(found: PreferredRecord | None) -> list[str]:

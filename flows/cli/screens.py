@@ -52,8 +52,8 @@ def show_retrain(console: Console, done: "Retrained") -> None:
         _seeds(console, document)
         for said in [*display.learnt, *filter(None, [document.unstable]), *jump_sentence(document.training.jumps)]:
             console.print(Padding(Text(said, style="bold yellow"), (1, 0, 0, 0)))
-        for said in stop_sentence(document.training.early_stopping):
-            console.print(Padding(Text(said, style="dim"), (1, 0, 0, 0)))
+        if (stopped := document.training.early_stopping) is not None:
+            console.print(Padding(Text(stop_sentence(stopped), style="dim"), (1, 0, 0, 0)))
     elif len(document.stages) > 1:
         _unchanged(console, document)
     outcome, style = OUTCOMES[display.gate.verdict].headline, VERDICTS[display.gate.verdict]

@@ -197,8 +197,9 @@ def _follow(
             ends = best is not None and best.after(step, history)
             started += time.monotonic() - begun  # measuring is no training
             if tracker is not None:
-                finite = {name: v for name, v in history[-1].items() if name != "step" and math.isfinite(v)}
-                tracker.metrics(finite, step.number)
+                measured = {name: v for name, v in history[-1].items() if name.startswith("tuning_")}
+                told = {name: v for name, v in history[-1].items() if name != "step" and name not in measured}
+                tracker.metrics(told | {name: v for name, v in measured.items() if math.isfinite(v)}, step.number)
                 if (warning := displaced(history)) is not None:
                     bar.write(warning, file=sys.stderr)
                     log.warning("likelihood_displaced step=%d", step.number)
