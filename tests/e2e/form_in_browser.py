@@ -1,9 +1,9 @@
 """Approval in a real browser, on Prefect's own page: python -m tests.e2e.form_in_browser [FOLDER FOR A PICTURE]
 
-A server, a worker and the deployment `approve`; a version that waits; its form is opened, filled in by keys and sent;
-the version is champion, and the ledger says who. Then another version's form is open while `dpo approve` is faster:
-the form ends and says so. Some minutes, so it is no part of the suite; what it holds there is in test_schedule.py (the
-form, filled in by request) and tasks/test_forms.py (its end).
+A server, a worker, a store on S3 and the deployment `approve`; a version that waits; its form is opened, filled in by
+keys and sent; the version is champion, and the ledger says who. Then another version's form is open while `dpo approve`
+is faster: the form ends and says so. Some minutes, so it is no part of the suite; what it holds there is in
+test_schedule.py (the form, filled in by request) and tasks/test_forms.py (its end).
 """
 
 import os
@@ -11,11 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.browser import Page, browser
 from tests.e2e.test_schedule import Orchestra, _log, _wait_for_end, _wait_for_server, running
+from tests.s3_server import BUCKET, S3Server, run_s3_server
 
 PREFECT = [sys.executable, "-m", "prefect"]
 RESUME = "[...document.querySelectorAll('button')].find(e => e.innerText.trim() === 'Resume')"
@@ -69,10 +72,12 @@ def run_page(api: str, run_id: str) -> str:
     return f"{api.removesuffix('/api')}/runs/flow-run/{run_id}"
 
 
-def prepare(home: Path, port: int) -> dict[str, str]:
-    """Point this process, and all that it starts, to a home and a server of its own."""
+def prepare(home: Path, port: int, s3: S3Server) -> dict[str, str]:
+    """Point this process, and all that it starts, to a home, a server and a store of its own."""
     os.environ.update(
         {
+            **s3.environment(),
+            "DPO_STORE_URL": f"s3://{BUCKET}/dpo",
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -141,21 +146,23 @@ def both_ways(orchestra: Orchestra, tab: Page, pictures: Path | None) -> None:
 def main(pictures: Path | None) -> None:
     import socket
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        home = Path(scratch)
-        environment = prepare(home, port)
+    with ExitStack() as running_here:
+        scratch = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
+        home, objects = (Path(running_here.enter_context(scratch())) for _ in range(2))
+        s3 = running_here.enter_context(run_s3_server(objects))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = prepare(home, port, s3)
         orchestra = Orchestra(environment["PREFECT_API_URL"], environment)
         server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         worker = [*PREFECT, "worker", "start", "--pool", "dpo-pool", "--type", "process"]
-        with running(server, environment, home / "server.log"):
-            _wait_for_server(orchestra, home / "server.log", patience_s=400)
-            orchestra.prefect("work-pool", "create", "dpo-pool", "--type", "process")
-            orchestra.prefect("deploy", "--name", "approve")
-            with running(worker, environment, home / "worker.log"), browser(home / "profile") as tab:
-                both_ways(orchestra, tab, pictures)
+        running_here.enter_context(running(server, environment, home / "server.log"))
+        _wait_for_server(orchestra, home / "server.log", patience_s=400)
+        orchestra.prefect("work-pool", "create", "dpo-pool", "--type", "process")
+        orchestra.prefect("deploy", "--name", "approve")
+        running_here.enter_context(running(worker, environment, home / "worker.log"))
+        both_ways(orchestra, running_here.enter_context(browser(home / "profile")), pictures)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from dpo_core.model.answers.decoding import Effort, Ids
 from dpo_core.model.answers.pool import NAME, Advance, Pool, Prompts
-from dpo_core.model.answers.products import weights_first
+from dpo_core.model.answers.products import onednn_products
 from dpo_core.model.attention import segment_attention
 from dpo_core.model.layout import lay_out
 
@@ -60,7 +60,7 @@ class Slots:
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Inside, the model attends as the other methods need it; afterwards as before."""
-        with torch.no_grad(), segment_attention(self.model, NAME), weights_first(self.model):
+        with torch.no_grad(), segment_attention(self.model, NAME), onednn_products(self.model):
             yield
 
     def compute(self, prompts: Sequence[Ids]) -> Computed:
