@@ -23,7 +23,7 @@ LOOKED_AT = 32  # words of an answer that diversity is told by, so that longer a
 class RoundFacts(Record):
     """The answers of one round. Means are over answers; nan where there are none."""
 
-    number: int = Field(description="round, from 0")
+    number: int = Field(description="round, from 1")
     answers: int
     words: float = Field(description="mean length of an answer, in words")
     tokens: float = Field(description="mean length of an answer, in tokens; 0: not counted")
@@ -34,15 +34,15 @@ class RoundFacts(Record):
 
 
 class Runaway(Section):
-    """When rounds are stopped: what is compared is the newest round with round 0."""
+    """When rounds are stopped: what is compared is the newest round with the first."""
 
     longer: float = Field(
-        1.5, gt=1, description="mean length in words, times that of round 0, or its inverse: beyond, stop"
+        1.5, gt=1, description="mean length in words, times that of the first, or its inverse: beyond, stop"
     )
     distinct: Fraction = Field(
-        0.7, description="share of different word pairs in a prompt's answers, of that of round 0: below, stop"
+        0.7, description="share of different word pairs in a prompt's answers, of that of the first: below, stop"
     )
-    openings: Fraction = Field(0.7, description="entropy of the first words, of that of round 0: below, stop")
+    openings: Fraction = Field(0.7, description="entropy of the first words, of that of the first: below, stop")
     informative: Fraction = Field(0.05, description="share of prompts whose answers make a pair: below, stop")
 
 
@@ -79,7 +79,7 @@ def opening_entropy(texts: Sequence[str]) -> float:
 
 
 def runaway(rounds: Sequence[RoundFacts], rules: Runaway) -> list[str]:
-    """Why the newest round should be the last, a sentence each; none: go on. Round 0 itself only lacks pairs."""
+    """Why the newest round should be the last, a sentence each; none: go on. The first only lacks pairs."""
     if not rounds:
         return []
     first, last = rounds[0], rounds[-1]

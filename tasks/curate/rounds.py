@@ -25,6 +25,7 @@ class Story(Record):
     key: str
     rounds: Rounds
     first_model: str
+    first_seed: int = 0
     overrides: list[str]
     lines: tuple[RoundLine, ...] = ()
 
@@ -36,8 +37,8 @@ class Story(Record):
     @property
     def curation_overrides(self) -> list[str]:
         """Of the next round's curation: who answers, and random numbers of its own."""
-        seed = len(self.lines)
-        return [*self.overrides, f"model={self.model}", *([f"seed={seed}"] if seed else [])]
+        seed = self.first_seed + len(self.lines)
+        return [*self.overrides, f"model={self.model}", f"seed={seed}"]
 
     @property
     def retrain_recipe(self) -> str:
@@ -57,8 +58,8 @@ class Story(Record):
     @property
     def facts(self) -> list[RoundFacts]:
         """What is watched, of each round's answers."""
-        found = [line.curation.facts for line in self.lines]
-        return [facts.model_copy(update={"number": number}) for number, facts in enumerate(found) if facts is not None]
+        found = [(line.number, line.curation.facts) for line in self.lines]
+        return [facts.model_copy(update={"number": number}) for number, facts in found if facts is not None]
 
 
 def begin(recipe: str, overrides: list[str]) -> Story:
@@ -69,7 +70,13 @@ def begin(recipe: str, overrides: list[str]) -> Story:
     sources = [version_of_source(source.path) for source in curation.prompts.sources] if curation.prompts else []
     retrain = load_recipe(curation.rounds.retrain).recipe.model_dump(mode="json")
     key = digest_json([curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}}), retrain, sources])
-    return Story(key=key, rounds=curation.rounds, first_model=curation.model, overrides=overrides)
+    return Story(
+        key=key,
+        rounds=curation.rounds,
+        first_model=curation.model,
+        first_seed=curation.seed,
+        overrides=overrides,
+    )
 
 
 def recorded(story: Story) -> RoundLine | None:

@@ -84,6 +84,7 @@ def orchestra(tmp_path_factory) -> Iterator[Orchestra]:
         "PREFECT_HOME": str(home / "prefect"),
         "DPO_HOME": str(home / "dpo"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'dpo' / 'mlflow.db'}",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # a run that waits for its worker waits ten by default
         "PYTHONWARNINGS": "ignore",
     }
     prefect = [sys.executable, "-m", "prefect"]

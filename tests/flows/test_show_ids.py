@@ -29,15 +29,16 @@ def pairs(tmp_path, monkeypatch):
 
 def test_tokens_are_parted_and_the_trained_ones_stand_apart(pairs, capsys):
     assert run(["check", pairs, "--show-ids", "2", "--model", "model"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out
+    lines = said.splitlines()
     context, chosen = (next(line for line in lines if line.startswith(name)) for name in ("context  ", "chosen "))
     parts = context.removeprefix("context  ").split("\u2502")
     assert parts[0] == "<|im_start|>"
     assert parts[-1] == "\\n"
-    said = "<|im_start|>user\\nHi\\nyou<|im_end|>\\n<|im_start|>assistant\\n"
-    assert "".join(parts) == said
+    turns = "<|im_start|>user\\nHi\\nyou<|im_end|>\\n<|im_start|>assistant\\n"
+    assert "".join(parts) == turns
     assert chosen.split() == ["chosen", "Y\u2502e\u2502s\u2502<|im_end|>"]
-    assert any("not used: over-length" in line for line in lines)
+    assert "not used: over-length" in " ".join(said.split())  # a long path before it breaks the line
 
 
 def test_the_document_has_every_id(pairs, capsys):

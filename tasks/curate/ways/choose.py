@@ -42,7 +42,7 @@ def chosen_pairs(
         says = "; ".join(f"{count}: {reason}" for reason, count in dropped.most_common())
         do = "look at some answers and their scores: the reward, the margin or the temperature leaves nothing to choose"
         raise InputError(f"no pair came of {len(items)} prompts ({says})", where=curation.name, do=do)
-    facts = facts_of(0, groups, curation.choice)
+    facts = facts_of(1, groups, curation.choice)
     return pairs, {"dropped": dict(dropped), "notes": told, "facts": facts, "judges": judges}
 
 
