@@ -1,6 +1,6 @@
 """Answers a second against transformers' own `generate`, and how often an answer depends on what it was made with.
 
-    python benchmarks/generate.py                       # everything: under 10 minutes on two cores
+    python benchmarks/generate.py                       # everything: 18 minutes on two cores
     python benchmarks/generate.py --asked 4 --greedy 8  # fewer prompts
     python benchmarks/generate.py --model FOLDER --out FILE
 
