@@ -13,9 +13,10 @@ from jsonschema.exceptions import ValidationError
 from referencing.exceptions import Unresolvable
 
 from dpo_core.errors import InputError
-from dpo_core.quality.text.language import LANGUAGES, languages
+from dpo_core.quality.text.language import LANGUAGES
 from dpo_core.quality.text.refusals import refuses, sentences
-from dpo_core.quality.words import TextArray, count_words, stands_in
+from dpo_core.quality.words import count_words, stands_in
+from dpo_core.rewards.language import language_of
 from dpo_core.rewards.wishes import Wishes, listed
 
 SECONDS = 1.0  # that one pattern may take on one answer
@@ -79,11 +80,6 @@ def holds(answer: str, any_of: Sequence[Sequence[str]], none_of: Sequence[str]) 
 def count_sentences(text: str) -> int:
     """Sentences that hold a letter or a digit."""
     return sum(any(char.isalnum() for char in found) for found in sentences(text))
-
-
-def language_of(answer: str) -> str:
-    """One of LANGUAGES."""
-    return LANGUAGES[int(languages(TextArray.of([answer]))[0])]
 
 
 def require_usable(demands: Demands) -> None:

@@ -14,7 +14,8 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from dpo_core.quality.text.language import LANGUAGES
 from dpo_core.quality.words import split
-from dpo_core.rewards.demands import count_sentences, language_of
+from dpo_core.rewards.demands import count_sentences
+from dpo_core.rewards.language import language_of
 
 Count = Annotated[int, Field(ge=0)]
 Some = Annotated[int, Field(ge=1)]
