@@ -11,9 +11,9 @@ from dpo_core.data.messages import say
 from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.load import load_model
+from dpo_core.quality.text.language import LANGUAGES, languages
 from dpo_core.quality.text.refusals import sentences
-from dpo_core.quality.words import count_words
-from dpo_core.rewards.demands import language_of
+from dpo_core.quality.words import TextArray, count_words
 from infra.settings import load_settings
 from tasks.runtime.models import local_model
 
@@ -36,8 +36,10 @@ if __name__ == "__main__":
     rows = [json.loads(line) for line in (HERE / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
     prompts = [say("user", row["question"]) for row in rows]
     answers = texts(load_model(folder), load_tokenizer(folder), prompts, max_new_tokens=48)
+    said = [beginning(answer) for answer in answers]
+    told = [LANGUAGES[number] for number in languages(TextArray.of(said)).tolist()]  # clearly so, by function words
     with (HERE / "own.jsonl").open("w", encoding="utf-8") as file:
-        for row, answer in zip(rows, map(beginning, answers), strict=True):
-            if answer and language_of(answer) not in ("unknown", row["language"]):
+        for row, answer, language in zip(rows, said, told, strict=True):
+            if answer and language not in ("unknown", row["language"]):
                 kept = {"language": row["language"], "question": row["question"], "answer": answer}
                 file.write(json.dumps(kept, ensure_ascii=False) + "\n")
