@@ -7,19 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import regex
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from referencing.exceptions import Unresolvable
-
-from dpo_core.errors import InputError
 from dpo_core.quality.text.language import LANGUAGES
 from dpo_core.quality.text.refusals import refuses, sentences
 from dpo_core.quality.words import count_words, stands_in
 from dpo_core.rewards.language import language_of
+from dpo_core.rewards.patterns import matches, require_pattern
+from dpo_core.rewards.schemas import fits, require_schema
 from dpo_core.rewards.wishes import Wishes, listed
 
-SECONDS = 1.0  # that one pattern may take on one answer
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 Range = tuple[int, float]  # least and most
@@ -44,8 +39,8 @@ class Demands:
         return (
             _within(count_words(answer), self.words)
             and _within(count_sentences(answer), self.sentences)
-            and all(_found(pattern, answer) for pattern in self.match)
-            and not any(_found(pattern, answer) for pattern in self.not_match)
+            and all(matches(pattern, answer) for pattern in self.match)
+            and not any(matches(pattern, answer) for pattern in self.not_match)
             and (self.number is None or _is_number(answer, self.number, self.tolerance))
             and (not self.language or language_of(answer) == self.language)
             and (self.declines is None or refuses(answer) == self.declines)
@@ -85,35 +80,11 @@ def count_sentences(text: str) -> int:
 def require_usable(demands: Demands) -> None:
     """Raise ValueError, in words, for a pattern that does not compile or end, a schema or language that is none."""
     for pattern in (*demands.match, *demands.not_match):
-        try:
-            regex.compile(pattern)
-        except regex.error as error:
-            raise ValueError(f"{pattern} is no regular expression: {error}") from None
-        for text in ("a" * 3000, "0" * 3000, "ab " * 1000, " \t" * 1500):
-            _require_end(pattern, f"{text}\u0007")
+        require_pattern(pattern)
     if demands.json_schema is not None:
-        try:
-            Draft202012Validator.check_schema(demands.json_schema)
-        except Exception as error:  # SchemaError, and what a schema of wrong types raises inside
-            raise ValueError(f"json_schema is none: {str(error).splitlines()[0]}") from None
+        require_schema(demands.json_schema)
     if demands.language and demands.language not in LANGUAGES[1:]:
         raise ValueError(f"language {demands.language!r} is not told: one of {', '.join(LANGUAGES[1:])} is")
-
-
-def _require_end(pattern: str, text: str) -> None:
-    try:
-        _found(pattern, text)
-    except InputError as error:
-        raise ValueError(error.says) from None
-
-
-def _found(pattern: str, answer: str) -> bool:
-    try:
-        return regex.search(pattern, answer, timeout=SECONDS) is not None
-    except TimeoutError:
-        says = f"the pattern {pattern} does not end within {SECONDS:g} s on {len(answer)} characters"
-        do = "write it so that no part can match the same text in two ways: (a+)+ is a+"
-        raise InputError(says, where="a prompt file's must_match or must_not_match", do=do) from None
 
 
 def _within(value: int, limits: Range) -> bool:
@@ -134,11 +105,4 @@ def _fits(answer: str, schema: Mapping[str, Any] | bool) -> bool:
         value = json.loads(fenced[1] if fenced else answer)
     except (ValueError, RecursionError):
         return False
-    try:
-        Draft202012Validator(schema).validate(value)
-    except ValidationError:
-        return False
-    except Unresolvable as error:
-        do = "write the part that it refers to into the schema, below $defs"
-        raise InputError(f"json_schema refers to what is not in it: {error}", where="a prompt file", do=do) from None
-    return True
+    return fits(value, schema)

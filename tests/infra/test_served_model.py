@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from openai.types.chat import ChatCompletion
 
 from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import load_tokenizer
@@ -94,31 +95,66 @@ def test_it_computes_in_the_dtype_that_it_was_registered_with(tiny_model):
     assert next(model._model.parameters()).dtype == torch.bfloat16
 
 
-def test_a_chat_request_over_http_is_answered_as_a_chat_and_a_bad_one_is_a_400_with_words(request, tiny_model):
+@pytest.fixture(scope="module")
+def served(tiny_model):
+    """A registered version, and a client of MLflow's own server of it."""
     from mlflow.pyfunc import load_model as load_version
     from mlflow.pyfunc import scoring_server
     from starlette.testclient import TestClient
 
-    version = load_version(registered(request.node.name, tiny_model), model_config={"max_new_tokens": 16})
+    version = load_version(registered("served", tiny_model), model_config={"max_new_tokens": 16})
+    return version, TestClient(scoring_server.init(version))
+
+
+def test_a_chat_request_over_http_is_answered_as_a_chat_completion_of_openai(served):
+    version, client = served
     [text] = version.predict([ASKED], params={"max_new_tokens": 8})
     assert version.predict({"messages": ASKED, "max_tokens": 8})["choices"][0]["message"]["content"] == text
-    client = TestClient(scoring_server.init(version))
+    done = client.post("/invocations", json={"messages": ASKED, "max_tokens": 8, "temperature": 0.0})
+    completion = ChatCompletion.model_validate(done.json(), strict=True)
+    assert completion.choices[0].message.content == text
+    assert completion.usage.completion_tokens == 8
 
-    def post(**body):
-        return client.post("/invocations", json=body)
 
-    done = post(messages=ASKED, max_tokens=8, temperature=0.0)
-    assert done.json()["choices"][0]["message"] == {"role": "assistant", "content": text}
-    for refused, says in (
-        (post(messages=ASKED, max_tokens=17), "ask for a whole number from 1 to 16"),
-        (post(messages=ASKED, tempreature=1), "the request has tempreature"),
-        (post(inputs={"texts": ["a"]}), "the request has"),
-        (post(dataframe_records=[{"prompt": "a", "system": "b"}]), "the frame has 2 columns: prompt, system"),
-    ):
-        assert (refused.status_code, says in refused.text) == (400, True), refused.text
-    params = {spec.name: spec.default for spec in version.metadata.get_params_schema().params}
+def test_what_a_version_takes_and_gives_is_in_its_signature(served):
+    params = {spec.name: spec.default for spec in served[0].metadata.get_params_schema().params}
     assert params == {"max_new_tokens": 48, "temperature": 0.0, "top_p": 1.0}
-    assert version.metadata.get_output_schema() is not None
+    assert served[0].metadata.get_output_schema() is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"messages": ASKED, "max_tokens": 17}, "ask for a whole number from 1 to 16"),
+        ({"messages": ASKED, "max_tokens": 10**6}, "max_new_tokens is 1000000"),
+        ({"messages": ASKED, "max_tokens": 0}, "max_new_tokens is 0"),
+        ({"messages": ASKED, "max_tokens": "8"}, "max_new_tokens is"),
+        ({"messages": ASKED, "tempreature": 1}, "the request has tempreature"),
+        ({"messages": ASKED, "max_tokens": 8, "temperature": -1}, "temperature is -1"),
+        ({"messages": ASKED, "max_tokens": 8, "top_p": 2}, "top_p is 2"),
+        ({"messages": ASKED, "stop": ["a"] * 5}, "stop is"),
+        ({"messages": ASKED, "stream": True}, "stream is True"),
+        ({"messages": ASKED, "n": 2}, "n is 2"),
+        ({"messages": ASKED, "logprobs": True}, "logprobs is True"),
+        ({"messages": []}, "this is no conversation"),
+        ({"messages": [{"role": "user"}]}, "this is no conversation"),
+        ({"messages": [{"role": "narrator", "content": "a"}]}, "this is no conversation"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]}, "no conversation"),
+        ({"messages": [{"role": "user", "content": "x" * 200_000}]}, "has 200"),
+        ({"messages": [{"role": "user", "content": "x" * 2000}]}, "at most"),
+        ({"inputs": ["x" * 200_000]}, "has 200"),
+        ({"inputs": ["Hi"] * 65}, "65 prompts at once, at most 64"),
+        ({"inputs": {"texts": ["a"]}}, "the request has"),
+        ({"inputs": [None]}, "this is no conversation"),
+        ({"inputs": ["Hi"], "params": {"max_new_tokens": 17}}, "max_new_tokens is 17"),
+        ({"dataframe_records": [{"prompt": "a", "system": "b"}]}, "the frame has 2 columns: prompt, system"),
+        ({"prompt": "Hi"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_bad_body_over_http_is_a_400_with_words(served, body, says):
+    refused = served[1].post("/invocations", json=body)
+    assert (refused.status_code, says in refused.text) == (400, True), refused.text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from dpo_core.errors import InputError
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
+from dpo_core.rewards.schemas import fits
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,10 @@ def test_an_answer_is_held_to_what_is_asked_of_it_beside_words(tmp_path, row, ri
         ({"must_match": "(a"}, "(a is no regular expression: missing )"),
         ({"must_match": "(a+)+$"}, "does not end within 1 s"),
         ({"json_schema": {"type": "objekt"}}, "json_schema is none: 'objekt' is not valid"),
+        ({"json_schema": {"items": {"pattern": "(a+)+$"}}}, "does not end within 1 s"),
+        ({"json_schema": {"patternProperties": {"(a": True}}}, "json_schema is none: '(a' is not a 'regex'"),
+        ({"json_schema": {"$ref": "#/$defs/name"}}, "refers to what is not in it: #/$defs/name"),
+        ({"json_schema": {"$ref": "https://example.org/schema.json"}}, "refers to what is not in it: https://example"),
         ({"language": "tlh"}, "language 'tlh' is not told"),
         ({"tolerance": 1.0}, "it asks nothing of the answer"),
         ({"number": "3"}, "number: Input should be a valid number"),
@@ -136,7 +141,21 @@ def test_a_pattern_that_only_an_answer_shows_to_be_endless_is_named_with_its_lin
     assert caught.value.where == f"{tmp_path / 'c.jsonl'}:1"
 
 
-def test_a_schema_that_refers_to_another_file_is_named_and_nothing_is_fetched(tmp_path):
-    check = check_of(tmp_path, json_schema={"$ref": "https://example.org/schema.json"})
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname"])
+def test_a_schema_fetches_nothing(address, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", asked)
+    monkeypatch.setattr("socket.create_connection", asked)
     with pytest.raises(InputError, match="refers to what is not in it"):
-        check.passes("{}")
+        fits({}, {"$ref": address})
+
+
+def test_a_pattern_inside_a_schema_ends(tmp_path):
+    check = check_of(tmp_path, json_schema={"patternProperties": {"^k": {"pattern": r"^(x|xx)+$"}}})
+    assert check.passes('{"k": "xx"}')
+    assert not check.passes('{"k": "y"}')
+    assert check.passes('{"other": "y"}')
+    with pytest.raises(InputError, match="does not end within 1 s on 61 characters"):
+        check.passes(json.dumps({"k": "x" * 60 + "!"}))

@@ -1,0 +1,75 @@
+"""JSON schemas of people's own files: nothing that they name is fetched, and their patterns end."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from dpo_core.errors import InputError
+from dpo_core.rewards.patterns import matches, require_pattern
+
+Schema = Mapping[str, Any] | bool
+AWAY = "json_schema refers to what is not in it"
+INSIDE = "write the part that it refers to into the schema, below $defs"
+NOTHING: Registry[Any] = Registry()  # has no way to fetch; jsonschema's own would ask the network
+
+
+def fits(value: Any, schema: Schema) -> bool:
+    """Whether it does. Raises InputError where the schema leads out of itself, or one of its patterns does not end."""
+    try:
+        return bool(_Validator(schema, registry=NOTHING).is_valid(value))
+    except Unresolvable as error:
+        raise InputError(f"{AWAY}: {error.ref}", where="a prompt file", do=INSIDE) from None
+
+
+def require_schema(schema: Schema) -> None:
+    """Raise ValueError, in words, for one that is none, that leads out of itself, or whose patterns do not end."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except Exception as error:  # SchemaError, and what a schema of wrong types raises inside
+        raise ValueError(f"json_schema is none: {str(error).splitlines()[0]}") from None
+    resolver = NOTHING.resolver_with_root(DRAFT202012.create_resource(schema))
+    for part in _parts(schema):
+        patterns = [part["pattern"]] if isinstance(part.get("pattern"), str) else []
+        for pattern in [*patterns, *(part.get("patternProperties") or ())]:
+            require_pattern(pattern)
+        if isinstance(part.get("$ref"), str) and not any("$id" in other for other in _parts(schema)):
+            try:
+                resolver.lookup(part["$ref"])
+            except Unresolvable:
+                raise ValueError(f"{AWAY}: {part['$ref']}; {INSIDE}") from None
+
+
+def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Every object in it: those that are no schema name no pattern that could not be one."""
+    if isinstance(schema, Mapping):
+        yield schema
+        for name, part in schema.items():
+            if name not in ("const", "enum", "default", "examples"):
+                yield from _parts(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _parts(part)
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "string") and not matches(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(value, "object"):
+        for pattern, part in patterns.items():
+            for name, inner in value.items():
+                if matches(pattern, name):
+                    yield from validator.descend(inner, part, path=name, schema_path=pattern)
+
+
+_Validator: Any = jsonschema.validators.extend(
+    Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties}
+)
