@@ -7,6 +7,7 @@ tokens. Which of a group's pairs is taken, `selection` decides over all groups.
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Literal, NamedTuple
@@ -142,6 +143,18 @@ def _usable(group: Group) -> tuple[list[Candidate], str]:
     if len({candidate.score for candidate in scored}) == 1:
         return [], TIE
     return scored, ""
+
+
+def cut_off(groups: Sequence[Group], rules: Choice) -> str:
+    """What to do first where most answers were cut off by the limit and such make no pair; empty: they are not."""
+    answers = [candidate for group in groups for candidate in group.candidates]
+    cut = sum(not answer.ended for answer in answers)
+    if rules.ended == "any" or 2 * cut <= len(answers):
+        return ""
+    return (
+        f"raise answers.max_new_tokens, or ask for shorter answers: {cut} of {len(answers)} were cut off there, and a "
+        "cut one is not chosen (choice.ended); else "
+    )
 
 
 def _ended(better: Candidate, worse: Candidate, rules: Choice) -> bool:

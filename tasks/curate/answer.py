@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from dpo_core.curate.choice import cut_off
 from dpo_core.curate.prompt_set import drawn_evenly
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.curate.renderings import needs_answer
@@ -116,7 +117,7 @@ def _promise(
         raise InputError(
             f"the pilot promises too little: {says}",
             where="answers.min_yield",
-            do="ask for less (or for more), sample hotter, raise answers.samples, or lower answers.min_yield; what was "
-            "answered is kept",
+            do=cut_off(groups, plan.curation.choice) + "ask for less (or for more), sample hotter, raise "
+            "answers.samples, or lower answers.min_yield; what was answered is kept",
         )
     return says

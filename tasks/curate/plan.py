@@ -44,7 +44,7 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     curation = load_curation(recipe, overrides)
     sources = sources_of(curation)
     folder = Path(recipe).parent.resolve()
-    model = _by_number(curation.model)
+    model = fixed_version(curation.model)
     found = _model(curation, model, settings)
     content = content_of(curation, sources, found, folder)
     key = digest_json(["curate", content, settings.num_threads, code_digest(CODE)])
@@ -87,7 +87,7 @@ def sources_of(curation: Curation) -> dict[str, str]:
     return found | {source.path: version_of_source(source.path) for source in (prompts.sources if prompts else ())}
 
 
-def _by_number(model: str) -> str:
+def fixed_version(model: str) -> str:
     """A registered model's alias as the version that it means now."""
     if not model.startswith("models:/"):
         return model

@@ -13,6 +13,7 @@ from infra.errors import ObjectMissing
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.curate.documents import CurateDocument, RoundLine
+from tasks.curate.plan import fixed_version
 from tasks.documents import Retrained
 from tasks.runtime.sources import version_of_source
 
@@ -69,11 +70,13 @@ def begin(recipe: str, overrides: list[str]) -> Story:
         raise InputError("the recipe has no rounds", where=recipe, do="add rounds: {retrain: retrain.yaml}")
     sources = [version_of_source(source.path) for source in curation.prompts.sources] if curation.prompts else []
     retrain = load_recipe(curation.rounds.retrain).recipe.model_dump(mode="json")
-    key = digest_json([curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}}), retrain, sources])
+    model = fixed_version(curation.model)  # an alias moves with the first round: the reference must not
+    values = curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}}) | {"model": model}
+    key = digest_json([values, retrain, sources])
     return Story(
         key=key,
         rounds=curation.rounds,
-        first_model=curation.model,
+        first_model=model,
         first_seed=curation.seed,
         overrides=overrides,
     )

@@ -3,6 +3,7 @@
 Two passes over the rows, in worker processes where there are many; between them the rows lie on disk.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tasks.data_check.rows import Described, Normalised, Quarantine, Wanted, des
 from tasks.data_check.verdict import judge
 from tasks.runtime.sources import local_source
 
+log = logging.getLogger("dpo.check")
 Bools = NDArray[np.bool_]
 
 
@@ -71,7 +73,12 @@ def _prompts(spool: Spool, rows: Bools) -> Iterator[tuple[Message, ...]]:
 
 def _held_out(data: Normalised, request: Request) -> Bools:
     if request.held_out is not None:
-        return np.asarray(data.origins == 1)
+        apart = np.asarray(data.origins == 1)
+        recorded = ~apart & request.known.of_rows(data.questions)[1]
+        if recorded.any():
+            says = "of the training rows are held out on record, by an earlier run of this model, and stay so"
+            log.warning("held_out_on_record rows=%d says='%s'", recorded.sum(), says)
+        return apart | recorded
     if not request.split:
         return np.zeros(len(data.spool), np.bool_)
     return held_out_rows(data.questions, data.groups.first, request.known)

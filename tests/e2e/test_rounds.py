@@ -7,6 +7,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from infra.registry import versions
 from infra.registry.versions import by_number
 from tests.recipes import NOUNS, write_jsonl
 from tests.tiny import build_talking_model
@@ -94,3 +95,16 @@ def test_the_command_again_makes_no_round_anew(told, recipe, capsys):
 
     assert run(["curate", str(recipe), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(told.to_json()))
+
+
+def test_from_a_champion_the_reference_is_the_version_that_was_champion_and_a_new_champion_begins_anew(told, recipe):
+    from tasks.curate.rounds import begin
+
+    from_alias = ["model=models:/letter@champion"]
+    story = begin(str(recipe), from_alias)
+    assert story.first_model == "models:/letter/1"
+    again = story.with_round(told.rounds[0])
+    assert "reference=models:/letter/1" in again.retrain_overrides(told.rounds[1].curation)
+    assert begin(str(recipe), from_alias).key == story.key
+    versions.set_alias("letter", "champion", 2)
+    assert begin(str(recipe), from_alias).key != story.key

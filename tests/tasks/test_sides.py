@@ -92,6 +92,16 @@ def test_rows_held_out_by_file_and_back_again_leak_nothing(weeks):
     assert len(again) + len(held_out_later) == 120
 
 
+def test_who_was_held_out_by_the_own_split_stays_so_beside_a_file_of_held_out_pairs(weeks, caplog):
+    trained, held_out = weeks(FIRST)
+    with caplog.at_level("WARNING", "dpo.check"):
+        trained_later, held_out_later = weeks(FIRST, [row(number) for number in range(120, 140)])
+    assert {*map(split_key, held_out)} <= {*map(split_key, held_out_later)}
+    assert not {*map(split_key, held_out)} & {*map(split_key, trained_later)}
+    assert len(trained_later) + len(held_out_later) == 140
+    assert f"held_out_on_record rows={len(held_out)} " in caplog.text
+
+
 def test_the_record_says_which_data_put_whom_where_and_is_not_written_twice(weeks):
     weeks(FIRST)
     weeks(FIRST[::-1])  # nobody new

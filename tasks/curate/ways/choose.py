@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from dpo_core.curate.choice import Candidate
+from dpo_core.curate.choice import Candidate, cut_off
 from dpo_core.curate.curves import facts_of
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.curate.selection import select
@@ -41,6 +41,7 @@ def chosen_pairs(
     if not pairs:
         says = "; ".join(f"{count}: {reason}" for reason, count in dropped.most_common())
         do = "look at some answers and their scores: the reward, the margin or the temperature leaves nothing to choose"
+        do = f"{cut_off(groups, curation.choice)}{do}"
         raise InputError(f"no pair came of {len(items)} prompts ({says})", where=curation.name, do=do)
     facts = facts_of(1, groups, curation.choice)
     return pairs, {"dropped": dict(dropped), "notes": told, "facts": facts, "judges": judges}

@@ -20,6 +20,7 @@ from dpo_core.curate.choice import (
     Candidate,
     Choice,
     Group,
+    cut_off,
     differs,
     options_of,
 )
@@ -77,6 +78,15 @@ def test_an_unended_answer_may_be_rejected_and_chosen_where_the_rules_say_so():
     assert options_of(Group("p", (cut, other)), Choice(ended="any"))[0]
     worse = Candidate("one two three", -1.0, ended=False)
     assert scores(options_of(Group("p", (worse, other)), Choice())[0]) == [(0.0, -1.0)]
+
+
+def test_where_most_answers_were_cut_off_their_length_is_the_first_remedy():
+    cut, whole = Candidate("one two three", 1.0, ended=False), Candidate("four five six", 0.0)
+    told = cut_off([Group("p", (cut, cut)), Group("q", (cut, whole))], Choice())
+    assert "raise answers.max_new_tokens" in told
+    assert "3 of 4 were cut off" in told
+    assert cut_off([Group("p", (cut, whole))], Choice()) == ""
+    assert cut_off([Group("p", (cut, cut))], Choice(ended="any")) == ""
 
 
 def test_likeness_is_the_share_of_words_that_stay():
