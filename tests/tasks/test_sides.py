@@ -93,7 +93,7 @@ def test_rows_held_out_by_file_and_back_again_leak_nothing(weeks):
 
 
 def test_who_was_held_out_by_the_own_split_stays_so_beside_a_file_of_held_out_pairs(weeks, caplog):
-    trained, held_out = weeks(FIRST)
+    _, held_out = weeks(FIRST)
     with caplog.at_level("WARNING", "dpo.check"):
         trained_later, held_out_later = weeks(FIRST, [row(number) for number in range(120, 140)])
     assert {*map(split_key, held_out)} <= {*map(split_key, held_out_later)}
