@@ -297,4 +297,7 @@ def _version(item: Any) -> Version:
 
 def _no_version(name: str, which: str) -> ObjectMissing:
     where, do = without_secrets(tracking_uri()), "look at the versions on the MLflow page"
+    if which == "champion":
+        do += "; a run that shall start from the champion, and from a base model until there is one, has "
+        do += f"name: {name}, model: BASE and retrain: {{start: champion}}"
     return ObjectMissing(f"model {name} has no version {which}", where=where, do=do)
