@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from dpo_core.curate.choice import Choice
 from dpo_core.curate.correct import Correction
 from dpo_core.curate.curves import Runaway
-from dpo_core.curate.prompt_set import PromptSource
+from dpo_core.curate.prompt_set import TRACES, PromptSource
 from dpo_core.curate.rendering_rules import Renderings
 from dpo_core.curate.rewriting import Rewriting
 from dpo_core.recipe import Encoding, Validation
@@ -231,7 +231,8 @@ def load_curation(path: str | Path, overrides: list[str] | tuple[str, ...] = ())
     values = curation.model_dump()
     if curation.prompts is not None:
         for source in values["prompts"]["sources"]:
-            source["path"] = absolute(source["path"])
+            if not source["path"].startswith(TRACES):
+                source["path"] = absolute(source["path"])
         values["prompts"]["keep_out"] = {name: absolute(file) for name, file in curation.prompts.keep_out.items()}
     if curation.rounds is not None:
         values["rounds"]["retrain"] = absolute(curation.rounds.retrain)

@@ -39,16 +39,21 @@ def names_of(people: Iterable[str], personal_data: PersonalData) -> str:
     return ", ".join(sorted({_person(name, personal_data) for name in people}))
 
 
-def _masked(pair: Pair, placeholders: Placeholders) -> Pair:
-    def masked(value: Any) -> Any:
-        if isinstance(value, str):
-            return placeholders.masked(value)
-        if isinstance(value, Mapping):
-            return {key: masked(item) for key, item in value.items()}
-        return [masked(item) for item in value] if isinstance(value, list | tuple) else value
+def masked(value: Any, placeholders: Placeholders) -> Any:
+    """A message, or whatever is in it, with placeholders in all its texts."""
+    if isinstance(value, str):
+        return placeholders.masked(value)
+    if isinstance(value, Mapping):
+        return {key: masked(item, placeholders) for key, item in value.items()}
+    return [masked(item, placeholders) for item in value] if isinstance(value, list | tuple) else value
 
-    prompt, chosen, rejected = (tuple(map(masked, side)) for side in (pair.prompt, pair.chosen, pair.rejected))
-    return replace(pair, prompt=prompt, chosen=chosen, rejected=rejected, tools=tuple(map(masked, pair.tools)))
+
+def _masked(pair: Pair, placeholders: Placeholders) -> Pair:
+    prompt, chosen, rejected, tools = (
+        tuple(masked(message, placeholders) for message in side)
+        for side in (pair.prompt, pair.chosen, pair.rejected, pair.tools)
+    )
+    return replace(pair, prompt=prompt, chosen=chosen, rejected=rejected, tools=tools)
 
 
 def _person(name: str, personal_data: PersonalData) -> str:

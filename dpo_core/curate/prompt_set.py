@@ -27,6 +27,7 @@ from dpo_core.recipe_release import Fraction, Section
 BLOCK = 250  # prompts compared with an index at once (memory)
 EQUAL = "the same prompt as an earlier one"
 NEARLY = "nearly the same prompt as an earlier one"
+TRACES = "traces:"  # begins a source that is no path
 
 
 class PromptSource(Section):
@@ -34,11 +35,15 @@ class PromptSource(Section):
 
     path: str = Field(
         description="prompts, questions, conversations or pairs: a file (also .txt, a prompt a line), a folder, a "
-        "pattern, or a Hugging Face data set"
+        "pattern, a Hugging Face data set, dataset:NAME, or traces:NAME (what served versions of a model were asked)"
     )
     name: str = Field("", description="what the source is called in counts; unset: the file's name")
     share: Fraction = Field(1.0, description="share of its prompts, by lot")
     cap: int | None = Field(None, ge=1, description="most of its prompts, by lot; unset: all")
+    experiment: str | None = Field(None, description="of traces: their MLflow experiment; unset: the model's own")
+    personal_data: Literal["mask", "refuse", "keep"] = Field(
+        "mask", description="of traces: e-mail, phone and the like in prompts are masked, the prompt refused, or kept"
+    )
 
 
 class PromptDraw(Section):

@@ -180,8 +180,7 @@ def download_weights(name: str, weights_sha256: str, folder: Path) -> Path:
     """
     version = by_weights(name, weights_sha256)
     if version is None:
-        says = f"model {name} has no version with the weights {weights_sha256[:12]}"
-        raise ObjectMissing(says, where=without_secrets(tracking_uri()), do="look at the versions on the MLflow page")
+        raise _no_version(name, f"with the weights {weights_sha256[:12]}")
     return _download(name, version, folder)
 
 
@@ -296,8 +295,6 @@ def _version(item: Any) -> Version:
 
 
 def _no_version(name: str, which: str) -> ObjectMissing:
-    where, do = without_secrets(tracking_uri()), "look at the versions on the MLflow page"
-    if which == "champion":
-        do += "; a run that shall start from the champion, and from a base model until there is one, has "
-        do += f"name: {name}, model: BASE and retrain: {{start: champion}}"
+    start = f"; or write name: {name}, model: BASE, retrain: {{start: champion}}" if which == "champion" else ""
+    where, do = without_secrets(tracking_uri()), f"look at the versions on the MLflow page{start}"
     return ObjectMissing(f"model {name} has no version {which}", where=where, do=do)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.curate.prompt_set import PromptDraw, PromptSet, gather
+from dpo_core.curate.prompt_set import TRACES, PromptDraw, PromptSet, PromptSource, gather
 from dpo_core.curate.prompts import read_items
 from dpo_core.quality.postings import PromptIndex
 from dpo_core.quality.prompts.index import index_prompts
@@ -16,7 +16,7 @@ from infra.store import open_store
 from infra.tracking.runs import attach_run
 from tasks.curate.prompts import prompt_lines, put_prompts
 from tasks.curate.records import CurationPlan, Gathered, GatherOutput
-from tasks.runtime.sources import local_source
+from tasks.curate.traced_prompts import prompts_file
 from tasks.runtime.stages import remembered
 
 log = logging.getLogger("dpo.curate")
@@ -34,7 +34,9 @@ def gather_prompts(plan: CurationPlan) -> Gathered:
 
     def compute() -> GatherOutput:
         home = load_settings().home
-        read = [(source, read_items(local_source(source.path, home), source.name)) for source in prompts.sources]
+        files = [prompts_file(source, plan.sources[source.path], home) for source in prompts.sources]
+        named = zip(prompts.sources, files, strict=True)
+        read = [(source, read_items(file, source.name or _named(source))) for source, file in named]
         indexes: list[PromptIndex] = [
             index_prompts(f"benchmark_{name}", (item.prompt for item in read_items(file).items))
             for name, file in prompts.keep_out.items()
@@ -62,6 +64,11 @@ def gather_prompts(plan: CurationPlan) -> Gathered:
     )
     log.info("prompts_gathered prompts=%d left_out=%d", output.prompts, sum(output.left_out.values()))
     return Gathered(**dict(output), stage=stage)
+
+
+def _named(source: PromptSource) -> str:
+    """Of prompts that were traces; the name of a file is the file's own."""
+    return source.path if source.path.startswith(TRACES) else ""
 
 
 def _key(found: PromptSet) -> str:

@@ -24,9 +24,9 @@ from infra.store import open_store
 from infra.tracking.runs import open_run
 from tasks.curate.endpoints import require_there
 from tasks.curate.records import CurationPlan
+from tasks.curate.traced_prompts import version_of_prompts
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.provenance import provenance
-from tasks.runtime.sources import version_of_source
 from tasks.runtime.stages import code_digest
 
 log = logging.getLogger("dpo.curate")
@@ -84,7 +84,7 @@ def sources_of(curation: Curation) -> dict[str, str]:
             do = "check the path; it is meant from the recipe's folder"
             raise InputError("a file that the recipe names is missing", where=file, do=do)
     found = {file: digest_file(Path(file)) for file in files}
-    return found | {source.path: version_of_source(source.path) for source in (prompts.sources if prompts else ())}
+    return found | {source.path: version_of_prompts(source) for source in (prompts.sources if prompts else ())}
 
 
 def fixed_version(model: str) -> str:

@@ -14,8 +14,8 @@ from infra.settings import load_settings
 from infra.store import open_store
 from tasks.curate.documents import CurateDocument, RoundLine
 from tasks.curate.plan import fixed_version
+from tasks.curate.traced_prompts import version_of_prompts
 from tasks.documents import Retrained
-from tasks.runtime.sources import version_of_source
 
 log = logging.getLogger("dpo.rounds")
 
@@ -68,7 +68,7 @@ def begin(recipe: str, overrides: list[str]) -> Story:
     curation = load_curation(recipe, overrides)
     if curation.rounds is None:
         raise InputError("the recipe has no rounds", where=recipe, do="add rounds: {retrain: retrain.yaml}")
-    sources = [version_of_source(source.path) for source in curation.prompts.sources] if curation.prompts else []
+    sources = [version_of_prompts(source) for source in curation.prompts.sources] if curation.prompts else []
     retrain = load_recipe(curation.rounds.retrain).recipe.model_dump(mode="json")
     model = fixed_version(curation.model)  # an alias moves with the first round: the reference must not
     values = curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}}) | {"model": model}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dpo_core.curate.curation import Curation, load_curation
+from dpo_core.curate.prompt_set import TRACES
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from dpo_core.rewards.reward_file import ENDPOINT
@@ -62,6 +63,9 @@ def _require_choice(curation: Curation, path: str) -> None:
         raise InputError(
             f"a run learns online from answers that a reward chooses, not by {curation.way}", where=path, do=do
         )
+    if any(source.path.startswith(TRACES) for source in curation.prompts.sources):
+        do = "write their prompts to a file, or let `dpo curate` make pairs of them"
+        raise InputError("a run learns online from prompts that stay: traces come while it is away", where=path, do=do)
     if curation.model.startswith(ENDPOINT):
         do = "name the recipe's own model there: who answers is the model in training, as it is at that step"
         raise InputError(

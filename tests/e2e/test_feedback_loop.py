@@ -1,5 +1,6 @@
 """The loop closed: a version is served, people say what they think of its answers, and the next version knows it."""
 
+import json
 import time
 
 import mlflow
@@ -116,6 +117,10 @@ def weeks(tmp_path_factory, forkserver):
             done["again"] = curate(str(curation))
             done["more"] = people.expect(range(300, 303))
             done["grown"] = curate(str(curation))
+            served.chat("write to ada@example.org about the river", max_tokens=8)
+            people.ask(400)  # sent behind the one above
+            people.arrive()
+            done["from traces"] = curate(str(again_asked(folder, model)))
         done["second"] = retrain(recipe, [f"data.train={DATA}@latest", ANY_WORD]).document
         yield done
 
@@ -142,6 +147,30 @@ def test_new_feedback_makes_a_version_that_holds_the_old_pairs_too(weeks):
     assert (grown.dataset, grown.changed, grown.new, grown.rows) == (f"{DATA}@2", True, 3, 23)
     assert pairs_of(f"{DATA}@2") == weeks["pairs"] | weeks["more"]
     assert pairs_of(f"{DATA}@1") == weeks["pairs"]
+
+
+def again_asked(folder, model):
+    """A curation whose prompts are what people asked; each answer is corrected by a rule."""
+    values = {
+        "name": "asked-again",
+        "model": model,
+        "prompts": {"sources": [{"path": f"traces:{MODEL}"}], "near": "all"},
+        "answers": {"max_new_tokens": 8},
+        "correction": {"rules": {"rules": [{"name": "aye", "template": "aye, it is so"}]}},
+        "validation": {"intended": ["/.*/"], "length_warn": 1.0, "length_fail": 1.0},
+    }
+    path = folder / "asked-again.yaml"
+    path.write_text(json.dumps(values))  # JSON is YAML
+    return path
+
+
+def test_what_people_asked_is_a_source_of_prompts_without_what_is_theirs(weeks):
+    made = weeks["from traces"]
+    rows = show_dataset(open_store(load_settings()), made.dataset, rows=99).first
+    prompts = {row.pair["prompt"][0]["content"] for row in rows}
+    assert {question(400), "write to [e-mail] about the river", *(asked for asked, *_ in weeks["pairs"])} <= prompts
+    assert {row.source for row in rows} == {f"traces:{MODEL}"}
+    assert made.prompts == len(rows) == len(prompts)
 
 
 def test_the_next_version_is_trained_on_it_and_says_so(weeks):
