@@ -32,7 +32,7 @@ from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Pla
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import local_model, stored_model
 from tasks.runtime.pairs import encoded_pairs, stored_pairs
-from tasks.runtime.stages import remembered
+from tasks.runtime.stages import code_digest, remembered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,8 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         **({"rewards": jury.content} if jury else {}),
         **({"lm_eval": {name: task.sha256 for name, task in plan.lm_eval.items()}} if plan.lm_eval else {}),
     }
-    key = f"evaluations/{digest_json(inputs)}.json"
+    # by the code too: what another program measured stays as it was, for the gate and the lineage that went by it
+    key = f"evaluations/{digest_json([inputs, code_digest(CODE)])}.json"
 
     def compute() -> EvaluateOutput:
         evidence, kept = _evidence(store, plan, checked, scored, trained, models, jury)

@@ -241,3 +241,18 @@ def test_a_run_from_its_own_champion_is_a_look_up_the_second_time_and_one_moved_
     assert (after.document.changed, after.document.champion_version) == (False, 1)
     assert "stays barred until a person promotes it" in after.document.not_promoted
     assert versions.by_alias("tiny", "champion").number == 1
+
+
+def test_what_another_program_measured_stays_and_the_gate_goes_by_what_this_one_did(first, home, recipe, monkeypatch):
+    from infra.settings import load_settings
+    from infra.store import open_store
+    from tasks import evaluate
+
+    store = open_store(load_settings())
+    before = {key: store.get_bytes(key) for key in store.list("evaluations/")}
+    monkeypatch.setattr(evaluate, "code_digest", lambda _: "another program")
+    again = run(recipe)
+    assert (stages(again)["train"], stages(again)["evaluate"], stages(again)["gate"]) == (True, False, False)
+    assert before
+    assert {key: store.get_bytes(key) for key in before} == before
+    assert len([*store.list("evaluations/")]) == len(before) + 1
