@@ -53,12 +53,13 @@ class ExpectedYield:
         """What to expect of so many prompts, in words."""
         low, high = math.floor(self.low * prompts), math.ceil(self.high * prompts)
         total = self.answers * prompts
+        tokens = f"{round(total * self.tokens):,} tokens, " if self.tokens else ""  # an endpoint's are not counted here
         others = ", ".join(f"{number}: {share:.0%}" for number, share in self.by_number.items())
         return (
             f"{self.giving} of {self.prompts} pilot prompts gave a pair ({self.share:.0%}, 95 % between {self.low:.0%} "
             f"and {self.high:.0%}), {self.pairs_per_1000:.0f} pairs a thousand answers. {prompts:,} prompts will give "
             f"{round(self.share * prompts):,} pairs ({low:,} to {high:,}) of {round(total):,} answers, "
-            f"{round(total * self.tokens):,} tokens, {duration(total * self.seconds)}. Prompts whose answers differ in "
+            f"{tokens}{duration(total * self.seconds)}. Prompts whose answers differ in "
             f"score, by answers a prompt: {others or 'not known'}"
         )
 

@@ -43,9 +43,9 @@ def answer(plan: CurationPlan, gathered: Gathered) -> Answered:
     before, promised = len(known), ""
     some = _pilot(plan, items, known)
     if some:
-        since = time.monotonic()
-        known |= _drawn(plan, answerer, shelf, some, known)
-        promised = _promise(plan, store, some, known, len(items), time.monotonic() - since)
+        since, drawn_now = time.monotonic(), _drawn(plan, answerer, shelf, some, known)
+        known |= drawn_now
+        promised = _promise(plan, store, some, known, len(items), since, len(drawn_now))
     known |= _drawn(plan, answerer, shelf, items, known)
     drawn = len(known) - before
     refused = {key: found.text for (key, sample), found in known.items() if sample == REFUSED}
@@ -102,14 +102,25 @@ def _pilot(plan: CurationPlan, items: Sequence[PromptItem], known: Known) -> lis
 
 
 def _promise(
-    plan: CurationPlan, store: Store, some: Sequence[PromptItem], known: Known, prompts: int, seconds: float
+    plan: CurationPlan,
+    store: Store,
+    some: Sequence[PromptItem],
+    known: Known,
+    prompts: int,
+    since: float,
+    drawn: int,
 ) -> str:
-    """What the pilot says of all prompts. Raises InputError where too few give a pair, or a judge is not admitted."""
+    """What the pilot says of all prompts: so many of its answers were drawn, and all scored, `since` then.
+
+    Raises InputError where too few give a pair, or a judge is not admitted.
+    """
     scorer = RewardScorer(plan, store)
     admitted(plan.curation.rewards, scorer.ask)
     groups = scorer.groups(some, known)
     if not groups:
         raise InputError("no prompt of the pilot has scored answers", where=some[0].where, do="look at the reward")
+    answers = sum(len(group.candidates) for group in groups)
+    seconds = (time.monotonic() - since) * answers / (drawn or answers)  # those that were stored took none
     told = expected_yield(groups, plan.curation.choice, seconds=seconds)
     says = told.says(prompts)
     log.info("pilot says='%s'", says)

@@ -26,6 +26,11 @@ def test_a_pilot_tells_share_interval_and_totals():
     assert "1,000 prompts will give 750 pairs (194 to 994) of 2,000 answers, 10,000 tokens, 1 h 07 min" in says
 
 
+def test_tokens_that_nobody_counted_are_not_told():
+    says = expected_yield([group(0, (1.0, 0), (0.0, 0))], Choice(), seconds=1.0).says(10)
+    assert "20 answers, less than a minute" in says
+
+
 def test_at_18_percent_two_answers_leave_70_percent_of_the_groups_without_information_and_eight_20():
     # 1 - .18^2 - .82^2 = .2952 and 1 - .18^8 - .82^8 = .7956 (the figures of curation's study)
     draws = np.random.default_rng(0).random((4000, 16)) < 0.18
