@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from infra.ledger.chain import Chain, Entry, again_if_moved
 from infra.store.base import Store
+from tasks.runtime.provenance import user
 
 log = logging.getLogger("dpo.release")
 YEAR = datetime.timedelta(days=365)
@@ -48,7 +49,8 @@ def look(
         key = f"looked_at/{name}/{hashlib.sha256(data).hexdigest()}.json"
         store.put_bytes(key, data)
         body: dict[str, object] = {"challenger": challenger, "evaluation": evaluation, "mlflow_run_id": run_id}
-        return [*entries, chain.append({**body, "items": key, "count": len(compared)}, base=len(entries))]
+        body |= {"items": key, "count": len(compared), "who": user()}
+        return [*entries, chain.append(body, base=len(entries))]
 
     counted = list(_counted(store, recorded(), compared, since))
     seen = compared.intersection(set().union(*(items for _, items in counted)))

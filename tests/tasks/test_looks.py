@@ -28,9 +28,12 @@ def looked(store):
     return once
 
 
-def test_each_candidate_is_a_look_and_the_same_again_is_none(looked, store):
+def test_each_candidate_is_a_look_and_the_same_again_is_none(looked, store, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ada")
     assert [looked(name).number for name in "aabca"] == [1, 1, 2, 3, 3]
-    assert [entry.body["challenger"] for entry in Chain(store, "looks/n").entries()] == ["a", "b", "c"]
+    entries = Chain(store, "looks/n").entries()
+    assert [entry.body["challenger"] for entry in entries] == ["a", "b", "c"]
+    assert {entry.body["who"] for entry in entries} == {"ada"}
 
 
 def test_a_candidate_that_is_evaluated_anew_is_written_down_and_counted_once(looked, store):
