@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from dpo_core.curate.choice import Choice
 from dpo_core.curate.correct import Correction
 from dpo_core.curate.curves import Runaway
+from dpo_core.curate.personal import PersonalData
 from dpo_core.curate.prompt_set import TRACES, PromptSource
 from dpo_core.curate.rendering_rules import Renderings
 from dpo_core.curate.rewriting import Rewriting
@@ -88,7 +89,7 @@ class Feedback(Section):
     scale: Annotated[tuple[float, float], Field(strict=False)] = Field(
         (0.0, 1.0), description="lowest and highest number of a rating: its upper quarter likes, its lower dislikes"
     )
-    personal_data: Literal["mask", "refuse", "keep"] = Field(
+    personal_data: PersonalData = Field(
         "mask", description="e-mail, phone and the like in prompts and answers: masked, the pair refused, or kept"
     )
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from dpo_core.curate.personal import PersonalData
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message
@@ -41,7 +42,7 @@ class PromptSource(Section):
     share: Fraction = Field(1.0, description="share of its prompts, by lot")
     cap: int | None = Field(None, ge=1, description="most of its prompts, by lot; unset: all")
     experiment: str | None = Field(None, description="of traces: their MLflow experiment; unset: the model's own")
-    personal_data: Literal["mask", "refuse", "keep"] = Field(
+    personal_data: PersonalData = Field(
         "mask", description="of traces: e-mail, phone and the like in prompts are masked, the prompt refused, or kept"
     )
 

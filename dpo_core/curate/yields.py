@@ -65,9 +65,12 @@ class ExpectedYield:
 
 
 def expected_yield(
-    groups: Sequence[Group], rules: Choice, *, seconds: float, numbers: Sequence[int] = NUMBERS
+    groups: Sequence[Group], rules: Choice, *, seconds: float, drawn: int = 0, numbers: Sequence[int] = NUMBERS
 ) -> ExpectedYield:
-    """The yield of a pilot's groups; `seconds` is what all its answers took. Raises ValueError without a group."""
+    """The yield of a pilot's groups. `seconds` is what `drawn` of its answers took; the others were stored (0: none).
+
+    Raises ValueError without a group.
+    """
     if not groups:
         raise ValueError("no groups: a pilot needs at least one prompt")
     giving = sum(bool(options_of(group, rules)[0]) for group in groups)
@@ -81,7 +84,7 @@ def expected_yield(
         float(interval.low),
         float(interval.high),
         informative_share([tuple(c.score for c in group.candidates) for group in groups], numbers, rules.margin),
-        seconds / max(answers, 1),
+        seconds / max(drawn or answers, 1),
         tokens / max(answers, 1),
     )
 

@@ -34,11 +34,13 @@ def require_schema(schema: Schema) -> None:
     except Exception as error:  # SchemaError, and what a schema of wrong types raises inside
         raise ValueError(f"json_schema is none: {str(error).splitlines()[0]}") from None
     resolver = NOTHING.resolver_with_root(DRAFT202012.create_resource(schema))
-    for part in _parts(schema):
+    parts = list(_parts(schema))
+    named = any("$id" in part for part in parts)  # then a reference is meant from there: it is resolved when it is used
+    for part in parts:
         patterns = [part["pattern"]] if isinstance(part.get("pattern"), str) else []
         for pattern in [*patterns, *(part.get("patternProperties") or ())]:
             require_pattern(pattern)
-        if isinstance(part.get("$ref"), str) and not any("$id" in other for other in _parts(schema)):
+        if isinstance(part.get("$ref"), str) and not named:
             try:
                 resolver.lookup(part["$ref"])
             except Unresolvable:
@@ -46,7 +48,7 @@ def require_schema(schema: Schema) -> None:
 
 
 def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object in it: those that are no schema name no pattern that could not be one."""
+    """Every object in it, schemas and others: what is no schema may have a key too many looked at, and none too few."""
     if isinstance(schema, Mapping):
         yield schema
         for name, part in schema.items():

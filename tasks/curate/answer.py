@@ -43,9 +43,10 @@ def answer(plan: CurationPlan, gathered: Gathered) -> Answered:
     before, promised = len(known), ""
     some = _pilot(plan, items, known)
     if some:
-        since, drawn_now = time.monotonic(), _drawn(plan, answerer, shelf, some, known)
-        known |= drawn_now
-        promised = _promise(plan, store, some, known, len(items), since, len(drawn_now))
+        begun = time.monotonic()
+        fresh = _drawn(plan, answerer, shelf, some, known)
+        known |= fresh
+        promised = _promise(plan, store, some, known, len(items), begun, len(fresh))
     known |= _drawn(plan, answerer, shelf, items, known)
     drawn = len(known) - before
     refused = {key: found.text for (key, sample), found in known.items() if sample == REFUSED}
@@ -107,10 +108,10 @@ def _promise(
     some: Sequence[PromptItem],
     known: Known,
     prompts: int,
-    since: float,
+    begun: float,
     drawn: int,
 ) -> str:
-    """What the pilot says of all prompts: so many of its answers were drawn, and all scored, `since` then.
+    """What the pilot says of all prompts: `drawn` of its answers were drawn since `begun`.
 
     Raises InputError where too few give a pair, or a judge is not admitted.
     """
@@ -119,9 +120,7 @@ def _promise(
     groups = scorer.groups(some, known)
     if not groups:
         raise InputError("no prompt of the pilot has scored answers", where=some[0].where, do="look at the reward")
-    answers = sum(len(group.candidates) for group in groups)
-    seconds = (time.monotonic() - since) * answers / (drawn or answers)  # those that were stored took none
-    told = expected_yield(groups, plan.curation.choice, seconds=seconds)
+    told = expected_yield(groups, plan.curation.choice, seconds=time.monotonic() - begun, drawn=drawn)
     says = told.says(prompts)
     log.info("pilot says='%s'", says)
     if told.high < plan.curation.answers.min_yield:

@@ -67,9 +67,9 @@ def _asked(source: PromptSource) -> tuple[list[dict[str, object]], Counter[str]]
 
 def _row(answer: ServedAnswer, personal_data: PersonalData) -> tuple[dict[str, object], str]:
     """What was asked, without values that are somebody's; or the reason why it is not asked again."""
+    asked: dict[str, object] = {"prompt": list(answer.messages), **({"tools": answer.tools} if answer.tools else {})}
     holds = Placeholders()
-    clean = [masked(dict(message), holds) for message in answer.messages]
+    clean = masked(asked, holds)
     if personal_data == "refuse" and holds.found:
         return {}, f"it holds personal data: {', '.join(holds.found)}"
-    messages = clean if personal_data == "mask" else [dict(message) for message in answer.messages]
-    return {"prompt": messages, **({"tools": list(answer.tools)} if answer.tools else {})}, ""
+    return asked if personal_data == "keep" else clean, ""

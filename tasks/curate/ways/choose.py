@@ -40,8 +40,8 @@ def chosen_pairs(
     told += [f"no score, for instance: {next(iter(scorer.unscored.values()))}"] if scorer.unscored else []
     if not pairs:
         says = "; ".join(f"{count}: {reason}" for reason, count in dropped.most_common())
-        do = "look at some answers and their scores: the reward, the margin or the temperature leaves nothing to choose"
-        do = f"{cut_off(groups, curation.choice)}{do}"
+        do = cut_off(groups, curation.choice) + "look at some answers and their scores: the reward, the margin or the "
+        do += "temperature leaves nothing to choose"
         raise InputError(f"no pair came of {len(items)} prompts ({says})", where=curation.name, do=do)
     facts = facts_of(1, groups, curation.choice)
     return pairs, {"dropped": dict(dropped), "notes": told, "facts": facts, "judges": judges}
