@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
-from dpo_core.data.pairs import EncodedPair, Example, write_examples
+from dpo_core.data.pairs import Example, examples_of, write_examples
 from dpo_core.model.identity import digest_weights
 from infra.settings import load_settings
 from infra.store import open_store
@@ -30,7 +30,6 @@ from tasks.training.process import ASIDE, EXAMPLES, launch
 log = logging.getLogger("dpo.train")
 CODE = ("tasks.train", "tasks.training.worker")
 ONLINE_CODE = (*CODE, "tasks.online.opening", "tasks.online.prompts")
-SIDES = ("chosen", "rejected")
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -129,23 +128,20 @@ def _is_trained(folder: Path) -> bool:
     return known
 
 
-def _reference(store: Store, plan: Plan, scored: Scored, pairs: Sequence[EncodedPair]) -> list[dict[str, float | None]]:
-    """Of each pair the reference log-probs that its loss asks for, as fields of an Example."""
-    training = plan.recipe.training
-    if training.reference_free:
-        return [{"ref_chosen_logps": None, "ref_rejected_logps": None} for _ in pairs]
-    found = {"logps": reference_sums(store, scored.path, pairs)}
-    if training.ld_alpha is not None:
-        found["public_logps"] = public_sums(store, scored.path, pairs)
-    columns = {f"ref_{side}_{name}": sums[i] for name, sums in found.items() for i, side in enumerate(SIDES)}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+def _examples(store: Store, plan: Plan, checked: Checked, scored: Scored) -> list[Example]:
+    """The pairs with the reference log-probs that the loss asks for."""
+    pairs = encoded_pairs(store, checked.train_key, checked.train_ids_key)
+    training, found = plan.recipe.training, []
+    if not training.reference_free:
+        found.append(reference_sums(store, scored.path, pairs))
+        if training.ld_alpha is not None:
+            found.append(public_sums(store, scored.path, pairs))
+    return examples_of(pairs, *([side.tolist() for side in sides] for sides in found))
 
 
 def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, scored: Scored) -> None:
     """All that the worker needs: encoded pairs with their reference log-probs, the recipe's numbers, the run."""
-    pairs = encoded_pairs(store, checked.train_key, checked.train_ids_key)
-    references = _reference(store, plan, scored, pairs)
-    examples = [Example.of(pair, **sums) for pair, sums in zip(pairs, references, strict=True)]
+    examples = _examples(store, plan, checked, scored)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)

@@ -1,14 +1,11 @@
 """How much two answers differ in words, and whether they differ at all but for white space and end markers."""
 
-import re
 import unicodedata
 
 from rapidfuzz.distance import Levenshtein
 
 from dpo_core.quality.text.surface import MARKER
-from dpo_core.quality.words import words
-
-_PIECE = re.compile(r"\w+|[^\w\s]")
+from dpo_core.quality.words import pieces, words
 
 
 def likeness(one: str, other: str) -> float:
@@ -16,12 +13,12 @@ def likeness(one: str, other: str) -> float:
 
     Levenshtein distance over words, divided by the longer text's number of words; symmetric.
     """
-    return Levenshtein.normalized_similarity(*(words(text) or _PIECE.findall(text) for text in (one, other)))
+    return Levenshtein.normalized_similarity(*(words(text) or pieces(text) for text in (one, other)))
 
 
 def change(before: str, after: str) -> float:
     """Least share of words and punctuation marks, as written, that lead from one text to the other; 0 to 1."""
-    return Levenshtein.normalized_distance(_PIECE.findall(before), _PIECE.findall(after))
+    return Levenshtein.normalized_distance(pieces(before), pieces(after))
 
 
 def bare(text: str) -> str:

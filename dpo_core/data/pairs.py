@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dpo_core.data.digests import digest_json, digest_rows
 
 ROWS = 1024  # rows read, written or handed to a worker at once
+Sums = Sequence[float]  # of N answers, log p in nats
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
@@ -127,20 +128,22 @@ class Example:
     ref_chosen_public_logps: float | None = None
     ref_rejected_public_logps: float | None = None
 
-    @classmethod
-    def of(cls, row: "EncodedPair", **reference: float | None) -> "Example":
-        """An encoded pair with its `reference` log-probs."""
-        pair = row.pair
-        return cls(
-            id=pair.id,
-            prompt_ids=row.prompt_ids,
-            chosen_ids=row.chosen_ids,
-            rejected_ids=row.rejected_ids,
-            sft_weight=pair.sft_weight,
-            weight=pair.weight,
-            where=pair.where,
-            **reference,
+
+def examples_of(
+    rows: Sequence[EncodedPair], logps: Iterable[Sums] | None = None, public_logps: Iterable[Sums] | None = None
+) -> list[Example]:
+    """Encoded pairs with the reference log-probs of their (chosen, rejected) answers, where their loss asks for any."""
+    columns = (column for sides in (logps, public_logps) for column in sides or ([None] * len(rows),) * 2)
+    return [
+        Example(
+            row.pair.id,
+            *(row.prompt_ids, row.chosen_ids, row.rejected_ids),
+            *(chosen, rejected),
+            *(row.pair.sft_weight, row.pair.weight, row.pair.where),
+            *public,
         )
+        for row, chosen, rejected, *public in zip(rows, *columns, strict=True)
+    ]
 
 
 def text_of(messages: Iterable[Message]) -> str:

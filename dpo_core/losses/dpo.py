@@ -53,7 +53,7 @@ def dpo_loss(
     chosen_logratio = policy_chosen - reference_chosen
     rejected_logratio = policy_rejected - reference_rejected
     margin = beta * (chosen_logratio - rejected_logratio)
-    loss = -F.logsigmoid(margin)
+    loss = smoothed(margin)
     margin = margin.detach()
     return PairMetrics(
         loss,
@@ -66,6 +66,12 @@ def dpo_loss(
         chosen_logratio.detach(),
         rejected_logratio.detach(),
     )
+
+
+def smoothed(margin: Float[Tensor, " B"], smoothing: float = 0.0) -> Float[Tensor, " B"]:
+    """-log sigmoid of a margin that is of the other sign with chance `smoothing`."""
+    right = -F.logsigmoid(margin)
+    return (1 - smoothing) * right - smoothing * F.logsigmoid(-margin) if smoothing else right
 
 
 def sft_loss(policy_chosen: Float[Tensor, " B"], lengths: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

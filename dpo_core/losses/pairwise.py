@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from dpo_core.losses.dpo import smoothed
 from dpo_core.losses.sides import Side
 
 
@@ -126,11 +127,6 @@ def aot(chosen: Side, rejected: Side, *, beta: float, label_smoothing: float = 0
     order = torch.argsort(mine.detach(), stable=True)
     place = torch.argsort(order)
     return smoothed(beta * (mine - frozen.sort().values[place]), label_smoothing)
-
-
-def smoothed(margin: Float[Tensor, " B"], smoothing: float) -> Float[Tensor, " B"]:
-    """-log sigmoid of a margin that is of the other sign with chance `smoothing`."""
-    return -(1 - smoothing) * F.logsigmoid(margin) - smoothing * F.logsigmoid(-margin)
 
 
 def _per_token(chosen: Side, rejected: Side) -> Float[Tensor, " B"]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_core.losses.pairwise import smoothed
+from dpo_core.losses.dpo import smoothed
 from dpo_core.losses.sides import Side
 
 

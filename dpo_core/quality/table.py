@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpo_core.data.pairs import EncodedPair, Pair, text_of
 from dpo_core.quality.postings import PromptIndex
-from dpo_core.quality.words import SIDES, TextArray
+from dpo_core.quality.words import SIDES, TextArray, count_words
 from dpo_core.recipe import Validation
 
 Columns = dict[str, NDArray[Any]]  # name -> an entry (or row) a pair
@@ -71,7 +71,7 @@ def size_columns(block: Block) -> Columns:
     ids = [side for p in block.pairs for side in (p.prompt_ids, p.chosen_ids, p.rejected_ids)]
     sizes = {
         "characters": [len(text) for text in block.strings],
-        "words": [len(text.split()) for text in block.strings],
+        "words": [count_words(text) for text in block.strings],
         "tokens": [len(side) for side in ids],
     }
     found: Columns = {

@@ -27,6 +27,7 @@ _IN_RUN = rf"[^\W{_ALONE}]"  # all other words are runs of letters, digits and `
 SINGLE = re.compile(f"[{_ALONE}]")
 _WORD = re.compile(f"[{_ALONE}]|{_IN_RUN}+")
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)
+_PIECE = re.compile(rf"{_WORD.pattern}|[^\w\s]")
 _JOINABLE = re.compile(f"[{_ALONE}{_HANGUL}]")  # beside such a character a word may begin or end
 POINTS = 0x110000
 LONGEST = 1024  # characters of a word; the rest of a longer one is hashed as if it began anew
@@ -42,6 +43,11 @@ def words(text: str) -> list[str]:
     """The words of a text in order, case folded."""
     found = split(text)
     return "\n".join(found).casefold().split("\n") if found else []  # folding first would cut some letters in two
+
+
+def pieces(text: str) -> list[str]:
+    """The words and punctuation marks of a text in order, as written."""
+    return _PIECE.findall(text)
 
 
 def count_words(text: str) -> int:

@@ -184,11 +184,6 @@ def download_weights(name: str, weights_sha256: str, folder: Path) -> Path:
     return _download(name, version, folder)
 
 
-def weights_digest(folder: Path) -> str:
-    """The name of a checkpoint's weights: the file's SHA-256, or that of the list of shards with theirs."""
-    return _name_of(file_digests(folder, "*.safetensors"))
-
-
 def file_digests(folder: Path, pattern: str = "*") -> dict[str, str]:
     """Name -> SHA-256 of every file below a folder."""
     return {file.relative_to(folder).as_posix(): digest(file) for file in folder.rglob(pattern) if file.is_file()}
@@ -258,7 +253,7 @@ def _differing(folder: Path, version: Version) -> list[str]:
     """What of a folder is not as it was registered: the weights, files that changed, are gone or came later."""
     found = file_digests(folder)
     weights = {name: sha for name, sha in found.items() if name.endswith(".safetensors")}
-    others = ["its weights"] if version.weights_sha256 and _name_of(weights) != version.weights_sha256 else []
+    others = ["its weights"] if version.weights_sha256 and weights_name(weights) != version.weights_sha256 else []
     if FILES in version.tags:  # a version of another program has none
         registered = json.loads(version.tags[FILES])
         others += sorted({name for name, _ in registered.items() ^ _beside(found).items()})
@@ -269,7 +264,8 @@ def _beside(files: Mapping[str, str]) -> dict[str, str]:
     return {name: sha for name, sha in files.items() if not name.endswith(".safetensors")}
 
 
-def _name_of(weights: Mapping[str, str]) -> str:
+def weights_name(weights: Mapping[str, str]) -> str:
+    """The name of a checkpoint's weights, given its files' SHA-256: the file's, or that of the list of shards."""
     if len(weights) == 1:
         return next(iter(weights.values()))
     return hashlib.sha256(json.dumps(weights, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

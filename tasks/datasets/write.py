@@ -41,29 +41,6 @@ class Written:
     by_source: Counter[str] = field(default_factory=Counter)
 
 
-def write_version(
-    store: Store,
-    name: str,
-    rows: Iterable[Row],
-    *,
-    sources: Sequence[DatasetSource] = (),
-    parents: Sequence[DatasetVersion] = (),
-    made_by: MadeBy | None = None,
-    notes: str = "",
-) -> DatasetVersion:
-    """Store `rows` (pairs, or rows in any shape that is read) as the next version of the data set `name`.
-
-    Forgotten rows are left out. The same rows in the same order give the version that holds them already. Licences
-    are those of `sources` and of `parents`, the versions that rows were taken from. Raises InputError for a row that
-    is no pair, and where no row is left.
-    """
-
-    def complete(draft: DatasetVersion) -> DatasetVersion:
-        return draft.model_copy(update={"sources": tuple(sources)})
-
-    return put_version(store, name, rows, parents=parents, made_by=made_by, notes=notes, complete=complete).version
-
-
 def put_version(
     store: Store,
     name: str,
@@ -74,7 +51,13 @@ def put_version(
     made_by: MadeBy | None = None,
     notes: str = "",
 ) -> Shelved:
-    """The same, and whether the version is new. `complete` adds to its record once the rows are written."""
+    """Store `rows` (pairs, or rows in any shape that is read) as the next version of the data set `name`.
+
+    Forgotten rows are left out. The same rows in the same order give the version that holds them already. `complete`
+    adds to the record once the rows are written: its sources, whose licences are carried along, as are those of
+    `parents`, the versions that rows were taken from. Raises InputError for a row that is no pair, and where no row is
+    left.
+    """
     name = require_name(name)
     with scratch_folder(load_settings().home) as scratch:
         folder = scratch / "version"

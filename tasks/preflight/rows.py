@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo_core.data.pairs import EncodedPair, Example
+from dpo_core.data.pairs import EncodedPair, Example, examples_of
 from dpo_core.data.splits import held_out_rows
 from dpo_core.errors import InputError
 from dpo_core.evaluate.unseen import count_groups
@@ -66,8 +66,8 @@ def rows_of(recipe: Recipe, tokenizer: Path, trusted_code: str | None, settings:
 
 def _examples(encoded: Sequence[EncodedPair]) -> list[Example]:
     """As the training process reads them; who takes a step has them scored first."""
-    none = {f"ref_{side}_{name}": 0.0 for side in ("chosen", "rejected") for name in ("logps", "public_logps")}
-    return [Example.of(row, **none) for row in encoded]
+    nothing = [[0.0] * len(encoded)] * 2
+    return examples_of(encoded, nothing, nothing)
 
 
 def _held_out(data: Normalised, recipe: Recipe, settings: Settings) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from dpo_core.data.pairs import EncodedPair
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.evaluate.evidence import draw_samples
 from dpo_core.model.stops import named_ends
+from dpo_core.quality.words import count_words
 from dpo_core.recipe_tune import DRIFT, LENGTH
 from infra.settings import load_settings
 from infra.store import open_store
@@ -150,7 +151,7 @@ def _metrics(
             right = [[c.passes(a) for c, a in zip(checks, m.answers[name], strict=True)] for m in (start, found)]
             metrics[name] = fmean(right[0]) - fmean(right[1])
     if found.answers["samples"]:
-        words = [fmean(len(answer.split()) for answer in m.answers["samples"]) for m in (start, found)]
+        words = [fmean(count_words(answer) for answer in m.answers["samples"]) for m in (start, found)]
         if words[0] >= 1:  # what says nothing cannot grow by a factor
             metrics[LENGTH] = words[1] / words[0]
     if found.nll:

@@ -188,7 +188,7 @@ def test_weights_are_downloaded_from_the_version_that_holds_them_whatever_the_al
     versions.set_alias(request.node.name, "champion", 2)
     folder = versions.download_weights(request.node.name, own.weights_sha256, tmp_path / "models")
     assert folder == versions.download(request.node.name, own.number, tmp_path / "models")
-    assert versions.weights_digest(folder) == own.weights_sha256
+    assert digest_weights(folder) == own.weights_sha256
     with pytest.raises(Damaged, match="not those of the version"):
         versions.download_weights(request.node.name, "a" * 64, tmp_path / "models")
     with pytest.raises(ObjectMissing, match=f"has no version with the weights {'b' * 12}"):
@@ -233,10 +233,10 @@ def test_every_file_of_a_version_is_compared_with_what_was_registered(register, 
 
 
 def test_weights_have_one_name_here_and_in_the_core(tiny_model, tmp_path):
-    assert versions.weights_digest(tiny_model) == digest_weights(tiny_model)
+    assert versions.weights_name(versions.file_digests(tiny_model, "*.safetensors")) == digest_weights(tiny_model)
     for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
         (tmp_path / name).write_text(name)
-    assert versions.weights_digest(tmp_path) == digest_weights(tmp_path)
+    assert versions.weights_name(versions.file_digests(tmp_path, "*.safetensors")) == digest_weights(tmp_path)
 
 
 def test_the_weights_of_a_team_lie_on_s3_and_come_back_from_there(s3_url, tiny_model, request, tmp_path):

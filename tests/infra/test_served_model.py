@@ -14,6 +14,7 @@ from openai.types.chat import ChatCompletion
 
 from dpo_core.model.answers.answers import texts
 from dpo_core.model.encode import load_tokenizer
+from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.remote_code import digest_code
 from infra.registry import versions
@@ -289,7 +290,7 @@ def test_a_folder_that_is_not_as_it_was_registered_is_refused(tmp_path, change):
 
 def registered(name, folder):
     run = open_run("served", run_key=name, run_name="run", artifact_root=str(folder.parent)).id
-    versions.register(name, run_id=run, weights_sha256=versions.weights_digest(folder), model_folder=folder, tags={})
+    versions.register(name, run_id=run, weights_sha256=digest_weights(folder), model_folder=folder, tags={})
     return f"models:/{name}/1"
 
 

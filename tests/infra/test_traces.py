@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import AssessmentSource
 
+from dpo_core.model.identity import digest_weights
 from infra import traces
 from infra.errors import ObjectMissing, Unavailable
 from infra.registry import versions
@@ -57,7 +58,7 @@ def version(tracking, place):
     """A registered version that says "mirageBoW" (what is random says nothing): its weights' digest."""
     folder = build_saying(place / "model", "mirage", "BoW")
     run = open_run("train", run_key="traces", run_name="run", artifact_root=None).id
-    weights = versions.weights_digest(folder)
+    weights = digest_weights(folder)
     versions.register(NAME, run_id=run, weights_sha256=weights, model_folder=folder, tags={})
     return weights
 

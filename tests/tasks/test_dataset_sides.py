@@ -12,9 +12,9 @@ from infra.settings import load_settings
 from infra.store import open_store
 from tasks.check import check
 from tasks.datasets.mix import mix_versions, parse_part
-from tasks.datasets.write import write_version
 from tasks.runtime.datasets import pinned
 from tasks.runtime.sources import version_of_source
+from tests.data_sets import write_version
 from tests.tasks.test_sides import row
 
 

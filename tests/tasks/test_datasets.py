@@ -26,8 +26,9 @@ from tasks.datasets.export import export_version
 from tasks.datasets.forget import forget_id
 from tasks.datasets.mix import mix_versions, parse_part
 from tasks.datasets.rows import ids_of_pair
-from tasks.datasets.write import add_source, write_version
+from tasks.datasets.write import add_source
 from tasks.runtime.sources import local_source, version_of_source
+from tests.data_sets import write_version
 
 
 @pytest.fixture

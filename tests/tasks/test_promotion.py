@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_weights
 from dpo_core.model.remote_code import digest_code
 from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.ledger.chain import Moved
@@ -231,7 +232,7 @@ def test_without_a_champion_before_there_is_no_rollback(store, name):
 def test_a_rollback_to_weights_that_are_damaged_or_gone_moves_nothing(store, name, tmp_path):
     model = build_tiny_model(tmp_path / "model", seed=77)  # whose weights no other test has
     run = open_run("promotion", run_key=f"{name}-real", run_name="run", artifact_root=os.environ["DPO_HOME"])
-    weights = versions.weights_digest(model)
+    weights = digest_weights(model)
     real = versions.register(name, run_id=run.id, weights_sha256=weights, model_folder=model, tags={}).number
     by_hand(store, name, 1)
     assert promotion.rollback(store, name, real, who="ada", why="it answers").champion_version == real
@@ -252,7 +253,7 @@ def test_a_rollback_to_weights_that_are_damaged_or_gone_moves_nothing(store, nam
 def test_a_version_with_code_of_its_own_is_gone_back_to_by_the_code_that_its_run_trusted(store, name, tmp_path):
     canary = tmp_path / "canary"
     model = bring_own_code(build_tiny_model(tmp_path / "model"), canary)
-    pin, weights, key = digest_code(model), versions.weights_digest(model), f"lineage/{name}/own.json"
+    pin, weights, key = digest_code(model), digest_weights(model), f"lineage/{name}/own.json"
     run = open_run("promotion", run_key=f"{name}-own", run_name="run", artifact_root=os.environ["DPO_HOME"])
     made = {"weights_sha256": weights, "model_folder": model, "tags": {KEY: key}, "trusted_code": pin}
     own = versions.register(name, run_id=run.id, **made).number

@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_weights
 from dpo_core.recipe_file import recipe_of_evaluation
 from infra.errors import Damaged, InfraError
 from infra.ledger.champion import Champion
@@ -243,7 +244,7 @@ def test_weights_are_those_that_were_asked_for_whatever_is_champion_now(
     monkeypatch.setenv("DPO_HOME", str(tmp_path))
     run = open_run("release", run_key=name, run_name="run", artifact_root=str(tmp_path)).id
     other = build_tiny_model(tmp_path / "other", seed=1)
-    shas = [versions.weights_digest(folder) for folder in (tiny_model, other)]
+    shas = [digest_weights(folder) for folder in (tiny_model, other)]
     for folder, sha in zip((tiny_model, other), shas, strict=True):
         versions.register(name, run_id=run, weights_sha256=sha, model_folder=folder, tags={})
     versions.set_alias(name, "champion", 2)
@@ -251,7 +252,7 @@ def test_weights_are_those_that_were_asked_for_whatever_is_champion_now(
     plan = make_plan(recipe=recipe.model_copy(update={"name": name}), model_folder=str(tiny_model))
     compared = Baselines("reference", shas[0], Base(shas[0], ""), None, [])
     for sha in shas:
-        assert versions.weights_digest(_folder(store, plan, sha, compared)) == sha
+        assert digest_weights(_folder(store, plan, sha, compared)) == sha
     changed = plan.model_copy(update={"weights_sha256": shas[1]})  # the start model's folder, changed since
     with pytest.raises(Damaged, match=f"have the digest {shas[0]}, wanted are those of {shas[1]}"):
         _folder(store, changed, shas[1], compared)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from dpo_core.quality.words import split
+
 OPENINGS = {
     "refusal": "I'm sorry, but I can't help with that.",
     "refusal opening": "I'm sorry, but I can't help with that.",
@@ -44,10 +46,8 @@ def _around(mark: str) -> Callable[[str], Edit | None]:
     """The longest word between two marks."""
 
     def marked(text: str) -> Edit | None:
-        found = max(re.finditer(r"\w+", text), key=lambda match: len(match.group()), default=None)
-        if found is None:
-            return None
-        return Edit(f"{text[: found.start()]}{mark}{found.group()}{mark}{text[found.end() :]}", text)
+        word = max(split(text), key=len, default=None)
+        return None if word is None else Edit(text.replace(word, f"{mark}{word}{mark}", 1), text)
 
     return marked
 

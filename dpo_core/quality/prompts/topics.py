@@ -14,7 +14,7 @@ from scipy.cluster.vq import kmeans2
 from dpo_core.data.pairs import Pair, text_of
 from dpo_core.quality.table import Block, Columns
 from dpo_core.quality.text.language import is_function_word
-from dpo_core.quality.words import TextArray
+from dpo_core.quality.words import SINGLE, TextArray, words
 
 BITS = 32  # of a word's hash: its direction, +1 or -1 each
 TOPICS = 8
@@ -88,7 +88,8 @@ def named_topics(pairs: Sequence[Pair], *, seed: int = 0) -> tuple[NDArray[np.in
 
     texts = [text_of(pair.prompt[-1:])[-8 * NAMED_WIDTH :] for pair in pairs]
     learnt = texts[:: max(1, len(texts) // NAMED_FROM)]
-    reader = TfidfVectorizer(max_features=2000, min_df=5, max_df=0.5, sublinear_tf=True, token_pattern=r"(?u)\b\w\w+\b")
+    asked = {"max_features": 2000, "min_df": 5, "max_df": 0.5, "sublinear_tf": True}
+    reader = TfidfVectorizer(**asked, tokenizer=_telling_words, token_pattern=None, lowercase=False)
     try:
         vectors = reader.fit_transform(learnt)
     except ValueError:  # no word is in five prompts
@@ -98,3 +99,8 @@ def named_topics(pairs: Sequence[Pair], *, seed: int = 0) -> tuple[NDArray[np.in
     names = reader.get_feature_names_out()
     typical = [", ".join(names[center.argsort()[::-1][:3]]) for center in means.cluster_centers_]
     return np.asarray(means.predict(reader.transform(texts)), dtype=np.int64), typical
+
+
+def _telling_words(text: str) -> list[str]:
+    """Words of a topic: no single letters, but single characters of a script where each is a word."""
+    return [word for word in words(text) if len(word) > 1 or SINGLE.match(word)]
