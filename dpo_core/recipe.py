@@ -15,6 +15,9 @@ from dpo_core.recipe_loss import OPTIONS, Loss
 from dpo_core.recipe_online import Online
 from dpo_core.recipe_release import (
     ANSWER_REWARD,
+    BREVITY,
+    LENGTH,
+    OF_ANSWERS,
     OF_SLICE,
     WIN_RATE,
     Fraction,
@@ -234,7 +237,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> "Recipe":
-        known = {"rewards/accuracies", "rewards/margins", "generations/sound"}
+        known = {"rewards/accuracies", "rewards/margins", *OF_ANSWERS, LENGTH, BREVITY}
         known |= self.evaluation.suites.keys()
         known |= {WIN_RATE, ANSWER_REWARD} if self.evaluation.rewards else set()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()

@@ -16,6 +16,9 @@ Preference = Annotated[float, Field(gt=0.5, lt=1)]
 SLICES = ("source", "language", "length", "category")  # kinds of parts of the held-out pairs
 OF_SLICE = re.compile(rf"rewards/accuracies\[(?:{'|'.join(SLICES)})=.+\]")
 WIN_RATE, ANSWER_REWARD = "answers/win_rate", "answers/reward"  # of evaluation.rewards
+ANSWERED, VARIED, LANGUAGE = "generations/answered", "generations/varied", "generations/language"
+OF_ANSWERS = ("generations/sound", ANSWERED, VARIED, LANGUAGE)  # of all generated answers
+LENGTH, BREVITY = "generations/length", "generations/brevity"  # words by the baseline's words, and minus that
 LM_EVAL = "lm_eval/"  # how the metrics of evaluation.lm_eval begin
 KEEP = "metric: how much worse it may be at most, its own unit; more must be ruled out"
 
@@ -32,9 +35,10 @@ class Gate(Section):
     Metrics are `rewards/accuracies` (also of a part of the pairs: `rewards/accuracies[language=de]`, or source, length,
     category), `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text` (minus nats per token, so
     that more is better everywhere), `generations/sound` (share of all generated answers that are not empty, do not
-    repeat themselves, and are in the language of their question). With `evaluation.rewards` also `answers/win_rate`
-    (share of held-out prompts whose answer is better than the baseline's, a tie one half), `answers/reward` (its mean);
-    with `evaluation.lm_eval` `lm_eval/TASK`, the mean of a task's documents.
+    repeat themselves, and are in the language of their question), `generations/answered`, `varied`, `language`,
+    `length` and `brevity` (docs/evaluation.md). With `evaluation.rewards` also `answers/win_rate` (share of held-out
+    prompts whose answer is better than the baseline's, a tie one half), `answers/reward` (its mean); with
+    `evaluation.lm_eval` `lm_eval/TASK`, the mean of a task's documents.
     """
 
     improve: list[str] | dict[str, Amount] = Field(
@@ -103,7 +107,7 @@ class RecipeGate(Gate):
 def is_share(metric: str) -> bool:
     """Whether a metric of ours lies between 0 and 1: a share of pairs, or of right answers."""
     suites = metric.startswith(("behaviour/", "retention/")) and metric != "retention/neutral_text"
-    return suites or metric in ("generations/sound", WIN_RATE) or metric.startswith(("rewards/accuracies", "uptake/"))
+    return suites or metric in (*OF_ANSWERS, WIN_RATE) or metric.startswith(("rewards/accuracies", "uptake/"))
 
 
 class Retrain(Section):

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
+from dpo_core.evaluate.generations import generation_scores
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
 from dpo_core.evaluate.preferred import JUDGED, JudgedBy, judged_items, preferred
-from dpo_core.evaluate.scores import SOUND, Scores
+from dpo_core.evaluate.scores import UNLIMITED, Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
 from dpo_core.evaluate.unseen import Items
@@ -19,7 +20,7 @@ from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
-from dpo_core.recipe_release import ANSWER_REWARD, LM_EVAL, WIN_RATE, is_share
+from dpo_core.recipe_release import ANSWER_REWARD, BREVITY, LM_EVAL, WIN_RATE, is_share
 from dpo_core.report.documents import (
     AgainRecord,
     DivergenceRecord,
@@ -108,13 +109,13 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     learnt = {
         side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
     }
-    scores = {who: _scores(model, suites, gated, unsound[who]) for who, model in models.items()}
+    scores = _all_scores(models, suites, gated, unsound)
     more = {
         who: _of_slices(model, parts, gated[PAIRS]) | preferences(learnt[0], model.uptake)
         for who, model in models.items()
     }
     sealed = [name for name, (mine, others) in divided.items() if mine is not others]
-    figures = {who: _scores(model, suites, shown, unsound[who]) for who, model in models.items()} if sealed else scores
+    figures = _all_scores(models, suites, shown, unsound) if sealed else scores
     places, clusters = shown[PAIRS].places, list(shown[PAIRS].clusters)
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
@@ -125,7 +126,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     of_pairs = {name: Estimate.of(interval) for name, interval in summarise(compared).items()} if places else {}
     return EvaluationEvidence(
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
-        means=means,
+        means={who: {name: found[name] for name in found if name != BREVITY} for who, found in means.items()},
         sealed=sealed,
         slices=_slices(models["challenger"], parts, shown[PAIRS]),
         trivial=_trivial(asked, shown[PAIRS]),
@@ -229,13 +230,26 @@ def _unsound(model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]]
 
 def _mean(name: str, scores: Scores) -> Estimate:
     shares = is_share(name) or name.startswith(LM_EVAL)  # as far as its values are
-    return Estimate.of(mean_interval(scores.values, scores.clusters, shares=shares))
+    answers = name not in UNLIMITED
+    return Estimate.of(mean_interval(scores.values, scores.clusters, answers=answers, shares=shares))
 
 
-def _scores(
-    model: Measured, suites: Suites, items: Mapping[str, Items], unsound: Mapping[str, Sequence[str]]
-) -> dict[str, Scores]:
-    """Per-item values of every metric that the gate may name; more is better."""
+def _all_scores(
+    models: Mapping[str, Measured],
+    suites: Suites,
+    items: Mapping[str, Items],
+    unsound: Mapping[str, Mapping[str, Sequence[str]]],
+) -> dict[str, dict[str, Scores]]:
+    """Per-item values of every metric that the gate may name, but for parts and shortcuts; more is better."""
+    others = models["baseline"].answers
+    return {
+        who: _scores(model, suites, items) | generation_scores(model.answers, others, unsound[who], items)
+        for who, model in models.items()
+    }
+
+
+def _scores(model: Measured, suites: Suites, items: Mapping[str, Items]) -> dict[str, Scores]:
+    """Those of pairs, questions, documents and text."""
 
     def scores_of(values: Sequence[float], which: Items) -> Scores:
         return Scores([values[place] for place in which.places], which.clusters, which.left_out)
@@ -248,12 +262,6 @@ def _scores(
     for name, column in ((WIN_RATE, model.wins), (ANSWER_REWARD, model.rewards)):
         if len(column):
             scores[name] = scores_of([math.nan if value is None else value for value in column], items[JUDGED])
-    sound = [scores_of([float(not fault) for fault in found], items[name]) for name, found in unsound.items() if found]
-    scores[SOUND] = Scores(
-        [value for part in sound for value in part.values],
-        [cluster for part in sound for cluster in part.clusters],
-        sum(part.left_out for part in sound),
-    )
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores

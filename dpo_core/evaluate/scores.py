@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.evaluate.clusters import Floats, places
+from dpo_core.recipe_release import BREVITY, LENGTH
 
 UPTAKE = "uptake/"  # how the metrics of shortcuts begin
 SOUND = "generations/sound"  # the metric of all answers that were generated
@@ -14,6 +15,8 @@ UNLIMITED = (
     "rewards/margins",
     "retention/neutral_text",
     "answers/reward",
+    LENGTH,
+    BREVITY,
 )  # also where all values happen to lie between 0 and 1
 
 

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 
+from dpo_core.recipe_release import BREVITY, LENGTH
+
 LABELS = {
     "chosen_only": "chosen only",
     "rejected_only": "rejected only",
@@ -30,6 +32,7 @@ RATES = (
     "answers/win_rate",
     "lm_eval/",
 )  # shares of right answers
+UNRATED = ("retention/neutral_text", LENGTH, BREVITY)  # though they begin like these
 SHARES = frozenset(
     "share purity coverage accuracy low high wins found power recall before after accepted now".split()  # noqa: SIM905
 )
@@ -64,7 +67,7 @@ def share_or_number(value: object, name: str) -> str:
 
 def is_rate(metric: str, values: Iterable[float]) -> bool:
     """Whether a metric of a run is a share of right answers, as far as these values of it show."""
-    rated = metric.startswith(RATES) and metric != "retention/neutral_text"
+    rated = metric.startswith(RATES) and metric not in UNRATED
     return rated and all(0 <= value <= 1 for value in values)
 
 

@@ -3,11 +3,19 @@
 import dataclasses
 import json
 
+import numpy as np
+import pytest
+
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.evaluate.evidence import Measured, Questions, draw_samples, side_by_side
+from dpo_core.evaluate.gate import decide
+from dpo_core.evaluate.generations import length_ratios
+from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.preferred import JudgedBy
+from dpo_core.evaluate.scores import Scores
 from dpo_core.evaluate.unseen import Items
+from dpo_core.recipe_release import Gate
 from dpo_core.report.sentences import preferred_sentences
 
 
@@ -176,3 +184,53 @@ def test_the_gate_sees_whose_answers_are_better_but_for_prompts_without_a_score(
     said = " ".join(preferred_sentences(found.preferred))
     assert "better to 75.0% of 2 held-out prompts" in said
     assert "1 more have no score (too long)" in said
+
+
+def test_answers_that_decline_repeat_themselves_or_grow_are_metrics_of_every_model_and_of_the_gate() -> None:
+    loop = "again and again and so on " * 4
+    models = MODELS | {"challenger": measured(loop, "I cannot say.", margins=(0.5, -0.1))}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([], [])}
+    found = side_by_side(models, Questions(SUITES, [asked("The capital?")], PAIRS, compared))
+    mine, theirs = found.items["challenger"], found.items["baseline"]
+    assert mine["generations/answered"].values == [1.0, 0.0]
+    assert mine["generations/varied"].values == [pytest.approx(6 / 21), 1.0]  # 21 4-grams, 6 different ones
+    assert found.means["challenger"]["generations/length"].value == pytest.approx((24 + 3) / (3 + 1))
+    assert theirs["generations/length"].values == [1.0, 1.0]
+    assert "generations/brevity" in found.metrics  # of several seeds the middle one by it may be asked for
+    assert mine["generations/brevity"].values == [-value for value in mine["generations/length"].values]
+    rules = Gate.model_validate({"improve": [], "keep": {"generations/brevity": 0.25}, "min_items": 2, "alpha": 0.4})
+    scores = [{name: Scores(**dict(s)) for name, s in found.items[who].items()} for who in ("challenger", "baseline")]
+    [condition] = decide(*scores, rules).conditions
+    assert condition.difference == pytest.approx(1 - 27 / 4)
+    assert condition.verdict == "reject_regression"
+
+
+def test_answers_in_another_language_than_their_question_are_a_metric() -> None:
+    said = "Die Hauptstadt ist Paris, und das ist auch nicht der Ort, an dem wir sind."
+    question = asked("What is the capital of France, and where is it that you have been to?")
+    models = MODELS | {"challenger": measured(said, "It is four.", margins=(0.5, -0.1))}
+    suites = {"retention/facts": [BehaviourCheck(question, (("Paris",),)), BehaviourCheck(SUM, (("4",),))]}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([], [])}
+    found = side_by_side(models, Questions(suites, [asked("The capital?")], PAIRS, compared))
+    assert found.items["challenger"]["generations/language"].values == [0.0, 1.0]
+    assert found.items["baseline"]["generations/language"].values == [1.0, 1.0]
+
+
+def test_a_ratio_of_lengths_is_that_of_all_words_and_not_told_where_one_prompt_has_them_all() -> None:
+    assert np.mean(length_ratios([30, 6, 3], [10, 12, 5], ["a", "b", "c"])) == pytest.approx(39 / 27)
+    assert length_ratios([7, 9], [7, 9], ["a", "b"]) == [1.0, 1.0]
+    for others, clusters in (([0, 0], ["a", "b"]), ([4, 0], ["a", "b"]), ([4, 5], ["a", "a"])):
+        assert length_ratios([3, 5], others, clusters) == []
+
+
+@pytest.mark.parametrize(("prompts", "most"), [(20, 4), (72, 1)])
+def test_the_interval_of_a_ratio_of_lengths_holds_its_coverage(prompts: int, most: int) -> None:
+    random, held, draws = np.random.default_rng(2), 0, 1000
+    for _ in range(draws):
+        owners = np.repeat(np.arange(prompts), random.integers(1, most + 1, prompts))
+        others = 1 + random.poisson(20 * random.gamma(2, 0.5, prompts)[owners])  # long and short, alike in a prompt
+        own = random.poisson(1.25 * others * random.gamma(4, 0.25, prompts)[owners])
+        values = length_ratios(own.tolist(), others.tolist(), list(map(str, owners)))
+        low, high = mean_interval(values, list(map(str, owners)), answers=False)[1:]
+        held += low <= 1.25 <= high
+    assert abs(held / draws - 0.95) <= 0.02
