@@ -168,7 +168,7 @@ def _evidence(
         suites, samples, pairs, items, checked.shortcuts, edited, trivial, jury.says(judged) if jury else None
     )
     first = zip(SIDES, (side[:PAIRS_AGAIN].tolist() for side in sums[trained.weights_sha256]), strict=True)
-    kept = {"answers": sorted({output.kept for output in found.values()} - {""}), "logps": dict(first)}
+    kept = {"answers": sorted({folder for output in found.values() for folder in output.kept}), "logps": dict(first)}
     return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), kept
 
 

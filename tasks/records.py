@@ -168,7 +168,7 @@ class MeasureOutput(Record):
 
     answers: dict[str, list[str]] = Field(description="the likeliest")
     sampled: dict[str, list[list[str]]] = Field({}, description="by suite: several to each question, drawn by lot")
-    kept: str = Field("", description="folder of these in the store")
+    kept: list[str] = Field([], description="folders of all these in the store")
     again: dict[str, int] = Field({}, description="questions asked twice; of their answers those that changed, flipped")
     logps: dict[str, list[float]] | None = Field(description="nats, by side; None: those of the reference store")
     nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")

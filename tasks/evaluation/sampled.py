@@ -1,4 +1,4 @@
-"""Several answers to a question, drawn by temperature, each stored by itself: none is ever drawn twice."""
+"""Answers to an evaluation's questions, likeliest and drawn ones, each stored by itself: none is asked for twice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,20 @@ CODE = ("dpo_core.model.answers.answers",)
 
 @dataclass(frozen=True)
 class Drawing:
-    """How answers are drawn, and all that decides their text: what names them in the store."""
+    """How answers are drawn, and all that decides their text: what names them in the store.
+
+    `path`: the model, its tokenizer, and the arithmetic; None: they are not kept.
+    """
 
     decoding: Decoding
     day: str
     width: int
-    path: Mapping[str, Any]
+    path: Mapping[str, Any] | None
 
-    def shelf(self, store: Store) -> AnswerStore:
+    def shelf(self, store: Store) -> AnswerStore | None:
         """Where the answers of one model, by this decoding, lie."""
+        if self.path is None:
+            return None
         how = self.decoding
         made = {
             "temperature": how.temperature,
@@ -45,9 +50,9 @@ class Drawing:
         return AnswerStore(store, {**self.path, **made, **by})
 
 
-def drawing_of(recipe: Recipe, path: Mapping[str, Any]) -> Drawing:
-    """As a recipe's evaluation draws; `path`: the model, its tokenizer, and the arithmetic."""
-    how = Decoding(recipe.evaluation.max_new_tokens, temperature=recipe.evaluation.temperature, seed=SEED)
+def drawing_of(recipe: Recipe, path: Mapping[str, Any] | None, temperature: float = 0.0) -> Drawing:
+    """As a recipe's evaluation asks; at 0 for the likeliest answers."""
+    how = Decoding(recipe.evaluation.max_new_tokens, temperature=temperature, seed=SEED)
     return Drawing(how, recipe.encoding.date, recipe.evaluation.batch_size, path)
 
 
@@ -63,7 +68,7 @@ def draw(
 ) -> list[list[str]]:
     """`samples` answers to each prompt; only what the store lacks is drawn, with `anew` all."""
     shelf, keys = how.shelf(store), [prompt_digest(prompt) for prompt in prompts]
-    known = {} if anew else shelf.read()
+    known = {} if anew or shelf is None else shelf.read()
     asked = dict(zip(keys, prompts, strict=True))
     names = list(asked)
     wanted = {(i, n) for i, key in enumerate(names) for n in range(samples) if (key, n) not in known}
@@ -78,13 +83,16 @@ def draw(
             width=how.width,
             day=how.day,
         )
-        kept = shelf.keep(
+        made = (
             StoredAnswer(prompt=names[one.prompt], sample=one.sample, text=one.text, tokens=one.tokens, ended=one.ended)
             for one in found
         )
-        with progress_bar("sampled answers", total=len(wanted), unit="answer") as bar:
-            for one in kept:
+        with progress_bar(
+            "sampled answers" if how.decoding.temperature else "answers", total=len(wanted), unit="answer"
+        ) as bar:
+            for one in made if shelf is None else shelf.keep(made):
                 known[one.prompt, one.sample] = one
                 bar.update(1)
-    shelf.refresh()
+    if shelf is not None:
+        shelf.refresh()
     return [[known[key, number].text for number in range(samples)] for key in keys]

@@ -118,7 +118,7 @@ def _ask(
     samples = draw_samples(pairs, _answered(plan, limits))
     once = plan.recipe.evaluation.model_copy(update={"answers": 1, "again": 0})  # the likeliest, asked for once
     lean = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"evaluation": once})})
-    return measure(folder, lean, store, split.rows, Inquiry(suites, samples, [], logps=logps, path={}))
+    return measure(folder, lean, store, split.rows, Inquiry(suites, samples, [], logps=logps, path=None))
 
 
 def _rows(store: Store, split: TuningSplit) -> list[EncodedPair]:

@@ -212,7 +212,7 @@ def test_score_train_and_evaluate_run_the_pinned_code(plan, tmp_path, tiny_model
     assert digest_code(work / "model") == plan.trusted_code
     assert type(load_model(work / "model", trusted_code=plan.trusted_code)).__name__ == "OwnModel"
 
-    asked = Inquiry({}, [], encoded[:1], logps=True, path={})
+    asked = Inquiry({}, [], encoded[:1], logps=True, path=None)
     found = measure(work.parent / "recipe" / "model", plan, store, checked, asked)
     assert found.logps["rejected"] == pytest.approx(rejected.tolist(), abs=1e-4)
     assert found.uptake["with"] == pytest.approx(chosen.tolist()[:1], abs=1e-4)

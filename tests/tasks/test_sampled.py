@@ -1,13 +1,21 @@
 """Answers that are drawn for an evaluation are drawn once."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from dpo_core.data.pairs import Pair
+from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.model.answers.decoding import Decoding
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.load import load_model
+from dpo_core.recipe import Recipe
 from infra.store.folder import FolderStore
+from tasks.evaluation import measure as measuring
 from tasks.evaluation import sampled
+from tasks.evaluation.measure import Inquiry, measure
 from tasks.evaluation.sampled import Drawing, draw
+from tests.recipes import keep_rows
 
 PROMPTS = [({"role": "user", "content": text},) for text in ("say stone", "say river", "say stone")]
 
@@ -40,3 +48,42 @@ def test_more_answers_or_questions_draw_only_what_is_missing_and_leave_the_other
     assert len(asked) == 2
     assert drawn(tiny_model, store, PROMPTS, 3, weights="of another model") == three  # the same model, in truth
     assert len(asked) == 3
+
+
+def test_one_more_question_asks_one_question_and_scores_no_pair_again(tiny_model, store, make_plan, monkeypatch):
+    prompt, said = ({"role": "user", "content": "who?"},), [({"role": "assistant", "content": text},) for text in "ab"]
+    parts = keep_rows(store, "data/d", "eval", [Pair(prompt, *said)], load_tokenizer(tiny_model))
+    checked = SimpleNamespace(**parts, data_sha256="d", ids_sha256="i")
+
+    def measured(questions, **changes):
+        recipe = Recipe.model_validate(
+            {"name": "m", "model": "m", "data": {"train": "p"}, "evaluation": {"max_new_tokens": 6, "again": 2}}
+        )
+        plan = make_plan(recipe=recipe, model_folder=str(tiny_model), **changes)
+        suites = {"retention/facts": [BehaviourCheck(({"role": "user", "content": text},)) for text in questions]}
+        asked = Inquiry(suites, PROMPTS[:1], [], logps=True, path={"weights": "w"})
+        return measure(tiny_model, plan, store, checked, asked)
+
+    answered, scored = [], []
+    answers, score = sampled.answers, measuring.score
+    monkeypatch.setattr(
+        sampled, "answers", lambda *a, wanted, **how: answered.append(len(wanted)) or answers(*a, wanted=wanted, **how)
+    )
+    monkeypatch.setattr(
+        measuring, "score", lambda model, rows, **how: scored.append(len(rows)) or score(model, rows, **how)
+    )
+    few = measured(["say lake", "say tree", "say hill"])
+    assert answered == [4, 2], "three questions and a sample; two of the questions once more"
+    assert few.again == {"asked": 2, "changed": 0, "flipped": 0}
+    more = measured(["say lake", "say rock", "say tree", "say hill"])
+    assert answered[2] == 1
+    assert answered[3:] in ([], [1]), "the new one may be among those that are asked once more"
+    assert sum(scored) == 2, "both sides of the pair, once"
+    without = [text for place, text in enumerate(more.answers["retention/facts"]) if place != 1]
+    assert (without, more.answers["samples"]) == (few.answers["retention/facts"], few.answers["samples"])
+    assert (more.kept, more.logps) == (few.kept, few.logps)
+    del answered[:]
+    measured(["say lake", "say rock", "say tree", "say hill"])
+    assert answered == []
+    measured(["say lake", "say rock"], force=True)
+    assert (answered, sum(scored)) == ([3, 2], 4)

@@ -58,14 +58,12 @@ def texts(
     max_new_tokens: int,
     width: int = WIDTH,
     day: str | None = None,
-    progress: Callable[[int], object] = lambda done: None,
 ) -> list[str]:
     """The likeliest answer to each prompt, in the order given."""
     found = [""] * len(prompts)
     decoding = Decoding(max_new_tokens)
     for answer in answers(model, tokenizer, prompts, decoding=decoding, width=width, day=day):
         found[answer.prompt] = answer.text
-        progress(1)
     return found
 
 
