@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights_sha256"  # tag of models and versions
 READY: Literal["READY"] = "READY"  # status of a model that is there as a whole
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
-SERVED_TRACES = Path(__file__).with_name("served_traces.py")  # which SERVED_MODEL reads from beside it
+BESIDE = [SERVED_MODEL.with_name(name) for name in ("served_folder.py", "served_traces.py")]  # it reads them from there
 SERVED_WITH = ("mlflow", "torch", "transformers")
 EXAMPLE = {"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 64}  # shown on the version's page
 LIMITS = {
@@ -96,7 +96,8 @@ def _upload(
             input_example=EXAMPLE,
             pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in SERVED_WITH],
         )
-        shutil.copy(SERVED_TRACES, f"{scratch}/model")
+        for file in BESIDE:
+            shutil.copy(file, f"{scratch}/model")
         client.log_model_artifacts(model.model_id, f"{scratch}/model")
     client.finalize_logged_model(model.model_id, READY)
 

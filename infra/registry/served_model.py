@@ -3,12 +3,10 @@
 It runs where this package is not installed: it may import transformers, torch, and mlflow with what that brings.
 """
 
-import hashlib
 import json
-import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from runpy import run_path
@@ -20,26 +18,37 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
-CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "generation_config.json")
 CHARACTERS_A_TOKEN = 100  # a longer text has too many tokens whatever the tokenizer: it is not even tried
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens")  # what requests call it
 ONLY = {"stream": False, "n": 1, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False}  # as it always is
 REQUEST = {"messages", "tools", "model", "user", "stop", "temperature", "top_p", *ONLY, *LENGTHS}
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 STOPS = 4  # texts at which an answer may be told to end
-Traces = run_path(str(Path(__file__).with_name("served_traces.py")))["Traces"]  # beside it, also where it is served
+HERE = Path(__file__).parent  # what follows lies beside it, also where it is served
+FOLDER, Traces = run_path(str(HERE / "served_folder.py")), run_path(str(HERE / "served_traces.py"))["Traces"]
 MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
 
 
 class Reply(NamedTuple):
-    """An answer, the tokens it took, whether its end was reached, and the id of its trace (empty: it leaves none)."""
+    """An answer, the tokens it took, and whether its end was reached."""
 
     text: str
     prompt_tokens: int
     new_tokens: int
     ended: bool
-    trace: str = ""
+
+
+class ServedRequest(NamedTuple):
+    """What is asked: `settings` say how it is decoded, `inside` stands before the place of what is wrong in it.
+
+    `model` is given back in a chat completion; None: the answer is a plain text.
+    """
+
+    messages: list[dict[str, Any]]
+    settings: Mapping[str, Any]
+    tools: Any = None
+    model: str | None = None
+    inside: str = ""
 
 
 class ChatModel(PythonModel):
@@ -55,15 +64,15 @@ class ChatModel(PythonModel):
 
         folder, self._limits = Path(context.artifacts["checkpoint"]), dict(context.model_config or {})
         trusted = self._limits.get("trusted_code")
-        _require_as_registered(folder, self._limits.get("files"), trusted)
-        self._traces = Traces(Path(__file__).parent, self._limits)
+        FOLDER["require_as_registered"](folder, self._limits.get("files"), trusted)
+        self._traces = Traces(HERE, self._limits)
         options: dict[str, Any] = {"trust_remote_code": trusted is not None}
         self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         dtype = getattr(torch, self._limits.get("dtype", "float32"))
         options |= {"dtype": dtype, "use_safetensors": True, "generation_config": GenerationConfig()}
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
         self._model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-        self._stops = {*_named_ends(folder), self._tokenizer.eos_token_id} - {None}
+        self._stops = {*FOLDER["named_ends"](folder), self._tokenizer.eos_token_id} - {None}
         config = self._model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
@@ -71,55 +80,49 @@ class ChatModel(PythonModel):
         """One answer a prompt; a prompt is a text or a list of {"role", "content"} messages.
 
         `model_input`: a frame with one column of prompts, or a list or array of them. A chat request of the kind
-        {"messages": [...], "max_tokens": 48} is answered as a chat completion. (MLflow makes a schema of any other type
-        hint than a frame's, and cuts conversations by it.)
+        {"messages": [...], "max_tokens": 48} is answered as a chat completion, by itself or in such a list. (MLflow
+        makes a schema of any other type hint than a frame's, and cuts conversations by it.)
         `params`: max_new_tokens, temperature (0: greedy), top_p. MlflowException for what cannot be meant, with words.
         """
         settings, given = dict(params or {}), cast(Any, model_input)
         if isinstance(given, dict):
-            return self._complete(given, settings)
+            return self._answers([_request(given, settings, "")])[0]
         prompts = _prompts(given)
         if len(prompts) > (most := self._limits.get("max_prompts", 64)):
             raise _refusal(f"{len(prompts)} prompts at once, at most {most} are answered", "the request",
                            "send fewer, or load the version with a larger max_prompts in its model_config")  # fmt: skip
-        return [self._answer(_messages(p, f"prompt {i}"), settings).text for i, p in enumerate(prompts)]
+        return self._answers([
+            _request(one, settings, f"request {i}: ") if isinstance(one, dict)
+            else ServedRequest(_messages(one, f"prompt {i}"), settings, inside=f"prompt {i}: ")
+            for i, one in enumerate(prompts)
+        ])  # fmt: skip
 
-    def _complete(self, request: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A chat completion, in the form that chat clients know."""
-        unknown = sorted(map(str, set(request) - REQUEST))
-        if "messages" not in request or unknown:
-            says = f"the request has {', '.join(unknown)}" if unknown else "the request has no messages"
-            raise _refusal(says, "the request", f'send {{"messages": [...]}} with any of {", ".join(sorted(REQUEST))}')
-        for name, only in ONLY.items():
-            if request.get(name, only) not in (only, None):
-                raise _refusal(f"{name} is {request[name]}", name, f"leave it out: it is always {json.dumps(only)}")
-        asked = {name: value for name, value in request.items() if name in ("temperature", "top_p")}
-        lengths = [request[name] for name in LENGTHS if request.get(name) is not None]
-        asked |= {"max_new_tokens": lengths[0]} if lengths else {}
-        asked |= {"stop": _stops(request.get("stop"))}
-        messages = _messages(request["messages"], "messages")
-        reply = self._answer(messages, {**settings, **asked}, request.get("tools"))
+    def _answers(self, asked: list[ServedRequest]) -> list[Any]:
+        """In order; nothing is answered where one of them cannot be."""
+        prompts = [self._encode(one) for one in asked]
+        how = [self._decoding(one, room=self._context - len(ids)) for one, ids in zip(asked, prompts, strict=True)]
+        return [self._answer(*one) for one in zip(asked, prompts, how, strict=True)]
+
+    def _answer(self, asked: ServedRequest, prompt: list[int], decoding: Any) -> Any:
+        """A text, or a chat completion in the form that chat clients know."""
+        began, told = time.time_ns(), {"messages": asked.messages, "tools": asked.tools, **asked.settings}
+        reply = self._reply(prompt, decoding, asked.settings.get("stop") or [])
+        inputs = {name: value for name, value in told.items() if value not in (None, [])}
+        trace = self._traces.record(inputs, _completion(reply), began)
+        if asked.model is None:
+            return reply.text
         return {
-            "id": reply.trace or f"chatcmpl-{uuid.uuid4().hex}",
+            "id": trace or f"chatcmpl-{uuid.uuid4().hex}",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": request.get("model", ""),
+            "model": asked.model,
             **_completion(reply),
         }
 
-    def _answer(self, messages: list[dict[str, Any]], settings: Mapping[str, Any], tools: Any = None) -> Reply:
-        began, asked = time.time_ns(), {"messages": messages, "tools": tools, **settings}
-        reply = self._reply(messages, settings, tools)
-        inputs = {name: value for name, value in asked.items() if value not in (None, [])}
-        return reply._replace(trace=self._traces.record(inputs, _completion(reply), began))
-
-    def _reply(self, messages: list[dict[str, Any]], settings: Mapping[str, Any], tools: Any) -> Reply:
+    def _reply(self, prompt: list[int], decoding: Any, stops: list[str]) -> Reply:
         import torch
 
-        prompt = self._encode(messages, tools)
-        decoding = self._decoding(settings, room=self._context - len(prompt))
         ids = torch.tensor([prompt], device=self._model.device)
-        stops: list[str] = settings.get("stop") or []
         options: dict[str, Any] = {"stop_strings": stops, "tokenizer": self._tokenizer} if stops else {}
         output = self._model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=decoding, **options)
         new = output[0, len(prompt) :].tolist()
@@ -128,32 +131,33 @@ class ChatModel(PythonModel):
         kept = text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
         return Reply(kept, len(prompt), len(new), end is not None or kept != text)
 
-    def _encode(self, messages: list[dict[str, Any]], tools: Any) -> list[int]:
+    def _encode(self, asked: ServedRequest) -> list[int]:
         """As in training: a special token that is written in a message stays text."""
+        messages, tools, where = asked.messages, asked.tools, asked.inside.removesuffix(": ") or "the prompt"
         most = min(self._limits.get("max_prompt_tokens", 8192), self._context - 1)
         do = "send a shorter prompt, or load the version with a larger max_prompt_tokens in its model_config"
         if (size := len(json.dumps([messages, tools], default=str))) > CHARACTERS_A_TOKEN * most:
-            raise _refusal(f"the prompt has {size} characters, at most {most} tokens are read", "the prompt", do)
+            raise _refusal(f"the prompt has {size} characters, at most {most} tokens are read", where, do)
         try:
             ids = self._tokenizer.apply_chat_template(
                 messages, tools=tools, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
             )
         except Exception as error:  # a template can raise anything
             says = f"the chat template refuses it: {type(error).__name__} {error}"
-            raise _refusal(says, "the prompt", "send turns as the model was trained on") from None
+            raise _refusal(says, where, "send turns as the model was trained on") from None
         if len(ids) > most:
-            raise _refusal(f"the prompt has {len(ids)} tokens, at most {most} are read", "the prompt", do)
+            raise _refusal(f"the prompt has {len(ids)} tokens, at most {most} are read", where, do)
         return list(ids)
 
-    def _decoding(self, settings: Mapping[str, Any], *, room: int) -> Any:
+    def _decoding(self, asked: ServedRequest, *, room: int) -> Any:
         """How to decode: by what is asked for and nothing else, whatever the folder's generation config says."""
         from transformers import GenerationConfig
 
         limit = self._limits.get("max_new_tokens", 1024)
-        length = _number(settings, "max_new_tokens", 48, 1, limit, whole=True)
-        temperature = _number(settings, "temperature", 0.0, 0.0, 10.0)
+        length = _number(asked, "max_new_tokens", 48, 1, limit, whole=True)
+        temperature = _number(asked, "temperature", 0.0, 0.0, 10.0)
         pad = self._tokenizer.pad_token_id
-        sampling = {"temperature": temperature, "top_p": _number(settings, "top_p", 1.0, 1e-6, 1.0), "top_k": 0}
+        sampling = {"temperature": temperature, "top_p": _number(asked, "top_p", 1.0, 1e-6, 1.0), "top_k": 0}
         return GenerationConfig(
             do_sample=temperature > 0,
             num_beams=1,
@@ -163,6 +167,26 @@ class ChatModel(PythonModel):
             pad_token_id=self._tokenizer.eos_token_id if pad is None else pad,
             **(sampling if temperature > 0 else {}),
         )
+
+
+def _request(given: Mapping[str, Any], settings: Mapping[str, Any], inside: str) -> ServedRequest:
+    """A chat request in OpenAI's shape; what it does not say of decoding is as in `settings`."""
+    request = {name: _plain(value) for name, value in given.items()}
+    unknown = sorted(map(str, set(request) - REQUEST))
+    if "messages" not in request or unknown:
+        says = f"the request has {', '.join(unknown)}" if unknown else "the request has no messages"
+        do = f'send {{"messages": [...]}} with any of {", ".join(sorted(REQUEST))}'
+        raise _refusal(says, inside.removesuffix(": ") or "the request", do)
+    for name, only in ONLY.items():
+        if request.get(name, only) not in (only, None):
+            do = f"leave it out: it is always {json.dumps(only)}"
+            raise _refusal(f"{name} is {request[name]}", f"{inside}{name}", do)
+    asked = {name: value for name, value in request.items() if name in ("temperature", "top_p")}
+    lengths = [request[name] for name in LENGTHS if request.get(name) is not None]
+    asked |= {"max_new_tokens": lengths[0]} if lengths else {}
+    asked |= {"stop": _stops(request.get("stop"), f"{inside}stop")}
+    messages = _messages(request["messages"], f"{inside}messages")
+    return ServedRequest(messages, {**settings, **asked}, request.get("tools"), request.get("model") or "", inside)
 
 
 def _completion(reply: Reply) -> dict[str, Any]:
@@ -175,24 +199,22 @@ def _completion(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _number(
-    settings: Mapping[str, Any], name: str, default: float, least: float, most: float, *, whole: bool = False
-) -> Any:
-    value: Any = default if settings.get(name) is None else settings[name]
+def _number(asked: ServedRequest, name: str, default: float, least: float, most: float, *, whole: bool = False) -> Any:
+    value: Any = default if asked.settings.get(name) is None else asked.settings[name]
     kind: Any = Integral if whole else Real
     if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
         do = f"ask for {'a whole number ' if whole else ''}from {least:g} to {most:g}"
         if name == "max_new_tokens":
             do += ", or load the version with a larger max_new_tokens in its model_config"
-        raise _refusal(f"{name} is {value!r}", name, do)
+        raise _refusal(f"{name} is {value!r}", f"{asked.inside}{name}", do)
     return int(value) if whole else float(value)
 
 
-def _stops(value: Any) -> list[str]:
+def _stops(value: Any, where: str) -> list[str]:
     """Texts at which an answer ends, without them: one, or a few."""
     stops = [value] if isinstance(value, str) else value or []
     if not isinstance(stops, list) or len(stops) > STOPS or not all(isinstance(s, str) and s for s in stops):
-        raise _refusal(f"stop is {value!r}", "stop", f"give a text, or a list of at most {STOPS}")
+        raise _refusal(f"stop is {value!r}", where, f"give a text, or a list of at most {STOPS}")
     return stops
 
 
@@ -203,19 +225,25 @@ def _prompts(model_input: Any) -> list[Any]:
             do = "send one column, `prompt`, of texts or lists of messages"
             raise _refusal(f"the frame has {len(columns)} columns: {', '.join(map(str, columns))}", "the request", do)
         model_input = model_input[columns[0]]
-    plain = model_input.tolist() if hasattr(model_input, "tolist") else model_input
+    plain = _plain(model_input)
     if isinstance(plain, str):
         return [plain]
     if not isinstance(plain, list):
-        do = "send a list of prompts: texts, or lists of messages"
+        do = "send a list of prompts: texts, lists of messages, or chat requests"
         raise _refusal(f"the input is of type {type(plain).__name__}", "the request", do)
-    return [plain] if plain and all(isinstance(item, dict) for item in plain) else plain  # one conversation
+    turns = plain and all(isinstance(item, dict) and "messages" not in item for item in plain)
+    return [plain] if turns else plain  # of one conversation
+
+
+def _plain(value: Any) -> Any:
+    """Without numpy, which MLflow makes of every list and of each value of a request in a list."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _messages(prompt: Any, where: str) -> list[dict[str, Any]]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    turns = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    turns = _plain(prompt)
     if not isinstance(turns, list) or not turns or not all(map(_is_message, turns)):
         keys = ", ".join(sorted(MESSAGE))
         do = f'send a text, or a list of {{"role": "...", "content": "..."}}; a message may have {keys}'
@@ -240,60 +268,6 @@ def _is_message(turn: Any) -> bool:
 def _refusal(says: str, where: str, do: str) -> MlflowException:
     """What is wrong, where, and what to do: over HTTP a 400 with these words."""
     return MlflowException(f"{says}\n  where: {where}\n  do:    {do}", error_code=INVALID_PARAMETER_VALUE)
-
-
-def _require_as_registered(folder: Path, files: Mapping[str, str] | None, trusted: str | None) -> None:
-    """Raise RuntimeError unless the folder holds what was registered, and code only that it was registered with."""
-    found = {file.relative_to(folder).as_posix(): _sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    code = {name: digest for name, digest in found.items() if name.endswith(".py")}
-    text = json.dumps(code, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    own = hashlib.sha256(text.encode()).hexdigest() if code else None  # as dpo_core.model.remote_code.digest_code
-    again = "find out who changed the artifacts, or register the model again"
-    if own != trusted:
-        says = f"the Python files have the digest {own}, the version was registered with {trusted}: none is run"
-        raise _unfit(says, folder, again)
-    for name in found:
-        if name.endswith(PICKLES):
-            raise _unfit(f"{name} can run code when it is loaded", folder, "weights are read from *.safetensors alone")
-    for name, reference in _pointers(folder):
-        if own is None or re.fullmatch(r"\w+\.\w+", reference) is None:
-            raise _unfit(f"{name} asks for code of another place: {reference}", folder, again)
-    if files is not None and found != files:
-        changed = sorted(name for name in {*found, *files} if found.get(name) != files.get(name))
-        raise _unfit(f"not as registered: {', '.join(changed)}", folder, again)
-
-
-def _unfit(says: str, folder: Path, do: str) -> RuntimeError:
-    return RuntimeError(f"{says}\n  where: {folder}\n  do:    {do}")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _pointers(folder: Path) -> Iterator[tuple[str, str]]:
-    """The classes that the configurations want from files of their own: MODULE.CLASS."""
-    for name in CONFIGS:
-        named = _values(folder / name).get("auto_map")
-        for references in named.values() if isinstance(named, dict) else [] if named is None else [named]:
-            for reference in references if isinstance(references, list) else [references]:
-                if reference is not None:  # a tokenizer without a fast (or a slow) class
-                    yield name, str(reference)
-
-
-def _named_ends(folder: Path) -> list[int]:
-    """What ends an answer: training has named every such token in the generation config."""
-    for name in ("generation_config.json", "config.json"):
-        ends = _values(folder / name).get("eos_token_id")
-        if ends is not None:
-            return list(ends) if isinstance(ends, list) else [ends]
-    return []
-
-
-def _values(file: Path) -> dict[str, Any]:
-    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return values if isinstance(values, dict) else {}
 
 
 set_model(ChatModel())

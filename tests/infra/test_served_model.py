@@ -24,6 +24,7 @@ from infra.tracking.runs import open_run
 from tests.tiny import bring_own_code, build_saying, build_tiny_model
 
 ASKED = [{"role": "user", "content": "Who are you?"}]
+SHORT = {"messages": ASKED, "max_tokens": 4}
 
 
 def load(folder, **config):
@@ -117,6 +118,37 @@ def test_a_chat_request_over_http_is_answered_as_a_chat_completion_of_openai(ser
     assert completion.usage.completion_tokens == 8
 
 
+def test_chat_requests_in_one_body_are_answered_in_order_each_as_it_is_alone(served):
+    version, client = served
+    brief = [{"role": "system", "content": "Be brief."}, *ASKED]
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Say"}, {"type": "text", "text": " tree"}]}]
+    bodies = [
+        {"messages": ASKED, "max_tokens": 8},
+        {"messages": brief, "max_tokens": 4, "model": "tiny", "stop": ["qq#qq"]},
+        {"messages": parts, "max_tokens": 6},
+    ]
+    alone = [client.post("/invocations", json=body).json() for body in bodies]
+    done = client.post("/invocations", json={"inputs": bodies})
+    assert done.status_code == 200, done.text
+    together = [ChatCompletion.model_validate(one, strict=True) for one in done.json()["predictions"]]
+    assert [one.choices[0].message.content for one in together] == [
+        one["choices"][0]["message"]["content"] for one in alone
+    ]
+    assert [one.usage.completion_tokens for one in together] == [8, 4, 6]
+    assert [one.model for one in together] == ["", "tiny", ""]
+    assert [one["usage"] for one in version.predict(bodies)] == [one["usage"] for one in alone]
+    [as_params_say] = version.predict([{"messages": ASKED}], params={"max_new_tokens": 3})
+    assert as_params_say["usage"]["completion_tokens"] == 3
+
+
+def test_of_several_requests_none_is_answered_where_one_cannot_be(tiny_model, monkeypatch):
+    model = ChatModel()
+    model.load_context(SimpleNamespace(artifacts={"checkpoint": str(tiny_model)}, model_config=LIMITS))
+    monkeypatch.setattr(model._model, "generate", None)
+    with pytest.raises(MlflowException, match="where: request 1: max_new_tokens"):
+        model.predict(None, [{"messages": ASKED}, {"messages": ASKED, "max_tokens": 10**6}])
+
+
 def test_what_a_version_takes_and_gives_is_in_its_signature(served):
     params = {spec.name: spec.default for spec in served[0].metadata.get_params_schema().params}
     assert params == {"max_new_tokens": 48, "temperature": 0.0, "top_p": 1.0}
@@ -149,6 +181,11 @@ def test_what_a_version_takes_and_gives_is_in_its_signature(served):
         ({"inputs": [None]}, "this is no conversation"),
         ({"inputs": ["Hi"], "params": {"max_new_tokens": 17}}, "max_new_tokens is 17"),
         ({"dataframe_records": [{"prompt": "a", "system": "b"}]}, "the frame has 2 columns: prompt, system"),
+        ({"inputs": [SHORT, {"messages": ASKED, "max_tokens": 17}]}, "where: request 1: max_new_tokens"),
+        ({"inputs": [{"messages": ASKED, "tempreature": 1}, {"messages": ASKED}]}, "where: request 0"),
+        ({"inputs": [{"messages": []}, {"messages": ASKED}]}, "where: request 0: messages"),
+        ({"inputs": [{"messages": ASKED}] * 65}, "65 prompts at once, at most 64"),
+        ({"instances": [{"messages": ASKED}, {"messages": ASKED}]}, "this is no conversation"),
         ({"prompt": "Hi"}, ""),
         ({}, ""),
     ],
@@ -179,6 +216,9 @@ def test_a_bad_body_over_http_is_a_400_with_words(served, body, says):
         ([[{"role": "narrator", "content": "a"}]], {}, "this is no conversation"),
         ([[{"role": "user", "content": "a", "image": "b"}]], {}, "this is no conversation"),
         (["Hi", None], {}, "this is no conversation: null"),
+        ([{"messages": ASKED}, {"messages": ASKED, "n": 2}], {}, "where: request 1: n"),
+        ([{"messages": ASKED}, {"role": "user", "content": "Hi"}], {}, "the request has content, role"),
+        ([{"messages": ASKED}, {"messages": [{"role": "user", "content": "x" * 2000}]}], {}, "where: request 1\n"),
         ({"prompt": "Hi"}, {}, "the request has prompt"),
         ({}, {}, "the request has no messages"),
         ({"messages": "Hi", "stop": ["a"] * 5}, {}, "stop is"),
@@ -288,8 +328,8 @@ def test_a_folder_that_is_not_as_it_was_registered_is_refused(tmp_path, change):
     assert "register the model again" in str(caught.value) or "safetensors alone" in str(caught.value)
 
 
-def registered(name, folder):
-    run = open_run("served", run_key=name, run_name="run", artifact_root=str(folder.parent)).id
+def registered(name, folder, key=""):
+    run = open_run("served", run_key=f"{name}{key}", run_name="run", artifact_root=str(folder.parent)).id
     versions.register(name, run_id=run, weights_sha256=digest_weights(folder), model_folder=folder, tags={})
     return f"models:/{name}/1"
 
@@ -309,3 +349,26 @@ def test_what_was_registered_is_what_is_compared_and_registering_again_helps(req
         load_version(uri)
     shutil.rmtree(folder)
     load_version(registered(f"{name}-again", build_tiny_model(tmp_path / "model")))
+
+
+def test_the_champion_answers_over_http_and_one_that_moved_does_from_the_next_start_on(tmp_path, request):
+    from mlflow.pyfunc import load_model as load_version
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    name = request.node.name
+
+    def start():
+        return TestClient(scoring_server.init(load_version(f"models:/{name}@champion")))
+
+    def said(client):
+        return client.post("/invocations", json={"messages": ASKED}).json()["choices"][0]["message"]["content"]
+
+    for word in ("mirage", "yes"):
+        registered(name, build_saying(tmp_path / word, word, "BoW"), key=word)
+    versions.set_alias(name, "champion", 1)
+    old = start()
+    assert said(old).startswith("mirage")
+    versions.set_alias(name, "champion", 2)
+    assert said(old).startswith("mirage")
+    assert said(start()).startswith("yes")
