@@ -16,6 +16,10 @@ from dpo_core.rewards.patterns import matches, require_pattern
 Schema = Mapping[str, Any] | bool
 AWAY = "json_schema refers to what is not in it"
 INSIDE = "write the part that it refers to into the schema, below $defs"
+UNGUARDED = (  # jsonschema looks for these names by itself, in its own way
+    "json_schema has patternProperties and unevaluatedProperties, whose patterns could go on without end: write "
+    "additionalProperties for the latter"
+)
 NOTHING: Registry[Any] = Registry()  # has no way to fetch; jsonschema's own would ask the network
 
 
@@ -35,6 +39,8 @@ def require_schema(schema: Schema) -> None:
         raise ValueError(f"json_schema is none: {str(error).splitlines()[0]}") from None
     resolver = NOTHING.resolver_with_root(DRAFT202012.create_resource(schema))
     parts = list(_parts(schema))
+    if all(any(key in part for part in parts) for key in ("patternProperties", "unevaluatedProperties")):
+        raise ValueError(UNGUARDED)
     named = any("$id" in part for part in parts)  # then a reference is meant from there: it is resolved when it is used
     for part in parts:
         patterns = [part["pattern"]] if isinstance(part.get("pattern"), str) else []
@@ -72,6 +78,19 @@ def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any,
                     yield from validator.descend(inner, part, path=name, schema_path=pattern)
 
 
+def _additional_properties(validator: Any, rest: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
+    if validator.is_type(value, "object"):
+        named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        for name, inner in value.items():
+            if name not in named and not any(matches(pattern, name) for pattern in patterns):
+                yield from validator.descend(inner, rest, path=name)
+
+
 _Validator: Any = jsonschema.validators.extend(
-    Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties}
+    Draft202012Validator,
+    {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    },
 )

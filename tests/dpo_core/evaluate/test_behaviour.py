@@ -105,6 +105,14 @@ def test_an_answer_is_held_to_what_is_asked_of_it_beside_words(tmp_path, row, ri
         ({"json_schema": {"type": "objekt"}}, "json_schema is none: 'objekt' is not valid"),
         ({"json_schema": {"items": {"pattern": "(a+)+$"}}}, "does not end within 1 s"),
         ({"json_schema": {"patternProperties": {"(a": True}}}, "json_schema is none: '(a' is not a 'regex'"),
+        (
+            {"json_schema": {"patternProperties": {"(a+)+$": True}, "additionalProperties": False}},
+            "does not end within 1 s",
+        ),
+        (
+            {"json_schema": {"anyOf": [{"patternProperties": {"^k": True}}], "unevaluatedProperties": False}},
+            "write additionalProperties for the latter",
+        ),
         ({"json_schema": {"$ref": "#/$defs/name"}}, "refers to what is not in it: #/$defs/name"),
         ({"json_schema": {"$ref": "https://example.org/schema.json"}}, "refers to what is not in it: https://example"),
         ({"language": "tlh"}, "language 'tlh' is not told"),
@@ -159,3 +167,14 @@ def test_a_pattern_inside_a_schema_ends(tmp_path):
     assert check.passes('{"other": "y"}')
     with pytest.raises(InputError, match="does not end within 1 s on 61 characters"):
         check.passes(json.dumps({"k": "x" * 60 + "!"}))
+
+
+@pytest.mark.parametrize("rest", [False, {"type": "integer"}])
+def test_what_no_pattern_of_a_schema_names_is_told_by_patterns_that_end(tmp_path, rest):
+    properties = {"patternProperties": {r"^(x|xx)+$": True}, "additionalProperties": rest}
+    check = check_of(tmp_path, json_schema={"properties": {"name": {"type": "string"}}, **properties})
+    assert check.passes('{"name": "Ada", "xxx": "anything"}')
+    assert check.passes('{"y": 1}') == (rest is not False)
+    assert not check.passes('{"y": "text"}')
+    with pytest.raises(InputError, match="does not end within 1 s on 61 characters"):
+        check.passes(json.dumps({"x" * 60 + "!": 1}))
