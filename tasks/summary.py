@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from dpo_core.evaluate.gate import GateVerdict
 from dpo_core.report.documents import CheckAnswers, EvaluationEvidence, SampleAnswers
 from dpo_core.report.model_card import CardFacts, licence_of, model_card, shortened
-from dpo_core.report.sentences import OUTCOMES, noise_sentence, shown_scores, uptake_sentences
+from dpo_core.report.sentences import OUTCOMES, noise_sentence, shown_scores, trivial_sentence, uptake_sentences
 from infra.registry import versions
 from infra.registry.aliases import DESCRIPTION, describe
 from infra.secrets import without_secrets
@@ -189,6 +189,7 @@ def _display(
     against = {} if evaluated.baseline == "reference" else means["baseline"]
     moved = (evidence.metrics.get(f"logratios/{side}") for side in ("chosen", "rejected"))
     chosen, rejected = (math.nan if found is None else found.value for found in moved)
+    said = (shown_scores(evidence.sealed), trivial_sentence(evidence.trivial), noise_sentence(evidence.again))
     return RetrainDisplay(
         before_after=[
             BeforeAfter(
@@ -207,7 +208,7 @@ def _display(
         ],
         drift=Drift(chosen_logratio=chosen, rejected_logratio=rejected, margin=chosen - rejected),
         learnt=uptake_sentences(evidence.uptake),
-        scores=" ".join(filter(None, [shown_scores(evidence.sealed), noise_sentence(evidence.again)])),
+        scores=" ".join(filter(None, said)),
         gate=GateLine(
             verdict=gated.verdict,
             reasons=gated.reasons,

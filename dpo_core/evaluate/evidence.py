@@ -16,7 +16,7 @@ from dpo_core.evaluate.scores import UNLIMITED, Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
 from dpo_core.evaluate.unseen import Items
-from dpo_core.evaluate.uptake.counterfactuals import Counterfactual
+from dpo_core.evaluate.uptake.counterfactuals import Counterfactual, not_looked_for
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
@@ -128,7 +128,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
         metrics=of_pairs | {name: mean for name, mean in means["challenger"].items() if name not in of_pairs},
         means={who: {name: found[name] for name in found if name != BREVITY} for who, found in means.items()},
         sealed=sealed,
-        slices=_slices(models["challenger"], parts, shown[PAIRS]),
+        slices=_slices(models["challenger"].pairs, asked.trivial, parts, shown[PAIRS]),
         trivial=_trivial(asked, shown[PAIRS]),
         items={
             who: {name: ItemScores(**asdict(s)) for name, s in (by_metric | more[who]).items()}
@@ -148,6 +148,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
             {who: models[who].pairs["rewards/accuracies"] for who in SHOWN},
             texts,
         ),
+        not_looked_for=not_looked_for(asked.shortcuts),
         preferred=_preferred(asked, models, shown),
         again={who: _again(models[who].again) for who in SHOWN if models[who].again},
         generated={who: _generated(*found) for who, found in texts.items()},
@@ -202,10 +203,15 @@ def _part(values: Sequence[float], part: Sequence[int], items: Items) -> Scores:
     return Scores([values[place] for place, _ in kept], [name for _, name in kept], len(part) - len(kept))
 
 
-def _slices(model: Measured, parts: Mapping[str, Sequence[int]], items: Items) -> dict[str, dict[str, Estimate]]:
-    found = {}
+def _slices(
+    pairs: Mapping[str, Sequence[float]],
+    trivial: Mapping[str, Sequence[float]],
+    parts: Mapping[str, Sequence[int]],
+    items: Items,
+) -> dict[str, dict[str, Estimate]]:
+    found, columns = {}, {metric: pairs[metric] for metric in PAIR_METRICS} | dict(trivial)
     for name, part in parts.items():
-        scores = {metric: _part(model.pairs[metric], part, items) for metric in PAIR_METRICS}
+        scores = {metric: _part(column, part, items) for metric, column in columns.items()}
         if scores[PAIR_METRICS[0]].values:
             found[name] = {m: Estimate.of(mean_interval(s.values, s.clusters)) for m, s in scores.items()}
     return found

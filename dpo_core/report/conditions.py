@@ -1,9 +1,11 @@
 """A condition of the gate as its page shows it: what was asked, in words, and the figures that decided."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from dpo_core.report.numbers import change, is_rate, rate_or_number
+from dpo_core.report.documents import EvaluationEvidence
+from dpo_core.report.numbers import change, is_rate, percent, rate_or_number
 
 ORDER = ("reject_regression", "hold_no_gain", "hold_underpowered", "promote")  # what did not hold comes first
 COMPARED = {
@@ -25,10 +27,24 @@ class ShownCondition(NamedTuple):
     aside: str
 
 
-def shown_conditions(conditions: Sequence[Mapping[str, Any]], baseline: str) -> list[ShownCondition]:
+def trivial_figures(metric: str, evidence: EvaluationEvidence) -> list[tuple[str, str]]:
+    """What rules that understand nothing reach on the pairs of an accuracy: an accuracy says something above them."""
+    part = re.fullmatch(r"rewards/accuracies(?:\[(.+)\])?", metric)
+    if part is None:
+        return []
+    found = evidence.slices.get(part[1], {}) if part[1] else evidence.trivial
+    return [(rule, percent(found[rule].value)) for rule in evidence.trivial if rule in found]
+
+
+def shown_conditions(
+    conditions: Sequence[Mapping[str, Any]], baseline: str, evidence: EvaluationEvidence | None = None
+) -> list[ShownCondition]:
     """Of a gate's conditions, in the order in which they matter; `baseline`: what the new model was compared with."""
     ordered = sorted(conditions, key=lambda c: ORDER.index(c["verdict"]))
-    return [_shown(c, COMPARED["anchor" if c["against"] == "anchor" else baseline]) for c in ordered]
+    shown = [_shown(c, COMPARED["anchor" if c["against"] == "anchor" else baseline]) for c in ordered]
+    if evidence is None:
+        return shown
+    return [c._replace(figures=(*c.figures, *trivial_figures(c.metric, evidence))) for c in shown]
 
 
 def _shown(c: Mapping[str, Any], other: str) -> ShownCondition:

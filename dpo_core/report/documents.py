@@ -258,7 +258,7 @@ class EvaluationEvidence(ReportRecord):
 
     metrics: dict[str, Estimate]
     means: dict[str, dict[str, Estimate]]
-    slices: dict[str, dict[str, Estimate]]  # KIND=VALUE of held-out pairs: accuracies and margins
+    slices: dict[str, dict[str, Estimate]]  # KIND=VALUE of held-out pairs: accuracies, margins, `trivial` rules
     trivial: dict[str, Estimate] = Field({})  # accuracies of rules that understand nothing, on the same pairs
     items: dict[str, dict[str, ItemScores]] = Field({})
     flips: dict[str, Flips]
@@ -266,7 +266,8 @@ class EvaluationEvidence(ReportRecord):
     checks: dict[str, list[CheckAnswers]]
     unsound: list[UnsoundAnswer] = Field([])
     generated: dict[str, dict[str, Estimate]] = Field({})  # of each model's answers: words, refusals
-    uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data
+    uptake: list[UptakeRecord] = Field([])  # of each shortcut of the data that was looked for
+    not_looked_for: dict[str, str] = Field({})  # the others, and why
     preferred: PreferredRecord | None = None  # by evaluation.rewards
     again: dict[str, AgainRecord] = Field({})  # of each model, where evaluation.again asks for it
     divergence: DivergenceRecord | None = None  # by evaluation.kl

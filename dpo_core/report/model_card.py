@@ -12,12 +12,14 @@ from dpo_core.recipe_loss import OPTIONS
 from dpo_core.report.documents import Estimate, EvaluationEvidence, UptakeRecord
 from dpo_core.report.markdown import plain
 from dpo_core.report.numbers import number
-from dpo_core.report.sentences import preferred_sentences
+from dpo_core.report.sentences import preferred_sentences, trivial_sentence, unlooked_sentence
 
 TRAINED_WITH = (
     *("loss", *dict.fromkeys(option for options in OPTIONS.values() for option in options), "beta", "learning_rate"),
     *("sft_weight", "num_train_epochs", "max_steps", "train_batch_size", "dtype"),
 )
+
+NAMED = 12  # shortcuts that were not looked for
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ def model_card(facts: CardFacts, evidence: EvaluationEvidence) -> str:
         "## What was measured",
         _metrics(facts, evidence),
         _sealed(evidence),
+        trivial_sentence(evidence.trivial),
         " ".join(map(plain, preferred_sentences(evidence.preferred))),
         "## Shortcuts of the data",
-        _uptake(evidence.uptake),
+        _uptake(evidence.uptake, evidence.not_looked_for),
+        plain(unlooked_sentence(evidence.not_looked_for, NAMED)),
         "## Data",
         "; ".join(f"{count:,} pairs {what}" for what, count in facts.pairs.items()) + ".",
         "\n".join(f"- {plain(warning)}" for warning in facts.warnings),
@@ -160,9 +164,9 @@ def _sealed(evidence: EvaluationEvidence) -> str:
     return f"Those of {', '.join(evidence.sealed)} are of a third that decided nothing."
 
 
-def _uptake(found: Sequence[UptakeRecord]) -> str:
+def _uptake(found: Sequence[UptakeRecord], others: Mapping[str, str]) -> str:
     if not found:
-        return "No feature of the answers gave the chosen one away, so none was looked for in the model."
+        return "" if others else "No feature of the answers gave the chosen one away: none was looked for in the model."
     rows = [
         (
             u.name,

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dpo_core.report.answers import filters, shown_suites
-from dpo_core.report.conditions import shown_conditions
+from dpo_core.report.conditions import shown_conditions, trivial_figures
 from dpo_core.report.documents import EvaluationEvidence, StopRecord
 from dpo_core.report.model_card import CardFacts, base_name, trained_with
 from dpo_core.report.numbers import is_rate
@@ -19,6 +19,7 @@ from dpo_core.report.sentences import (
     noise_sentence,
     preferred_sentences,
     stop_sentence,
+    unlooked_sentence,
     uptake_sentences,
 )
 
@@ -68,14 +69,15 @@ def retrain_page(
         sentence=sentence,
         against=measured_against(gate["baseline"], is_champion=is_champion),
         learnt=[*learnt, *filter(None, [document.get("unstable")])],
+        unlooked=unlooked_sentence(evidence.not_looked_for),
         preferred=preferred_sentences(evidence.preferred),
         noise=noise_sentence(evidence.again),
         reasons=[reason for reason in gate["reasons"] if reason not in told],
-        conditions=shown_conditions(conditions, gate["baseline"]),
+        conditions=shown_conditions(conditions, gate["baseline"], evidence),
         sections=list(_sections(evidence, conditions, document)),
         base=base_name(facts.base_model),
         spent=spent(sum(stage["seconds"] for stage in document["stages"])),
-        whiskers=[(row, _whisker(row)) for row in display["before_after"]],
+        metrics=[(row, _whisker(row), trivial_figures(row["metric"], evidence)) for row in display["before_after"]],
         suites=suites,
         choices=filters(suites),
         moved=drift_sentence(drift["chosen_logratio"], drift["rejected_logratio"]),
@@ -88,10 +90,7 @@ def retrain_page(
         spread=document.get("spread", {}),
         jumps=document["training"].get("jumps", []),  # a run older than the flight recorder has none
         aside=_measured_aside(document["training"].get("early_stopping"), history),
-        drift=[
-            ("chosen answers", _values(history, f"{moves}/chosen"), "chosen"),
-            ("rejected answers", _values(history, f"{moves}/rejected"), "rejected"),
-        ],
+        drift=[(f"{side} answers", _values(history, f"{moves}/{side}"), side) for side in ("chosen", "rejected")],
         with_reference=with_reference,
         online=online_curves(online),
         online_steps=[row["step"] for row in online],
@@ -138,12 +137,12 @@ def _sections(
 ) -> Iterator[tuple[str, str, str]]:
     """Id, title and size of each section that the page has."""
     yield "moved", "Before and after", _counted(len(evidence.means.get("challenger", {})), "metric")
-    if evidence.uptake:
+    if evidence.uptake or evidence.not_looked_for:
         yield "uptake", "Shortcuts", f"{len(evidence.uptake)} looked for"
     asked = len(evidence.samples) + sum(map(len, evidence.checks.values()))
     yield "answers", "Answers", f"{asked:,} side by side"
     yield "training", "Training", _counted(document["training"]["steps"], "step")
-    if evidence.slices or evidence.trivial:
+    if evidence.slices:
         yield "parts", "Part by part", _counted(len(evidence.slices), "part")
     if conditions:
         yield "tests", "Tests", _counted(len(conditions), "condition")

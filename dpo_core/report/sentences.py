@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from dpo_core.report.documents import (
     AgainRecord,
     DivergenceRecord,
+    Estimate,
     JumpRecord,
     PreferredRecord,
     StopRecord,
@@ -88,6 +89,16 @@ def _learnt(u: UptakeRecord) -> str:
     return f"{said}; {before:.0%} of the generated answers showed it, now {after:.0%}."
 
 
+def unlooked_sentence(found: Mapping[str, str], most: int | None = None) -> str:
+    """Which shortcuts of the data were not looked for in the model, and why; at most so many by name."""
+    if not found:
+        return ""
+    named = [f"{name} ({why})" for name, why in found.items()]
+    more = f"; and {len(named) - most} more" if most is not None and len(named) > most else ""
+    count = "a feature of the data was" if len(named) == 1 else f"{len(named)} features of the data were"
+    return f"Whether {count} learnt is not known: {'; '.join(named[:most])}{more}."
+
+
 def jump_sentence(found: Sequence[JumpRecord]) -> list[str]:
     """One line on where the training jumped, if it did; the page has all of it."""
     if not found:
@@ -133,6 +144,17 @@ def preferred_sentences(found: PreferredRecord | None) -> list[str]:
         (kappa, low, high), pairs = report["kappa"], report["pairs"]
         said.append(f"{judge} agrees with people by kappa {kappa:.2f} ({low:.2f} to {high:.2f}) on {pairs} pairs.")
     return said
+
+
+def trivial_sentence(found: Mapping[str, Estimate]) -> str:
+    """What rules that understand nothing reach on the held-out pairs."""
+    if not found:
+        return ""
+    rules = ", ".join(f"{rule} {e.value:.1%} ({e.low:.1%} to {e.high:.1%})" for rule, e in found.items())
+    return (
+        f"Rules that understand nothing, on the same held-out pairs: {rules}. An accuracy says something as far as it "
+        "lies above them."
+    )
 
 
 def noise_sentence(found: Mapping[str, AgainRecord]) -> str:

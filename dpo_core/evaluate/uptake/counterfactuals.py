@@ -27,11 +27,21 @@ def looked_for(shortcuts: Sequence[ShortcutRecord]) -> list[ShortcutRecord]:
 
     A mark that an answer has and more of which it has are one.
     """
+    return _editable(shortcuts)[:MOST]
+
+
+def not_looked_for(shortcuts: Sequence[ShortcutRecord]) -> dict[str, str]:
+    """The others, by name, each with why: of them nothing is known."""
+    beyond = {shortcut.name: f"beyond the {MOST} strongest" for shortcut in _editable(shortcuts)[MOST:]}
+    return beyond | {s.name: "no edit is known for it" for s in shortcuts if not is_editable(feature_of(s))}
+
+
+def _editable(shortcuts: Sequence[ShortcutRecord]) -> list[ShortcutRecord]:
     found: dict[str, ShortcutRecord] = {}
     for shortcut in sorted(shortcuts, key=lambda s: s.treated == "intended"):
         if is_editable(feature_of(shortcut)):
             found.setdefault(edited_as(feature_of(shortcut)), shortcut)
-    return list(found.values())[:MOST]
+    return list(found.values())
 
 
 def feature_of(shortcut: ShortcutRecord) -> Feature:

@@ -116,6 +116,16 @@ def test_an_item_that_a_model_was_trained_on_is_in_no_figure_and_is_counted() ->
     assert part == {"values": [], "clusters": [], "left_out": 1}
 
 
+def test_beside_the_accuracy_of_each_part_stand_those_of_rules_that_understand_nothing() -> None:
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([], [])}
+    found = side_by_side(
+        MODELS, Questions(SUITES, [asked("The capital?")], PAIRS, compared, trivial={"longer answer": [0.0, 0.5]})
+    )
+    parts = {name: row["longer answer"].value for name, row in found.slices.items()}
+    assert (parts["source=web"], parts["source=book"]) == (0.0, 0.5)
+    assert found.trivial["longer answer"].value == 0.25
+
+
 def test_where_no_pair_is_left_there_is_no_figure_of_pairs() -> None:
     document = evidence(pairs=Items([], [], 2))
     assert "rewards/margins" not in document["metrics"]

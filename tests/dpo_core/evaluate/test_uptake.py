@@ -10,7 +10,7 @@ from dpo_core.data.pairs import Pair
 from dpo_core.evaluate.gate import decide
 from dpo_core.evaluate.scores import Scores
 from dpo_core.evaluate.unseen import Items
-from dpo_core.evaluate.uptake.counterfactuals import counterfactuals
+from dpo_core.evaluate.uptake.counterfactuals import counterfactuals, looked_for, not_looked_for
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.words import words
 from dpo_core.recipe_release import Gate
@@ -167,3 +167,18 @@ def test_too_few_answers_to_tell_are_no_pass():
     few = {"rewards/accuracies": Scores([1.0] * 60, [str(i) for i in range(60)])} | scores
     before = few | {"rewards/accuracies": Scores([0.5] * 60, [str(i) for i in range(60)])}
     assert decide(few, before, Gate(uptake=0.6)).verdict == "hold_underpowered"
+
+
+def test_each_shortcut_is_looked_for_or_named_with_why_it_is_not():
+    many = [CERTAINLY.model_copy(update={"text": f"word{n}", "name": f"first word 'word{n}'"}) for n in range(10)]
+    pieces = ShortcutRecord(kind="token", text="7", name="token 'ing'", towards="chosen", treated="flagged")
+    meant = CERTAINLY.model_copy(update={"treated": "intended"})
+    shortcuts = [meant, pieces, *many]
+    assert [s.name for s in looked_for(shortcuts)] == [s.name for s in many[:8]]
+    assert not_looked_for(shortcuts) == {
+        many[8].name: "beyond the 8 strongest",
+        many[9].name: "beyond the 8 strongest",
+        meant.name: "beyond the 8 strongest",
+        pieces.name: "no edit is known for it",
+    }
+    assert not_looked_for([CERTAINLY]) == {}

@@ -77,7 +77,10 @@ EVIDENCE = {
     "metrics": {},
     "means": {"challenger": {"behaviour/identity": mean(0.892)}},
     "slices": {
-        name: {"rewards/accuracies": mean(value), "rewards/margins": mean(1.3, 2.0, (-math.inf, math.inf))}
+        name: {
+            "rewards/accuracies": mean(value), "rewards/margins": mean(1.3, 2.0, (-math.inf, math.inf)),
+            "longer answer": mean(value - 0.2), "bag of words": mean(0.5),
+        }
         for name, value in (("language=de", 0.71), ("length=long", 0.55))
     },
     "trivial": {"longer answer": mean(0.61), "bag of words": mean(0.72)},
@@ -85,6 +88,7 @@ EVIDENCE = {
         "lost": [{"prompt": LOST["prompt"], "before": LOST["baseline"], "after": LOST["challenger"]}],
         "won": [{"prompt": WON["prompt"], "before": WON["baseline"], "after": WON["challenger"]}],
     }},
+    "not_looked_for": {"word 'zebra'": "beyond the 8 strongest", "opens with I": "no edit is known for it"},
     "samples": [{"prompt": "Tell me a joke.", "reference": "?", "baseline": "", "challenger": "Ha ha ha ha ha"}],
     "checks": {"behaviour/identity": [RIGHT, WON, LOST, MISSED], "retention/facts": [RIGHT, RIGHT]},
     "unsound": [{"prompt": "Tell me a joke.", "answer": "Ha ha ha ha ha", "fault": "repeats itself"}],
@@ -130,6 +134,7 @@ DISPLAY = {
         {"metric": name, "reference": before, "champion": champion, "challenger": now, **around(now)}
         for name, before, champion, now in (
             ("behaviour/identity", 0.0, 0.042, 0.892),
+            ("rewards/accuracies", 0.5, 0.81, 0.84),
             ("retention/facts", 0.64, 0.64, 0.47),
             ("retention/neutral_text", -3.4, None, -3.52),
         )

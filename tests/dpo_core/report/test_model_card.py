@@ -97,3 +97,17 @@ def test_a_registry_with_little_room_gets_the_beginning_and_where_the_rest_is():
     assert len(short) <= 600
     assert short.startswith("# athene, version 3")
     assert short.endswith("\n\nThe rest is in README.md of the run.")
+
+
+def test_shortcuts_that_were_not_looked_for_are_no_shortcuts_that_are_not_there():
+    others = {f"word {place}": "beyond the 8 strongest" for place in range(14)}
+    text = model_card(FACTS, evidence(uptake=[], not_looked_for=others))
+    assert "Whether 14 features of the data were learnt is not known" in text
+    assert "and 2 more" in text
+    assert "No feature of the answers gave the chosen one away" not in text
+    assert "No feature of the answers gave the chosen one away" in model_card(FACTS, evidence(uptake=[]))
+
+
+def test_accuracies_stand_beside_rules_that_understand_nothing():
+    text = model_card(FACTS, evidence(trivial={"longer answer": estimate(0.61)}))
+    assert "longer answer 61.0% (56.0% to 66.0%)" in text

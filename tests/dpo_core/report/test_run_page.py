@@ -159,3 +159,26 @@ def test_several_seeds_are_on_the_page_with_the_one_that_was_gated_and_what_it_m
     assert "seed 1, gated" in page
     assert "seed 2, gated" not in page
     assert "another seed may lose it" in page
+
+
+def test_beside_each_accuracy_stands_what_rules_reach_that_understand_nothing():
+    evidence = EvaluationEvidence.model_validate(run_data.EVIDENCE)
+    metrics = ("rewards/accuracies", "rewards/accuracies[language=de]", "rewards/margins")
+    conditions = [run_data.condition(name, "floor", "promote", (0.5, 0.8), (0.2, 0.4), 0.6) for name in metrics]
+    shown = shown_conditions([c.model_dump() for c in conditions], "champion", evidence)
+    rules = [{key: value for key, value in c.figures if key in evidence.trivial} for c in shown]
+    assert rules == [
+        {"longer answer": "61.0 %", "bag of words": "72.0 %"},  # of all pairs
+        {"longer answer": "51.0 %", "bag of words": "50.0 %"},  # of the German ones
+        {},
+    ]
+    page = run_data.full_run_page()
+    before_and_after, parts = page.split('id="moved"')[1], page.split('id="parts"')[1]
+    assert "longer answer: 61.0 %, bag of words: 72.0 %" in before_and_after.split("</section>")[0]
+    assert "35.0 %" in parts.split("</section>")[0]  # the longer of the long answers
+
+
+def test_a_shortcut_that_was_not_looked_for_is_named_with_why():
+    page = run_data.full_run_page().split('id="uptake"')[1].split("</section>")[0]
+    assert "Whether 2 features of the data were learnt is not known" in page
+    assert "word &#39;zebra&#39; (beyond the 8 strongest); opens with I (no edit is known for it)." in page
