@@ -35,6 +35,11 @@ class PromptPlan(Section):
     keep_out: dict[str, str] = Field(
         {}, description="name: prompts (of held-out pairs, a benchmark) that none may equal, nearly equal or hold"
     )
+    run: str | None = Field(
+        None,
+        description="recipe of the run that will train on the pairs: what it asks and holds out is kept out too; "
+        "rounds have theirs",
+    )
     count: int | None = Field(None, ge=1, description="most prompts in all, by lot; unset: all")
     near: Literal["one", "all"] = Field(
         "one", description="prompts that ask nearly the same, whatever the system message: keep the first, or all"
@@ -173,6 +178,13 @@ class Curation(Section):
         return found | {f"{key}.model": judge.model for key, judge in self.judges.items()}
 
     @property
+    def run(self) -> str | None:
+        """Recipe of the run that trains on the pairs, where one is named."""
+        if self.rounds is not None:
+            return self.rounds.retrain
+        return self.prompts.run if self.prompts else None
+
+    @property
     def renderings(self) -> Renderings | None:
         """Of a correction by renderings."""
         return self.correction.renderings if self.correction else None
@@ -200,6 +212,8 @@ class Curation(Section):
             )
         if self.prompts is None and ways != ["feedback"]:
             raise ValueError("prompts are missing: name their sources")
+        if self.rounds is not None and self.prompts is not None and self.prompts.run is not None:
+            raise ValueError("prompts.run: the run of rounds is rounds.retrain; leave prompts.run out")
         if self.way == "rewards" and self.samples < 2:
             raise ValueError("answers.samples: 1 leaves nothing to choose among: at least 2 are needed")
         if self.way == "rewards" and self.temperature == 0:
@@ -235,6 +249,8 @@ def load_curation(path: str | Path, overrides: list[str] | tuple[str, ...] = ())
             if not source["path"].startswith(TRACES):
                 source["path"] = absolute(source["path"])
         values["prompts"]["keep_out"] = {name: absolute(file) for name, file in curation.prompts.keep_out.items()}
+        if curation.prompts.run is not None:
+            values["prompts"]["run"] = absolute(curation.prompts.run)
     if curation.rounds is not None:
         values["rounds"]["retrain"] = absolute(curation.rounds.retrain)
     for name, file in curation.files.items():

@@ -6,7 +6,7 @@ under a cap.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
@@ -17,17 +17,19 @@ from dpo_core.curate.personal import PersonalData
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import Message
+from dpo_core.data.splits import Keys, SplitSides
 from dpo_core.errors import InputError
 from dpo_core.quality.checks.leakage import EXACT, NEAR, overlaps
 from dpo_core.quality.postings import PromptIndex
 from dpo_core.quality.prompts.groups import group_prompts, sketches
-from dpo_core.quality.prompts.identity import compared_key, digests, prompt_key
+from dpo_core.quality.prompts.identity import compared_key, digests, prompt_key, split_key
 from dpo_core.quality.prompts.index import HELD_OUT
 from dpo_core.recipe_release import Fraction, Section
 
 BLOCK = 250  # prompts compared with an index at once (memory)
 EQUAL = "the same prompt as an earlier one"
 NEARLY = "nearly the same prompt as an earlier one"
+ON_RECORD = "held out by the record of an earlier run"
 TRACES = "traces:"  # begins a source that is no path
 
 
@@ -58,6 +60,14 @@ class PromptDraw(Section):
 
 
 @dataclass(frozen=True)
+class KeptOut:
+    """What must not be trained on: prompts as the data check has them, and those that a record holds out."""
+
+    indexes: Sequence[PromptIndex] = ()
+    record: SplitSides = field(default_factory=SplitSides.none)
+
+
+@dataclass(frozen=True)
 class PromptSet:
     """Prompts to answer, in the order read; and the others, each with the reason."""
 
@@ -76,17 +86,17 @@ class PromptSet:
 
 
 def gather(
-    read: Sequence[tuple[PromptSource, Sequence[PromptItem]]], draw: PromptDraw, indexes: Sequence[PromptIndex] = ()
+    read: Sequence[tuple[PromptSource, Sequence[PromptItem]]], draw: PromptDraw, out: KeptOut | None = None
 ) -> PromptSet:
-    """The prompts of all sources that are answered. `indexes`: prompts that are kept out, as the data check has them.
+    """The prompts of all sources that are answered, without those that are kept out.
 
     Of equal or nearly equal prompts the first one, by source, stays. Raises InputError where none is left.
     """
     items = [(source, item) for source, given in read for item in given]
-    reasons = [""] * len(items)
+    reasons, out = [""] * len(items), out or KeptOut()
     for step in (_kept_out, _repeated, _nearly_repeated, _not_drawn):
         left = [row for row, reason in enumerate(reasons) if not reason]
-        for row, reason in zip(left, step([items[row] for row in left], draw, indexes), strict=True):
+        for row, reason in zip(left, step([items[row] for row in left], draw, out), strict=True):
             reasons[row] = reason
     found = PromptSet(
         tuple(item for (_, item), reason in zip(items, reasons, strict=True) if not reason),
@@ -118,15 +128,21 @@ def drawn_evenly(items: Sequence[PromptItem], size: int, seed: int) -> list[Prom
 Given = Sequence[tuple[PromptSource, PromptItem]]
 
 
-def _kept_out(items: Given, draw: PromptDraw, indexes: Sequence[PromptIndex]) -> list[str]:
+def record_keys(items: Sequence[PromptItem]) -> Keys:
+    """Of each prompt the key by which the record knows it."""
+    return digests(split_key(item.prompt) for item in items)
+
+
+def _kept_out(items: Given, draw: PromptDraw, out: KeptOut) -> list[str]:
     prompts = [item.prompt for _, item in items]
     reasons = [""] * len(items)
-    for index in indexes:
+    for index in out.indexes:
         what = "a held-out prompt" if index.name == HELD_OUT else f"a prompt of {index.name.replace('_', ' ', 1)}"
         hows = {0: "", EXACT: f"equals {what}", NEAR: f"nearly equals {what}"}
         for row, kind in enumerate(_kinds(prompts, index)):
             reasons[row] = reasons[row] or hows.get(kind, f"holds most of {what}")
-    return reasons
+    held_out = out.record.of_rows(record_keys([item for _, item in items]))[1].tolist()
+    return [reason or (ON_RECORD if mine else "") for reason, mine in zip(reasons, held_out, strict=True)]
 
 
 def _kinds(prompts: Sequence[Sequence[Message]], index: PromptIndex) -> Iterator[int]:
@@ -134,7 +150,7 @@ def _kinds(prompts: Sequence[Sequence[Message]], index: PromptIndex) -> Iterator
         yield from overlaps(prompts[start : start + BLOCK], index).tolist()
 
 
-def _repeated(items: Given, draw: PromptDraw, indexes: Sequence[PromptIndex]) -> list[str]:
+def _repeated(items: Given, draw: PromptDraw, out: KeptOut) -> list[str]:
     seen = set[str]()
     reasons = []
     for _, item in items:
@@ -144,7 +160,7 @@ def _repeated(items: Given, draw: PromptDraw, indexes: Sequence[PromptIndex]) ->
     return reasons
 
 
-def _nearly_repeated(items: Given, draw: PromptDraw, indexes: Sequence[PromptIndex]) -> list[str]:
+def _nearly_repeated(items: Given, draw: PromptDraw, out: KeptOut) -> list[str]:
     if draw.near == "all" or not items:
         return [""] * len(items)
     prompts = [item.prompt for _, item in items]
@@ -152,7 +168,7 @@ def _nearly_repeated(items: Given, draw: PromptDraw, indexes: Sequence[PromptInd
     return ["" if first == row else NEARLY for row, first in enumerate(groups.first.tolist())]
 
 
-def _not_drawn(items: Given, draw: PromptDraw, indexes: Sequence[PromptIndex]) -> list[str]:
+def _not_drawn(items: Given, draw: PromptDraw, out: KeptOut) -> list[str]:
     """Shares and caps of each source, then the count of all."""
     places = np.array([place(item, draw.seed) for _, item in items])
     reasons = [""] * len(items)

@@ -8,12 +8,11 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.curate.prompt_set import TRACES, PromptDraw, PromptSet, PromptSource, gather
 from dpo_core.curate.prompts import read_items
-from dpo_core.quality.postings import PromptIndex
-from dpo_core.quality.prompts.index import index_prompts
 from dpo_core.quality.text.redaction import redact
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import attach_run
+from tasks.curate.kept_out import kept_out
 from tasks.curate.prompts import prompt_lines, put_prompts
 from tasks.curate.records import CurationPlan, Gathered, GatherOutput
 from tasks.curate.traced_prompts import prompts_file
@@ -31,18 +30,15 @@ def gather_prompts(plan: CurationPlan) -> Gathered:
     assert prompts is not None, "the recipe asks for prompts unless feedback gives them"
     store = open_store(load_settings(), patient=True)
     inputs = {"prompts": plan.content["prompts"], "seed": plan.curation.seed}
+    inputs |= {"kept_out": plan.kept_out} if plan.kept_out else {}
 
     def compute() -> GatherOutput:
         home = load_settings().home
         files = [prompts_file(source, plan.sources[source.path], home) for source in prompts.sources]
         named = zip(prompts.sources, files, strict=True)
         read = [(source, read_items(file, source.name or _named(source))) for source, file in named]
-        indexes: list[PromptIndex] = [
-            index_prompts(f"benchmark_{name}", (item.prompt for item in read_items(file).items))
-            for name, file in prompts.keep_out.items()
-        ]
         draw = PromptDraw(count=prompts.count, near=prompts.near, seed=plan.curation.seed)
-        found = gather([(source, given.items) for source, given in read], draw, indexes)
+        found = gather([(source, given.items) for source, given in read], draw, kept_out(plan, store))
         bad = [row for _, given in read for row in given.quarantined]
         rows = [{"where": row.where, "reason": row.reason, "row": redact(row.row)} for row in bad]
         rows += [{"where": item.where, "reason": reason} for item, reason in found.left_out]

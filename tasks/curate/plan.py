@@ -23,6 +23,7 @@ from infra.settings import Settings, load_settings, prepare_environment
 from infra.store import open_store
 from infra.tracking.runs import open_run
 from tasks.curate.endpoints import require_there
+from tasks.curate.kept_out import kept_out_by, run_of
 from tasks.curate.records import CurationPlan
 from tasks.curate.traced_prompts import version_of_prompts
 from tasks.runtime.models import local_model, require_usable
@@ -43,11 +44,12 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     require_create_only(store)
     curation = load_curation(recipe, overrides)
     sources = sources_of(curation)
-    folder = Path(recipe).parent.resolve()
+    folder, trains = Path(recipe).parent.resolve(), run_of(curation)
     model = fixed_version(curation.model)
     found = _model(curation, model, settings)
     content = content_of(curation, sources, found, folder)
-    key = digest_json(["curate", content, settings.num_threads, code_digest(CODE)])
+    out = kept_out_by(curation, trains, model, store) if trains else {}
+    key = digest_json(["curate", content, out, settings.num_threads, code_digest(CODE)])
     if force:
         key = f"{key}-{time.time_ns()}"
     run_name = f"curate {curation.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
@@ -63,6 +65,8 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
         sources=sources,
         content=content,
         model=model,
+        run=trains,
+        kept_out=out,
         threads=settings.num_threads,
         force=force,
         run_id=run.id,
@@ -119,6 +123,8 @@ def content_of(curation: Curation, sources: dict[str, str], model: dict[str, Any
     content: dict[str, Any] = swap(curation.model_dump(mode="json"))
     for name in ("rounds", "budget", "licence", "trust_remote_code"):  # change no pair
         content.pop(name)
+    if content["prompts"] is not None:
+        content["prompts"].pop("run")  # what it keeps out is named by its content
     if model:
         content["model"] = [model["model_sha256"], model["tokenizer_sha256"]]
     point = curation.rewards.entry_point if curation.rewards else None

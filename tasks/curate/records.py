@@ -7,6 +7,7 @@ from pydantic import Field
 
 from dpo_core.curate.curation import Curation
 from dpo_core.curate.curves import RoundFacts
+from dpo_core.recipe import Recipe
 from dpo_core.records import Record
 from dpo_core.rewards.reward_file import EndpointModel, Spending
 from tasks.records import CheckResult, Stage
@@ -34,6 +35,8 @@ class CurationPlan(Record):
     model_sha256: str = Field("", description="weights and configuration")
     tokenizer_sha256: str = ""
     trusted_code: str | None = None
+    run: Recipe | None = Field(None, description="the run that trains on the pairs, where the recipe names it")
+    kept_out: dict[str, str] = Field({}, description="digests of what that run keeps out")
     threads: int
     force: bool
     run_id: str

@@ -10,26 +10,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpo_core.curate.prompt_set import PromptDraw, gather
+from dpo_core.curate.prompt_set import KeptOut, PromptDraw, gather, record_keys
 from dpo_core.curate.prompts import PromptItem, read_items
-from dpo_core.data.splits import Keys, SplitSides
+from dpo_core.data.splits import SplitSides
 from dpo_core.errors import InputError
-from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.quality.postings import PromptIndex
-from dpo_core.quality.prompts.identity import digests, split_key
 from dpo_core.quality.prompts.index import HELD_OUT, index_prompts
 from dpo_core.recipe import Training
 from infra.ledger.chain import again_if_moved
 from infra.settings import load_settings
 from infra.store.base import Store
 from tasks.check import models_of
+from tasks.curate.kept_out import named_indexes, suite_indexes
 from tasks.data_check.sides import record_sides, recorded_sides
 from tasks.records import Checked, Plan
 from tasks.runtime.pairs import stored_pairs
 from tasks.runtime.sources import local_source
 
 log = logging.getLogger("dpo.online")
-SIDE = "held out by the record of an earlier run"
 UNREADABLE = "the row is no prompt"
 
 
@@ -41,12 +39,11 @@ def online_prompts(store: Store, plan: Plan, checked: Checked) -> tuple[list[Pro
     assert prompts is not None, "its plan has looked"
     read = [(source, read_items(local_source(source.path, home), source.name)) for source in prompts.sources]
     draw = PromptDraw(count=prompts.count, near=prompts.near, seed=curation.seed)
-    found = gather([(source, given.items) for source, given in read], draw, _kept_out(store, plan, checked))
     known, _ = recorded_sides(store, models_of(plan))
-    held_out = known.of_rows(_keys(found.items))[1].tolist()
-    items = [item for item, out in zip(found.items, held_out, strict=True) if not out]
-    left_out = Counter(found.reasons) + Counter({SIDE: sum(held_out)})
-    left_out += Counter({UNREADABLE: sum(len(given.quarantined) for _, given in read)})
+    out = KeptOut(_kept_out(store, plan, checked), known)
+    found = gather([(source, given.items) for source, given in read], draw, out)
+    items = list(found.items)
+    left_out = Counter(found.reasons) + Counter({UNREADABLE: sum(len(given.quarantined) for _, given in read)})
     _require_enough(items, training, left_out, plan)
     log.info("online_prompts prompts=%d left_out=%d", len(items), sum(left_out.values()))
     return items, dict(left_out)
@@ -58,7 +55,7 @@ def record_asked(store: Store, name: str, items: Sequence[PromptItem], *, data_s
     @again_if_moved
     def record() -> None:
         known, last = recorded_sides(store, [name])
-        keys = _keys(items)
+        keys = record_keys(items)
         asked = SplitSides.of(keys, np.zeros(len(keys), np.bool_))
         record_sides(store, name, known.with_more(asked).without(known), base=last, data_sha256=data_sha256)
 
@@ -78,17 +75,9 @@ def _kept_out(store: Store, plan: Plan, checked: Checked) -> list[PromptIndex]:
     """What is asked afterwards: held-out pairs, suites, and what the curation keeps out."""
     assert plan.online is not None
     prompts = plan.online.curation.prompts
-    suites = plan.recipe.evaluation.suites
     held_out = index_prompts(HELD_OUT, (pair.prompt for pair in stored_pairs(store, checked.eval_key)))
-    found = [held_out] if len(held_out) else []
-    found += [
-        index_prompts(f"suite_{name}", (check.prompt for check in read_checks(path))) for name, path in suites.items()
-    ]
-    named = prompts.keep_out if prompts is not None else {}
-    return found + [
-        index_prompts(f"benchmark_{name}", (item.prompt for item in read_items(file).items))
-        for name, file in named.items()
-    ]
+    named = named_indexes(prompts.keep_out) if prompts is not None else []
+    return [*([held_out] if len(held_out) else []), *suite_indexes(plan.recipe.evaluation.suites), *named]
 
 
 def _require_enough(items: Sequence[PromptItem], training: Training, left_out: Counter[str], plan: Plan) -> None:
@@ -106,7 +95,3 @@ def _require_enough(items: Sequence[PromptItem], training: Training, left_out: C
         says += f"{math.floor(room)} ({told})"
         do = "add prompts, raise training.online.passes, or lower training.max_steps or training.online.prompts"
         raise InputError(says, where=where, do=do)
-
-
-def _keys(items: Sequence[PromptItem]) -> Keys:
-    return digests(split_key(item.prompt) for item in items)

@@ -4,14 +4,19 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from dpo_core.curate.prompt_set import record_keys
+from dpo_core.curate.prompts import PromptItem
+from dpo_core.data.splits import SplitSides
 from dpo_core.errors import InputError
 from infra.datasets.names import parse
 from infra.datasets.shelf import find
 from infra.settings import load_settings
 from infra.store import open_store
+from tasks.data_check.sides import record_sides
 from tasks.datasets.look import show_dataset
 from tests.endpoint_server import MODEL, loopback_endpoint
 from tests.recipes import write_jsonl
@@ -139,6 +144,37 @@ def test_an_answer_corrected_by_rules_is_chosen_over_itself(write):
     assert pair["rejected"][0]["content"].startswith("How does one ")
 
 
+def held_out_on_record(model, *prompts):
+    """Put prompts on the record of a model as held out by an earlier run."""
+    asked = [PromptItem(({"role": "user", "content": text},)) for text in prompts]
+    sides = SplitSides.of(record_keys(asked), np.ones(len(asked), np.bool_))
+    record_sides(open_store(load_settings()), model, sides, base=0, data_sha256="d")
+
+
+@pytest.mark.parametrize("own_pairs", [True, False])
+def test_what_the_run_asks_or_holds_out_is_not_answered_unless_its_held_out_pairs_come_of_this(write, own_pairs):
+    from flows.curate import curate
+
+    name = f"kept-{own_pairs}".lower()
+    rules = {"rules": [{"name": "plain", "pattern": r"^How does one (.*)\?: .*$", "by": r"One can \1 with care."}]}
+    sources = {"sources": [{"path": "prompts.jsonl"}], "run": "run.yaml"}
+    path = Path(write(name=name, rewards=None, correction={"rules": rules}, answers={"samples": 1}, prompts=sources))
+    answers = [{"role": "assistant", "content": text} for text in ("With care.", "Not at all.")]
+    pair = {"prompt": "How does one sell rivers?", "chosen": answers[:1], "rejected": answers[1:]}
+    write_jsonl(path.with_name("eval.jsonl"), [{**pair, "prompt": [{"role": "user", "content": pair["prompt"]}]}])
+    write_jsonl(path.with_name("suite.jsonl"), [{"prompt": "How does one move bridges?", "must_contain": ["a"]}])
+    data = {"train": f"dataset:{name}@latest"} | ({"eval": "eval.jsonl"} if own_pairs else {})
+    suites = {"behaviour": {"care": "suite.jsonl"}}
+    run = {"name": name, "model": "./none", "data": data, "evaluation": suites}
+    path.with_name("run.yaml").write_text(yaml.safe_dump(run))
+    held_out_on_record(name, "How does one clean stones?")
+    made = curate(str(path))
+    suite = {"equals a prompt of suite behaviour/care": 1}
+    held_out = {"equals a held-out prompt": 1, "held out by the record of an earlier run": 1}
+    assert made.left_out == (suite | held_out if own_pairs else suite)
+    assert made.rows == 60 - sum(made.left_out.values())
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -147,6 +183,10 @@ def test_an_answer_corrected_by_rules_is_chosen_over_itself(write):
         ({"answers": {"temperature": 0.0}}, "gives the same answer each time"),
         ({"rewards": None}, "makes pairs in one way"),
         ({"promts": {}}, "unknown key 'promts'"),
+        (
+            {"prompts": {"sources": [{"path": "p"}], "run": "r.yaml"}, "model": "m", "rounds": {"retrain": "r.yaml"}},
+            "leave prompts.run out",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_meant_is_refused_with_its_key(write, changes, says):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from dpo_core.curate.prompt_set import ON_RECORD
 from dpo_core.data.pairs import Pair, lines_of
 from dpo_core.data.splits import SplitSides
 from dpo_core.errors import InputError
@@ -15,7 +16,7 @@ from infra.settings import load_settings
 from infra.store import open_store
 from tasks.data_check.sides import record_sides, recorded_sides
 from tasks.online.plan import online_plan
-from tasks.online.prompts import SIDE, online_prompts, record_asked
+from tasks.online.prompts import online_prompts, record_asked
 from tests.recipes import write_jsonl
 from tests.tasks.online_life import CURATION
 
@@ -101,7 +102,7 @@ def test_no_prompt_is_asked_that_is_held_out_now_or_was_ever_or_that_a_suite_ask
     record_sides(open_store(load_settings()), "n", earlier, base=0, data_sha256="d")
     items, left_out = asked()
     assert [item.prompt[0]["content"] for item in items] == OWN
-    assert left_out == {"equals a held-out prompt": 1, "equals a prompt of suite behaviour/s": 1, SIDE: 1}
+    assert left_out == {"equals a held-out prompt": 1, "equals a prompt of suite behaviour/s": 1, ON_RECORD: 1}
 
 
 def test_what_is_asked_is_on_record_as_trained_on_and_once(asked):

@@ -3,10 +3,23 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from dpo_core.curate.prompt_set import EQUAL, NEARLY, PromptDraw, PromptSource, drawn_evenly, gather, place
+from dpo_core.curate.prompt_set import (
+    EQUAL,
+    NEARLY,
+    ON_RECORD,
+    KeptOut,
+    PromptDraw,
+    PromptSource,
+    drawn_evenly,
+    gather,
+    place,
+    record_keys,
+)
 from dpo_core.curate.prompts import PromptItem, read_items
+from dpo_core.data.splits import SplitSides
 from dpo_core.errors import InputError
 from dpo_core.quality.prompts.index import HELD_OUT, index_prompts
 
@@ -122,13 +135,21 @@ def test_held_out_and_benchmark_prompts_are_kept_out_by_the_checks_own_index():
     held_out = index_prompts(HELD_OUT, [ask("What is a fig?"), ask(f"{LONG}.")])
     benchmark = index_prompts("benchmark_fruit", [ask("Name a sour fruit.")], turns=True)
     given = items("what is a fig?", f"{LONG} today.", "Name a sour fruit.", "What is a plum?")
-    found = gather([(ONE, given)], PromptDraw(), [held_out, benchmark])
+    found = gather([(ONE, given)], PromptDraw(), KeptOut([held_out, benchmark]))
     assert [item.where for item in found.items] == ["s:4"]
     assert found.reasons == {
         "equals a held-out prompt": 1,
         "nearly equals a held-out prompt": 1,
         "equals a prompt of benchmark fruit": 1,
     }
+
+
+def test_a_prompt_that_the_record_holds_out_takes_no_place_under_a_cap():
+    given = items("What is a fig?", "What is a plum?", "What is a pear?")
+    record = SplitSides.of(record_keys(given), np.array([True, False, True]))
+    found = gather([(PromptSource(path="s", cap=1), given)], PromptDraw(), KeptOut(record=record))
+    assert [item.where for item in found.items] == ["s:2"]
+    assert found.reasons == {ON_RECORD: 2}
 
 
 def many(count, source="s", start=0):
@@ -168,7 +189,7 @@ def test_another_seed_draws_others():
 def test_no_prompt_left_is_an_error_with_the_reasons():
     index = index_prompts(HELD_OUT, [ask("What is a fig?")])
     with pytest.raises(InputError, match=r"no prompt is left of 1 \(1: equals a held-out prompt\)"):
-        gather([(ONE, items("What is a fig?"))], PromptDraw(), [index])
+        gather([(ONE, items("What is a fig?"))], PromptDraw(), KeptOut([index]))
     with pytest.raises(InputError, match="no source has any"):
         gather([], PromptDraw())
 
