@@ -5,12 +5,12 @@ from prefect import flow
 from flows.curate import curate
 from flows.retrain import retrain
 from tasks.curate.documents import RoundsDocument
-from tasks.curate.rounds import begin, finished, record, recorded
+from tasks.curate.rounds import begin, finished, ran_away, record, recorded
 
 
 @flow(name="rounds")
 def rounds(recipe: str, overrides: list[str] | None = None) -> RoundsDocument:
-    """As many rounds as the recipe says, or until the gate finds no gain, or answers run away.
+    """As many rounds as the recipe says, or until the gate finds no gain, or answers run away: then nothing is trained.
 
     Each round is a run of `curate` and one of `retrain`, with their own MLflow runs; run again, what is finished is a
     look-up. Raises DataCheckFailed where a round's pairs must not be trained on.
@@ -20,7 +20,8 @@ def rounds(recipe: str, overrides: list[str] | None = None) -> RoundsDocument:
         line = recorded(story)
         if line is None:
             made = curate(recipe, story.curation_overrides)
-            trained = retrain(story.retrain_recipe, story.retrain_overrides(made))
+            away = ran_away(story, made)
+            trained = None if away else retrain(story.retrain_recipe, story.retrain_overrides(made))
             line = record(story, made, trained)
         story = story.with_round(line)
     return RoundsDocument(rounds=list(story.lines), ended=ended)

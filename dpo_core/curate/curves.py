@@ -34,7 +34,7 @@ class RoundFacts(Record):
 
 
 class Runaway(Section):
-    """When rounds are stopped: what is compared is the newest round with the first."""
+    """When rounds are stopped: the answers of a round are compared with those of the first, before its training."""
 
     longer: float = Field(
         1.5, gt=1, description="mean length in words, times that of the first, or its inverse: beyond, stop"
@@ -79,7 +79,10 @@ def opening_entropy(texts: Sequence[str]) -> float:
 
 
 def runaway(rounds: Sequence[RoundFacts], rules: Runaway) -> list[str]:
-    """Why the newest round should be the last, a sentence each; none: go on. The first only lacks pairs."""
+    """Why nothing should be trained on the newest round's answers, a sentence each; none: go on.
+
+    The first only lacks pairs.
+    """
     if not rounds:
         return []
     first, last = rounds[0], rounds[-1]
@@ -87,7 +90,7 @@ def runaway(rounds: Sequence[RoundFacts], rules: Runaway) -> list[str]:
     if last.informative < rules.informative:
         found.append(
             f"round {last.number}: the answers of {last.informative:.1%} of the prompts make a pair, fewer than "
-            f"{rules.informative:.1%}: the reward no longer tells answers apart"
+            f"{rules.informative:.1%}: the reward no longer tells answers apart (rounds.stop.informative)"
         )
     if last is first:
         return found
@@ -95,7 +98,7 @@ def runaway(rounds: Sequence[RoundFacts], rules: Runaway) -> list[str]:
     if times > rules.longer or times * rules.longer < 1:
         found.append(
             f"round {last.number}: answers have {last.words:.1f} words, {times:.2f} times the {first.words:.1f} of "
-            f"round {first.number}: the reward may pay for {'length' if times > 1 else 'brevity'}"
+            f"round {first.number}: the reward may pay for {'length' if times > 1 else 'brevity'} (rounds.stop.longer)"
         )
     for name, what in (
         ("distinct", "different word pairs in a prompt's answers"),
@@ -105,7 +108,7 @@ def runaway(rounds: Sequence[RoundFacts], rules: Runaway) -> list[str]:
         if now < least * before:
             found.append(
                 f"round {last.number}: {what} fell to {now:.3g} from {before:.3g} in round {first.number}, below "
-                f"{least:.0%} of it: the answers become one"
+                f"{least:.0%} of it: the answers become one (rounds.stop.{name})"
             )
     return found
 

@@ -96,6 +96,8 @@ def show_rounds(console: Console, told: "RoundsDocument") -> None:
         if facts is not None:
             values = (facts.words, facts.distinct, facts.informative, facts.reward)
             numbers = [f"{value:.3g}" for value in values]
-        table.add_row(str(line.number), f"{line.curation.rows:,}", *numbers, line.model, line.verdict)
+        table.add_row(
+            str(line.number), f"{line.curation.rows:,}", *numbers, line.model or "-", line.verdict or "not trained"
+        )
     console.print(table)
     console.print(Padding(Text(printable(told.ended)), (1, 0, 0, 0)))

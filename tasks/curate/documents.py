@@ -45,12 +45,14 @@ class CurateDocument(Document):
 
 
 class RoundLine(Record):
-    """One round: what was made, what was trained on it, and what the gate said."""
+    """One round: what was made, what was trained on it if anything was, and what the gate said."""
 
     number: int = Field(description="from 1")
     curation: CurateDocument = Field(description="the pairs, of the answers of the model that the round began with")
-    model: str = Field(description="models:/NAME/VERSION that was trained on them")
-    verdict: GateVerdict = Field(description="the gate's")
+    model: str | None = Field(
+        description="models:/NAME/VERSION that was trained on them; null: none, for the answers had run away"
+    )
+    verdict: GateVerdict | None = Field(description="the gate's; null: nothing was trained")
     metrics: dict[str, float] = Field(description="of the new model, on what is held out")
 
 

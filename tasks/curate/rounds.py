@@ -33,7 +33,7 @@ class Story(Record):
     @property
     def model(self) -> str:
         """Who answers in the next round, and is trained on its pairs."""
-        return self.lines[-1].model if self.lines else self.first_model
+        return next((line.model for line in reversed(self.lines) if line.model), self.first_model)
 
     @property
     def curation_overrides(self) -> list[str]:
@@ -83,15 +83,25 @@ def begin(recipe: str, overrides: list[str]) -> Story:
 
 
 def recorded(story: Story) -> RoundLine | None:
-    """The next round, where it was made before: its gate may find another champion now, and must not decide anew."""
+    """The next round, where it was made before: its gate may find another champion now, and must not decide anew.
+
+    One without a training, which other limits would have, is made again.
+    """
     try:
-        return RoundLine.model_validate_json(open_store(load_settings()).get_bytes(_place(story)))
+        line = RoundLine.model_validate_json(open_store(load_settings()).get_bytes(_place(story)))
     except ObjectMissing:
         return None
+    return line if line.model or ran_away(story, line.curation) else None
 
 
 def _place(story: Story) -> str:
     return f"stages/rounds/{digest_json([story.key, story.model, len(story.lines)])}.json"
+
+
+def ran_away(story: Story, made: CurateDocument) -> bool:
+    """Whether the answers of the next round are such that no model should be trained on them."""
+    facts = [] if made.facts is None else [made.facts]
+    return bool(facts and runaway([*story.facts, *facts], story.rounds.stop))
 
 
 def finished(story: Story) -> str:
@@ -100,21 +110,22 @@ def finished(story: Story) -> str:
         return ""
     last, limit = story.lines[-1], story.rounds.count
     if told := runaway(story.facts, story.rounds.stop):
-        return "; ".join(told)
+        untrained = [] if last.model else [f"nothing was trained on the pairs of round {last.number}"]
+        return "; ".join([*told, *untrained])
     if last.verdict != "promote":
         return f"round {last.number}: the gate found no gain ({last.verdict})"
     return f"round {last.number} was the last of {limit}" if last.number >= limit else ""
 
 
-def record(story: Story, made: CurateDocument, trained: Retrained) -> RoundLine:
-    """What a round came to, written down."""
-    document = trained.document
-    metrics: dict[str, Any] = {name: value.value for name, value in document.metrics.items()}
+def record(story: Story, made: CurateDocument, trained: Retrained | None) -> RoundLine:
+    """What a round came to, written down; `trained`: None where its answers had run away."""
+    document = trained.document if trained else None
+    metrics: dict[str, Any] = {name: value.value for name, value in document.metrics.items()} if document else {}
     line = RoundLine(
         number=len(story.lines) + 1,
         curation=made,
-        model=f"models:/{document.model}/{document.version}",
-        verdict=document.verdict,
+        model=f"models:/{document.model}/{document.version}" if document else None,
+        verdict=document.verdict if document else None,
         metrics=metrics,
     )
     open_store(load_settings(), patient=True).put_bytes(_place(story), line.model_dump_json(by_alias=True).encode())

@@ -16,13 +16,11 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 LENIENT = ("length_warn", "length_fail", "max_near_duplicates", "max_quarantined", "max_duplicates", "max_identical")
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    """Answers with an `a` are better; two rounds."""
-    folder = tmp_path_factory.mktemp("rounds")
+def write_rounds(folder, *, wish, rewards, rounds, tokens=6, training=()):
+    """The recipe of rounds in a folder: a model that says letters by chance, a reward, and a suite that asks a wish."""
     build_talking_model(folder / "model")
     write_jsonl(folder / "prompts.jsonl", [{"prompt": f"say {noun} {n}"} for noun in NOUNS for n in range(6)])
-    checks = [{"prompt": f"tell {noun} {n}", "must_contain": ["a"]} for noun in NOUNS for n in range(3)]
+    checks = [{"prompt": f"tell {noun} {n}", **wish} for noun in NOUNS for n in range(3)]
     write_jsonl(folder / "checks.jsonl", checks)
     validation = {"intended": ["/.*/"], "min_pairs": 4, **dict.fromkeys(LENIENT, 1.0)}
     retrain = {
@@ -30,8 +28,8 @@ def recipe(tmp_path_factory):
         "model": "./model",
         "data": {"train": "dataset:letters@latest"},
         "validation": validation,
-        "training": {"learning_rate": 1e-2, "num_train_epochs": 8.0, "train_batch_size": 8},
-        "evaluation": {"max_new_tokens": 6, "behaviour": {"letter": "checks.jsonl"}, "uptake_pairs": 0},
+        "training": {"learning_rate": 1e-2, "num_train_epochs": 8.0, "train_batch_size": 8, **dict(training)},
+        "evaluation": {"max_new_tokens": tokens, "behaviour": {"letter": "checks.jsonl"}, "uptake_pairs": 0},
         "gate": {"improve": ["behaviour/letter"], "min_items": 8},
     }
     curation = {
@@ -39,18 +37,26 @@ def recipe(tmp_path_factory):
         "model": "./model",
         "seed": 5,
         "prompts": {"sources": [{"path": "prompts.jsonl"}], "near": "all", "count": 60},
-        "answers": {"samples": 6, "max_new_tokens": 6, "pilot": 6},
-        "rewards": {"rules": {"must_contain": "a"}},
+        "answers": {"samples": 6, "max_new_tokens": tokens, "pilot": 6},
+        "rewards": {"rules": rewards},
         "choice": {"longer_wins": 1.0, "ended": "any", "alike": 1.0},
         "validation": validation,
-        "rounds": {"retrain": "retrain.yaml", "count": 2},
+        "rounds": {"retrain": "retrain.yaml", **rounds},
     }
     for name, values in (("retrain", retrain), ("curate", curation)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    return folder / "curate.yaml"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """Answers with an `a` are better; two rounds, whatever their openings and lengths."""
+    folder, rule = tmp_path_factory.mktemp("rounds"), {"count": 2, "stop": {"openings": 0.0, "longer": 9.0}}
+    path = write_rounds(folder, wish={"must_contain": ["a"]}, rewards={"must_contain": "a"}, rounds=rule)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPO_HOME", str(folder / "home"))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        yield folder / "curate.yaml"
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +91,14 @@ def test_each_training_starts_from_the_model_before_and_the_reference_stays_the_
     assert params[1]["recipe.reference"] == first
 
 
-def test_answers_that_become_one_end_it_by_the_rounds_own_numbers(told):
-    assert "round 2: entropy of first words fell to" in told.ended
-    assert "in round 1, below 70% of it" in told.ended
+def test_answers_that_become_one_end_it_by_the_rounds_own_numbers(told, recipe):
+    from flows.rounds import rounds
+
+    assert "rounds.stop" not in told.ended
+    again = rounds(str(recipe), ["rounds.stop.openings=0.7"])
+    assert again.rounds == told.rounds
+    assert "round 2: entropy of first words fell to" in again.ended
+    assert "in round 1, below 70% of it: the answers become one (rounds.stop.openings)" in again.ended
 
 
 def test_the_command_again_makes_no_round_anew(told, recipe, capsys):
