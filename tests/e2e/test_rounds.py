@@ -119,3 +119,28 @@ def test_from_a_champion_the_reference_is_the_version_that_was_champion_and_a_ne
     assert begin(str(recipe), from_alias).key == story.key
     versions.set_alias("letter", "champion", 2)
     assert begin(str(recipe), from_alias).key != story.key
+
+
+def test_a_reward_that_pays_for_length_is_stopped_by_the_curve_of_length_before_a_second_training(
+    tmp_path, monkeypatch, capsys
+):
+    from flows.cli.app import run
+    from flows.rounds import rounds
+
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    longer = {"length": {"prefer": "longer", "unit": "characters"}}
+    recipe = write_rounds(tmp_path, wish={"must_match": ".{8}"}, rewards=longer, rounds={"count": 3}, tokens=16)
+    told = rounds(str(recipe))
+    first, second = told.rounds
+    assert (first.verdict, first.model) == ("promote", "models:/letter/1")
+    assert second.curation.model == first.model
+    assert second.curation.facts.words > 1.5 * first.curation.facts.words
+    assert (second.verdict, second.model, second.metrics) == (None, None, {})
+    assert "of round 1: the reward may pay for length (rounds.stop.longer)" in told.ended
+    assert told.ended.startswith("round 2: answers have ")
+    assert told.ended.endswith("nothing was trained on the pairs of round 2")
+    assert [version.number for version in versions.all_versions()] == [1]
+    assert rounds(str(recipe)).to_json() == told.to_json()
+    assert run(["curate", str(recipe)]) == 0
+    assert "not trained" in capsys.readouterr().out
