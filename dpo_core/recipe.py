@@ -14,12 +14,11 @@ from dpo_core.recipe_evaluation import Evaluation
 from dpo_core.recipe_loss import OPTIONS, Loss
 from dpo_core.recipe_online import Online
 from dpo_core.recipe_release import (
-    ANSWER_REWARD,
     BREVITY,
     LENGTH,
     OF_ANSWERS,
+    OF_REWARDS,
     OF_SLICE,
-    WIN_RATE,
     Fraction,
     Promotion,
     RecipeGate,
@@ -239,7 +238,7 @@ class Recipe(Section):
     def _metrics_exist(self) -> "Recipe":
         known = {"rewards/accuracies", "rewards/margins", *OF_ANSWERS, LENGTH, BREVITY}
         known |= self.evaluation.suites.keys()
-        known |= {WIN_RATE, ANSWER_REWARD} if self.evaluation.rewards else set()
+        known |= {*OF_REWARDS} if self.evaluation.rewards else set()
         known |= {"retention/neutral_text"} if self.evaluation.neutral_text else set()
         known |= self.evaluation.benchmarks.keys()
         for metric in [*self.gate.improve, *self.gate.keep, *self.gate.floor]:
@@ -247,7 +246,7 @@ class Recipe(Section):
                 raise ValueError(
                     f"gate names metric {metric!r}, which evaluation does not measure; it has {sorted(known)}"
                 )
-            if metric in (WIN_RATE, ANSWER_REWARD) and self.evaluation.samples < self.gate.min_items:
+            if metric in OF_REWARDS and self.evaluation.samples < self.gate.min_items:
                 raise ValueError(
                     f"gate names {metric}, which is measured on evaluation.samples: {self.evaluation.samples} held-out "
                     f"prompts, and gate.min_items is {self.gate.min_items}: it could never pass. Raise the first"

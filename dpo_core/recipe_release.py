@@ -16,6 +16,8 @@ Preference = Annotated[float, Field(gt=0.5, lt=1)]
 SLICES = ("source", "language", "length", "category")  # kinds of parts of the held-out pairs
 OF_SLICE = re.compile(rf"rewards/accuracies\[(?:{'|'.join(SLICES)})=.+\]")
 WIN_RATE, ANSWER_REWARD = "answers/win_rate", "answers/reward"  # of evaluation.rewards
+EQUAL_LENGTH = "answers/win_rate_equal_length"
+OF_REWARDS = (WIN_RATE, EQUAL_LENGTH, ANSWER_REWARD)
 ANSWERED, VARIED, LANGUAGE = "generations/answered", "generations/varied", "generations/language"
 OF_ANSWERS = ("generations/sound", ANSWERED, VARIED, LANGUAGE)  # of all generated answers
 LENGTH, BREVITY = "generations/length", "generations/brevity"  # words by the baseline's words, and minus that
@@ -37,8 +39,9 @@ class Gate(Section):
     that more is better everywhere), `generations/sound` (share of all generated answers that are not empty, do not
     repeat themselves, and are in the language of their question), `generations/answered`, `varied`, `language`,
     `length` and `brevity` (docs/evaluation.md). With `evaluation.rewards` also `answers/win_rate` (share of held-out
-    prompts whose answer is better than the baseline's, a tie one half), `answers/reward` (its mean); with
-    `evaluation.lm_eval` `lm_eval/TASK`, the mean of a task's documents.
+    prompts whose answer is better than the baseline's, a tie one half), the same of prompts chosen so that length
+    decides none of it (`answers/win_rate_equal_length`), `answers/reward` (its mean); with `evaluation.lm_eval`
+    `lm_eval/TASK`, the mean of a task's documents.
     """
 
     improve: list[str] | dict[str, Amount] = Field(
@@ -89,6 +92,11 @@ class Gate(Section):
             raise ValueError("no metric is named, so nothing could be promoted: name one in improve, keep or floor")
         for rule, asked in (("improve", self.gains), ("keep", self.keep), ("floor", self.floor)):
             for metric, amount in asked.items():
+                if metric == EQUAL_LENGTH and rule == "keep":
+                    raise ValueError(
+                        f"keep of {metric}: lengths are held equal to the baseline's alone, which has one half; ask "
+                        f"for floor: {{{metric}: {0.5 - amount:g}}}"
+                    )
                 if is_share(metric) and amount >= 1:
                     vain = "allows any loss" if rule == "keep" else "can never be shown"
                     raise ValueError(
@@ -107,7 +115,8 @@ class RecipeGate(Gate):
 def is_share(metric: str) -> bool:
     """Whether a metric of ours lies between 0 and 1: a share of pairs, or of right answers."""
     suites = metric.startswith(("behaviour/", "retention/")) and metric != "retention/neutral_text"
-    return suites or metric in (*OF_ANSWERS, WIN_RATE) or metric.startswith(("rewards/accuracies", "uptake/"))
+    other = metric in (*OF_ANSWERS, WIN_RATE, EQUAL_LENGTH) or metric.startswith(("rewards/accuracies", "uptake/"))
+    return suites or other
 
 
 class Retrain(Section):

@@ -11,7 +11,7 @@ from dpo_core.evaluate.generations import generation_scores
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
-from dpo_core.evaluate.preferred import JUDGED, JudgedBy, judged_items, preferred
+from dpo_core.evaluate.preferred import EVEN, JUDGED, JudgedBy, even_items, judged_items, preferred
 from dpo_core.evaluate.scores import UNLIMITED, Scores
 from dpo_core.evaluate.soundness import faults
 from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
@@ -20,7 +20,7 @@ from dpo_core.evaluate.uptake.counterfactuals import Counterfactual, not_looked_
 from dpo_core.evaluate.uptake.learnt import Probes, preferences, uptake
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words
-from dpo_core.recipe_release import ANSWER_REWARD, BREVITY, LM_EVAL, WIN_RATE, is_share
+from dpo_core.recipe_release import ANSWER_REWARD, BREVITY, EQUAL_LENGTH, LM_EVAL, WIN_RATE, is_share
 from dpo_core.report.documents import (
     AgainRecord,
     DivergenceRecord,
@@ -103,7 +103,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
     if asked.judged_by is not None:
         items[JUDGED] = judged_items(items[SAMPLES], models)
     parts, divided = slices_of(pairs), {name: these.divided(sealed_from) for name, these in items.items()}
-    gated, shown = ({name: both[side] for name, both in divided.items()} for side in (0, 1))
+    gated, shown = (_evened({name: both[side] for name, both in divided.items()}, models) for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}
     learnt = {
@@ -153,6 +153,11 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: 
         again={who: _again(models[who].again) for who in SHOWN if models[who].again},
         generated={who: _generated(*found) for who, found in texts.items()},
     )
+
+
+def _evened(items: Mapping[str, Items], models: Mapping[str, Measured]) -> Mapping[str, Items]:
+    """With those of the judged prompts to which the answers of challenger and baseline are even in length."""
+    return {**items, EVEN: even_items(items[JUDGED], models, SAMPLES)} if JUDGED in items else items
 
 
 def _told(
@@ -265,9 +270,10 @@ def _scores(model: Measured, suites: Suites, items: Mapping[str, Items]) -> dict
         scores[name] = scores_of(shares_right(checks, model, name), items[name])
     for name, values in model.benchmarks.items():
         scores[name] = scores_of(values, items[name])
-    for name, column in ((WIN_RATE, model.wins), (ANSWER_REWARD, model.rewards)):
+    judged = ((WIN_RATE, model.wins, JUDGED), (EQUAL_LENGTH, model.wins, EVEN), (ANSWER_REWARD, model.rewards, JUDGED))
+    for name, column, which in judged:
         if len(column):
-            scores[name] = scores_of([math.nan if value is None else value for value in column], items[JUDGED])
+            scores[name] = scores_of([math.nan if value is None else value for value in column], items[which])
     if model.nll:
         scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
     return scores

@@ -7,11 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from dpo_core.evaluate.intervals import mean_interval
-from dpo_core.evaluate.judges.win_rate import at_equal_length
+from dpo_core.evaluate.judges.win_rate import at_equal_length, even_in_length
 from dpo_core.evaluate.unseen import Items
 from dpo_core.report.documents import Estimate, PreferredRecord
 
 JUDGED = "judged"  # among the names of suites: the held-out prompts whose answers have a score
+EVEN = "judged, even in length"  # of these
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ def judged_items(items: Items, models: Mapping[str, JudgedAnswers]) -> Items:
     """Of the held-out prompts those for which every model's answer has a score."""
     told = [all(model.wins[place] is not None for model in models.values()) for place in items.places]
     return items.only(told)
+
+
+def even_items(items: Items, models: Mapping[str, JudgedAnswers], samples: str) -> Items:
+    """Of the judged prompts those on which the challenger's answers are as long as the baseline's, on the whole."""
+    texts = ([models[who].answers[samples][place] for place in items.places] for who in ("challenger", "baseline"))
+    return items.only(even_in_length(*texts))
 
 
 def preferred(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.evaluate.clusters import Floats, places
-from dpo_core.recipe_release import BREVITY, LENGTH
+from dpo_core.recipe_release import BREVITY, EQUAL_LENGTH, LENGTH
 
 UPTAKE = "uptake/"  # how the metrics of shortcuts begin
 SOUND = "generations/sound"  # the metric of all answers that were generated
@@ -66,6 +66,8 @@ def compare(metric: str, challenger: Scores | None, baseline: Scores | None) -> 
     if challenger is None or baseline is None:
         return "was not measured"
     if not len(challenger.values):
+        if metric == EQUAL_LENGTH:
+            return "was not measured: to no two prompts are the new answers longer and shorter by as much"
         left_out = max(challenger.left_out, baseline.left_out)
         return f"was not measured: a model was trained on all {left_out} items" if left_out else "was not measured"
     if list(challenger.clusters) != list(baseline.clusters) or len(challenger.values) != len(baseline.values):

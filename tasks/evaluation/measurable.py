@@ -6,7 +6,7 @@ from pathlib import Path
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
-from dpo_core.recipe_release import ANSWER_REWARD, OF_SLICE, WIN_RATE, Gate
+from dpo_core.recipe_release import OF_REWARDS, OF_SLICE, Gate
 from infra.store.base import Store
 from tasks.records import Checked, Plan
 from tasks.runtime.pairs import stored_pairs
@@ -21,7 +21,7 @@ def require_measurable(store: Store, plan: Plan, checked: Checked) -> None:
     _require_text(recipe, named)
     _require_template(plan, named)
     parts = [metric for metric in named if OF_SLICE.fullmatch(metric)]
-    judged = [metric for metric in named if metric in (WIN_RATE, ANSWER_REWARD)]
+    judged = [metric for metric in named if metric in OF_REWARDS]
     if parts or judged:
         pairs = stored_pairs(store, checked.eval_key)
         _require_parts(pairs, parts, named)

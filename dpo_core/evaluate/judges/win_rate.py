@@ -1,5 +1,6 @@
 """How often a model's answers are judged better than another's, as it is and with the length of answers held equal."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from dpo_core.data.pairs import Message
 from dpo_core.evaluate.intervals import Interval, mean_interval
 from dpo_core.evaluate.judges.logistic import fit
 from dpo_core.rewards.judge import Judge, Match, Verdict
+
+CALIPER = 0.1  # log ratio: two answers are longer by as much, if by within a tenth
 
 
 class Contest(NamedTuple):
@@ -75,3 +78,23 @@ def at_equal_length(
     x = np.stack([np.ones_like(more), np.tanh(more / spread)], axis=1)
     found = fit(x, values, clusters).interval(0)
     return Interval(*(float(special.expit(end)) for end in found))
+
+
+def even_in_length(ours: Sequence[str], theirs: Sequence[str]) -> list[bool]:
+    """Contests of which ours is the longer answer as often as the shorter one, by as much: of a judge of length a half.
+
+    Each with another of the opposite sign (CALIPER), as many as there are, and those of equal length. Told by the
+    lengths alone, so that what is measured on them is measured as on any others.
+    """
+    ratios = [math.log1p(len(one)) - math.log1p(len(other)) for one, other in zip(ours, theirs, strict=True)]
+    kept = [ratio == 0 for ratio in ratios]
+    longer, shorter = (
+        sorted((abs(ratio), place) for place, ratio in enumerate(ratios) if ratio * sign > 0) for sign in (1, -1)
+    )
+    one = other = 0
+    while one < len(longer) and other < len(shorter):
+        gap = longer[one][0] - shorter[other][0]
+        if abs(gap) <= CALIPER:
+            kept[longer[one][1]] = kept[shorter[other][1]] = True
+        one, other = one + (gap <= CALIPER), other + (gap >= -CALIPER)
+    return kept

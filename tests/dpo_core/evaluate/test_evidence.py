@@ -188,6 +188,7 @@ def test_the_gate_sees_whose_answers_are_better_but_for_prompts_without_a_score(
     assert found.items["challenger"]["answers/win_rate"].values == [1.0, 0.5]
     assert found.items["baseline"]["answers/win_rate"].values == [0.5, 0.5]
     assert found.items["challenger"]["answers/reward"].values == [3.0, 2.0]
+    assert found.items["challenger"]["answers/win_rate_equal_length"].clusters == ["a", "b"]  # no text differs
     assert found.preferred is not None
     assert (found.preferred.prompts, found.preferred.unscored, found.preferred.tied) == (2, 1, 0.5)
     assert found.preferred.reward["baseline"].value == 1.5

@@ -342,6 +342,7 @@ def test_a_model_that_is_worse_by_the_margin_is_promoted_in_alpha_at_most(n, sha
         ({"keep": {"behaviour/x": 1.0}}, "allows any loss"),
         ({"floor": {"rewards/accuracies": 1.0}}, "can never be shown"),
         ({"improve": {"retention/x": 2.0}}, "can never be shown"),
+        ({"keep": {"answers/win_rate_equal_length": 0.1}}, "floor: {answers/win_rate_equal_length: 0.4}"),
         ({"improved": ["m"]}, "Extra inputs"),
     ],
 )

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.judges.logistic import fit
-from dpo_core.evaluate.judges.win_rate import Contest, rate_of, win_rate
+from dpo_core.evaluate.judges.win_rate import CALIPER, Contest, even_in_length, rate_of, win_rate
 from dpo_core.rewards.config import JudgeRules
 from dpo_core.rewards.judge import Judge, Verdict
 from tests.dpo_core.rewards.test_judge import answers_in, longest
@@ -86,6 +86,31 @@ def test_answers_of_one_length_leave_the_rate_as_it_is():
 def test_a_challenger_that_is_always_longer_by_as_much_is_not_told_from_its_length():
     found = rate_of([contest(i, "abc", "d") for i in range(30)], [verdict(1)] * 30)
     assert found.length_controlled[1:] == (0.0, 1.0)
+
+
+def test_contests_even_in_length_are_those_with_one_of_the_opposite_sign_and_as_much():
+    # log ratios of 10, 20 and 40 words against 20, and of 20 against 10: only the first and the last are opposites
+    ours, theirs = ["x" * size for size in (10, 20, 40, 90, 20)], ["x" * size for size in (20, 20, 10, 10, 10)]
+    assert even_in_length(ours, theirs) == [True, True, False, False, True]
+    assert even_in_length(theirs, ours) == even_in_length(ours, theirs)
+    assert even_in_length(ours[2:4], theirs[2:4]) == [False, False]  # always longer: nothing can be told
+
+
+@pytest.mark.parametrize("at_equal", [0.0, 0.7])
+def test_on_contests_even_in_length_a_leaning_to_length_decides_nothing_and_the_interval_holds_the_truth(at_equal):
+    rng, held, rates = np.random.default_rng(0), 0, []
+    for _ in range(60):
+        rows, verdicts, more = drawn(rng, 300, at_equal, 1.5)
+        kept = np.array(even_in_length([row.challenger for row in rows], [row.champion for row in rows]))
+        values = [one.value for one, mine in zip(verdicts, kept, strict=True) if mine]
+        found = mean_interval(values, [str(i) for i in range(len(values))], shares=True)
+        of_those = expit(at_equal + 1.5 * np.tanh(more[kept] / more.std())).mean()
+        held += found.low <= of_those <= found.high
+        rates.append(found.value)
+        assert (more[kept] > 0).sum() == (more[kept] < 0).sum()
+        assert abs(np.log1p(500 + more[kept]).mean() - np.log(501)) <= CALIPER
+    assert held >= 54  # of 60, at 95 %
+    assert 0.48 <= np.mean(rates) <= expit(at_equal) + 0.02  # drawn towards a half, never beyond what it is
 
 
 @pytest.mark.parametrize(("won", "count"), [(7, 20), (0, 9), (9, 9)])
