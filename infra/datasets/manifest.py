@@ -33,6 +33,7 @@ class MadeBy(ManifestPart):
 
     user: str = Field("", description="login name of who ran the command")
     how: str = Field("", description="add, mix, curate")
+    way: str = Field("", description="of a curation: correction, rewards, feedback")
     curation_sha256: str = Field("", description="of the curation's recipe and inputs")
     run_id: str = Field("", description="the MLflow run that made it")
     commit: str = Field("", description="of the recipe's repository")

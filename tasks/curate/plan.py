@@ -26,6 +26,7 @@ from tasks.curate.endpoints import require_there
 from tasks.curate.kept_out import kept_out_by, run_of
 from tasks.curate.records import CurationPlan
 from tasks.curate.traced_prompts import version_of_prompts
+from tasks.curate.ways.grow import require_own
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.provenance import provenance
 from tasks.runtime.stages import code_digest
@@ -43,6 +44,7 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     store = open_store(settings)
     require_create_only(store)
     curation = load_curation(recipe, overrides)
+    require_own(curation, store)
     sources = sources_of(curation)
     folder, trains = Path(recipe).parent.resolve(), run_of(curation)
     model = fixed_version(curation.model)

@@ -16,7 +16,7 @@ from tasks.curate.documents import CurateDocument, SpentLine
 from tasks.curate.endpoints import open_endpoint
 from tasks.curate.feedback import mark_used
 from tasks.curate.records import Answered, CurationPlan, Gathered, Paired, PairsChecked, ShelvedVersion
-from tasks.curate.ways.grow import latest
+from tasks.curate.ways.grow import CURATE, latest
 from tasks.datasets.write import put_version
 from tasks.documents import StageLine
 from tasks.runtime.pairs import stored_pairs
@@ -34,7 +34,8 @@ def shelve(plan: CurationPlan, paired: Paired, checked: PairsChecked) -> Shelved
     """
     store = open_store(load_settings(), patient=True)
     pairs = stored_pairs(store, checked.rows_key)
-    made = MadeBy(user=user(), how="curate", curation_sha256=digest_json(plan.content), run_id=plan.run_id)
+    digest, way = digest_json(plan.content), plan.curation.way
+    made = MadeBy(user=user(), how=CURATE, way=way, curation_sha256=digest, run_id=plan.run_id)
 
     def complete(draft: DatasetVersion) -> DatasetVersion:
         sources = tuple(

@@ -18,6 +18,7 @@ from infra.settings import load_settings
 from infra.store import open_store
 from tasks.data_check.sides import record_sides
 from tasks.datasets.look import show_dataset
+from tasks.datasets.write import add_source
 from tests.endpoint_server import MODEL, loopback_endpoint
 from tests.recipes import write_jsonl
 
@@ -104,6 +105,27 @@ def test_a_reward_that_pays_for_length_is_caught_before_there_is_a_version(write
     path = write(name="longer", rewards=longer, validation={}, choice={"alike": 1.0}, correction=None)
     with pytest.raises(InputError, match="no pair came of 59 prompts"):
         curate(path)
+
+
+def test_a_name_that_is_another_data_sets_is_refused_before_anything_is_asked_unless_it_is_to_grow(
+    write, made, endpoint
+):
+    from flows.curate import curate
+
+    paid, said = endpoint[1].total, [{"role": "assistant", "content": text} for text in ("yes", "no")]
+    row = {"prompt": [{"role": "user", "content": "Is it?"}], "chosen": said[:1], "rejected": said[1:]}
+    path = write(name="finished")
+    write_jsonl(Path(path).with_name("pairs.jsonl"), [row])
+    add_source(open_store(load_settings()), "finished", str(Path(path).with_name("pairs.jsonl")))
+    with pytest.raises(InputError, match=r"dataset:finished@1 was made by `dpo data add`") as caught:
+        curate(path)
+    assert (caught.value.where, "grow: true" in caught.value.do) == ("name: finished", True)
+    rules = {"rules": {"rules": [{"name": "all", "template": "{answer}!"}]}}
+    with pytest.raises(InputError, match="dataset:sevens@1 was made by a curation by rewards"):
+        curate(write(rewards=None, correction=rules))
+    assert endpoint[1].total == paid
+    grown = curate(write(name="finished", grow=True))
+    assert (grown.dataset, grown.rows, grown.new) == ("dataset:finished@2", made.rows + 1, made.rows)
 
 
 def by_chance(handler, body):
