@@ -118,9 +118,11 @@ class Bench:
 
     def config(self, kind: str) -> Any:
         """Of `generate`, for the same law: nothing but the temperature is set."""
-        from dpo_core.model.answers.decoding import greedy
+        from dpo_core.model.answers.decoding import plain_decoding
+        from dpo_core.model.stops import stop_tokens
 
-        config = greedy(self.model, self.tokenizer, max_new_tokens=GREEDY_TOKENS)
+        stops = stop_tokens(self.model.generation_config.eos_token_id, self.tokenizer)
+        config = plain_decoding(stops, self.tokenizer.pad_token_id or stops[0], GREEDY_TOKENS)
         if kind == "sampled":
             config.update(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)
             config.update(num_return_sequences=SAMPLES, max_new_tokens=SAMPLED_TOKENS)

@@ -1,7 +1,8 @@
 """Talk to one model, or to two side by side, in the terminal or through a pipe."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -54,20 +55,23 @@ class Conversation:
         fresh: list[Message] = [{"role": "system", "content": system}] if system else []
         self._messages = kept if system is None else fresh
 
-    def say(self, line: str) -> Iterator[str]:
-        """The answer, piece by piece; Ctrl-C cuts it short. A refused turn is taken back and explained."""
+    def say(self, line: str, show: Callable[[str], object]) -> None:
+        """Show the answer, piece by piece; Ctrl-C cuts it short. A refused turn is taken back and explained."""
         asked = [*self._messages, Message(role="user", content=line)]
-        answer = ""
+        pieces: list[str] = []
+
+        def came(piece: str) -> None:
+            pieces.append(piece)
+            show(piece)
+
         try:
-            for piece in self.speaker.reply(asked, max_new_tokens=self._max_new_tokens):
-                answer += piece
-                yield piece
+            self.speaker.reply(asked, came, max_new_tokens=self._max_new_tokens)
         except KeyboardInterrupt:
-            yield " [cut short]"
+            show(" [cut short]")
         except InputError as error:
-            yield f"[{error.says}: {error.do}]"
+            show(f"[{error.says}: {error.do}]")
             return
-        self._messages = [*asked, Message(role="assistant", content=answer)]
+        self._messages = [*asked, Message(role="assistant", content="".join(pieces))]
 
 
 def _read() -> str | None:
@@ -83,8 +87,7 @@ def _read() -> str | None:
 
 
 def _stream(conversation: Conversation, line: str, console: Console) -> None:
-    for piece in conversation.say(line):
-        console.print(printable(piece), end="", markup=False, soft_wrap=True)
+    conversation.say(line, lambda piece: console.print(printable(piece), end="", markup=False, soft_wrap=True))
     console.print()
 
 
@@ -99,7 +102,10 @@ def _side_by_side(conversations: Sequence[Conversation], line: str, console: Con
         return grid
 
     with Live(table(), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+
+        def show(number: int, piece: str) -> None:
+            answers[number] += printable(piece)
+            live.update(table(), refresh=console.is_terminal)
+
         for number, conversation in enumerate(conversations):
-            for piece in conversation.say(line):
-                answers[number] += printable(piece)
-                live.update(table(), refresh=console.is_terminal)
+            conversation.say(line, partial(show, number))

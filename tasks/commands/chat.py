@@ -1,8 +1,6 @@
 """A model that answers one turn at a time, piece by piece."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.data.pairs import Message
@@ -13,66 +11,50 @@ from tasks.runtime.models import local_model, require_usable
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Show = Callable[[str], object]
+
 
 class Speaker:
-    """One side of a chat. `reply` streams the answer to a conversation, decoded greedily."""
+    """One side of a chat, which answers by the likeliest tokens, as everywhere else."""
 
     def __init__(self, name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         self.name = name
         self._model = model
         self._tokenizer = tokenizer
 
-    def reply(self, messages: Sequence[Message], *, max_new_tokens: int) -> Iterator[str]:
-        """Pieces of text as they are generated. Raises InputError where the conversation fills the context.
+    def reply(self, messages: Sequence[Message], show: Show, *, max_new_tokens: int) -> None:
+        """Show the answer, piece by piece as it comes; what `show` raises ends it.
 
-        Closing the iterator (Ctrl-C, say) stops the generation.
+        Raises InputError where the conversation fills the context.
         """
         import torch
-        from transformers import StoppingCriteriaList
 
-        from dpo_core.model.answers.decoding import greedy
-        from dpo_core.model.encode import encode_prompt
+        from dpo_core.model.answers.answers import NoRoom, reply
+        from dpo_core.model.answers.decoding import Decoding
 
-        ids = encode_prompt(messages, self._tokenizer)
-        room = self._context() - len(ids)
-        if room < 1:
-            says = f"the conversation has {len(ids)} tokens, the model reads {self._context()}"
-            raise InputError(says, where=self.name, do="/reset starts a new one")
-        stop = threading.Event()
-        decoding = greedy(self._model, self._tokenizer, max_new_tokens=min(max_new_tokens, room))
-        streamer = _streamer(self._tokenizer, frozenset(decoding.eos_token_id))
-        input_ids = torch.tensor([ids], device=self._model.device)
-        options: dict[str, Any] = {
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            "generation_config": decoding,
-            "streamer": streamer,
-            "stopping_criteria": StoppingCriteriaList([lambda ids, scores, **rest: stop.is_set()]),
-        }
-        with ThreadPoolExecutor(1) as pool:
-            generate: Callable[..., object] = self._model.generate  # type: ignore[assignment]
-            work = pool.submit(generate, **options)
-            work.add_done_callback(lambda done: streamer.on_finalized_text("", stream_end=bool(done.exception())))
-            try:
-                yield from streamer
-            finally:
-                stop.set()
-        work.result()  # whatever went wrong in the thread goes wrong here
+        pieces = _streamer(self._tokenizer, show)
 
-    def _context(self) -> int:
-        return int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
+        def tell(token: int) -> None:
+            pieces.put(torch.tensor([token]))
+
+        try:
+            reply(self._model, self._tokenizer, messages, decoding=Decoding(max_new_tokens), tell=tell)
+        except NoRoom as full:
+            says, do = f"the conversation is full: {full.says}", "/reset starts a new one"
+            raise InputError(says, where=self.name, do=do) from None
+        pieces.end()
 
 
-def _streamer(tokenizer: "PreTrainedTokenizerBase", stops: frozenset[int]) -> Any:
-    """Text as it comes, without the token that ends it: not every tokenizer calls its end of turn special."""
-    from transformers import TextIteratorStreamer
+def _streamer(tokenizer: "PreTrainedTokenizerBase", show: Show) -> Any:
+    """Tokens in, whole words out."""
+    from transformers import TextStreamer
 
-    class UntilTheEnd(TextIteratorStreamer):
-        def put(self, value: Any) -> None:
-            if self.next_tokens_are_prompt or int(value.flatten()[-1]) not in stops:
-                super().put(value)  # type: ignore[no-untyped-call]
+    class Shown(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            if text:
+                show(text)
 
-    return UntilTheEnd(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    return Shown(tokenizer, skip_special_tokens=True)
 
 
 def load_speaker(model: str, *, pin: str | None = None) -> Speaker:

@@ -260,5 +260,6 @@ def _require_answer(store: Store, found: Version, name: str) -> None:
     pin = LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
     folder = versions.download(name, found.number, load_settings().home / "downloads")
     speaker = load_speaker(str(folder), pin=pin)
-    answer = "".join(speaker.reply([Message(role="user", content="Hello.")], max_new_tokens=8))
-    log.info("smoke_answer name=%s version=%d text=%r", name, found.number, answer)
+    pieces: list[str] = []
+    speaker.reply([Message(role="user", content="Hello.")], pieces.append, max_new_tokens=8)
+    log.info("smoke_answer name=%s version=%d text=%r", name, found.number, "".join(pieces))

@@ -27,8 +27,9 @@ class Echo:
 
     name = "echo"
 
-    def reply(self, messages, *, max_new_tokens):
-        yield from (f"{message['role']}={message['content']} " for message in messages)
+    def reply(self, messages, show, *, max_new_tokens):
+        for message in messages:
+            show(f"{message['role']}={message['content']} ")
 
 
 @pytest.fixture
@@ -61,14 +62,16 @@ def test_two_models_answer_side_by_side(echo, said):
 
 def test_ctrl_c_cuts_an_answer_short_and_keeps_what_was_said():
     class Slow(Echo):
-        def reply(self, messages, *, max_new_tokens):
-            yield "begun"
+        def reply(self, messages, show, *, max_new_tokens):
+            show("begun")
             raise KeyboardInterrupt
 
-    conversation = Conversation(Slow(), 4)
-    assert list(conversation.say("go")) == ["begun", " [cut short]"]
+    conversation, shown = Conversation(Slow(), 4), []
+    conversation.say("go", shown.append)
+    assert shown == ["begun", " [cut short]"]
     conversation.speaker = Echo()
-    assert "".join(conversation.say("on")) == "user=go assistant=begun user=on "
+    conversation.say("on", shown.append)
+    assert "".join(shown[2:]) == "user=go assistant=begun user=on "
 
 
 def test_streamed_pieces_are_the_greedy_answer(tiny_model):
@@ -77,10 +80,11 @@ def test_streamed_pieces_are_the_greedy_answer(tiny_model):
     from dpo_core.model.load import load_model
     from tasks.commands.chat import load_speaker
 
-    messages = [{"role": "user", "content": "What is your name?"}]
-    pieces = "".join(load_speaker(str(tiny_model)).reply(messages, max_new_tokens=8))
-    whole = texts(load_model(tiny_model), load_tokenizer(tiny_model), [messages], max_new_tokens=8)
-    assert pieces.strip() == whole[0]
+    messages, pieces = [{"role": "user", "content": "What is your name?"}], []
+    load_speaker(str(tiny_model)).reply(messages, pieces.append, max_new_tokens=24)
+    whole = texts(load_model(tiny_model), load_tokenizer(tiny_model), [messages], max_new_tokens=24)
+    assert "".join(pieces).strip() == whole[0]
+    assert len(pieces) > 1
 
 
 @pytest.mark.parametrize("special", [True, False])
@@ -88,25 +92,31 @@ def test_a_reply_ends_with_the_turn_and_without_the_token_that_ends_it(tmp_path,
     from tasks.commands.chat import load_speaker
 
     folder = build_saying(tmp_path / "model", "yes", "BoW", special=special, num_beams=4, repetition_penalty=9.0)
-    reply = load_speaker(str(folder)).reply([{"role": "user", "content": "Is it Bob?"}], max_new_tokens=24)
-    assert "".join(reply) == "yes"
+    pieces = []
+    load_speaker(str(folder)).reply([{"role": "user", "content": "Is it Bob?"}], pieces.append, max_new_tokens=24)
+    assert "".join(pieces) == "yes"
 
 
 def test_a_conversation_longer_than_the_context_is_explained_and_taken_back(tiny_model, said):
     out, _ = said(["x" * 2000, "hi"], [tiny_model])
-    assert "tokens, the model reads 1024: /reset starts a new one]" in out.replace("\n", " ")
+    assert "the model reads 1024 and none is left for an answer: /reset starts a new one]" in out.replace("\n", " ")
     assert out.count("/reset starts a new one") == 1  # the second turn was answered
 
 
-def test_a_closed_reply_stops_the_generation(tiny_model):
-    import threading
-
+def test_an_interruption_ends_the_answer_at_once_and_the_next_one_is_as_ever(tiny_model):
     from tasks.commands.chat import load_speaker
 
-    reply = load_speaker(str(tiny_model)).reply([{"role": "user", "content": "hi"}], max_new_tokens=900)
-    next(reply)
-    reply.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    speaker, asked, pieces, again = load_speaker(str(tiny_model)), [{"role": "user", "content": "hi"}], [], []
+
+    def interrupted(piece):
+        pieces.append(piece)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        speaker.reply(asked, interrupted, max_new_tokens=900)
+    assert len(pieces) == 1
+    speaker.reply(asked, again.append, max_new_tokens=24)
+    assert again[0] == pieces[0]
 
 
 def test_a_model_that_is_not_there_is_exit_2(capfd):

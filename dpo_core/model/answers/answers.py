@@ -1,4 +1,4 @@
-"""Many answers a prompt from any model: what evaluation, curation and benchmarks call."""
+"""Answers from any model: what evaluation, curation, chat and benchmarks call."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.model.answers.continuous import Continuous
-from dpo_core.model.answers.decoding import Answer, Decoding, Effort, Made, Query
+from dpo_core.model.answers.decoding import Answer, Decoding, Effort, Made, Query, Tell
 from dpo_core.model.answers.plain import by_generate
 from dpo_core.model.answers.slots import Slots
 from dpo_core.model.answers.trial import obstacle
@@ -21,6 +21,10 @@ log = logging.getLogger("dpo.model")
 WIDTH = 128  # answers in work: on two cores more make a row little cheaper and the end of a run longer
 
 Refuse = Callable[[int, InputError], object]
+
+
+class NoRoom(InputError):
+    """A prompt fills the model's context."""
 
 
 def answers(
@@ -67,6 +71,25 @@ def texts(
     return found
 
 
+def reply(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[Message],
+    *,
+    decoding: Decoding,
+    tell: Tell,
+) -> Answer:
+    """One answer, the same as among many. `tell` gets each of its tokens as it is drawn; what it raises ends it.
+
+    Raises NoRoom where the prompt fills the context, and InputError.
+    """
+    asked, owners = _asked(model, tokenizer, [prompt], decoding, 1, None, None, None)
+    stops = frozenset(stop_tokens(model.generation_config.eos_token_id, tokenizer))
+    counts = Effort()
+    [answer] = _answers(plain_model(model), tokenizer, asked, owners, decoding, stops, 1, None, counts, tell)
+    return answer
+
+
 def _answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -77,10 +100,11 @@ def _answers(
     width: int,
     memory: int | None,
     counts: Effort,
+    tell: Tell | None = None,
 ) -> Iterator[Answer]:
     if not asked:
         return
-    for made in _made(model, asked, how, stops, width, memory, counts):
+    for made in _made(model, asked, how, stops, width, memory, counts, tell):
         text = str(tokenizer.decode(list(made.ids), skip_special_tokens=True)).strip()
         for prompt in owners[made.asked][made.sample]:
             yield Answer(prompt, made.sample, text, len(made.ids), made.ended, made.ids, made.close)
@@ -94,13 +118,14 @@ def _made(
     width: int,
     memory: int | None,
     counts: Effort,
+    tell: Tell | None,
 ) -> Iterator[Made]:
     """In slots where a trial says that it gives the model's own logits."""
     if why := obstacle(model):
         log.warning('answers mode=generate why="%s"', why)
-        return by_generate(model, asked, how, stops, width, counts)
+        return by_generate(model, asked, how, stops, width, counts, tell)
     log.info("answers mode=slots width=%d", width)
-    return Continuous(Slots(model, counts, memory=memory), asked, how, stops, width, counts).run()
+    return Continuous(Slots(model, counts, memory=memory), asked, how, stops, width, counts, tell).run()
 
 
 def _asked(
@@ -125,7 +150,7 @@ def _asked(
             ids = tuple(encode_prompt(prompt, tokenizer, template=template))
             _require_room(len(ids), context)
         except InputError as error:
-            named = InputError(error.says, where=f"prompt {number + 1} of {len(prompts)}", do=error.do)
+            named = type(error)(error.says, where=f"prompt {number + 1} of {len(prompts)}", do=error.do)
             if refuse is None:
                 raise named from None
             refuse(number, named)
@@ -141,7 +166,7 @@ def _require_room(tokens: int, context: int) -> None:
         raise InputError("it has no tokens", where="", do="leave the prompt out, or write something in it")
     if tokens >= context:
         says = f"it has {tokens} tokens, the model reads {context} and none is left for an answer"
-        raise InputError(says, where="", do="shorten the prompt, leave it out, or take a model that reads more")
+        raise NoRoom(says, where="", do="shorten the prompt, leave it out, or take a model that reads more")
 
 
 def _context(model: PreTrainedModel) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from numpy.random import Philox
 from torch import Tensor
 
-from dpo_core.model.answers.decoding import Decoding, Effort, Made, Query
+from dpo_core.model.answers.decoding import Decoding, Effort, Made, Query, Tell
 from dpo_core.model.answers.sampling import choose, stream
 from dpo_core.model.answers.slots import Beginning, Slots
 
@@ -39,9 +39,17 @@ class Continuous:
     """Answers to `asked`, at most `width` in work; each is drawn by its own random numbers."""
 
     def __init__(
-        self, slots: Slots, asked: Sequence[Query], how: Decoding, stops: frozenset[int], width: int, counts: Effort
+        self,
+        slots: Slots,
+        asked: Sequence[Query],
+        how: Decoding,
+        stops: frozenset[int],
+        width: int,
+        counts: Effort,
+        tell: Tell | None = None,
     ) -> None:
         self._slots, self._how, self._stops, self._width, self._counts = slots, how, stops, width, counts
+        self._tell = tell
         self._asked = asked
         self._later = deque(order(asked))
         self._ready: deque[tuple[_Row, Beginning]] = deque()  # of prompts that are computed
@@ -123,6 +131,8 @@ class Continuous:
                 self._counts.tokens += 1
             else:
                 row.ids.append(token)
+                if self._tell is not None:
+                    self._tell(token)
             if ended or len(row.ids) == row.limit:
                 self._counts.tokens += len(row.ids)
                 self._counts.close += len(row.close)

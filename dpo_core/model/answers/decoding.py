@@ -1,16 +1,16 @@
 """How answers are drawn, and what one is. Decided here, not by the model's folder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
 from dpo_core.errors import InputError
-from dpo_core.model.stops import stop_tokens
 
 Ids = Sequence[int]
+Tell = Callable[[int], object]  # is given each token of an answer as it is drawn, but for the one that ends it
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,11 @@ class Effort:
     close: int = 0  # of those, decided by less than CLOSE
 
 
-def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_new_tokens: int) -> GenerationConfig:
+def plain_decoding(stops: Sequence[int], pad: int, max_new_tokens: int) -> GenerationConfig:
     """For transformers' own `generate`: the likeliest token each time, until one of the stop tokens.
 
     What this leaves open, `generate` takes from the model's own generation config: `load_model` leaves only ends there.
     """
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return plain_decoding(stop_tokens(model.generation_config.eos_token_id, tokenizer), pad, max_new_tokens)
-
-
-def plain_decoding(stops: Sequence[int], pad: int, max_new_tokens: int) -> GenerationConfig:
-    """The same with ids at hand."""
     return GenerationConfig(
         do_sample=False,
         num_beams=1,

@@ -13,15 +13,15 @@ from numpy.random import Philox
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from dpo_core.model.answers.decoding import Decoding, Effort, Made, Query, plain_decoding
+from dpo_core.model.answers.decoding import Decoding, Effort, Made, Query, Tell, plain_decoding
 from dpo_core.model.answers.sampling import choose, stream
 
 
 class _OurChoice(LogitsProcessor):
     """Leaves one token of each row possible: the one that we draw."""
 
-    def __init__(self, how: Decoding, stops: frozenset[int], streams: Sequence[Philox]) -> None:
-        self._how, self._stops, self._streams = how, stops, streams
+    def __init__(self, how: Decoding, stops: frozenset[int], streams: Sequence[Philox], tell: Tell | None) -> None:
+        self._how, self._stops, self._streams, self._tell = how, stops, streams, tell
         self.ids: list[list[int]] = [[] for _ in streams]
         self.close: list[list[int]] = [[] for _ in streams]
         self.ended = [False] * len(streams)
@@ -38,13 +38,21 @@ class _OurChoice(LogitsProcessor):
                 self.ended[i] = True
             else:
                 self.ids[i].append(token)
+                if self._tell is not None:
+                    self._tell(token)
         tokens = torch.tensor([token for token, _ in found], device=scores.device)
         only[live] = torch.full_like(only[live], -torch.inf).scatter(1, tokens[:, None], 0)
         return only
 
 
 def by_generate(
-    model: PreTrainedModel, asked: Sequence[Query], how: Decoding, stops: frozenset[int], width: int, counts: Effort
+    model: PreTrainedModel,
+    asked: Sequence[Query],
+    how: Decoding,
+    stops: frozenset[int],
+    width: int,
+    counts: Effort,
+    tell: Tell | None = None,
 ) -> Iterator[Made]:
     """Batches of at most `width` answers to prompts of one length, the longest prompts first."""
     wanted = [(number, sample) for number, prompt in enumerate(asked) for sample in prompt.samples]
@@ -52,7 +60,7 @@ def by_generate(
     for _, same in groupby(wanted, key=lambda row: len(asked[row[0]].ids)):
         rows = list(same)
         for start in range(0, len(rows), width):
-            yield from _batch(model, asked, rows[start : start + width], how, stops, counts)
+            yield from _batch(model, asked, rows[start : start + width], how, stops, counts, tell)
 
 
 def _batch(
@@ -62,10 +70,11 @@ def _batch(
     how: Decoding,
     stops: frozenset[int],
     counts: Effort,
+    tell: Tell | None,
 ) -> list[Made]:
     prompts = [asked[number].ids for number, _ in rows]
     streams = [stream(how.seed, ids, sample) for ids, (_, sample) in zip(prompts, rows, strict=True)]
-    choice = _OurChoice(how, stops, streams)
+    choice = _OurChoice(how, stops, streams, tell)
     input_ids = torch.tensor(prompts, device=model.device)
     with torch.no_grad():
         output = model.generate(

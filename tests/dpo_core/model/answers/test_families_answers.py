@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dpo_core.model.answers.answers import answers
-from dpo_core.model.answers.decoding import Decoding, Effort, greedy
+from dpo_core.model.answers.answers import answers, reply
+from dpo_core.model.answers.decoding import Decoding, Effort, plain_decoding
 from dpo_core.model.answers.trial import obstacle
 from dpo_core.model.encode import encode_prompt
 from dpo_core.model.stops import stop_tokens
@@ -39,7 +39,8 @@ def made(model, decoding, **options):
 
 def generated(model, prompt):
     ids = torch.tensor([list(encode_prompt(prompt, TOKENIZER))])
-    config = greedy(model, TOKENIZER, max_new_tokens=TOKENS)
+    stops = stop_tokens(model.generation_config.eos_token_id, TOKENIZER)
+    config = plain_decoding(stops, TOKENIZER.pad_token_id, TOKENS)
     row = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)[0]
     return row[ids.shape[1] :].tolist()
 
@@ -62,3 +63,8 @@ def test_a_familys_likeliest_answers_are_those_of_generate_and_samples_do_not_de
     one, other = (made(model, how, samples=2, width=width) for width in (3, 64))
     assert same(one, other)
     assert len({answer.ids for answer in one.values()}) == 2 * len(PROMPTS)
+    for decoding, among in ((Decoding(TOKENS), likeliest), (how, one)):
+        told: list[int] = []
+        alone = reply(model, TOKENIZER, PROMPTS[0], decoding=decoding, tell=told.append)
+        assert tuple(told) == alone.ids
+        assert same({(0, 0): alone}, {(0, 0): among[0, 0]})
