@@ -57,7 +57,9 @@ class Answers(Section):
     max_new_tokens: int = Field(128, ge=1, description="length of an answer, in tokens")
     pilot: int = Field(30, ge=0, description="prompts answered first, to tell what all will give and cost; 0: none")
     min_yield: Fraction = Field(
-        0.05, description="share of the pilot's prompts that give a pair: below, stop before the rest is spent"
+        0.05,
+        description="share of prompts that give a pair: where even the upper end of the pilot's interval lies below, "
+        "stop before the rest is spent",
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of a model of this machine")
 
