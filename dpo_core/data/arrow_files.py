@@ -93,7 +93,7 @@ def parquet_chunks(path: Path) -> Iterator[BatchChunk]:
                     inside, number = inside + len(part), number + len(part)
 
 
-def _take_encoded(file: Any, group: int, columns: list[str], allowance: "_Allowance") -> None:
+def _take_encoded(file: "pa.parquet.ParquetFile", group: int, columns: list[str], allowance: "_Allowance") -> None:
     """Take what a row group's rows will be, from their dictionaries and counts: looked at before they are decoded."""
     import pyarrow.parquet as pq
 
@@ -129,7 +129,7 @@ def arrow_chunks(path: Path) -> Iterator[BatchChunk]:
                     inside, number = inside + len(part), number + len(part)
 
 
-def _require_small(group: Any, place: str, allowance: _Allowance) -> None:
+def _require_small(group: "pa.parquet.RowGroupMetaData", place: str, allowance: _Allowance) -> None:
     """A row group's columns as its footer tells them, before any is read."""
     columns = [group.column(n) for n in range(group.num_columns)]
     _require_below(sum(max(c.total_uncompressed_size, c.num_values) for c in columns), place, allowance.path)
@@ -167,7 +167,7 @@ def _seen(batch: "pa.RecordBatch | None", unread: list[str]) -> UnreadColumns:
     return found
 
 
-def as_json(row: dict[str, Any]) -> dict[str, Any] | BadRow:
+def as_json(row: dict[str, object]) -> dict[str, object] | BadRow:
     """The row as a JSON file would hold it: what is null was not there, times of `meta` are text."""
     if row.get("meta") is not None:
         try:

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ def odd_type(field: "pa.Field") -> str:
     return extension if not extension.startswith("arrow.") else _odd(field.type)
 
 
-def _odd(kind: Any) -> str:
+def _odd(kind: "pa.DataType") -> str:
     import pyarrow.types as types
 
     if types.is_dictionary(kind):
@@ -44,7 +44,7 @@ def row_sizes(batch: "pa.RecordBatch") -> NDArray[np.int64]:
     return sizes
 
 
-def _sizes(array: Any) -> NDArray[np.int64]:
+def _sizes(array: "pa.Array") -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as types
@@ -71,7 +71,7 @@ def _sizes(array: Any) -> NDArray[np.int64]:
     return np.full(len(array), LEAST, dtype=np.int64)
 
 
-def _of_lists(values: Any, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+def _of_lists(values: "pa.Array", offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     counts = np.diff(offsets) * LEAST + LEAST
     if offsets[-1] > MOST_VALUES:
         return np.asarray(counts)
@@ -79,11 +79,11 @@ def _of_lists(values: Any, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(counts + ends[offsets[1:]] - ends[offsets[:-1]])
 
 
-def _numbers(array: Any, null: int = 0) -> NDArray[np.int64]:
+def _numbers(array: "pa.Array", null: int = 0) -> NDArray[np.int64]:
     return np.asarray(array.fill_null(null) if array.null_count else array).astype(np.int64)
 
 
-def inflated_sizes(file: Any, start: int) -> Iterator[int]:
+def inflated_sizes(file: "pa.NativeFile", start: int) -> Iterator[int]:
     """Bytes of each batch of an Arrow file or stream whose messages begin at `start`, once it is inflated.
 
     A compressed buffer begins with its length (the format's description, "compression"); where the buffers lie is in

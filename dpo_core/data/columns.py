@@ -36,7 +36,7 @@ COMMON = frozenset(["source", "sft_weight", "meta", "tools", *IDS, *META])
 class MissingColumn(BadRow):
     """A column that every row needs is not there."""
 
-    def __init__(self, column: str, row: Mapping[str, Any]) -> None:
+    def __init__(self, column: str, row: Mapping[str, object]) -> None:
         others = {str(name).lower(): str(name) for name in row if name not in (*COMMON, "prompt", "chosen", "rejected")}
         near = difflib.get_close_matches(column, list(others)[:100], n=1, cutoff=0.6)
         likeness = looks_like(row)
@@ -46,7 +46,7 @@ class MissingColumn(BadRow):
         self.column = column
 
 
-def meta_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def meta_of(row: Mapping[str, object]) -> dict[str, object]:
     """The row's `meta`, and the columns that belong there."""
     meta = row.get("meta") or {}
     if not isinstance(meta, Mapping):
@@ -60,7 +60,7 @@ def meta_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def source_of(row: Mapping[str, Any]) -> str:
+def source_of(row: Mapping[str, object]) -> str:
     """The part of the data that a row belongs to; empty if nothing is said."""
     source = row.get("source")
     if source is None:
@@ -71,7 +71,7 @@ def source_of(row: Mapping[str, Any]) -> str:
     return source
 
 
-def row_id_of(row: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+def row_id_of(row: Mapping[str, object], meta: Mapping[str, object]) -> str:
     """What the file calls the row, in a column or in `meta`; empty if nothing."""
     names = (given[name] for given in (row, meta) for name in IDS if given.get(name) is not None)
     name = next(names, "")
@@ -89,7 +89,7 @@ def sft_weight_of(row: Mapping[str, Any]) -> float:
     return float(weight)
 
 
-def require_remembered(row: Mapping[str, Any]) -> None:
+def require_remembered(row: Mapping[str, object]) -> None:
     """No line that only says that its row was forgotten."""
     if row.keys() == {FORGOTTEN}:
         raise BadRow("forgotten: `dpo data forget` took it out")
@@ -105,7 +105,7 @@ def require_text_alone(row: Mapping[str, Any]) -> None:
             raise BadRow(f"column {name!r}: {why}")
 
 
-def require_trained(row: Mapping[str, Any]) -> None:
+def require_trained(row: Mapping[str, object]) -> None:
     """No answer that its file says not to train on, or to train on in part."""
     for column in ANSWERS:
         value = row.get(column)

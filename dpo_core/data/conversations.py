@@ -23,7 +23,7 @@ MESSAGES = re.compile(r"\s*\[\s*\{\s*(['\"])(?:role|content|from|value)\1\s*:") 
 ROLE = re.compile(r"(['\"])(?:role|from)\1\s*:\s*\1(?:system|user|assistant|tool|developer|human|gpt)\1")
 
 
-def openai_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], Mapping[str, Any]]:
+def openai_sides(row: Mapping[str, object]) -> tuple[list[Message], list[Message], list[Message], Mapping[str, object]]:
     """Prompt, both outputs, and `input`, which may hold tools (OpenAI, Azure OpenAI and Together)."""
     given = row["input"]
     if not isinstance(given, Mapping) or "messages" not in given:
@@ -42,7 +42,7 @@ def sharegpt_sides(row: Mapping[str, Any]) -> Conversations:
     return prompt, chosen, rejected
 
 
-def llama_factory_sides(row: Mapping[str, Any]) -> Conversations:
+def llama_factory_sides(row: Mapping[str, object]) -> Conversations:
     """LLaMA-Factory's v1 files: whole conversations that share their beginning."""
     chosen, rejected = (messages_of(row[side], side) for side in ("chosen_messages", "rejected_messages"))
     return shared_beginning(chosen, rejected)
@@ -120,7 +120,7 @@ def spoken(value: object, column: str) -> list[Message]:
     ]
 
 
-def _turn(item: Mapping[str, Any], place: str) -> Message:
+def _turn(item: Mapping[str, object], place: str) -> Message:
     speaker, value = item["from"], item.get("value")
     if not isinstance(speaker, str) or speaker not in SPEAKERS:
         raise BadRow(f"{place} is from {str(speaker)[:40]!r}; known are {', '.join(SPEAKERS)}")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dpo_core.data.arrow_files import as_json
 from dpo_core.data.pairs import ROWS
@@ -22,7 +21,7 @@ class ObjectChunk:
 
     source: str
     first: int  # number of the first one
-    objects: Sequence[dict[str, Any]]
+    objects: Sequence[dict[str, object]]
     unread: UnreadColumns = field(default_factory=UnreadColumns)
 
     def rows(self) -> Iterator[RawRow]:
@@ -39,7 +38,7 @@ def is_hub_name(source: str) -> bool:
 def hub_chunks(source: str) -> Iterator[ObjectChunk]:
     """The rows of one split (`train` unless named), as they arrive."""
     name, split, rows = _open(source)
-    held: list[dict[str, Any]] = []
+    held: list[dict[str, object]] = []
     number = 0
     try:
         for row in rows:
@@ -66,7 +65,7 @@ def hub_revision(source: str) -> str:
         raise _failed(source, error) from None
 
 
-def _open(source: str) -> tuple[str, str, Iterator[dict[str, Any]]]:
+def _open(source: str) -> tuple[str, str, Iterator[dict[str, object]]]:
     import datasets
 
     name, *rest = source.split(":")

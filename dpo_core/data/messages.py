@@ -91,7 +91,7 @@ def content_of(content: object, place: str) -> str:
     raise BadRow(f"{place}.content is {kind_of(content)}, not text")
 
 
-def tool_calls_of(value: object, place: str) -> list[dict[str, Any]]:
+def tool_calls_of(value: object, place: str) -> list[dict[str, object]]:
     """Calls of functions, arguments as an object (OpenAI's files have them as JSON text; templates want the object)."""
     value = parsed(value, place)
     if not isinstance(value, list) or not value:
@@ -99,21 +99,21 @@ def tool_calls_of(value: object, place: str) -> list[dict[str, Any]]:
     return [_tool_call(without_nulls(item), f"{place}[{number}]") for number, item in enumerate(value)]
 
 
-def _tool_call(item: object, place: str) -> dict[str, Any]:
+def _tool_call(item: object, place: str) -> dict[str, object]:
     function = item.get("function", item) if isinstance(item, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise BadRow(f"{place} names no function")
     arguments = parsed(function.get("arguments") or {}, f"{place}.arguments")
     if not isinstance(arguments, Mapping):
         raise BadRow(f"{place}.arguments is {kind_of(arguments)}, not an object")
-    call: dict[str, Any] = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+    call: dict[str, object] = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
     if isinstance(item, Mapping) and isinstance(item.get("id"), str):
         call["id"] = item["id"]
     require_json(call, place)
     return call
 
 
-def tools_of(value: object) -> tuple[dict[str, Any], ...]:
+def tools_of(value: object) -> tuple[dict[str, object], ...]:
     """The functions a row offers (JSON schema each, or JSON text of them), as chat templates take them."""
     value = parsed(value or [], "tools")
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) and tool for tool in value):

@@ -60,7 +60,7 @@ class Pair:
         content = [self.prompt, self.chosen, self.rejected, self.source, self.sft_weight, self.plain, dict(self.meta)]
         return digest_json([*content, self.tools] if self.tools else content)
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, object]:
         """The row as it is written to the normalised JSONL file."""
         return {
             "id": self.id,

@@ -19,18 +19,18 @@ THOUGHTS = ("reasoning_content", "thinking")
 ASKING = (*QUESTIONS, "context", "messages", "conversations", "contents", *THOUGHTS)  # mean something in some format
 
 
-def asks_in_columns(row: Mapping[str, Any]) -> bool:
+def asks_in_columns(row: Mapping[str, object]) -> bool:
     """Whether the question and two answers stand in columns of their own, as text."""
     asked = any(name in row for name in QUESTIONS)
     return asked and (isinstance(row.get("output"), list) or any(all(n in row for n in names) for names in ANSWERS))
 
 
-def question_of(row: Mapping[str, Any]) -> str:
+def question_of(row: Mapping[str, object]) -> str:
     """The column that asks."""
     return next((name for name in QUESTIONS if row.get(name)), "prompt")
 
 
-def question_sides(row: Mapping[str, Any]) -> Conversations:
+def question_sides(row: Mapping[str, object]) -> Conversations:
     """Question and answers; Alpaca's `input` belongs to its `instruction`."""
     name = question_of(row)
     asked = side_of(row.get(name), name)
@@ -53,7 +53,7 @@ def _answers(row: Mapping[str, Any]) -> list[str | list[Message]]:
     return [side_of(answer, f"output[{number}]") for number, answer in enumerate(output)]
 
 
-def swift_sides(row: Mapping[str, Any]) -> Conversations:
+def swift_sides(row: Mapping[str, object]) -> Conversations:
     """ms-swift's `messages`, which end with the chosen answer, and what was rejected: an answer, or all of it."""
     whole = spoken(row["messages"], "messages")
     if row.get("rejected_messages"):
@@ -76,7 +76,7 @@ def with_context(row: Mapping[str, Any], prompt: list[Message]) -> list[Message]
     return [*(top or (say("system", given[0]) if given else [])), *_history(row.get("history")), *prompt[len(top) :]]
 
 
-def has_context(row: Mapping[str, Any]) -> bool:
+def has_context(row: Mapping[str, object]) -> bool:
     """Whether a row has chat structure beside its texts; an empty `system` says so too."""
     return any(name in row for name in CONTEXT)
 
@@ -100,7 +100,7 @@ def _history(value: object) -> list[Message]:
 
 
 def require_used(
-    row: Mapping[str, Any], read: frozenset[str], prompt: Sequence[Message], chosen: Sequence[Message]
+    row: Mapping[str, object], read: frozenset[str], prompt: Sequence[Message], chosen: Sequence[Message]
 ) -> None:
     """Raises BadRow for a column of the asking side that is neither read nor a repetition of what is."""
     said = {message["content"].strip() for message in prompt}
@@ -112,7 +112,7 @@ def require_used(
             raise BadRow(_unused(name, row))
 
 
-def _unused(name: str, row: Mapping[str, Any]) -> str:
+def _unused(name: str, row: Mapping[str, object]) -> str:
     if name in THOUGHTS:
         return f"column {name!r}: of which answer it is the thought is not said"
     if name == "input" and "prompt" in row:

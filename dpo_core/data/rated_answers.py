@@ -9,6 +9,7 @@ from dpo_core.data.pairs import Message
 
 # UltraFeedback's overall_score turned some 1s into 10s (argilla/ultrafeedback-binarized-preferences), so it comes last
 DISTILABEL_ASKS = ("instruction", "prompt", "input")
+RatedSides = tuple[list[Message], list[Message], list[Message], dict[str, object]]  # prompt, best, worst, `meta`
 SCORES = ("score", "fine-grained_score", "overall_score")
 
 
@@ -20,7 +21,7 @@ class ScoredAnswer(NamedTuple):
     model: str | None
 
 
-def ultrafeedback_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], dict[str, Any]]:
+def ultrafeedback_sides(row: Mapping[str, object]) -> RatedSides:
     """Prompt, best and worst answer, and their scores and models, of `instruction` and `completions`."""
     prompt = row.get("prompt", row.get("instruction"))
     messages = say("user", prompt) if isinstance(prompt, str) else messages_of(prompt, "prompt")
@@ -37,7 +38,7 @@ def ultrafeedback_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Mes
     return (messages, *_best_and_worst(answers))
 
 
-def gemini_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], dict[str, Any]]:
+def gemini_sides(row: Mapping[str, object]) -> RatedSides:
     """The same of Gemini's `contents`, `systemInstruction` and `completions[].completion`."""
     system = row.get("systemInstruction") or row.get("system_instruction")
     prompt = [_content(system, "systemInstruction", "system")] if system else []
@@ -55,7 +56,7 @@ def gemini_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], 
     return (prompt, *_best_and_worst(answers))
 
 
-def distilabel_sides(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message], dict[str, Any]]:
+def distilabel_sides(row: Mapping[str, Any]) -> RatedSides:
     """The same of distilabel's `instruction`, `generations` and `ratings`; answers that nobody rated are left out."""
     name = next((name for name in DISTILABEL_ASKS if row.get(name)), "instruction")
     prompt, texts = row.get(name), row["generations"]
@@ -119,11 +120,11 @@ def _content(item: object, place: str, role: str | None = None) -> Message:
     return {"role": role or roles[given], "content": "".join(part["text"] for part in item["parts"])}
 
 
-def _best_and_worst(answers: list[ScoredAnswer]) -> tuple[list[Message], list[Message], dict[str, Any]]:
+def _best_and_worst(answers: list[ScoredAnswer]) -> tuple[list[Message], list[Message], dict[str, object]]:
     best, worst = max(answers, key=lambda a: a.score), min(answers, key=lambda a: a.score)
     if best.score == worst.score:
         raise BadRow(f"all {len(answers)} answers have the same score: none is better")
-    meta: dict[str, Any] = {"chosen_score": best.score, "rejected_score": worst.score, "answers": len(answers)}
+    meta: dict[str, object] = {"chosen_score": best.score, "rejected_score": worst.score, "answers": len(answers)}
     if best.model and worst.model:
         meta |= {"chosen_model": best.model, "rejected_model": worst.model}
     return best.messages, worst.messages, meta

@@ -64,7 +64,7 @@ class Sides:
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
     tools: object = None
     plain: bool = False
     read: tuple[str, ...] = ()
@@ -77,10 +77,10 @@ class Shape:
     name: str
     columns: frozenset[str]
     needs: tuple[str, ...]
-    sides: Callable[[Mapping[str, Any]], Sides]
+    sides: Callable[[Mapping[str, object]], Sides]
 
 
-def to_pair(row: Mapping[str, Any], where: str) -> Pair:
+def to_pair(row: Mapping[str, object], where: str) -> Pair:
     """The normalised pair. Raises BadRow."""
     require_remembered(row)
     require_text_alone(row)
@@ -107,7 +107,7 @@ def to_pair(row: Mapping[str, Any], where: str) -> Pair:
     )
 
 
-def _in_context(row: Mapping[str, Any], sides: Sides) -> Sides:
+def _in_context(row: Mapping[str, object], sides: Sides) -> Sides:
     """With the turns of `system` and `history`: a row that has such columns is a chat."""
     if not has_context(row):
         return sides
@@ -116,7 +116,7 @@ def _in_context(row: Mapping[str, Any], sides: Sides) -> Sides:
     return replace(sides, prompt=with_context(row, sides.prompt), plain=False)
 
 
-def format_of(row: Mapping[str, Any]) -> str:
+def format_of(row: Mapping[str, object]) -> str:
     """The shape of a row, in words."""
     shape = shape_of(row)
     if shape is not TRL:
@@ -125,12 +125,12 @@ def format_of(row: Mapping[str, Any]) -> str:
     return f"TRL {prompt}, {'messages' if isinstance(row.get('chosen'), list) else 'text'}"
 
 
-def read_columns(row: Mapping[str, Any]) -> frozenset[str]:
+def read_columns(row: Mapping[str, object]) -> frozenset[str]:
     """The columns that some part of the pipeline reads, and those of the asking side, none of which is left out."""
     return shape_of(row).columns.union(COMMON, CONTEXT, ASKING, IMAGES, TEMPLATES)
 
 
-def shape_of(row: Mapping[str, Any]) -> Shape:
+def shape_of(row: Mapping[str, object]) -> Shape:
     """The shape that a row's columns tell."""
     both = "chosen" in row and "rejected" in row
     if "preferred_output" in row or "non_preferred_output" in row:
@@ -150,7 +150,7 @@ def shape_of(row: Mapping[str, Any]) -> Shape:
     return _shape_of_texts(row, both)
 
 
-def _shape_of_texts(row: Mapping[str, Any], both: bool) -> Shape:
+def _shape_of_texts(row: Mapping[str, object], both: bool) -> Shape:
     if _cut_transcript(row):
         return HH
     if is_rendered(row.get("prompt")) or (is_rendered(row.get("chosen")) and is_rendered(row.get("rejected"))):
@@ -167,7 +167,7 @@ def _whole(value: object) -> bool:
     return isinstance(first, Mapping) and first.get("role", first.get("from")) in BEGINNERS
 
 
-def _cut_transcript(row: Mapping[str, Any]) -> bool:
+def _cut_transcript(row: Mapping[str, object]) -> bool:
     """Whether the prompt is a transcript up to the assistant's turn, and the answers are what it says."""
     prompt = row.get("prompt")
     texts = isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str)
@@ -199,7 +199,7 @@ def _hh(row: Mapping[str, Any]) -> Sides:
     return Sides(turns_before(row["prompt"]), chosen, rejected, read=("prompt",))
 
 
-def _trl(row: Mapping[str, Any]) -> Sides:
+def _trl(row: Mapping[str, object]) -> Sides:
     chosen, rejected = (side_of(row[side], side) for side in ("chosen", "rejected"))
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise BadRow("one side is text and the other messages")
@@ -222,13 +222,13 @@ def _trl(row: Mapping[str, Any]) -> Sides:
     )
 
 
-def _openai(row: Mapping[str, Any]) -> Sides:
+def _openai(row: Mapping[str, object]) -> Sides:
     prompt, chosen, rejected, given = openai_sides(row)
     meta = {name: given[name] for name in ("parallel_tool_calls",) if given.get(name) is not None}
     return Sides(prompt, chosen, rejected, meta, given.get("tools") or row.get("tools") or ())
 
 
-def _question(row: Mapping[str, Any]) -> Sides:
+def _question(row: Mapping[str, object]) -> Sides:
     name = question_of(row)
     sides = Sides(*question_sides(row))
     return replace(sides, read=(name, "input") if name == "instruction" else (name,))
@@ -243,7 +243,7 @@ def _shape(
 ) -> Shape:
     """A shape of a function that gives prompt, sides and perhaps `meta`; the first of `asks` that is there is read."""
 
-    def made(row: Mapping[str, Any]) -> Sides:
+    def made(row: Mapping[str, object]) -> Sides:
         return replace(Sides(*sides(row)), read=next(((ask,) for ask in asks if row.get(ask)), ()))
 
     return Shape(name, frozenset((*needs, *more)), tuple(needs), made)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Never, Protocol, runtime_checkable
 
 from dpo_core.data.json_arrays import READ_LIMIT, array_elements
 from dpo_core.data.messages import BadRow
@@ -48,7 +48,7 @@ class RawRow(NamedTuple):
     where: str
     number: int
     text: str | None
-    row: dict[str, Any] | BadRow
+    row: dict[str, object] | BadRow
 
     def excerpt(self) -> str:
         """How the row begins."""
@@ -245,7 +245,7 @@ def _chunked(items: Iterator[Item], path: str, unit: str = "") -> Iterator[TextC
         yield TextChunk(path, unit, held)
 
 
-def parse(text: str) -> dict[str, Any] | BadRow:
+def parse(text: str) -> dict[str, object] | BadRow:
     """A row of JSON text, strictly: no key twice, no NaN."""
     if len(text) > LINE_LIMIT:
         return BadRow(f"the row has {len(text):,} characters, more than {LINE_LIMIT:,}")
@@ -262,7 +262,7 @@ def parse(text: str) -> dict[str, Any] | BadRow:
     return row if isinstance(row, dict) else BadRow("the row is not a JSON object")
 
 
-def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(items: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(items)
     if len(found) < len(items):
         twice = next(name for name, count in Counter(name for name, _ in items).items() if count > 1)
@@ -270,5 +270,5 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> Never:
     raise BadRow(f"{name} is not a JSON number")

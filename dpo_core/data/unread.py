@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from dpo_core.data.columns import MASKS
 from dpo_core.data.messages import KEYS, kind_of
@@ -55,7 +54,7 @@ class UnreadColumns:
     columns: dict[str, Unread] = field(default_factory=dict)
     others: int = 0
 
-    def see(self, row: Mapping[str, Any], read: frozenset[str]) -> None:
+    def see(self, row: Mapping[str, object], read: frozenset[str]) -> None:
         """Count a row's; `read` are the columns that its shape reads."""
         beyond = False
         for name, value in (*_columns(row, read), *_keys(row)):
@@ -98,11 +97,11 @@ def is_prose(text: str) -> bool:
     return len(words) >= PROSE or (not text.isascii() and len(text) >= 2 * PROSE and not words[1:])
 
 
-def _columns(row: Mapping[str, Any], read: frozenset[str]) -> Iterator[tuple[str, object]]:
+def _columns(row: Mapping[str, object], read: frozenset[str]) -> Iterator[tuple[str, object]]:
     return ((str(name), value) for name, value in row.items() if name not in read and value is not None)
 
 
-def _keys(row: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _keys(row: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Keys of messages, once a row: `chosen[].audio`."""
     found: dict[str, object] = {}
     for column in SPOKEN:
