@@ -5,7 +5,6 @@ text question `note`. Read are also rankings, and other names of the fields that
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from dpo_core.data.messages import BadRow, kind_of
@@ -35,7 +34,7 @@ QUESTION = ("preference", "choice", "ranking", "preferred", "label")
 LABELS = {"first": "response1", "second": "response2", "tie": "tie", "bad": "both_bad"}
 
 
-def argilla_rows(judged: Judged) -> Iterator[dict[str, Any]]:
+def argilla_rows(judged: Judged) -> Iterator[dict[str, object]]:
     """A record an item. A user is a UUID there: of each name the same one every time."""
     for item, said in compared_items(judged):
         users = [str(uuid5(NAMESPACE_URL, f"dpo-judge:{one.by}")) for one in said]
@@ -54,7 +53,7 @@ def argilla_rows(judged: Judged) -> Iterator[dict[str, Any]]:
         }
 
 
-def argilla_record(row: Mapping[str, Any], where: str) -> ForeignRecord:
+def argilla_record(row: Mapping[str, object], where: str) -> ForeignRecord:
     """A record of Argilla. Raises BadRow for one that lacks what it needs."""
     fields = row.get("fields")
     if not isinstance(fields, Mapping):
@@ -87,13 +86,13 @@ def argilla_record(row: Mapping[str, Any], where: str) -> ForeignRecord:
     )
 
 
-def _given(value: Any, question: str) -> list[Mapping[str, Any]]:
+def _given(value: object, question: str) -> list[Mapping[str, object]]:
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
         raise BadRow(f"responses.{question} is {kind_of(value)}, not a list of answers of people")
     return value
 
 
-def _choice(value: Any, place: str, names: tuple[str, str]) -> JudgedChoice:
+def _choice(value: object, place: str, names: tuple[str, str]) -> JudgedChoice:
     """A label; or a ranking, as names in their order or with their ranks."""
     if not isinstance(value, list):
         return choice_of(value, place, names)

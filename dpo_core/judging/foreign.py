@@ -59,7 +59,7 @@ class ForeignRecord:
             )
 
 
-Reader = Callable[[Mapping[str, Any], str], ForeignRecord]
+Reader = Callable[[Mapping[str, object], str], ForeignRecord]
 
 
 def read_records(path: Path, reader: Reader, program: str) -> tuple[list[ForeignRecord], list[InputError]]:
@@ -94,7 +94,7 @@ def read_records(path: Path, reader: Reader, program: str) -> tuple[list[Foreign
     return records, wrong
 
 
-def field_of(row: Mapping[str, Any], names: Sequence[str], place: str) -> Any:
+def field_of(row: Mapping[str, object], names: Sequence[str], place: str) -> Any:
     """The first of these fields that is there. Raises BadRow."""
     name = next((name for name in names if row.get(name) not in (None, "")), None)
     if name is None:
@@ -104,7 +104,7 @@ def field_of(row: Mapping[str, Any], names: Sequence[str], place: str) -> Any:
     return row[name]
 
 
-def prompt_of_field(value: Any, place: str) -> tuple[Message, ...]:
+def prompt_of_field(value: object, place: str) -> tuple[Message, ...]:
     """Text or messages as a prompt. Raises BadRow."""
     asked = side_of(value, place)
     prompt = say("user", asked) if isinstance(asked, str) else asked
@@ -112,7 +112,7 @@ def prompt_of_field(value: Any, place: str) -> tuple[Message, ...]:
     return tuple(prompt)
 
 
-def text_of_field(value: Any, place: str) -> str:
+def text_of_field(value: object, place: str) -> str:
     """Text, or messages as text. Raises BadRow."""
     side = side_of(value, place)
     text = side if isinstance(side, str) else text_of(side)
@@ -120,7 +120,7 @@ def text_of_field(value: Any, place: str) -> str:
     return text
 
 
-def choice_of(value: Any, place: str, names: Sequence[str] = ()) -> JudgedChoice:
+def choice_of(value: object, place: str, names: Sequence[str] = ()) -> JudgedChoice:
     """What a label means; `names`: what the record calls its two answers. Raises BadRow."""
     told = str(value).strip().casefold().replace("_", " ").replace("-", " ")
     mine = [name.casefold().replace("_", " ").replace("-", " ") for name in names]

@@ -42,7 +42,7 @@ class JudgedItem:
     answers: tuple[Answer, ...]
     source: str = ""
     plain: bool = False
-    tools: tuple[Mapping[str, Any], ...] = ()
+    tools: tuple[Mapping[str, object], ...] = ()
     writers: tuple[str, ...] = ()
     row_id: str = ""
 
@@ -56,9 +56,9 @@ class JudgedItem:
         """Items of one prompt are one group in every interval."""
         return prompt_digest(self.prompt)
 
-    def to_line(self) -> dict[str, Any]:
+    def to_line(self) -> dict[str, object]:
         """As a file of judgements holds it, so that what was judged outlives the file that it came from."""
-        line: dict[str, Any] = {"kind": "item", "id": self.id, "prompt": self.prompt, "answers": self.answers}
+        line: dict[str, object] = {"kind": "item", "id": self.id, "prompt": self.prompt, "answers": self.answers}
         more = {name: getattr(self, name) for name in ("source", "plain", "tools", "writers", "row_id")}
         return line | {name: value for name, value in more.items() if value}
 
@@ -130,7 +130,7 @@ class AnswerRow:
     row_id: str
 
 
-def has_answers(row: Mapping[str, Any]) -> bool:
+def has_answers(row: Mapping[str, object]) -> bool:
     """Whether a row is a prompt with answers that nobody compared, in `answers` and the like, or one a row."""
     if any(name in row for name in ("chosen", "rejected", "rejected_response", "ratings", "contents")):
         return False
@@ -167,7 +167,7 @@ def answers_of_row(row: Mapping[str, Any]) -> AnswerRow:
     )
 
 
-def _answer(value: Any, column: str, place: str) -> tuple[list[Message], str]:
+def _answer(value: object, column: str, place: str) -> tuple[list[Message], str]:
     writer = ""
     if isinstance(value, Mapping):
         name = next((name for name in (column, *TEXTS) if isinstance(value.get(name), str)), None)

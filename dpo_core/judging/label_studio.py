@@ -5,7 +5,6 @@ bad) and `<TextArea name="note">` over `$prompt`, `$answer1`, `$answer2`: docs/j
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from dpo_core.data.messages import BadRow, kind_of
 from dpo_core.data.pairs import text_of
@@ -29,7 +28,7 @@ SIDES = {"first": "left", "second": "right"}
 VERDICTS = {"tie": "tie", "bad": "both bad"}
 
 
-def label_studio_tasks(judged: Judged) -> Iterator[dict[str, Any]]:
+def label_studio_tasks(judged: Judged) -> Iterator[dict[str, object]]:
     """A task an item. Its data names who made each annotation: there a person is a number of the server's own."""
     for item, said in compared_items(judged):
         first, second = (text_of(answer) for answer in item.answers)
@@ -38,8 +37,8 @@ def label_studio_tasks(judged: Judged) -> Iterator[dict[str, Any]]:
         yield {"data": data | people, "annotations": [_annotation(one) for one in said]}
 
 
-def _annotation(said: Judgement) -> dict[str, Any]:
-    result: list[dict[str, Any]] = []
+def _annotation(said: Judgement) -> dict[str, object]:
+    result: list[dict[str, object]] = []
     if said.choice in SIDES:
         result.append(_result("preference", "answer1", "pairwise", {"selected": SIDES[said.choice]}, said))
     else:
@@ -49,11 +48,11 @@ def _annotation(said: Judgement) -> dict[str, Any]:
     return {"result": result, "was_cancelled": False, "lead_time": said.seconds, "created_at": said.when}
 
 
-def _result(name: str, to: str, kind: str, value: dict[str, Any], said: Judgement) -> dict[str, Any]:
+def _result(name: str, to: str, kind: str, value: dict[str, object], said: Judgement) -> dict[str, object]:
     return {"id": f"{said.id[:10]}-{name}", "from_name": name, "to_name": to, "type": kind, "value": value}
 
 
-def label_studio_record(row: Mapping[str, Any], where: str) -> ForeignRecord:
+def label_studio_record(row: Mapping[str, object], where: str) -> ForeignRecord:
     """A task of Label Studio. Raises BadRow for one that lacks what it needs."""
     data = row.get("data")
     if not isinstance(data, Mapping):
@@ -77,7 +76,7 @@ def label_studio_record(row: Mapping[str, Any], where: str) -> ForeignRecord:
     )
 
 
-def _vote(given: Any, name: Any, place: str) -> ForeignVote | None:
+def _vote(given: object, name: object, place: str) -> ForeignVote | None:
     """What an annotation says; None for one that was cancelled."""
     if not isinstance(given, Mapping):
         raise BadRow(f"{place} is {kind_of(given)}, not an object")
@@ -91,13 +90,13 @@ def _vote(given: Any, name: Any, place: str) -> ForeignVote | None:
     return ForeignVote(by, _choice(result, f"{place}.result"), _note(result), when)
 
 
-def _person(value: Any) -> str:
+def _person(value: object) -> str:
     if isinstance(value, Mapping):
         return str(field_of(value, ("email", "username", "first_name", "id"), "completed_by"))
     return f"label-studio-{value}" if isinstance(value, int) else str(value)
 
 
-def _choice(result: list[Mapping[str, Any]], place: str) -> JudgedChoice:
+def _choice(result: list[Mapping[str, object]], place: str) -> JudgedChoice:
     for number, one in enumerate(result):
         value = one.get("value")
         if one.get("type") not in ("pairwise", "choices"):
@@ -113,7 +112,7 @@ def _choice(result: list[Mapping[str, Any]], place: str) -> JudgedChoice:
     raise BadRow(f"{place} has no result of type pairwise or choices")
 
 
-def _note(result: list[Mapping[str, Any]]) -> str:
+def _note(result: list[Mapping[str, object]]) -> str:
     for one in result:
         value = one.get("value")
         if one.get("type") == "textarea" and isinstance(value, Mapping):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dpo_core.data.messages import as_compared
 from dpo_core.data.pairs import Message, Pair
@@ -93,12 +92,12 @@ def _corrected(item: JudgedItem, said: Sequence[Judgement]) -> Iterator[Pair]:
             yield _pair(item, (edited,), answer, meta)
 
 
-def _meta(item: JudgedItem, by: str, people: Sequence[Judgement], more: dict[str, Any]) -> dict[str, Any]:
+def _meta(item: JudgedItem, by: str, people: Sequence[Judgement], more: dict[str, object]) -> dict[str, object]:
     names = sorted({one.by for one in people})
     return {"by": by, "annotator": ", ".join(names), "judged": item.id, **more}
 
 
-def _pair(item: JudgedItem, chosen: Sequence[Message], rejected: Sequence[Message], meta: dict[str, Any]) -> Pair:
+def _pair(item: JudgedItem, chosen: Sequence[Message], rejected: Sequence[Message], meta: dict[str, object]) -> Pair:
     return Pair(
         prompt=item.prompt,
         chosen=tuple(chosen),
