@@ -3,8 +3,6 @@
 A test compares the names with the package; `EARLIER` are names of earlier versions that configs still carry.
 """
 
-from typing import Any
-
 from dpo_core.moving.cells import Cell, NoLiteral, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.tables import KeyTable, names, reasons
@@ -181,7 +179,7 @@ def read_precision(draft: Draft, sheet: Sheet, halves: tuple[str, ...], *, defau
         draft.imply(halves[0], "training.dtype", dtype)
 
 
-def lora_targets(cell: Cell) -> Any:
+def lora_targets(cell: Cell) -> object:
     """`all-linear` in the words of each tool, or a list of modules."""
     targets = cell.texts()
     return "all-linear" if targets in (["all-linear"], ["all"], ["all_linear"]) else targets

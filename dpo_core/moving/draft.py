@@ -38,7 +38,7 @@ class Draft:
     lines: list[Line] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)  # to be run before the recipe is
 
-    def take(self, cell: Cell, key: str, value: Any, says: str = "", *, changed: bool = False) -> None:
+    def take(self, cell: Cell, key: str, value: object, says: str = "", *, changed: bool = False) -> None:
         """The cell sets `key` of the recipe."""
         self.values[key] = value
         self.origins[key] = cell
@@ -56,12 +56,12 @@ class Draft:
         """The cell has no counterpart."""
         self._note(cell, "left out", None, says)
 
-    def imply(self, name: str, key: str, value: Any) -> None:
+    def imply(self, name: str, key: str, value: object) -> None:
         """A default of the tool that is another one than the recipe's: it stands in no line of the file."""
         cell = Cell("", None, name, value)
         self.take(cell, key, value, f"not in the file: {self.tool}'s default")
 
-    def option(self, cell: Cell, name: str, value: Any) -> None:
+    def option(self, cell: Cell, name: str, value: object) -> None:
         """An option of the loss, which is set already; one that the loss does not have is left out."""
         losses = self.losses
         if all(name in OPTIONS.get(loss, ()) for loss in losses):
@@ -75,7 +75,7 @@ class Draft:
         loss = self.values.get("training.loss", "sigmoid")
         return list(loss) if isinstance(loss, dict) else [loss]
 
-    def nested(self) -> dict[str, Any]:
+    def nested(self) -> dict[str, object]:
         """The values as they stand in a recipe, its sections in their order."""
         sections: dict[str, Any] = {}
         order = list(Recipe.model_fields)

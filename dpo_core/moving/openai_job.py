@@ -5,7 +5,6 @@ The keys are those of openai 3.57 (FineTuningJob, JobCreateParams, DpoHyperparam
 
 import json
 from pathlib import Path
-from typing import Any
 
 from dpo_core.data.sources import SUFFIXES
 from dpo_core.errors import InputError
@@ -121,10 +120,10 @@ def _file_of(cell: Cell) -> str:
     return find_pairs(beside or name, cell)
 
 
-def read_json(text: str, file: str) -> Any:
+def read_json(text: str, file: str) -> object:
     """JSON, without a key that stands twice. Raises InputError with the line."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         keys = [key for key, _ in pairs]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise InputError(

@@ -80,7 +80,7 @@ def _sheet(path: Path, tool: str | None) -> tuple[Sheet, str]:
     return Sheet(str(path), values, lines), tool or _tool_of(values, path)
 
 
-def _parsed(text: str, path: Path) -> tuple[Any, dict[str, int]]:
+def _parsed(text: str, path: Path) -> tuple[object, dict[str, int]]:
     """JSON by its own rules, with the lines that YAML, of which it is a part, finds in it."""
     if path.suffix != ".json" and not text.lstrip().startswith("{"):
         return read_yaml(text, str(path), kind=Any)
@@ -96,7 +96,7 @@ def _parsed(text: str, path: Path) -> tuple[Any, dict[str, int]]:
         return values, {}
 
 
-def _tool_of(values: Mapping[str, Any], path: Path) -> str:
+def _tool_of(values: Mapping[str, object], path: Path) -> str:
     """The tool whose keys are there."""
     if values.get("object") == "list" and isinstance(values.get("data"), list):
         return "openai"

@@ -2,14 +2,14 @@
 
 import ast
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from dpo_core.errors import InputError
 from dpo_core.moving.cells import NoLiteral, Sheet
 from dpo_core.moving.losses import DO
 from dpo_core.moving.tables import names
 
+Put = Callable[[str, ast.expr, object], None]  # a key, where its value stands, and the value
 CONFIG, TRAINER = "DPOConfig", "DPOTrainer"
 RANK = 8  # of peft's LoraConfig where it names none, and its lora_alpha
 OTHERS = names(
@@ -46,10 +46,10 @@ class _Script:
     def sheet(self) -> Sheet:
         """All that was found, by the names of `trl dpo --config`."""
         config, trainer = self._config(), self._last(TRAINER)
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         lines: dict[str, int] = {}
 
-        def put(name: str, node: ast.expr, value: Any) -> None:
+        def put(name: str, node: ast.expr, value: object) -> None:
             values[name], lines[name] = value, node.lineno
 
         for keyword in [*config.keywords, *(trainer.keywords if trainer else [])]:
@@ -83,7 +83,7 @@ class _Script:
         says = f"there is no {CONFIG}(...) in this script"
         raise InputError(says, where=self.file, do="name the file that calls it, or write its values as YAML")
 
-    def _adapters(self, put: Any) -> None:
+    def _adapters(self, put: Put) -> None:
         if (lora := self._last("LoraConfig")) is None:
             return
         put("use_peft", lora, True)
@@ -95,7 +95,7 @@ class _Script:
             name = ours.get(str(keyword.arg), keyword.arg if keyword.arg in plain else f"LoraConfig.{keyword.arg}")
             put(str(name), keyword.value, self._value(keyword.value))
 
-    def _model(self, trainer: ast.Call | None) -> tuple[ast.expr, Any] | None:
+    def _model(self, trainer: ast.Call | None) -> tuple[ast.expr, object] | None:
         """What DPOTrainer is given as its model; else the one model that the script loads."""
         given = _argument(trainer, "model", 0) if trainer else None
         if isinstance(value := self._value(given), str):
@@ -111,7 +111,7 @@ class _Script:
                     return named, value
         return None
 
-    def _pairs(self, trainer: ast.Call | None, put: Any) -> None:
+    def _pairs(self, trainer: ast.Call | None, put: Put) -> None:
         """The data sets that DPOTrainer is given, or the one that the script loads."""
         loads = [call for call in self.calls if _called(call) == "load_dataset"]
         given = self._resolved(_argument(trainer, "train_dataset", None)) if trainer else None
@@ -133,7 +133,7 @@ class _Script:
         if isinstance(split, str):
             put("dataset_train_split", load, split)
 
-    def _value(self, node: ast.expr | None) -> Any:
+    def _value(self, node: ast.expr | None) -> object:
         """A literal, or a name that stands for one; anything else is NoLiteral."""
         if node is None:
             return None

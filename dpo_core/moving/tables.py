@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from dpo_core.moving.cells import Cell, NoLiteral, Sheet
 from dpo_core.moving.draft import Draft
 
 Special = Callable[[Draft, Cell], None]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class KeyTable:
     """The keys of a tool. `special` ones are looked at by the tool's own code."""
 
-    taken: Mapping[str, tuple[str, Callable[[Cell], Any]]] = field(default_factory=dict)  # key: recipe's key, reader
-    fixed: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)  # key: values as here, what is here
+    taken: Mapping[str, tuple[str, Callable[[Cell], object]]] = field(default_factory=dict)  # key: recipe's key, reader
+    fixed: Mapping[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)  # key: values as here, what is
     left: Mapping[str, str] = field(default_factory=dict)  # key: why
     special: frozenset[str] = frozenset()
 
@@ -38,7 +39,7 @@ class KeyTable:
         """The table without some keys."""
         gone = frozenset(names)
 
-        def rest(table: Mapping[str, Any]) -> dict[str, Any]:
+        def rest(table: Mapping[str, Value]) -> dict[str, Value]:
             return {name: value for name, value in table.items() if name not in gone}
 
         return KeyTable(rest(self.taken), rest(self.fixed), rest(self.left), self.special - gone)
@@ -76,8 +77,8 @@ def sort_out(sheet: Sheet, table: KeyTable, draft: Draft) -> list[Cell]:
     return special
 
 
-def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
-    def plain(one: Any) -> Any:
+def _is_one_of(value: object, values: tuple[object, ...]) -> bool:
+    def plain(one: Any) -> object:
         try:
             return float(one)
         except (TypeError, ValueError, OverflowError):
