@@ -6,7 +6,7 @@ A handler sees a record as it was made, and Prefect's sends it to its server: ma
 import logging
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
 
 from infra.secrets import without_secrets
 
@@ -28,11 +28,11 @@ def mask_everything() -> None:
 class _MaskedRecords:
     """A factory of log records without secrets, in the message and in the traceback."""
 
-    def __init__(self, make: Any) -> None:
+    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
         self._make = make
 
-    def __call__(self, *arguments: Any, **options: Any) -> logging.LogRecord:
-        record: logging.LogRecord = self._make(*arguments, **options)
+    def __call__(self, *arguments: object, **options: object) -> logging.LogRecord:
+        record = self._make(*arguments, **options)
         try:
             said = record.getMessage()
         except Exception:  # arguments that do not fit the message: a handler would print both
@@ -52,10 +52,10 @@ class _MaskedRecords:
 class _MaskedText:
     """A function that returns text, without the secrets in it."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Callable[..., str]) -> None:
         self._function = function
 
-    def __call__(self, *arguments: Any, **options: Any) -> str:
+    def __call__(self, *arguments: object, **options: object) -> str:
         return without_secrets(str(self._function(*arguments, **options)))
 
 

@@ -53,7 +53,7 @@ def start_ephemeral_server() -> None:
     vars(server)["subprocess"] = shim  # the module uses these two names of it
     start, one_at_a_time = server.SubprocessASGIServer.start, threading.RLock()
 
-    def start_or_wait(self: Any, timeout: int | None = None) -> None:
+    def start_or_wait(self: server.SubprocessASGIServer, timeout: int | None = None) -> None:
         with one_at_a_time:
             start(self, timeout)
 
@@ -65,7 +65,7 @@ def start_ephemeral_server() -> None:
     threading.Thread(target=begin, daemon=True, name="prefect-server").start()
 
 
-def ask_for_run(deployment: str, parameters: dict[str, Any], *, key: str) -> bool:
+def ask_for_run(deployment: str, parameters: dict[str, object], *, key: str) -> bool:
     """Have a run of `FLOW/NAME` started on the server that is set, once a key; whether there is one now.
 
     Where no server is set, or it does not have the deployment, nothing happens. No error leaves: it is logged.
@@ -92,7 +92,7 @@ def ask_for_run(deployment: str, parameters: dict[str, Any], *, key: str) -> boo
     return True
 
 
-def end_suspended_runs(flow: str, which: Callable[[dict[str, Any]], bool], *, state: str, message: str) -> int:
+def end_suspended_runs(flow: str, which: Callable[[dict[str, object]], bool], *, state: str, message: str) -> int:
     """Cancel those suspended runs of a flow whose parameters `which` takes; how many. `state` is the name of their end.
 
     A run that has been resumed goes on. Where no server is set nothing happens. No error leaves: it is logged.
@@ -114,7 +114,7 @@ def end_suspended_runs(flow: str, which: Callable[[dict[str, Any]], bool], *, st
                 flow_run_filter=FlowRunFilter.model_validate(wanted),
             )
             for run in (run for run in runs if which(run.parameters)):
-                said: State[Any] = Cancelled(name=state, message=without_secrets(message))
+                said: State[None] = Cancelled(name=state, message=without_secrets(message))
                 # By force: the rules for leaving a pause take every state for a resumption, and refuse a late one.
                 client.set_flow_run_state(run.id, said, force=True)
                 log.info("suspended_run_ended flow=%s run=%s state=%s", flow, run.name, state)

@@ -14,6 +14,7 @@ from infra.tracking.client import client_of, mlflow_errors, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Assessment, TraceInfo
 
 PAGE = 200  # traces a request
 MODEL, VERSION, WEIGHTS = "dpo.model", "dpo.version", "dpo.weights_sha256"  # tags of a trace
@@ -23,7 +24,7 @@ class Remark(NamedTuple):
     """What somebody said of an answer: feedback or an expected answer. `when`: ms since 1970, of its last change."""
 
     name: str
-    value: Any
+    value: object
     by: str
     kind: str  # human, code or llm_judge
     when: int
@@ -38,13 +39,13 @@ class ServedAnswer:
 
     trace_id: str
     when: int
-    messages: tuple[Mapping[str, Any], ...]
+    messages: tuple[Mapping[str, object], ...]
     answer: str
     model: str
     version: str
     weights_sha256: str
     ended: bool = True
-    tools: tuple[Mapping[str, Any], ...] = ()
+    tools: tuple[Mapping[str, object], ...] = ()
     feedback: tuple[Remark, ...] = ()
     expectations: tuple[Remark, ...] = ()
 
@@ -91,7 +92,7 @@ def served_answers(
             yield answer
 
 
-def _infos(client: "MlflowClient", experiment: str, since: int) -> Iterator[Any]:
+def _infos(client: "MlflowClient", experiment: str, since: int) -> Iterator["TraceInfo"]:
     """Entries without spans, page by page, oldest first: what comes meanwhile comes at the end."""
     token = None
     while True:
@@ -110,7 +111,9 @@ def _infos(client: "MlflowClient", experiment: str, since: int) -> Iterator[Any]
             return
 
 
-def _answer_of(client: "MlflowClient", info: Any, name: str, remarks: list[Any]) -> ServedAnswer | RefusedTrace:
+def _answer_of(
+    client: "MlflowClient", info: "TraceInfo", name: str, remarks: list["Assessment"]
+) -> ServedAnswer | RefusedTrace:
     state = str(getattr(info.state, "value", info.state))
     if state != "OK":
         said = {"ERROR": "the answer ended in an error", "IN_PROGRESS": "the answer has not ended, or its end was lost"}
@@ -145,7 +148,7 @@ class _OtherSchema(ValueError):
     """Why inputs or outputs of a trace are no prompt or no answer."""
 
 
-def _root(client: "MlflowClient", trace_id: str) -> tuple[Any, Any] | None:
+def _root(client: "MlflowClient", trace_id: str) -> tuple[object, object] | None:
     """Inputs and outputs of the span that has no parent."""
     from mlflow.exceptions import MlflowTraceDataException
 
@@ -156,7 +159,7 @@ def _root(client: "MlflowClient", trace_id: str) -> tuple[Any, Any] | None:
     return next(((span.inputs, span.outputs) for span in spans if span.parent_id is None), None)
 
 
-def _asked(inputs: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
+def _asked(inputs: Any) -> tuple[tuple[Mapping[str, object], ...], tuple[Mapping[str, object], ...]]:
     """Messages and tools, as a chat request has them."""
     if not inputs:
         raise _OtherSchema("it has no input")
@@ -169,7 +172,7 @@ def _asked(inputs: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[Mapping[st
     return tuple(messages), tuple(tools)
 
 
-def _said(outputs: Any) -> tuple[str, bool]:
+def _said(outputs: object) -> tuple[str, bool]:
     """The text of a chat completion, and whether it ended by itself."""
     if isinstance(outputs, str):
         return outputs, True
@@ -183,14 +186,14 @@ def _said(outputs: Any) -> tuple[str, bool]:
     return text, choices[0].get("finish_reason") != "length"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """What kind of thing it is; never its words, which may be a person's."""
     if isinstance(value, Mapping):
         return f"an object of {', '.join(sorted(map(str, value)))[:100] or 'nothing'}"
     return "null" if value is None else type(value).__name__
 
 
-def _remark(assessment: Any, value: Any) -> Remark:
+def _remark(assessment: "Assessment", value: object) -> Remark:
     source = assessment.source
     kind = str(source.source_type).lower()
     return Remark(assessment.name, value, source.source_id or "default", kind, assessment.last_update_time_ms or 0)

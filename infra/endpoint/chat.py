@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from infra.errors import BadSetting
@@ -24,13 +24,13 @@ class ChatRequest:
     that knows `max_completion_tokens` alone gets it there, and no `max_tokens`. Raises BadSetting.
     """
 
-    messages: Sequence[Mapping[str, Any]]
+    messages: Sequence[Mapping[str, object]]
     samples: int = 1
     temperature: float | None = 0.0
     top_p: float | None = 1.0
     max_tokens: int = 512
     seed: int | None = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = [
@@ -77,7 +77,7 @@ class Call:
     count: int
 
     @cached_property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """What is sent. The seed depends on the request's, on `offset` and `number`: no two calls draw alike."""
         request = self.request
         given = {
@@ -105,7 +105,7 @@ class Call:
         return prompt_estimate(self.request.messages) + self.count * self.request.max_tokens
 
 
-def prompt_estimate(messages: Sequence[Mapping[str, Any]]) -> int:
+def prompt_estimate(messages: Sequence[Mapping[str, object]]) -> int:
     """Tokens of a prompt, by its bytes; on the high side for most languages."""
     return sum(TOKENS_A_MESSAGE + text_estimate(str(message.get("content") or "")) for message in messages)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.secrets import without_secrets
 
@@ -107,7 +107,7 @@ def failure_of_nonsense(body: str, content_type: str) -> Failure:
     return Failure(f"the endpoint answers with {kind}", Fault.NOW, lost=True)
 
 
-def failure_of_schema(document: Mapping[str, Any], what: str) -> Failure:
+def failure_of_schema(document: Mapping[str, object], what: str) -> Failure:
     """Of a JSON object that is no chat completion; some gateways send errors as successes."""
     error = document.get("error")
     if isinstance(error, dict):

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from infra.endpoint.owner import is_gone, this_process
 from infra.errors import Damaged, InfraError, ObjectMissing
@@ -152,6 +152,6 @@ def _intent_key(digest: str, number: int) -> str:
     return f"{FOLDER}/{digest}/intent-{number:03}"
 
 
-def _written(content: dict[str, Any]) -> bytes:
+def _written(content: dict[str, object]) -> bytes:
     """A document that no other writer writes alike."""
     return json.dumps({"format": 1, "at": time.time(), "writer": uuid.uuid4().hex, **content}).encode()

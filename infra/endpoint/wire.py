@@ -49,7 +49,7 @@ class Wire:
             limits=httpx2.Limits(max_connections=at_once + 1),
             follow_redirects=False,  # the key is for this address
         )
-        self._headers: dict[str, Any] = {} if key else {"Authorization": openai.Omit()}
+        self._headers: dict[str, str | openai.Omit] = {} if key else {"Authorization": openai.Omit()}
         self._client = openai.OpenAI(api_key=key or NO_KEY, base_url=url, max_retries=0, http_client=http)
 
     def ask(self, body: dict[str, Any], idempotency_key: str) -> Completion:
@@ -93,7 +93,7 @@ class Wire:
         """Close the connections."""
         self._client.close()
 
-    def _whole(self, response: Any) -> str:
+    def _whole(self, response: "openai.APIResponse[Any]") -> str:
         """The body, read for `timeout_s` at most: a server that sends a byte now and then has no end."""
         import httpx2
 
@@ -129,7 +129,7 @@ def _key(variable: str) -> str:
     return key
 
 
-def _json(text: str, content_type: str) -> dict[str, Any]:
+def _json(text: str, content_type: str) -> dict[str, object]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -154,7 +154,7 @@ def _read(text: str, content_type: str) -> Completion:
     return Completion([text for text, _ in read], [reason for _, reason in read], prompt, completion)
 
 
-def _choice(choice: dict[str, Any], document: dict[str, Any]) -> tuple[str, str]:
+def _choice(choice: dict[str, object], document: dict[str, object]) -> tuple[str, str]:
     """Text and finish reason; a refusal in words is a reason, its words are no answer."""
     message, reason = choice.get("message"), str(choice.get("finish_reason") or "")
     if not isinstance(message, dict):

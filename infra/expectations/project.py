@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from great_expectations.data_context.data_context.abstract_data_context import AbstractDataContext
+    from great_expectations.expectations.expectation import Expectation
     from numpy.typing import ArrayLike
     from pandas import DataFrame
 
@@ -95,7 +97,7 @@ def _verdict(result: dict[str, Any]) -> ExpectationVerdict:
     return "warn" if result["result"].get("details", {}).get("outcome") == "warn" else "fail"
 
 
-def _pair_rules(columns: Iterable[str], min_rows: int) -> Iterator[Any]:
+def _pair_rules(columns: Iterable[str], min_rows: int) -> Iterator["Expectation"]:
     from infra.expectations.rules import ExpectPairColumnAtLeast
 
     gx = import_module("great_expectations.expectations")
@@ -105,7 +107,7 @@ def _pair_rules(columns: Iterable[str], min_rows: int) -> Iterator[Any]:
         yield ExpectPairColumnAtLeast(column=column, minimum=minimum, mostly=mostly, meta={"check": check})
 
 
-def _statistic_rules(measures: Iterable[LimitedMeasure]) -> Iterator[Any]:
+def _statistic_rules(measures: Iterable[LimitedMeasure]) -> Iterator["Expectation"]:
     from infra.expectations.rules import ExpectPairStatisticAtMost
 
     gx = import_module("great_expectations.expectations")
@@ -116,7 +118,9 @@ def _statistic_rules(measures: Iterable[LimitedMeasure]) -> Iterator[Any]:
         )
 
 
-def _run(context: Any, name: str, table: "DataFrame", expectations: list[Any]) -> dict[str, Any]:
+def _run(
+    context: "AbstractDataContext", name: str, table: "DataFrame", expectations: list["Expectation"]
+) -> dict[str, Any]:
     """Great Expectations' own results as JSON."""
     import great_expectations as gx
 
@@ -133,7 +137,7 @@ def _run(context: Any, name: str, table: "DataFrame", expectations: list[Any]) -
     return document
 
 
-def _batch_definition(context: Any, name: str) -> Any:
+def _batch_definition(context: "AbstractDataContext", name: str) -> Any:
     """Of the table that is handed over at the run; a project keeps it, and its file is written only once."""
     try:
         return context.data_sources.get(name).get_asset(name).get_batch_definition("whole")
@@ -152,7 +156,7 @@ def _anew(kept: Any, item: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _project(folder: Path | None) -> Iterator[Any]:
+def _project(folder: Path | None) -> Iterator["AbstractDataContext"]:
     """A context in memory, or the project in `folder`, which one process writes at a time."""
     import great_expectations as gx
     from filelock import FileLock
@@ -160,7 +164,7 @@ def _project(folder: Path | None) -> Iterator[Any]:
 
     with contextlib.ExitStack() as held:
         if folder is None:
-            context: Any = gx.get_context(mode="ephemeral")
+            context: AbstractDataContext = gx.get_context(mode="ephemeral")
         else:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(folder / ".lock", timeout=120))
@@ -171,7 +175,7 @@ def _project(folder: Path | None) -> Iterator[Any]:
         yield context
 
 
-def _in_folder(folder: Path) -> Any:
+def _in_folder(folder: Path) -> "AbstractDataContext":
     """The project in `folder`. One that a killed run has left half made is made anew: every run writes its suites."""
     import great_expectations as gx
     from great_expectations.exceptions.exceptions import GreatExpectationsError

@@ -25,10 +25,10 @@ class PairStatistic(TableMetricProvider):
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(
         cls,
-        execution_engine: Any,
-        metric_domain_kwargs: dict[str, Any],
-        metric_value_kwargs: dict[str, Any],
-        **_: Any,
+        execution_engine: PandasExecutionEngine,
+        metric_domain_kwargs: dict[str, object],
+        metric_value_kwargs: dict[str, object],
+        **_: object,
     ) -> list[float]:
         table, _domain, _accessor = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type="table")
         values: list[float] = table.loc[table["check"] == metric_value_kwargs["check"], "value"].tolist()
@@ -44,10 +44,10 @@ class PairColumn(TableMetricProvider):
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(
         cls,
-        execution_engine: Any,
-        metric_domain_kwargs: dict[str, Any],
+        execution_engine: PandasExecutionEngine,
+        metric_domain_kwargs: dict[str, object],
         metric_value_kwargs: dict[str, Any],
-        **_: Any,
+        **_: object,
     ) -> dict[str, int] | None:
         table, _domain, _accessor = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type="table")
         if metric_value_kwargs["column"] not in table.columns:
@@ -72,7 +72,7 @@ class ExpectPairStatisticAtMost(BatchExpectation):
     success_keys: ClassVar[tuple[str, ...]] = ("check", "warn_above", "fail_above")
     args_keys: ClassVar[tuple[str, ...]] = success_keys
 
-    def _validate(self, metrics: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+    def _validate(self, metrics: dict[str, Any], *_: object, **__: object) -> dict[str, object]:
         values = metrics["pairs.statistic"]
         value = values[0] if len(values) == 1 and math.isfinite(values[0]) else None
         details = {"outcome": self._outcome(value), "warn_above": self.warn_above, "fail_above": self.fail_above}
@@ -86,7 +86,7 @@ class ExpectPairStatisticAtMost(BatchExpectation):
     @classmethod
     @renderer(renderer_type=LegacyRendererType.PRESCRIPTIVE)
     def _prescriptive_renderer(
-        cls, configuration: Any = None, result: Any = None, runtime_configuration: Any = None
+        cls, configuration: Any = None, result: object = None, runtime_configuration: object = None
     ) -> list[RenderedStringTemplateContent]:
         limits = [
             f"{word} above ${key}"
@@ -110,7 +110,7 @@ class ExpectPairColumnAtLeast(BatchExpectation):
     success_keys: ClassVar[tuple[str, ...]] = ("column", "minimum", "mostly")
     args_keys: ClassVar[tuple[str, ...]] = success_keys
 
-    def _validate(self, metrics: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+    def _validate(self, metrics: dict[str, Any], *_: object, **__: object) -> dict[str, object]:
         counts = metrics["pairs.column_at_least"] or {"rows": 0, "missing": 0, "reached": 0}
         share = counts["reached"] / counts["rows"] if counts["rows"] else None
         success = share is not None and share >= self.mostly and not counts["missing"]
@@ -125,7 +125,7 @@ class ExpectPairColumnAtLeast(BatchExpectation):
     @classmethod
     @renderer(renderer_type=LegacyRendererType.PRESCRIPTIVE)
     def _prescriptive_renderer(
-        cls, configuration: Any = None, result: Any = None, runtime_configuration: Any = None
+        cls, configuration: Any = None, result: object = None, runtime_configuration: object = None
     ) -> list[RenderedStringTemplateContent]:
         return [_sentence("$column is at least $minimum in a share of $mostly of the pairs or more", configuration)]
 

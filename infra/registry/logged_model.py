@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from infra.store.base import digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
 WEIGHTS = "weights_sha256"  # tag of models and versions
@@ -56,7 +57,7 @@ def log_model(
     return str(model.model_id)
 
 
-def _begun(client: "MlflowClient", experiment: str, run_id: str, weights_sha256: str) -> Any | None:
+def _begun(client: "MlflowClient", experiment: str, run_id: str, weights_sha256: str) -> "LoggedModel | None":
     wanted = f"source_run_id = '{run_id}' AND tags.{WEIGHTS} = '{weights_sha256}'"
     found = client.search_logged_models([experiment], wanted)
     return min(found, key=lambda model: (str(model.status) != READY, model.creation_timestamp), default=None)
@@ -79,7 +80,7 @@ def _link(client: "MlflowClient", run_id: str, model_id: str) -> None:
 
 
 def _upload(
-    client: "MlflowClient", model: Any, run_id: str, model_folder: Path, settings: Mapping[str, str | None]
+    client: "MlflowClient", model: "LoggedModel", run_id: str, model_folder: Path, settings: Mapping[str, str | None]
 ) -> None:
     import mlflow
     from mlflow.models import Model

@@ -49,7 +49,7 @@ class Traces:
             threading.Thread(target=self._send, args=(f"{name} served",), name="dpo-traces", daemon=True).start()
             atexit.register(self._finish)
 
-    def record(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], began_ns: int) -> str:
+    def record(self, inputs: Mapping[str, object], outputs: Mapping[str, object], began_ns: int) -> str:
         """The id of the trace that this answer will have; empty where it has none. It neither waits nor raises."""
         if self._experiment is None:
             return ""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing
 from infra.registry.aliases import move_alias
@@ -27,6 +27,7 @@ from infra.tracking.runs import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 DUPLICATE = "duplicate_of"
 FILES = "files_sha256"  # tag of a version: name -> SHA-256 of what lies beside its weights
@@ -110,12 +111,10 @@ def by_number(name: str, number: int) -> Version:
 
 def all_versions() -> list[Version]:
     """Every version of every registered model."""
-    from mlflow.store.entities.paged_list import PagedList
-
     client, found, token = connect(), [], ""
     with mlflow_errors("list the model versions"):
         while True:
-            page: PagedList[Any] = client.search_model_versions(max_results=PAGE, page_token=token or None)
+            page = client.search_model_versions(max_results=PAGE, page_token=token or None)
             found += [_version(item) for item in page]
             if not (token := page.token):
                 return found
@@ -286,7 +285,7 @@ def _versions(client: "MlflowClient", name: str, weights_sha256: str) -> list[Ve
     return sorted((_version(v) for v in found if DUPLICATE not in v.tags), key=lambda version: version.number)
 
 
-def _version(item: Any) -> Version:
+def _version(item: "ModelVersion") -> Version:
     return Version(int(item.version), item.run_id or "", item.tags.get(WEIGHTS, ""), dict(item.tags), item.name)
 
 

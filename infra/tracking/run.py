@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 from infra.errors import InfraError, Unavailable
 from infra.secrets import without_secrets, without_user
@@ -58,7 +58,7 @@ class Run:
         if go_on:
             self._log(StatusEntry(time=_now_ms(), status="RUNNING"))
 
-    def params(self, values: Mapping[str, Any]) -> None:
+    def params(self, values: Mapping[str, object]) -> None:
         """Log nested values under dotted names. Over-long values are cut: log the whole as an artifact too."""
         texts = {mlflow_name(key): without_secrets(value)[:PARAM_LIMIT] for key, value in _flatten(values)}
         self._log(ParamsEntry(time=_now_ms(), values=texts))
@@ -194,7 +194,7 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{key}.")

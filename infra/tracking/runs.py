@@ -7,7 +7,7 @@ before it is created, and duplicates are marked. What runs log goes through jour
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from infra.errors import InfraError
@@ -20,6 +20,7 @@ from infra.tracking.run import Run, mlflow_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 RUN_KEY = "dpo.run_key"
 DUPLICATE = "dpo.duplicate_of"
@@ -95,7 +96,7 @@ def _spool() -> Path:
     return load_settings().home / "spool"
 
 
-def _opened(found: Any, *, go_on: bool) -> Run:
+def _opened(found: "MlflowRun", *, go_on: bool) -> Run:
     """The run, with what MLflow knows of it in its journal: from here on nobody has to ask."""
     run = Run(found.info.run_id, _spool())
     run.open(
@@ -144,7 +145,7 @@ def _has_own_place(client: "MlflowClient") -> bool:
     return urlsplit(place).scheme not in ("", "file")
 
 
-def _runs(client: "MlflowClient", experiment_id: str, run_key: str) -> list[Any]:
+def _runs(client: "MlflowClient", experiment_id: str, run_key: str) -> list["MlflowRun"]:
     """Runs with this key, oldest first, without those marked as duplicates."""
     found = client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'")
     runs = [run for run in found if DUPLICATE not in run.data.tags]
