@@ -57,7 +57,7 @@ def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[K
             yield from recipe_keys(section, f"{prefix}{name}.")
 
 
-def not_default(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def not_default(recipe: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Dotted key and value, as text, of what a recipe sets to something other than its default."""
     defaults = {key.name: key.default for key in recipe_keys()}
     for key, value in _leaves(recipe, ""):
@@ -121,7 +121,7 @@ def _settings() -> list[tuple[str, str, Origin]]:
     return [(name, "***" if name in hidden else without_secrets(value), origin(name)) for name, value in names.items()]
 
 
-def _leaves(values: Any, key: str) -> Iterator[tuple[str, Any]]:
+def _leaves(values: object, key: str) -> Iterator[tuple[str, object]]:
     if isinstance(values, dict) and values:
         for name, value in values.items():
             yield from _leaves(value, f"{key}.{name}".lstrip("."))
@@ -129,7 +129,7 @@ def _leaves(values: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, values
 
 
-def _yaml(values: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+def _yaml(values: dict[str, object], prefix: str, depth: int) -> Iterator[tuple[str, str]]:
     """Lines of YAML, each with the dotted key it sets."""
     for name, value in values.items():
         key, indent = f"{prefix}{name}", "  " * depth
@@ -140,7 +140,7 @@ def _yaml(values: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str
             yield f"{indent}{name}: {json.dumps(value, ensure_ascii=False)}", key
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def _section(annotation: object) -> type[BaseModel] | None:
     for kind in (annotation, *typing.get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

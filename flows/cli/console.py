@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -30,7 +29,7 @@ DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4
 class CommandResult:
     """What a command has to say: to a program (one JSON document), to people (a screen), and its exit code."""
 
-    document: dict[str, Any]
+    document: dict[str, object]
     show: Callable[[Console], None]
     code: int = DONE
 

@@ -87,7 +87,7 @@ def _rows(model: type[BaseModel], prefix: str, above: Sequence[type[BaseModel]])
             yield from _rows(inner, f"{key}{path}.", (*above, model))
 
 
-def _inside(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+def _inside(annotation: object) -> tuple[type[BaseModel] | None, str]:
     """The model within an annotation, and how a path goes on from its key."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

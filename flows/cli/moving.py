@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -115,7 +115,7 @@ def _text(draft: "Draft", source: str, path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _yaml(values: dict[str, Any], draft: "Draft", prefix: str, depth: int) -> Iterator[str]:
+def _yaml(values: dict[str, object], draft: "Draft", prefix: str, depth: int) -> Iterator[str]:
     for name, value in values.items():
         key, indent = f"{prefix}{name}", "  " * depth
         if isinstance(value, dict) and key not in draft.values:

@@ -1,6 +1,6 @@
 """`dpo promote`, `rollback`, `hold`, `approve`, `history`: what people do to a model's champion, and its record."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +10,9 @@ from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import FAILED, CommandResult, printable
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from infra.store.base import Store
     from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
 
 Name = Annotated[str, typer.Argument(help="registered model")]
@@ -80,7 +83,7 @@ def history(
     return CommandResult(found.to_json(), lambda console: _show_history(console, found), code)
 
 
-def _ready(by: str | None) -> tuple[Any, Any, str]:
+def _ready(by: str | None) -> "tuple[ModuleType, Store, str]":
     """The commands, the store, and who decides."""
     get_ready()
     from dpo_core.errors import InputError
