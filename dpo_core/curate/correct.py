@@ -7,7 +7,6 @@ is no correction: it comes with its reason.
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import regex
 from pydantic import Field, model_validator
@@ -90,7 +89,7 @@ class Uncorrected:
     by: tuple[str, ...] = ()
 
 
-def corrected(answer: str, correction: Correction, row: Mapping[str, Any]) -> Corrected | Uncorrected:
+def corrected(answer: str, correction: Correction, row: Mapping[str, object]) -> Corrected | Uncorrected:
     """The answer after every rule that is meant for it. `row`: what the prompt's row holds beside the prompt."""
     text, by = answer, list[str]()
     for rule in correction.rules:
@@ -134,12 +133,12 @@ def names_in(template: str) -> list[str]:
     return fields
 
 
-def filled(template: str, values: Mapping[str, Any]) -> str:
+def filled(template: str, values: Mapping[str, object]) -> str:
     """A template with its names replaced. Raises KeyError for one without a value."""
     return template.format_map({name: str(values[name]) for name in names_in(template)})
 
 
-def _applied(rule: CorrectionRule, text: str, row: Mapping[str, Any]) -> str:
+def _applied(rule: CorrectionRule, text: str, row: Mapping[str, object]) -> str:
     """Raises TimeoutError for a pattern that takes too long, KeyError for a name without a value."""
     if rule.pattern is not None:
         return str(regex.sub(rule.pattern, rule.by, text, timeout=SECONDS))

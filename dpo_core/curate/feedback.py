@@ -9,7 +9,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dpo_core.curate.personal import PersonalData, cleaned, names_of
 from dpo_core.curate.remarks import Opinion, RemarkRules, Said, distinct, off_scale, read_opinion, that_count
@@ -27,11 +27,11 @@ class TracedAnswer:
 
     trace_id: str
     when: int  # ms since 1970
-    messages: Sequence[Mapping[str, Any]]
+    messages: Sequence[Mapping[str, object]]
     answer: str
     model: str  # as lineage names it: NAME/VERSION
     ended: bool = True
-    tools: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Mapping[str, object]] = ()
     feedback: Sequence[Said] = ()
     expectations: Sequence[Said] = ()
 
@@ -60,7 +60,7 @@ class _Answer:
 
     prompt: list[Message]
     text: str
-    tools: tuple[Mapping[str, Any], ...]
+    tools: tuple[Mapping[str, object], ...]
     traces: list[TracedAnswer] = field(default_factory=list)
     opinion: Opinion = field(default_factory=Opinion)
 
@@ -212,7 +212,7 @@ def _add(
     if clean.refused:
         made.quarantined.append(SetAside(ids, clean.refused))
         return
-    meta: dict[str, Any] = {"by": way, "traces": list(ids), "annotator": names_of(people, made.personal_data)}
+    meta: dict[str, object] = {"by": way, "traces": list(ids), "annotator": names_of(people, made.personal_data)}
     meta |= {"rejected_model": bad.models} | ({"chosen_model": good.models} if good else {})
     meta |= {"masked": clean.masked} if clean.masked else {}
     made.pairs.append(replace(clean.pair, meta=meta))

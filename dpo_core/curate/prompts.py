@@ -7,7 +7,6 @@ is quarantined with its place and reason: rows = prompts + quarantined.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dpo_core.data.columns import COMMON, MissingColumn, require_text_alone, source_of
 from dpo_core.data.conversations import side_of
@@ -32,7 +31,7 @@ class PromptItem:
 
     prompt: tuple[Message, ...]
     source: str = ""
-    wanted: Mapping[str, Any] = field(default_factory=dict)
+    wanted: Mapping[str, object] = field(default_factory=dict)
     where: str = ""
 
     @property
@@ -76,7 +75,7 @@ def read_items(source: str, name: str = "") -> ReadPrompts:
     raise InputError(says, where=first.where, do=_remedy(first.reason))
 
 
-def prompt_of(row: Mapping[str, Any], where: str) -> tuple[tuple[Message, ...], dict[str, Any]]:
+def prompt_of(row: Mapping[str, object], where: str) -> tuple[tuple[Message, ...], dict[str, object]]:
     """The prompt of a row, and what the row says beside it. Raises BadRow."""
     require_text_alone(row)
     if row.get("tools"):
@@ -95,7 +94,7 @@ def prompt_of(row: Mapping[str, Any], where: str) -> tuple[tuple[Message, ...], 
     return tuple(prompt), {key: value for key, value in beside.items() if value is not None}
 
 
-def _asked(row: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
+def _asked(row: Mapping[str, object]) -> tuple[list[Message], tuple[str, ...]]:
     """The turns up to the question, and the columns that were read."""
     name = next((name for name in ("prompt", *CONVERSATIONS, *QUESTIONS) if row.get(name)), None)
     if name is None:
@@ -116,7 +115,7 @@ def _asked(row: Mapping[str, Any]) -> tuple[list[Message], tuple[str, ...]]:
     return value, (name,)
 
 
-def _is_pair(row: Mapping[str, Any]) -> bool:
+def _is_pair(row: Mapping[str, object]) -> bool:
     """Whether a row has answers to compare: all columns of its shape."""
     shape = shape_of(row)
     return all(column in row for column in shape.needs) and (shape is not QUESTION or asks_in_columns(row))

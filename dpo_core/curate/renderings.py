@@ -9,7 +9,7 @@ the pair, `balanced.pick` decides over all prompts.
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -56,7 +56,7 @@ def rendered_pairs(
     *,
     lot: str,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The pairs of the prompts that have a rendering, as rows, in their order.
 
     `own`: what the model answered, by the prompt's key. `lot`: seed of the sentences and names drawn; `seed`: of the
@@ -141,7 +141,7 @@ def _with(text: str, name: str) -> str:
     return filled(text, {"name": name})
 
 
-def _row(item: PromptItem, rendering: Rendering, rules: Renderings) -> dict[str, Any]:
+def _row(item: PromptItem, rendering: Rendering, rules: Renderings) -> dict[str, object]:
     """The pair as it is written. The SFT term teaches the name, and what to say where it is most tempting."""
     kind = str(item.wanted.get("kind", ""))
     return {

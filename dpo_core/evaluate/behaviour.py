@@ -3,7 +3,6 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError, model_validator
 
@@ -42,7 +41,7 @@ class BehaviourCheck:
 class CheckLine(Wishes):
     """One line of a prompt file, as it is written."""
 
-    prompt: Any
+    prompt: object
     source: str = ""
     id: str | int | None = None
 

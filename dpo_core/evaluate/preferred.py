@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class JudgedBy:
     """Who judged: names of rewards, of judges what they were worth beside people, and why a prompt has no score."""
 
     names: Sequence[str]
-    reports: Mapping[str, Any] = field(default_factory=dict)
+    reports: Mapping[str, object] = field(default_factory=dict)
     unscored: str = ""
 
 

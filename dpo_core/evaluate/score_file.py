@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dpo_core.errors import InputError
 from dpo_core.evaluate.scores import Scores
@@ -54,7 +53,7 @@ def read_scores(path: str | Path, rules: Gate) -> dict[str | None, Case]:
     return {name: _case(columns, asked, rules, path, name) for name, columns in found.items()}
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     if not path.is_file():
         raise InputError("there is no such file of scores", where=str(path), do="check the path")
     try:
@@ -69,7 +68,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise InputError(says, where=str(path), do="check its permissions") from None
 
 
-def _row(line: str, where: str) -> Mapping[str, Any]:
+def _row(line: str, where: str) -> Mapping[str, object]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -83,7 +82,7 @@ def _row(line: str, where: str) -> Mapping[str, Any]:
     return row
 
 
-def _take(row: Mapping[str, Any], column: _Column, where: str) -> None:
+def _take(row: Mapping[str, object], column: _Column, where: str) -> None:
     """One item into its metric's column."""
     metric, item = row["metric"], _name(row, "item", where)
     if item in column.lines:
@@ -102,7 +101,7 @@ def _take(row: Mapping[str, Any], column: _Column, where: str) -> None:
     column.clusters.append(item if row.get("cluster") is None else _name(row, "cluster", where))
 
 
-def _name(row: Mapping[str, Any], key: str, where: str) -> str:
+def _name(row: Mapping[str, object], key: str, where: str) -> str:
     name = row.get(key)
     if isinstance(name, str | int) and not isinstance(name, bool) and name != "":
         return str(name)
@@ -110,7 +109,7 @@ def _name(row: Mapping[str, Any], key: str, where: str) -> str:
     raise InputError(says, where=f"{where}, field {key}", do=LINE)
 
 
-def _value(row: Mapping[str, Any], side: str, item: str, where: str) -> float:
+def _value(row: Mapping[str, object], side: str, item: str, where: str) -> float:
     value, place = row.get(side), f"{where}, field {side}"
     if value is None:
         raise InputError(

@@ -71,7 +71,7 @@ class ClassifierReward:
         self._pad = getattr(self.model.config.get_text_config(), "pad_token_id", None)
         self._longest = _longest(self.model, self.tokenizer, config)
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """Nats each. Raises Unscored where an answer does not fit, or no template writes it."""
         rows = [self._encoded(prompt, answer, place_of(prompt, wanted)) for answer in answers]
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]["input_ids"]))

@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dpo_core.quality.text.language import LANGUAGES
 from dpo_core.quality.text.refusals import refuses, sentences
@@ -26,7 +25,7 @@ class Demands:
 
     match: Sequence[str] = ()  # regular expressions, of which each is found somewhere
     not_match: Sequence[str] = ()
-    json_schema: Mapping[str, Any] | bool | None = None
+    json_schema: Mapping[str, object] | bool | None = None
     number: float | None = None  # the last one in the answer
     tolerance: float = 0.0
     language: str = ""  # one of LANGUAGES
@@ -99,7 +98,7 @@ def _is_number(answer: str, wanted: float, tolerance: float) -> bool:
     return math.isclose(value, wanted, rel_tol=1e-9, abs_tol=tolerance)
 
 
-def _fits(answer: str, schema: Mapping[str, Any] | bool) -> bool:
+def _fits(answer: str, schema: Mapping[str, object] | bool) -> bool:
     fenced = _FENCED.match(answer)
     try:
         value = json.loads(fenced[1] if fenced else answer)

@@ -1,7 +1,7 @@
 """Several rewards as one: the mean of their standardised scores, or a vote."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Ensemble:
         given = weights or {}
         self._weights = np.array([given.get(member.name, 1.0) for member in members], dtype=np.float64)
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """See Reward."""
         rows = []
         for member in self.members:

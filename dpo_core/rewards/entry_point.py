@@ -15,7 +15,7 @@ from dpo_core.errors import InputError
 from dpo_core.rewards.reward import Unscored, place_of, require_scores
 
 SHAPE = "write it as def function(prompt, answers, wanted), which returns one number an answer"
-Function = Callable[[list[Message], list[str], dict[str, Any]], Sequence[float]]
+Function = Callable[[list[Message], list[str], dict[str, object]], Sequence[float]]
 
 
 class FunctionReward:
@@ -40,7 +40,7 @@ class FunctionReward:
         self._function: Function = found
         self.digest = digest_file(Path(module.__file__)) if module.__file__ else ""  # of the file that it stands in
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """What the function says. Raises Unscored, with its name, where it raises or gives no finite numbers."""
         where = place_of(prompt, wanted)
         try:

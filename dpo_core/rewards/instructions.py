@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
@@ -40,7 +40,7 @@ def _of(group: str) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     return listed
 
 
-def check_of(kind: str, arguments: Mapping[str, Any]) -> Check:
+def check_of(kind: str, arguments: Mapping[str, object]) -> Check:
     """The check of one instruction; arguments that are None count as left out, as IFEval's files write them.
 
     `kind` is a name of INSTRUCTIONS, with or without its group before a colon. Raises ValueError, in words.

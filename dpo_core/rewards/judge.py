@@ -1,7 +1,7 @@
 """A language model as judge: of one answer by a number, of two in both orders, where a disagreement is a tie."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
@@ -127,7 +127,7 @@ class JudgeReward:
     def __init__(self, judge: Judge) -> None:
         self.judge, self.name = judge, judge.name
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """See Reward. Raises Unscored where the judge gave one of the answers no number."""
         if self.judge.config.mode == "score":
             found = self.judge.numbers([(prompt, answer) for answer in answers])
@@ -138,7 +138,7 @@ class JudgeReward:
             return read
         return self._compared(prompt, answers, wanted)
 
-    def _compared(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def _compared(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         different = list(dict.fromkeys(answers))  # one that stands twice is asked about once
         meetings = met_by(len(different), self.judge.config.opponents)
         verdicts = self.judge.verdicts([Match(prompt, different[i], different[j]) for i, j in meetings])

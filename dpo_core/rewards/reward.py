@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message
@@ -18,7 +18,7 @@ class Reward(Protocol):
 
     name: str
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """One finite number an answer, in their order; higher is better.
 
         `wanted`: what the prompt's own row asks (`Wishes`, IFEval's instructions, columns of the user's own). Raises
@@ -38,7 +38,7 @@ class Watched:
         self.prompts = 0  # with two answers or more
         self.told = 0  # of these: whose answers did not all have one score
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """See Reward. Raises Unscored, with reward and prompt, for a wrong count and for what is no finite number."""
         scores = self.reward.score(prompt, answers, wanted)
         require_scores(scores, len(answers), self.name, place_of(prompt, wanted))
@@ -74,7 +74,7 @@ def require_scores(scores: object, count: int, name: str, where: str) -> None:
             raise Unscored(f"the reward {name} gave {score!r} to answer {place} of {count}", where=where, do=do)
 
 
-def place_of(prompt: Sequence[Message], wanted: Mapping[str, Any]) -> str:
+def place_of(prompt: Sequence[Message], wanted: Mapping[str, object]) -> str:
     """Which prompt it is, in words: the file and line that `wanted` knows as `where`, else how it begins."""
     if isinstance(wanted.get("where"), str) and wanted["where"]:
         return str(wanted["where"])

@@ -83,7 +83,7 @@ def load_reward_file(path: str | Path) -> RewardFile:
 
 def _from_folder(rewards: Rewards, folder: Path) -> Rewards:
     def resolved(judge: JudgeRules) -> JudgeRules:
-        changes: dict[str, Any] = {"labels": absolute_source(judge.labels, folder)} if judge.labels else {}
+        changes: dict[str, object] = {"labels": absolute_source(judge.labels, folder)} if judge.labels else {}
         changes |= {"model": absolute_source(judge.model, folder)} if judge.model.startswith(("./", "../")) else {}
         return judge.model_copy(update=changes)
 

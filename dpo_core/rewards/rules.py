@@ -1,7 +1,7 @@
 """Rules that a program decides, as a reward: the weighted share of them that an answer meets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -44,7 +44,7 @@ class RuleReward:
             graded["length"] = _length_rule(config.length)
         self._rules = [_Rule(key, config.weights.get(key, 1.0), rule) for key, rule in graded.items()]
 
-    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, Any]) -> list[float]:
+    def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """From 0 to 1 each. Raises Unscored where a rule does not end, or `asked` finds a line that asks nothing."""
         asked = last_text(prompt)
         try:
@@ -53,7 +53,7 @@ class RuleReward:
         except InputError as error:
             raise Unscored(error.says, where=place_of(prompt, wanted), do=error.do) from None
 
-    def parts(self, prompt: Sequence[Message], answer: str, wanted: Mapping[str, Any]) -> dict[str, float]:
+    def parts(self, prompt: Sequence[Message], answer: str, wanted: Mapping[str, object]) -> dict[str, float]:
         """How far each rule is met, by its name."""
         rules = [*self._rules, *self._own(prompt, wanted)]
         return {rule.name: float(rule.met(answer, last_text(prompt))) for rule in rules}
@@ -64,7 +64,7 @@ class RuleReward:
         total = sum(rule.weight for rule in rules)
         return sum(rule.weight * rule.met(answer, asked) for rule in rules) / total
 
-    def _own(self, prompt: Sequence[Message], wanted: Mapping[str, Any]) -> list[_Rule]:
+    def _own(self, prompt: Sequence[Message], wanted: Mapping[str, object]) -> list[_Rule]:
         if not self.config.asked:
             return []
         try:
@@ -76,7 +76,7 @@ class RuleReward:
         return [_Rule("asked", weight, lambda answer, asked: float(all(check(answer, asked) for check in checks)))]
 
 
-def own_checks(wanted: Mapping[str, Any]) -> list[Check]:
+def own_checks(wanted: Mapping[str, object]) -> list[Check]:
     """What the prompt's own row asks: keys of `Wishes`, or IFEval's two columns. Raises ValueError, in words."""
     checks: list[Check] = []
     try:

@@ -13,17 +13,17 @@ from referencing.jsonschema import DRAFT202012
 from dpo_core.errors import InputError
 from dpo_core.rewards.patterns import matches, require_pattern
 
-Schema = Mapping[str, Any] | bool
+Schema = Mapping[str, object] | bool
 AWAY = "json_schema refers to what is not in it"
 INSIDE = "write the part that it refers to into the schema, below $defs"
 UNGUARDED = (  # jsonschema looks for these names by itself, in its own way
     "json_schema has patternProperties and unevaluatedProperties, whose patterns could go on without end: write "
     "additionalProperties for the latter"
 )
-NOTHING: Registry[Any] = Registry()  # has no way to fetch; jsonschema's own would ask the network
+NOTHING: Registry[Schema] = Registry()  # has no way to fetch; jsonschema's own would ask the network
 
 
-def fits(value: Any, schema: Schema) -> bool:
+def fits(value: object, schema: Schema) -> bool:
     """Whether it does. Raises InputError where the schema leads out of itself, or one of its patterns does not end."""
     try:
         return bool(_Validator(schema, registry=NOTHING).is_valid(value))
@@ -53,7 +53,7 @@ def require_schema(schema: Schema) -> None:
                 raise ValueError(f"{AWAY}: {part['$ref']}; {INSIDE}") from None
 
 
-def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+def _parts(schema: object) -> Iterator[Mapping[str, Any]]:
     """Every object in it, schemas and others: what is no schema may have a key too many looked at, and none too few."""
     if isinstance(schema, Mapping):
         yield schema
@@ -65,12 +65,14 @@ def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
             yield from _parts(part)
 
 
-def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+def _pattern(validator: Draft202012Validator, pattern: str, value: Any, schema: object) -> Iterator[ValidationError]:
     if validator.is_type(value, "string") and not matches(pattern, value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any, schema: Any) -> Iterator[Any]:
+def _pattern_properties(
+    validator: Draft202012Validator, patterns: Mapping[str, object], value: Any, schema: object
+) -> Iterator[ValidationError]:
     if validator.is_type(value, "object"):
         for pattern, part in patterns.items():
             for name, inner in value.items():
@@ -78,7 +80,9 @@ def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any,
                     yield from validator.descend(inner, part, path=name, schema_path=pattern)
 
 
-def _additional_properties(validator: Any, rest: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
+def _additional_properties(
+    validator: Draft202012Validator, rest: object, value: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
     if validator.is_type(value, "object"):
         named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         for name, inner in value.items():
@@ -86,7 +90,7 @@ def _additional_properties(validator: Any, rest: Any, value: Any, schema: Mappin
                 yield from validator.descend(inner, rest, path=name)
 
 
-_Validator: Any = jsonschema.validators.extend(
+_Validator = jsonschema.validators.extend(
     Draft202012Validator,
     {
         "pattern": _pattern,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -10,7 +9,7 @@ from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_as, resolve_paths
 
 
-def winner_recipe(path: Path, overrides: Sequence[str], settings: Mapping[str, Any], note: str) -> str:
+def winner_recipe(path: Path, overrides: Sequence[str], settings: Mapping[str, object], note: str) -> str:
     """YAML with `settings` in place; paths are absolute, so that the file may lie anywhere."""
     recipe, _ = load_as(Recipe, path, overrides)
     values = recipe.model_dump(mode="json", exclude_unset=True)

@@ -6,12 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.data.digests import digest_file, digest_lines
 
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
 
-def prompts_of(task: Any, documents: Sequence[Any]) -> list[str]:
+
+def prompts_of(task: "Task", documents: Sequence[object]) -> list[str]:
     """What each document asks; with its choices where several ask in the same words, or in none."""
     asked = [task.doc_to_text(document) for document in documents]
     often = Counter(asked)
@@ -21,26 +24,26 @@ def prompts_of(task: Any, documents: Sequence[Any]) -> list[str]:
     ]
 
 
-def _words(text: Any) -> list[str]:
+def _words(text: object) -> list[str]:
     return [text] if isinstance(text, str) else []
 
 
-def _choices(task: Any, document: Any) -> list[str]:
+def _choices(task: "Task", document: object) -> list[str]:
     given = task.doc_to_choice(document) if task.get_config("doc_to_choice") is not None else []
     return [str(choice) for choice in given]
 
 
-def content_of(task: Any, documents: Sequence[Any]) -> dict[str, Any]:
+def content_of(task: "Task", documents: Sequence[object]) -> dict[str, object]:
     """All that decides what is asked and how an answer is scored: definition, code, documents, solved examples."""
     examples = list(task.fewshot_docs() or []) if task.get_config("num_fewshot") else []
     return {**_definition(task), "documents": _digest(documents), "examples": _digest(examples)}
 
 
-def _digest(documents: Sequence[Any]) -> str:
+def _digest(documents: Sequence[object]) -> str:
     return digest_lines(json.dumps(one, sort_keys=True, ensure_ascii=False, default=str) for one in documents)
 
 
-def _definition(task: Any) -> dict[str, Any]:
+def _definition(task: "Task") -> dict[str, object]:
     """The task file as lm-eval reads it, without places of this machine; and the code beside a file of one's own."""
     config = {field.name: getattr(task.config, field.name) for field in dataclasses.fields(task.config)}
     source = Path((config.pop("metadata", None) or {}).get("config_source", "inline"))
@@ -59,7 +62,7 @@ def _package() -> Path:
     return Path(found.origin).parent
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """As JSON has it; a function by its name, for its code is digested or is the package's."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -14,6 +14,7 @@ from dpo_core.model.chat_template import dated
 from dpo_core.recipe_evaluation import LmEval
 
 if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -51,16 +52,16 @@ def item_scores(
 
 def _wrapped(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", asked: LmEval, dtype: str, day: str | None
-) -> Any:
+) -> "HFLM":
     from lm_eval.models.huggingface import HFLM
 
     class Quiet(HFLM):  # type: ignore[misc]
         """Without bars where nobody watches."""
 
-        def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
+        def loglikelihood(self, requests: object, disable_tqdm: bool = False) -> object:
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm or not sys.stderr.isatty())
 
-        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> Any:
+        def generate_until(self, requests: object, disable_tqdm: bool = False) -> object:
             return super().generate_until(requests, disable_tqdm=disable_tqdm or not sys.stderr.isatty())
 
     template = {"chat_template": dated(tokenizer.get_chat_template(), day)} if asked.apply_chat_template else None
@@ -79,7 +80,7 @@ def _in_order(samples: list[dict[str, Any]], chosen: str) -> list[dict[str, Any]
     return sorted((row for row in samples if row["filter"] == chosen), key=lambda row: int(row["doc_id"]))
 
 
-def _number(task: HarnessTask, row: Mapping[str, Any]) -> float:
+def _number(task: HarnessTask, row: Mapping[str, object]) -> float:
     value = row.get(task.metric)
     if not isinstance(value, Real | np.bool_):
         raise InputError(

@@ -10,13 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
 from dpo_core.evaluate.harness.calm import as_lm_eval_begins
 from dpo_core.evaluate.harness.content import content_of, prompts_of
 from dpo_core.recipe_evaluation import LmEval
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks._index import Entry
 
 KEY = "evaluation.lm_eval"
 NEAR = 3  # names that a message proposes
@@ -31,7 +36,7 @@ class HarnessTask:
     """
 
     name: str
-    tasks: Mapping[str, Any]
+    tasks: Mapping[str, "Task"]
     metric: str
     filter: str
     higher_is_better: bool
@@ -53,7 +58,7 @@ def _require_package() -> None:
         raise InputError("tasks of lm-eval are asked for, and its package is not installed", where=KEY, do=do)
 
 
-def _manager(asked: LmEval) -> Any:
+def _manager(asked: LmEval) -> "TaskManager":
     """Who knows the tasks: of the recipe's folder alone, where it has them all, for lm-eval's own are thousands."""
     from lm_eval.tasks import TaskManager
 
@@ -76,7 +81,7 @@ def _manager(asked: LmEval) -> Any:
     return found
 
 
-def _with_members(known: Mapping[str, Any], names: Sequence[str]) -> set[str]:
+def _with_members(known: Mapping[str, "Entry"], names: Sequence[str]) -> set[str]:
     """These names, and those that groups among them are made of."""
     found, waiting = set[str](), list(names)
     while waiting:
@@ -100,7 +105,7 @@ def _require_readable(folder: str) -> None:
             raise InputError(says, where=str(file), do="mend the file, or take it out of the folder") from None
 
 
-def _loaded(manager: Any, name: str, metric: str, asked: LmEval) -> HarnessTask:
+def _loaded(manager: "TaskManager", name: str, metric: str, asked: LmEval) -> HarnessTask:
     entry = manager.task_index[name]
     where = str(entry.yaml_path or f"{KEY}.tasks: {name}")
     with _told(name, where):
@@ -152,7 +157,7 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
-def _from_its_folder(manager: Any, name: str) -> Any:
+def _from_its_folder(manager: "TaskManager", name: str) -> str | dict[str, object]:
     """A name as lm-eval loads it; of tasks of one's own, data files are meant from where the task file lies."""
     from lm_eval.tasks._index import Kind
 
@@ -167,11 +172,11 @@ def _from_its_folder(manager: Any, name: str) -> Any:
     return {**group, "group": f"{name}, as it stands", "task": named}
 
 
-def _absolute(entry: Any) -> dict[str, Any]:
+def _absolute(entry: "Entry") -> dict[str, object]:
     """What of a task's data lies in its own folder, by its absolute path."""
     config, folder = entry.cfg or {}, Path(entry.yaml_path or ".").resolve().parent
 
-    def swap(value: Any) -> Any:
+    def swap(value: object) -> object:
         if isinstance(value, dict):
             return {key: swap(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -183,7 +188,7 @@ def _absolute(entry: Any) -> dict[str, Any]:
     return {"dataset_kwargs": {**options, **files}} if any(files[key] != options[key] for key in files) else {}
 
 
-def _require_text(name: str, task: Any, where: str) -> None:
+def _require_text(name: str, task: "Task", where: str) -> None:
     if getattr(task, "MULTIMODAL", False):
         do = "name a task that asks in text alone"
         raise InputError(f"{name} asks with pictures or sound", where=where, do=do)
@@ -192,7 +197,7 @@ def _require_text(name: str, task: Any, where: str) -> None:
         raise InputError(f"{name} runs code that the model writes, which is not done here", where=where, do=do)
 
 
-def _set_examples(task: Any, wanted: int | None) -> None:
+def _set_examples(task: "Task", wanted: int | None) -> None:
     """As `lm_eval.simple_evaluate` does: a task that says 0 has no examples, whatever is asked for."""
     from lm_eval.defaults import DEFAULT_OTHER_SEED
 
@@ -204,7 +209,7 @@ def _set_examples(task: Any, wanted: int | None) -> None:
     task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
 
 
-def _score_of(name: str, task: Any, asked: str, where: str) -> tuple[str, str, bool]:
+def _score_of(name: str, task: "Task", asked: str, where: str) -> tuple[str, str, bool]:
     """Metric, filter, and whether more is better, of what each document has a number of."""
     from lm_eval.api.metrics import mean
 

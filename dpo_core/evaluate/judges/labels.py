@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.messages import BadRow, messages_of, say
@@ -87,7 +87,7 @@ def _labelled(line: str, where: str) -> Labelled:
         raise InputError(f"not a labelled pair: {error}", where=where, do=SHAPE) from None
 
 
-def _of_row(row: Any, where: str) -> Labelled:
+def _of_row(row: object, where: str) -> Labelled:
     if not isinstance(row, dict):
         raise BadRow("it is no object")
     sides = next((sides for sides in SIDES if row.keys() >= set(sides)), None)
