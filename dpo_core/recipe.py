@@ -6,7 +6,7 @@ that name the line, is `dpo_core.recipe_file`.
 
 import datetime
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -167,7 +167,7 @@ class Training(Loss):
         return dtype
 
     @property
-    def decisive(self) -> dict[str, Any]:
+    def decisive(self) -> dict[str, object]:
         """What can change a weight, for names of what was computed; of `online`, a plan knows by what content.
 
         Without options of losses that are not set: what a recipe older than they are gave keeps its name.

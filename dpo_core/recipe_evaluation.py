@@ -1,7 +1,5 @@
 """The part of a recipe that says what a model is asked before and after."""
 
-from typing import Any
-
 from pydantic import Field, field_validator
 
 from dpo_core.recipe_release import LM_EVAL, Section
@@ -76,7 +74,7 @@ class Evaluation(Section):
     )
 
     @property
-    def decisive(self) -> dict[str, Any]:
+    def decisive(self) -> dict[str, object]:
         """Without what is not asked for: a recipe older than such keys is the same one."""
         unset = {"answers", "temperature"} if self.answers == 1 else set()
         unset |= {"rewards"} if self.rewards is None else set()

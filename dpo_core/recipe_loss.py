@@ -92,7 +92,7 @@ class Loss(Section):
 
     @field_validator(*dict.fromkeys(option for known in OPTIONS.values() for option in known))
     @classmethod
-    def _acts(cls, value: Any, info: ValidationInfo) -> Any:
+    def _acts(cls, value: object, info: ValidationInfo) -> object:
         """An option that is set has an effect on the loss; which stands before it, and is no text if it is wrong."""
         loss, option = info.data.get("loss"), str(info.field_name)
         names = [] if loss is None else list(loss) if isinstance(loss, dict) else [loss]

@@ -20,7 +20,7 @@ NULL, MERGE = f"{PLAIN}null", f"{PLAIN}merge"
 MOST_NODES = 100_000  # with every alias unfolded
 
 
-def read_yaml(text: str, where: str, key: str = "", kind: Any = Recipe) -> tuple[Any, dict[str, int]]:
+def read_yaml(text: str, where: str, key: str = "", kind: object = Recipe) -> tuple[Any, dict[str, int]]:
     """The value, typed as the recipe's key `key` (the whole recipe: ""), and the line of each dotted key within it.
 
     `kind`: another model than the recipe's; Any: as YAML reads it. Raises InputError with the place for what is no
@@ -59,9 +59,9 @@ def read_yaml(text: str, where: str, key: str = "", kind: Any = Recipe) -> tuple
         loader.dispose()
 
 
-def annotation_of(key: str, kind: Any = Recipe) -> Any:
+def annotation_of(key: str, kind: object = Recipe) -> object:
     """The type of a dotted key of the recipe, or of another model; Any where there is no such key."""
-    annotation: Any = kind
+    annotation: object = kind
     for part in filter(None, key.split(".")):
         section, table = _section(annotation), _table(annotation)
         if section is not None and part in section.model_fields:
@@ -116,7 +116,7 @@ def _lines(node: yaml.Node, prefix: str) -> Iterator[tuple[str, int]]:
             yield from _lines(item, f"{prefix}{number}.")
 
 
-def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: Any) -> Any:
+def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: object) -> object:
     """The node's value as its key's type means it: text as it is written, a number where YAML sees a text."""
     kinds = _kinds(annotation)
     if isinstance(node, yaml.MappingNode):
@@ -137,7 +137,7 @@ def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: Any) -> Any:
     return _number(value) if float in kinds else value
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     """`5e-5`, which YAML 1.1 reads as text; every other text stays text."""
     if isinstance(value, str) and value[:1] in "+-.0123456789" and "e" in value.lower():
         try:
@@ -147,7 +147,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _kinds(annotation: Any) -> tuple[Any, ...]:
+def _kinds(annotation: object) -> tuple[object, ...]:
     """The alternatives of a type."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
@@ -157,14 +157,14 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _is_words(kinds: tuple[Any, ...]) -> bool:
+def _is_words(kinds: tuple[object, ...]) -> bool:
     return any(typing.get_origin(kind) is Literal for kind in kinds)
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def _section(annotation: object) -> type[BaseModel] | None:
     return next((kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _table(annotation: Any) -> Any:
+def _table(annotation: object) -> object:
     """The type of a table's values, where the key holds one."""
     return next((typing.get_args(kind)[1] for kind in _kinds(annotation) if typing.get_origin(kind) is dict), None)

@@ -67,7 +67,7 @@ class Tune(Section):
 
     @field_validator("space")
     @classmethod
-    def _can_be_searched(cls, space: dict[str, Span | list[Any]] | None) -> dict[str, Span | list[Any]] | None:
+    def _can_be_searched(cls, space: dict[str, Span | list[object]] | None) -> dict[str, Span | list[object]] | None:
         if space == {}:
             raise ValueError("the space is empty: name a key, training.learning_rate: {low: 1e-6, high: 1e-5}, or none")
         for key, values in (space or {}).items():

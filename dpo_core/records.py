@@ -1,6 +1,6 @@
 """Plain data that one part hands to another, and the documents that commands print: pydantic models, frozen."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,6 @@ class Document(Record):
 
     schema_version: Literal[1] = Field(1, alias="schema", description="version of the document")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document as plain data."""
         return self.model_dump(mode="json", by_alias=True)
