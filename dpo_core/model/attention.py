@@ -6,7 +6,7 @@ the layout arrives as a keyword argument of the forward, so recomputation under 
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ def attend(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """The signature of transformers' attention functions. (1, heads, T, D) in, (1, T, heads, D) out."""
     if layout is None:

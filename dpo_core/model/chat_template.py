@@ -46,7 +46,7 @@ class ChatTemplate:
         self._day = day
 
     def text(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, answer_next: bool = False
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, object]] = (), *, answer_next: bool = False
     ) -> str:
         """A conversation as the template writes it; `answer_next` opens the turn of the assistant. Raises Refused.
 
@@ -100,7 +100,7 @@ class ChatTemplate:
                 "pairs",
             )
 
-    def _marked(self, part: Mapping[str, Any]) -> Any:
+    def _marked(self, part: Mapping[str, object]) -> object:
         if any(MARKS.search(text) for text in _strings(part)):
             raise Refused("it holds U+F0000 or U+F0001, private characters with which transformers marks text")
         return mark_control_tokens(dict(part), self._frame if part.get("role") == "assistant" else self._control)
@@ -148,7 +148,7 @@ class ChatTemplate:
         return ""
 
 
-def _named(message: Message) -> Mapping[str, Any]:
+def _named(message: Message) -> Mapping[str, object]:
     """The thought under every name that templates have for it (`thinking` is transformers' doing)."""
     thought = message.get("reasoning_content")
     return message if thought is None else {**message, "reasoning": thought}
@@ -193,7 +193,7 @@ def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
     return re.compile(f"(?=[{starts}])(?:{'|'.join(map(re.escape, longest_first))})")
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -114,7 +114,7 @@ def encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, enco
 def encode_prompt(
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
-    tools: Sequence[Mapping[str, Any]] = (),
+    tools: Sequence[Mapping[str, object]] = (),
     *,
     template: ChatTemplate | None = None,
 ) -> list[int]:

@@ -62,7 +62,7 @@ def without_dropout(model: PreTrainedModel) -> None:
         waiting += [value for value in values.values() if isinstance(value, PreTrainedConfig)]
 
 
-def _set_zero(values: dict[str, Any]) -> None:
+def _set_zero(values: dict[str, object]) -> None:
     for name, value in values.items():
         if isinstance(value, float) and _DROPOUT.search(name):
             values[name] = 0.0

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from dpo_core.model.attention import UnsupportedAttentionError, segment_attention
 from dpo_core.model.head import Head
@@ -68,7 +69,7 @@ def _probe(scorer: Scorer) -> Tensor:
     return cast(Tensor, logps)
 
 
-def expected_windows(config: Any) -> list[int | None]:
+def expected_windows(config: PreTrainedConfig) -> list[int | None]:
     """The window of each layer: the trial is shorter than most, so it cannot tell a layer that forgets its own."""
     window = getattr(config, "sliding_window", None) or None
     every = "sliding_attention" if window else "full_attention"

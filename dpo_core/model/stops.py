@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.errors import InputError
 from dpo_core.model.folder.files import read_json
@@ -37,12 +37,12 @@ def named_ends(folder: Path) -> list[int]:
     return []
 
 
-def generation_values(folder: Path) -> dict[str, Any]:
+def generation_values(folder: Path) -> dict[str, object]:
     """How the authors of a model would have it decoded; empty if they do not say. We use the ends of it alone."""
     return _values(folder / GENERATION)
 
 
-def _values(file: Path) -> dict[str, Any]:
+def _values(file: Path) -> dict[str, object]:
     return read_json(file) if file.is_file() else {}
 
 

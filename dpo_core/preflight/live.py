@@ -6,7 +6,7 @@ the storages that exist at a time. So what is counted is what the code that trai
 
 import contextlib
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,8 +35,12 @@ class Live(TorchDispatchMode):
         self._known: Any = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
-        self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        function: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         if function is READ:
             return 1.0  # what a number is taken for: a gradient of 1, a norm within its bound
         found = function(*args, **(kwargs or {}))
@@ -45,7 +49,7 @@ class Live(TorchDispatchMode):
                 self._add(leaf.untyped_storage())
         return found
 
-    def _add(self, storage: Any) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         if storage in self._known:
             return
         self._known[storage] = size = storage.nbytes()

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from dpo_core.data.pairs import Example
+from dpo_core.model.layout import Ids
 from dpo_core.model.load import without_dropout
 from dpo_core.model.logprobs import Method, Scorer
 from dpo_core.model.modes import scoring
@@ -185,7 +186,7 @@ class _Model:
             torch.cuda.synchronize()
 
 
-def _scored_rows(batch: Sequence[Example], method: Method) -> list[list[Any]]:
+def _scored_rows(batch: Sequence[Example], method: Method) -> list[list[tuple[Ids, Ids]]]:
     sequences = sequences_of(batch)
     return [[sequences[i] for i in row] for row in rows_of(sequences, SCORED, share=method.share)]
 

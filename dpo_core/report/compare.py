@@ -61,7 +61,7 @@ class Comparison:
     counts: tuple[Move, ...]
     lengths: tuple[Move, ...]
 
-    def to_document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, object]:
         """Plain data, for the JSON document's key `compare`."""
         return asdict(self)
 

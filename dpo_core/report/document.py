@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,10 +17,10 @@ NAME = "quality.json"
 
 def quality_document(
     name: str,
-    counts: Mapping[str, Any],
+    counts: Mapping[str, object],
     measures: Sequence[Measure],
     by_check: Mapping[str, str],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
 ) -> QualityDocument:
     """Everything that the page says except the rows that show it. `counts` has verdict, rows and findings.
 
@@ -75,7 +74,7 @@ def read_report(path: Path) -> QualityDocument:
         raise InputError("this is no data quality report", where=str(file), do=do) from None
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ class ReportRecord(Record):
 
     model_config = ConfigDict(extra="allow")
 
-    def to_document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, object]:
         """Plain data for JSON: the keys that were given, in order."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 

@@ -1,14 +1,12 @@
 """Lengths of answers, counted into bins: as small for a million pairs as for ten."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BINS = 30
 
 
-def length_bins(chosen: ArrayLike, rejected: ArrayLike, unit: str) -> dict[str, Any]:
+def length_bins(chosen: ArrayLike, rejected: ArrayLike, unit: str) -> dict[str, object]:
     """Counts of both sides over common bins of one round width; the last bin holds all that is longer.
 
     `chosen`, `rejected`: a length each pair. Bin i is edges[i] <= length < edges[i + 1]. `unit` is the plural of what

@@ -1,7 +1,6 @@
 """Typed results to one self-contained HTML page: inline style and SVG, no network, light and dark."""
 
 import functools
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -10,7 +9,7 @@ from dpo_core.report.numbers import labelled, measured, number, percent, rate_or
 from dpo_core.report.text import marked
 
 
-def render(template: str, **context: Any) -> str:
+def render(template: str, **context: object) -> str:
     """A template of this package with its context, every value escaped."""
     return environment().get_template(template).render(**context)
 

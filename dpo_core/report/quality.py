@@ -1,7 +1,7 @@
 """The data quality report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dpo_core.report.compare import Comparison, in_one_line
 from dpo_core.report.figures import Point
@@ -94,7 +94,7 @@ def quality_page(
     findings: Sequence[Finding],
     measures: Sequence[Measure],
     by_check: Mapping[str, str],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     comparison: Comparison | None = None,
 ) -> str:
     """One HTML page: verdict, what matters, what to do; a section a family; power, quarantine, digests."""
@@ -128,7 +128,7 @@ def quality_page(
     )
 
 
-def _sentence(verdict: str, facts: Mapping[str, Any]) -> str:
+def _sentence(verdict: str, facts: Mapping[str, object]) -> str:
     """The verdict in words; what was dropped to come to it is told."""
     dropped = facts.get("rows_dropped", 0)
     told = f" That is of what is left: {dropped:,} pairs were dropped by validation.on_shortcut." if dropped else ""

@@ -1,7 +1,7 @@
 """What a check found, as typed results: the same for the JSON document, the page and the gate."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Severity = Literal["info", "warn", "fail"]
 Verdict = Literal["pass", "warn", "fail"]
@@ -52,7 +52,7 @@ class Finding:
     towards: Literal["chosen", "rejected"] = "chosen"  # the side that has it
     looked_for: bool = True  # False: it says that something was not looked for, and why
 
-    def to_document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, object]:
         """The finding as the JSON document has it (no rows of the data)."""
         return {
             "check": self.check,

@@ -30,7 +30,7 @@ def save_checkpoint(
     step: int,
     policy: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
+    state: dict[str, object],
     *,
     files: Mapping[str, str] = MappingProxyType({}),
     beside: Path | None = None,

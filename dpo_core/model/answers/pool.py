@@ -132,7 +132,7 @@ class Advance:
         sliding_window: int | None = None,
         softcap: float | None = None,
         s_aux: Tensor | None = None,
-        **_: Any,
+        **_: object,
     ) -> Tensor:
         """Products of each row's queries with its own keys, the query heads of one key head together."""
         if (room := self.pool.keys.get(id(module))) is None or query.shape[2] != 1 or key.shape[2] != 1:

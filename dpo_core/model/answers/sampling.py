@@ -10,12 +10,13 @@ log-odds of the uniform number): rounding of the logits by e nats changes it wit
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.random import Philox
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dpo_core.errors import InputError
@@ -30,7 +31,7 @@ BLOCK = 256  # tokens summed together
 class RandomBits(Protocol):
     """What a token is drawn by."""
 
-    def random_raw(self, size: int, /) -> Any:
+    def random_raw(self, size: int, /) -> NDArray[np.uint64]:
         """So many fresh numbers of 64 bits, as numpy's bit generators give them."""
 
 

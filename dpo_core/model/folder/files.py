@@ -84,7 +84,7 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, object]:
     """The object in a JSON file of a model folder. Raises InputError."""
     do = "save the model again with save_pretrained"
     if file.stat().st_size > CONFIG_BYTES:
@@ -135,7 +135,7 @@ def _require_no_adapter(folder: Path) -> None:
         )
 
 
-def _values(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _values(config: dict[str, object]) -> Iterator[tuple[str, object]]:
     """Key and value of everything in a configuration, nested ones too."""
     waiting: list[Any] = [config]
     while waiting:
@@ -147,7 +147,7 @@ def _values(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             waiting += part
 
 
-def _require_plain(file: Path, config: dict[str, Any]) -> None:
+def _require_plain(file: Path, config: dict[str, object]) -> None:
     """Raise InputError where a configuration asks for other files, other code or quantised weights."""
     for key, value in _values(config):
         if key in ("quantization_config", "compression_config") and value is not None:
@@ -161,7 +161,7 @@ def _require_plain(file: Path, config: dict[str, Any]) -> None:
             raise InputError(says, where=str(file), do=f"take {key} out of config.json")
 
 
-def _require_sizes(file: Path, config: dict[str, Any], tensors: dict[str, TensorHeader]) -> None:
+def _require_sizes(file: Path, config: dict[str, object], tensors: dict[str, TensorHeader]) -> None:
     """Raise InputError where numbers of a configuration cannot belong to these tensors: building it might never end."""
     axis = max((length for header in tensors.values() for length in header.shape), default=0)
     for key, value in _values(config):

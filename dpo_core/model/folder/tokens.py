@@ -2,12 +2,15 @@
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpo_core.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def require_embedded(tokenizer: Any, rows: int, folder: Path) -> None:
+
+def require_embedded(tokenizer: "PreTrainedTokenizerBase", rows: int, folder: Path) -> None:
     """Raise InputError for a token that can come up and has no row of the `rows` embeddings.
 
     A special token that neither the template nor the tokenizer writes cannot come up: in a message it stays text.

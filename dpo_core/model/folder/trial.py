@@ -47,7 +47,7 @@ def chat_templates(folder: Path) -> Iterator[tuple[str, str]]:
         yield from _inside("chat_template.json", read_json(legacy).get("chat_template"))
 
 
-def _inside(file: str, value: Any) -> Iterator[tuple[str, str]]:
+def _inside(file: str, value: object) -> Iterator[tuple[str, str]]:
     for number, entry in enumerate(value if isinstance(value, list) else [value]):
         text = entry.get("template") if isinstance(entry, dict) else entry
         if isinstance(text, str):

@@ -8,7 +8,6 @@ import datetime
 import json
 import resource
 import sys
-from typing import Any
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
@@ -34,7 +33,7 @@ class Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def tell(**found: Any) -> None:
+def tell(**found: object) -> None:
     """One line to who asked."""
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()

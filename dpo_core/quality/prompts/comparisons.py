@@ -4,7 +4,6 @@ import math
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -43,7 +42,7 @@ def _without_space(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass").translate(None, string.whitespace.encode())
 
 
-def score_margin(meta: Mapping[str, Any]) -> float:
+def score_margin(meta: Mapping[str, object]) -> float:
     """Score of the chosen answer minus that of the rejected one, more is better; NaN where `meta` has none."""
     for names in SCORE_NAMES:
         scores = [meta.get(name) for name in names]
