@@ -24,7 +24,7 @@ class CheckDocument(Document):
     format: str = Field(description="the shapes that the rows had")
     compare: dict[str, Any] | None = Field(None, description="what changed since --compare REPORT; only with it")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The document as plain data, without `compare` where nothing was compared."""
         return self.model_dump(mode="json", by_alias=True, exclude=None if self.compare else {"compare"})
 

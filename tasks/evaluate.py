@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -128,7 +128,7 @@ def _evidence(
     trained: Trained,
     models: Baselines,
     jury: "Jury | None",
-) -> tuple[EvaluationEvidence, dict[str, Any]]:
+) -> tuple[EvaluationEvidence, Mapping[str, object]]:
     """Everything that the gate decides on and the report shows; a model that plays two parts is asked once.
 
     And what else the stage remembers: folders of sampled answers, log-probs by which its weights are known again.

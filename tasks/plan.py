@@ -197,13 +197,13 @@ def _require_context(recipe: Recipe, model_folder: Path) -> None:
         )
 
 
-def _by_content(online: OnlinePlan | None, lm_eval: dict[str, HarnessPlan]) -> dict[str, Any]:
+def _by_content(online: OnlinePlan | None, lm_eval: dict[str, HarnessPlan]) -> dict[str, object]:
     """What the recipe's files name in their turn; of a recipe that has none of it, nothing."""
-    found: dict[str, Any] = {"online": online.content} if online else {}
+    found: dict[str, object] = {"online": online.content} if online else {}
     return found | ({"lm_eval": {name: task.sha256 for name, task in lm_eval.items()}} if lm_eval else {})
 
 
-def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, Any]:
+def _without_paths(recipe: Recipe, files: dict[str, str]) -> dict[str, object]:
     """The recipe with each file's digest in place of its path: moving a file changes nothing."""
 
     def swap(value: Any) -> Any:

@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from prefect import task
@@ -81,7 +80,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     return Trained(**dict(result), model_key=f"models/{result.weights_sha256}", stage=stage)
 
 
-def training_inputs(plan: Plan, checked: Checked, scored: Scored) -> dict[str, Any]:
+def training_inputs(plan: Plan, checked: Checked, scored: Scored) -> dict[str, object]:
     """What decides the weights, beside the code."""
     aside = {"aside": checked.aside_key} if checked.aside_key else {}
     return aside | {

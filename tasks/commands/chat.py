@@ -1,7 +1,7 @@
 """A model that answers one turn at a time, piece by piece."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
@@ -9,7 +9,7 @@ from infra.settings import load_settings
 from tasks.runtime.models import local_model, require_usable
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
 Show = Callable[[str], object]
 
@@ -45,7 +45,7 @@ class Speaker:
         pieces.end()
 
 
-def _streamer(tokenizer: "PreTrainedTokenizerBase", show: Show) -> Any:
+def _streamer(tokenizer: "PreTrainedTokenizerBase", show: Show) -> "TextStreamer":
     """Tokens in, whole words out."""
     from transformers import TextStreamer
 

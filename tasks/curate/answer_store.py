@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 from dpo_core.data.digests import digest_json
 from dpo_core.records import Record
@@ -43,7 +42,7 @@ class StoredAnswer(Record):
 class AnswerStore:
     """The answers of one model by one decoding."""
 
-    def __init__(self, store: Store, path: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, path: Mapping[str, object]) -> None:
         self.store = store
         self.folder = f"answers/{digest_json(dict(path))}"
 

@@ -21,7 +21,7 @@ Sample = tuple[str, int]  # digest of a prompt, number of the sample
 class Answerer(Protocol):
     """Answers prompts. `path`: all that decides a text."""
 
-    path: dict[str, Any]
+    path: dict[str, object]
 
     def draw(self, items: Sequence[PromptItem], missing: Collection[Sample]) -> Iterator[StoredAnswer]:
         """The missing samples of these prompts, as they end; a prompt without answers gives its reason (REFUSED)."""
@@ -49,7 +49,7 @@ class OnThisMachine:
         where = numeric_path(model_sha256=plan.model_sha256, dtype=dtype, device=device_name(), threads=plan.threads)
         day = plan.curation.encoding.date
         made = {"tokenizer": plan.tokenizer_sha256, "day": day, "transformers": version("transformers")}
-        self.path: dict[str, Any] = {**where, **made, **_decoding(plan)}
+        self.path: dict[str, object] = {**where, **made, **_decoding(plan)}
 
     def draw(self, items: Sequence[PromptItem], missing: Collection[Sample]) -> Iterator[StoredAnswer]:
         """See Answerer."""

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -26,7 +25,7 @@ from tasks.runtime.stages import remembered
 log = logging.getLogger("dpo.curate")
 CODE = ("tasks.curate.pair",)
 Known = Mapping[tuple[str, int], StoredAnswer]
-Maker = Callable[[CurationPlan, Store, Sequence[PromptItem], Known], tuple[list[Pair], dict[str, Any]]]
+Maker = Callable[[CurationPlan, Store, Sequence[PromptItem], Known], tuple[list[Pair], dict[str, object]]]
 MAKERS: dict[str, Maker] = {"rewards": chosen_pairs, "correction": corrected_pairs}
 
 
@@ -64,7 +63,7 @@ def pair_answers(plan: CurationPlan, gathered: Gathered, answered: Answered) -> 
 
 
 def pair_output(
-    store: Store, before: DatasetVersion | None, pairs: Sequence[Pair], told: Mapping[str, Any]
+    store: Store, before: DatasetVersion | None, pairs: Sequence[Pair], told: Mapping[str, object]
 ) -> PairOutput:
     """Store the pairs, behind those of the version that they are added to."""
     held, fresh = grown(before, pairs)

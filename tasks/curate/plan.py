@@ -101,7 +101,7 @@ def fixed_version(model: str) -> str:
     return f"models:/{name}/{versions.resolve(model).number}"
 
 
-def _model(curation: Curation, model: str, settings: Settings) -> dict[str, Any]:
+def _model(curation: Curation, model: str, settings: Settings) -> dict[str, object]:
     """Where the model that answers lies, and its digests; nothing of one behind an endpoint."""
     if model.startswith(ENDPOINT):
         return {}
@@ -112,7 +112,9 @@ def _model(curation: Curation, model: str, settings: Settings) -> dict[str, Any]
     return {"model_folder": str(place), "trusted_code": trusted, **digests}
 
 
-def content_of(curation: Curation, sources: dict[str, str], model: dict[str, Any], folder: Path) -> dict[str, Any]:
+def content_of(
+    curation: Curation, sources: dict[str, str], model: dict[str, object], folder: Path
+) -> dict[str, object]:
     """The recipe with digests in place of paths: moving a file changes nothing."""
 
     def swap(value: Any) -> Any:

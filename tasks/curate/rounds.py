@@ -1,7 +1,6 @@
 """What a round takes from the one before it, and when there is no further one."""
 
 import logging
-from typing import Any
 
 from dpo_core.curate.curation import Rounds, load_curation
 from dpo_core.curate.curves import RoundFacts, runaway
@@ -120,7 +119,7 @@ def finished(story: Story) -> str:
 def record(story: Story, made: CurateDocument, trained: Retrained | None) -> RoundLine:
     """What a round came to, written down; `trained`: None where its answers had run away."""
     document = trained.document if trained else None
-    metrics: dict[str, Any] = {name: value.value for name, value in document.metrics.items()} if document else {}
+    metrics: dict[str, object] = {name: value.value for name, value in document.metrics.items()} if document else {}
     line = RoundLine(
         number=len(story.lines) + 1,
         curation=made,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,6 @@ class Examined:
     findings: list[Finding]
     measures: list[Measure]
     by_check: dict[str, str]
-    expectations: dict[str, Any]
+    expectations: dict[str, object]
     result: CheckResult
-    facts: dict[str, Any]
+    facts: dict[str, object]

@@ -139,7 +139,7 @@ def _facts(
     quarantine: Quarantine,
     result: CheckResult,
     encoding: dict[str, int],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the page shows beside the findings."""
     from importlib.metadata import version
 

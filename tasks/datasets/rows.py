@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.messages import BadRow
@@ -35,7 +35,7 @@ def ids_of_pair(pair: Pair) -> RowIds:
     return RowIds(pair.id, prompt_digest(pair.prompt), digest_json([pair.prompt, pair.chosen, pair.rejected]))
 
 
-def pair_of(row: Pair | Mapping[str, Any], where: str) -> Pair:
+def pair_of(row: Pair | Mapping[str, object], where: str) -> Pair:
     """The pair of a row in any shape that is read. Raises InputError."""
     if isinstance(row, Pair):
         return row
@@ -62,9 +62,9 @@ def line_of(pair: Pair) -> bytes:
     return data
 
 
-def _columns(pair: Pair) -> dict[str, Any]:
+def _columns(pair: Pair) -> dict[str, object]:
     text = pair.plain
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "id": pair.id,
         "row_id": pair.row_id,  # always: else `id` would be taken for it
         "prompt": _text(pair.prompt) if text else list(pair.prompt),

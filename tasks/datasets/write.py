@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from dpo_core.data.columns import FORGOTTEN
 from dpo_core.data.pairs import Pair
@@ -28,7 +27,7 @@ from tasks.runtime.sources import local_source, version_of_source
 NAMED = 200  # sources of rows that a record counts by name
 OTHERS = "(others)"
 AND = " AND "  # between the licences of one source, as SPDX writes it
-Row = Pair | Mapping[str, Any]
+Row = Pair | Mapping[str, object]
 
 
 @dataclass

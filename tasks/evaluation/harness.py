@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.data.messages import say
 from dpo_core.data.pairs import Message
@@ -17,6 +17,8 @@ from tasks.records import HarnessOutput, HarnessPlan, Plan, Scored
 from tasks.runtime.stages import remembered
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from dpo_core.evaluate.harness.tasks import HarnessTask
 
 CODE = ("tasks.evaluation.harness",)
@@ -86,7 +88,7 @@ class _Asker:
         return HarnessOutput(prompts=list(task.prompts), scores=found)
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Any, Any]:
+    def _loaded(self) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         from dpo_core.model.encode import load_tokenizer
         from tasks.runtime.device import load_on_device
 

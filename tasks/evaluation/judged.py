@@ -44,7 +44,7 @@ class JudgedOutput(Record):
 class AdmittedOutput(Record):
     """Judges held against people."""
 
-    reports: dict[str, Any]
+    reports: dict[str, object]
 
 
 class Jury:
@@ -76,7 +76,7 @@ class Jury:
         require_there(self._reach, self._store, [judge.model for judge in self.file.rewards.judges.values()])
         self.reports()
 
-    def reports(self) -> dict[str, Any]:
+    def reports(self) -> dict[str, object]:
         """Each judge that has labels, held against them, once. Raises InputError for one that agrees too little."""
 
         def compute() -> AdmittedOutput:
@@ -130,7 +130,7 @@ class Jury:
             self.models[key] = digest_model(folder)
         return self.models[key]
 
-    def _content(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, object]:
         """The file with digests in place of what lies on this machine: all that decides what it says."""
         rewards, home = self.file.rewards, load_settings().home
         digests: dict[str, str] = {}

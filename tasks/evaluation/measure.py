@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +34,7 @@ class Inquiry:
     samples: Sequence[tuple[Message, ...]]
     edited: Sequence[EncodedPair]
     logps: bool
-    path: Mapping[str, Any] | None
+    path: Mapping[str, object] | None
 
     @property
     def prompts(self) -> dict[str, list[tuple[Message, ...]]]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,7 +32,7 @@ class Drawing:
     decoding: Decoding
     day: str
     width: int
-    path: Mapping[str, Any] | None
+    path: Mapping[str, object] | None
 
     def shelf(self, store: Store) -> AnswerStore | None:
         """Where the answers of one model, by this decoding, lie."""
@@ -50,7 +49,7 @@ class Drawing:
         return AnswerStore(store, {**self.path, **made, **by})
 
 
-def drawing_of(recipe: Recipe, path: Mapping[str, Any] | None, temperature: float = 0.0) -> Drawing:
+def drawing_of(recipe: Recipe, path: Mapping[str, object] | None, temperature: float = 0.0) -> Drawing:
     """As a recipe's evaluation asks; at 0 for the likeliest answers."""
     how = Decoding(recipe.evaluation.max_new_tokens, temperature=temperature, seed=SEED)
     return Drawing(how, recipe.encoding.date, recipe.evaluation.batch_size, path)

@@ -4,9 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -24,7 +23,7 @@ FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-Call = Callable[[PageRequest], Any]
+Call = Callable[[PageRequest], BaseModel | None]
 
 
 def routes_of(desk: Desk) -> list[BaseRoute]:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dpo_core.errors import InputError
 from dpo_core.evaluate.judges.people import people_report
@@ -45,7 +45,7 @@ def export_judgements(files: Sequence[str], to: Path, form: ExportFormat) -> Jud
     """Write pairs, or another program's records, to a file that is not there yet; whole or not at all."""
     judged = read_judged(files)
     made = pairs_of_judged(judged)
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, object]]
     if form == "pairs":
         rows, left_out = [pair.to_row() for pair in made.pairs], _reasons(made.left_out)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.data.pairs import EncodedPair
@@ -88,7 +88,7 @@ class Learner:
             return _scored(self._scorer, responses, self._dtype)
 
     @contextlib.contextmanager
-    def _as_it_answers(self) -> Iterator[Any]:
+    def _as_it_answers(self) -> Iterator[PreTrainedModel]:
         model, training = plain_model(self._policy), self._policy.training
         bf16 = self._dtype == "bfloat16"
         self._policy.eval()  # recomputes nothing, where gradients are checkpointed

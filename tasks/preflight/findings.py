@@ -1,7 +1,6 @@
 """What the doctor says of a run before it begins, in words, each with its remedy."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from dpo_core.recipe_file import load_recipe
 from infra.settings import Settings
@@ -108,7 +107,7 @@ def _memory(found: Preflight) -> Iterator[Readiness]:
 
 def _terms(phase: PhaseMemory) -> str:
     names = ("program", "weights", "gradients", "optimizer", "activations")
-    sizes: dict[str, Any] = {name: getattr(phase, name) for name in names}
+    sizes: dict[str, int] = {name: getattr(phase, name) for name in names}
     return ", ".join(f"{name} {_gib(size)}" for name, size in sizes.items() if size)
 
 

@@ -27,6 +27,7 @@ from tasks.runtime.workers import memory_facts, oom_kills
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import PreTrainedModel
 
 PATIENCE_S = 1800  # for ten steps of the largest models
 
@@ -129,7 +130,7 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     batches = [[examples[i] for i in step] for step in steps_of(len(examples), order.training, order.seed, most=4)]
     costs = Costs.of(on_meta(order.model_folder, order.trusted_code)(None))
 
-    def build(layers: int) -> Any:
+    def build(layers: int) -> "PreTrainedModel":
         return shallow(order.model_folder, layers, trusted_code=order.trusted_code)
 
     speed, method = measure_speed(build, batches, order.training, costs, accelerator, order.clock)

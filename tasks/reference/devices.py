@@ -5,10 +5,15 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from ctypes import c_byte
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dpo_core.errors import InputError
 from infra.errors import InfraError
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 
 AHEAD = 2  # shards in work or waiting, for each rank
 DO = "run the same command again: it goes on with what is stored; CUDA_VISIBLE_DEVICES leaves out a device"
-Values = dict[int, Any]  # position of a response -> its per-token log-probs: a numpy array, fp32
+Values = dict[int, NDArray[np.float32]]  # position of a response -> its per-token log-probs
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def shards_on_ranks(
 class _Rank:
     """What a process of the pool is: it has a device to itself."""
 
-    def __init__(self, scoring: Scoring, device: str, stop: Any) -> None:
+    def __init__(self, scoring: Scoring, device: str, stop: c_byte) -> None:
         self._scoring, self._device, self._stop, self._open = scoring, device, stop, ExitStack()
 
     @cached_property
@@ -111,7 +116,7 @@ class _Rank:
 _rank: _Rank
 
 
-def _start(scoring: Scoring, free: Any, stop: Any) -> None:
+def _start(scoring: Scoring, free: SimpleQueue[str], stop: c_byte) -> None:
     global _rank
     belong_to_parent()
     _rank = _Rank(scoring, free.get(), stop)

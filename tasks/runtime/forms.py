@@ -1,7 +1,6 @@
 """The forms on Prefect's page that ask for approval: one for each version that waits, none for one that does not."""
 
 import functools
-from typing import Any
 
 from infra.ledger.promotions import LedgerRecord, Standing
 from infra.prefect_server import ask_for_run, end_suspended_runs
@@ -45,5 +44,5 @@ def _end(name: str, version: int, ended: LedgerRecord) -> None:
     end_suspended_runs(FLOW, functools.partial(_is_of, name, version), state=said, message=message)
 
 
-def _is_of(name: str, version: int, parameters: dict[str, Any]) -> bool:
+def _is_of(name: str, version: int, parameters: dict[str, object]) -> bool:
     return (parameters.get("name"), parameters.get("version")) == (name, version)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dpo_core.data.digests import digest_json
 from dpo_core.records import Record
@@ -28,7 +28,7 @@ Output = TypeVar("Output", bound=Record)
 def remembered(
     store: Store,
     name: str,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, object],
     compute: Callable[[], Output],
     *,
     output: type[Output],

@@ -6,7 +6,7 @@ What is tried next depends on the record and on the trial's number alone, not on
 import functools
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
@@ -41,7 +41,7 @@ def open_study(name: str) -> "Study":
     return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
 
 
-def require_same(study: "Study", content: dict[str, Any]) -> None:
+def require_same(study: "Study", content: dict[str, object]) -> None:
     """Raise InputError where the study is another recipe's; its first search writes down whose it is."""
     known = study.user_attrs.get(RECIPE)
     if known is None:

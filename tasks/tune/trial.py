@@ -5,13 +5,14 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import Diverged, InputError
+from dpo_core.recipe import Recipe
 from dpo_core.tune.rungs import RUNGS, WHOLE_RUN, goes_on, pairs_seen, shortened
 from dpo_core.tune.space import with_settings
 from infra.settings import load_settings
@@ -61,7 +62,7 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
         settings = with_settings(recipe, trial.params)
     except InputError as error:
         raise Dropped(error.says) from error
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     for eighths in RUNGS:
         training = shortened(settings.training, eighths)
         seeds = range(recipe.tune.seeds if eighths == WHOLE_RUN else 1)
@@ -99,7 +100,7 @@ def _out_of_budget(trial: "Trial", search: Search, eighths: int) -> None:
     )
 
 
-def _train(search: Search, trial: "Trial", recipe: Any, eighths: int, pairs: int, parent: str) -> dict[str, Any]:
+def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: int, parent: str) -> dict[str, object]:
     """One training with its measures, as the study records it. Raises Dropped where the numbers run away."""
     from tasks.tune.judge import judged
 

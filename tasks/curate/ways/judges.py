@@ -1,7 +1,6 @@
 """Judges are held against people's labels before they decide anything."""
 
 import logging
-from typing import Any
 
 from dpo_core.evaluate.judges.judge_report import judge_report, require_kappa
 from dpo_core.evaluate.judges.labels import read_labels
@@ -12,9 +11,9 @@ from dpo_core.rewards.judge import Judge
 log = logging.getLogger("dpo.curate")
 
 
-def admitted(rewards: Rewards | None, ask: AskOf) -> dict[str, Any]:
+def admitted(rewards: Rewards | None, ask: AskOf) -> dict[str, object]:
     """Each judge that has labels: its report. Raises InputError for one that agrees too little with people."""
-    reports = {}
+    reports: dict[str, object] = {}
     for name, rules in (rewards.judges if rewards else {}).items():
         if rules.labels is None:
             continue

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dpo_core.curate.choice import Candidate, Group
 from dpo_core.curate.prompts import PromptItem
@@ -41,7 +40,7 @@ class RewardScorer:
 
     def score(self, item: PromptItem, answers: Sequence[str]) -> list[float] | None:
         """One number an answer; None where this prompt's cannot be scored: the reason is kept."""
-        wanted: dict[str, Any] = {**item.wanted, "where": item.where}
+        wanted: dict[str, object] = {**item.wanted, "where": item.where}
         try:
             return self.reward.score(item.prompt, answers, wanted)
         except Unscored as error:
