@@ -97,13 +97,13 @@ class ChatModel(PythonModel):
             for i, one in enumerate(prompts)
         ])  # fmt: skip
 
-    def _answers(self, asked: list[ServedRequest]) -> list[Any]:
+    def _answers(self, asked: list[ServedRequest]) -> list[str | dict[str, object]]:
         """In order; nothing is answered where one of them cannot be."""
         prompts = [self._encode(one) for one in asked]
         how = [self._decoding(one, room=self._context - len(ids)) for one, ids in zip(asked, prompts, strict=True)]
         return [self._answer(*one) for one in zip(asked, prompts, how, strict=True)]
 
-    def _answer(self, asked: ServedRequest, prompt: list[int], decoding: Any) -> Any:
+    def _answer(self, asked: ServedRequest, prompt: list[int], decoding: Any) -> str | dict[str, object]:
         """A text, or a chat completion in the form that chat clients know."""
         began, told = time.time_ns(), {"messages": asked.messages, "tools": asked.tools, **asked.settings}
         reply = self._reply(prompt, decoding, asked.settings.get("stop") or [])
@@ -169,7 +169,7 @@ class ChatModel(PythonModel):
         )
 
 
-def _request(given: Mapping[str, Any], settings: Mapping[str, Any], inside: str) -> ServedRequest:
+def _request(given: Mapping[str, object], settings: Mapping[str, object], inside: str) -> ServedRequest:
     """A chat request in OpenAI's shape; what it does not say of decoding is as in `settings`."""
     request = {name: _plain(value) for name, value in given.items()}
     unknown = sorted(map(str, set(request) - REQUEST))
@@ -189,7 +189,7 @@ def _request(given: Mapping[str, Any], settings: Mapping[str, Any], inside: str)
     return ServedRequest(messages, {**settings, **asked}, request.get("tools"), request.get("model") or "", inside)
 
 
-def _completion(reply: Reply) -> dict[str, Any]:
+def _completion(reply: Reply) -> dict[str, object]:
     """What chat clients and MLflow's page know an answer by."""
     message = {"role": "assistant", "content": reply.text}
     total = {"total_tokens": reply.prompt_tokens + reply.new_tokens}
@@ -210,7 +210,7 @@ def _number(asked: ServedRequest, name: str, default: float, least: float, most:
     return int(value) if whole else float(value)
 
 
-def _stops(value: Any, where: str) -> list[str]:
+def _stops(value: object, where: str) -> list[str]:
     """Texts at which an answer ends, without them: one, or a few."""
     stops = [value] if isinstance(value, str) else value or []
     if not isinstance(stops, list) or len(stops) > STOPS or not all(isinstance(s, str) and s for s in stops):
@@ -218,7 +218,7 @@ def _stops(value: Any, where: str) -> list[str]:
     return stops
 
 
-def _prompts(model_input: Any) -> list[Any]:
+def _prompts(model_input: Any) -> list[object]:
     if hasattr(model_input, "columns"):
         columns = list(model_input.columns)
         if len(columns) != 1:
@@ -235,12 +235,12 @@ def _prompts(model_input: Any) -> list[Any]:
     return [plain] if turns else plain  # of one conversation
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Without numpy, which MLflow makes of every list and of each value of a request in a list."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _messages(prompt: Any, where: str) -> list[dict[str, Any]]:
+def _messages(prompt: object, where: str) -> list[dict[str, Any]]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     turns = _plain(prompt)
@@ -251,12 +251,12 @@ def _messages(prompt: Any, where: str) -> list[dict[str, Any]]:
     return [{**turn, "content": _text(turn.get("content"))} for turn in turns]
 
 
-def _text(content: Any) -> Any:
+def _text(content: object) -> object:
     """The content as text, where it is a list of parts of text, as OpenAI's clients may send it."""
     return "".join(part["text"] for part in content) if isinstance(content, list) else content
 
 
-def _is_message(turn: Any) -> bool:
+def _is_message(turn: object) -> bool:
     if not isinstance(turn, dict) or not set(turn) <= MESSAGE or turn.get("role") not in ROLES:
         return False
     if isinstance(parts := turn.get("content"), list):

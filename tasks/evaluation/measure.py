@@ -84,7 +84,7 @@ def measure(folder: Path, plan: Plan, store: Store, checked: Checked, asked: Inq
 
 
 def _held_out(
-    model: PreTrainedModel, plan: Plan, store: Store, checked: Checked, path: Mapping[str, Any] | None
+    model: PreTrainedModel, plan: Plan, store: Store, checked: Checked, path: Mapping[str, object] | None
 ) -> dict[str, list[float]] | None:
     """By side the log-probs of the held-out answers, whatever else is asked: remembered by themselves."""
 
