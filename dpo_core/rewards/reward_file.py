@@ -1,7 +1,6 @@
 """Who says which answer is better, from a YAML file: `rewards`, `endpoints`, `budget` of a recipe of curation."""
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -87,7 +86,7 @@ def _from_folder(rewards: Rewards, folder: Path) -> Rewards:
         changes |= {"model": absolute_source(judge.model, folder)} if judge.model.startswith(("./", "../")) else {}
         return judge.model_copy(update=changes)
 
-    update: dict[str, Any] = {"panel": {name: resolved(judge) for name, judge in rewards.panel.items()}}
+    update: dict[str, object] = {"panel": {name: resolved(judge) for name, judge in rewards.panel.items()}}
     if rewards.judge is not None:
         update["judge"] = resolved(rewards.judge)
     if rewards.classifier is not None and rewards.classifier.model.startswith(("./", "../")):

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dpo_core.errors import InputError
 from dpo_core.model.folder.headers import TensorHeader, quantised, read_headers, require_floats
@@ -137,7 +136,7 @@ def _require_no_adapter(folder: Path) -> None:
 
 def _values(config: dict[str, object]) -> Iterator[tuple[str, object]]:
     """Key and value of everything in a configuration, nested ones too."""
-    waiting: list[Any] = [config]
+    waiting: list[object] = [config]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
