@@ -156,7 +156,12 @@ def test_a_version_leads_back_to_all_it_came_from_every_byte_verifies_and_nothin
     links = {link.what: link.sha256 for link in found.links}
     assert (links["weights"], links["data"]) == (first.document.weights_sha256, first.document.data_sha256)
     assert verify(store).damaged == []
-    looked_up = ("stages/measure/", "stages/held_out/", "stages/judged/", "stages/divergence/")  # no version leads to them
+    looked_up = (
+        "stages/measure/",
+        "stages/held_out/",
+        "stages/judged/",
+        "stages/divergence/",
+    )  # no version leads to them
     garbage = [unit.name for unit in find_garbage(store, older_than_s=-60).units]
     assert [name for name in garbage if not name.startswith(looked_up)] == []
 
