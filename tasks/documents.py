@@ -134,11 +134,15 @@ class Detectable(Record):
         description="prompts below which it cannot hold, whatever comes: of improve, were every one won; of keep, were "
         "no answer to change; of floor, were all right",
     )
+    assumed: bool = Field(
+        False, description="so many prompts are an example: the data check counts those of the held-out pairs"
+    )
 
     @property
     def says(self) -> str:
         """In words, for people."""
-        shows = f"{self.rule} {self.metric}: {self.prompts} prompts show"
+        would = f"{self.prompts} held-out prompts would show" if self.assumed else f"{self.prompts} prompts show"
+        shows = f"{self.rule} {self.metric}: {would}"
         if self.rule == "floor":
             return f"{shows} a true level {self.effect:.2g} above it with 80 % power"
         shows += f" a true difference of {self.effect:.2g} or more"

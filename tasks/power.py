@@ -7,37 +7,54 @@ from pathlib import Path
 from dpo_core.evaluate import power
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.evaluate.gate import alpha_of_gains
+from dpo_core.evaluate.scores import SOUND
 from dpo_core.evaluate.unseen import count_groups
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_release import LM_EVAL, is_share
 from tasks.documents import Detectable
 
 DIFFER = 0.2  # share of the items on which two models differ, as it is assumed: it is not known before
+PAIRS = "rewards/accuracies"
+EXAMPLES = (100, 400, 1600)  # prompts of held-out pairs, while nobody has counted them
 
 
 def detectable(
-    recipe: Recipe, held_out: int | None = None, benchmarks: Mapping[str, int] | None = None
+    recipe: Recipe, held_out: int | None = None, benchmarks: Mapping[str, int] | None = None, *, answers: bool = True
 ) -> list[Detectable]:
-    """Of each condition on shares, as far as its prompts can be counted; `held_out`: prompts of held-out pairs.
+    """Of each condition on shares the prompts that the gate sees; `held_out`: those of held-out pairs, else EXAMPLES.
 
-    `benchmarks`: prompts of each task of lm-eval, which only its package can tell.
+    `benchmarks`: prompts of each task of lm-eval, which only its package can tell. `answers`: whether the model gives
+    any: one without a chat template does not.
     """
-    suites = {name: path for name, path in recipe.evaluation.suites.items() if Path(path).is_file()}
-    prompts = {name: count_groups([check.prompt for check in read_checks(path)]) for name, path in suites.items()}
-    prompts |= {f"{LM_EVAL}{name}": count for name, count in (benchmarks or {}).items()}
-    if held_out is not None:
-        prompts["rewards/accuracies"] = held_out
+    prompts = {metric: (count,) for metric, count in _prompts(recipe, held_out, benchmarks or {}, answers).items()}
     return [
         Detectable(
             metric=metric,
             rule=rule,
-            prompts=prompts[metric],
-            effect=_effect(prompts[metric], alpha, amount if rule == "floor" else None),
+            prompts=count,
+            effect=_effect(count, alpha, amount if rule == "floor" else None),
             needed=_needed(rule, amount, alpha, share=_counts_answers(metric)),
+            assumed=metric not in prompts,
         )
         for rule, metric, amount, alpha in _asked(recipe)
-        if prompts.get(metric)
+        for count in prompts.get(metric, EXAMPLES if metric == PAIRS else ())
+        if count
     ]
+
+
+def _prompts(recipe: Recipe, held_out: int | None, benchmarks: Mapping[str, int], answers: bool) -> dict[str, int]:
+    """Of each metric those that the gate sees, as far as they can be counted."""
+    evaluation = recipe.evaluation
+
+    def seen(count: int) -> int:
+        return count - count // 3 if count >= evaluation.sealed_from else count  # a third is sealed
+
+    suites = {name: path for name, path in evaluation.suites.items() if Path(path).is_file()}
+    asked = {name: seen(count_groups([c.prompt for c in read_checks(path)])) for name, path in suites.items()}
+    samples = evaluation.samples if held_out is None else min(evaluation.samples, held_out)
+    found = asked | {f"{LM_EVAL}{name}": seen(count) for name, count in benchmarks.items()}
+    found[SOUND] = sum(asked.values()) + seen(samples) if answers else 0
+    return found if held_out is None else found | {PAIRS: seen(held_out)}
 
 
 def _asked(recipe: Recipe) -> list[tuple[str, str, float, float]]:

@@ -3,12 +3,14 @@
 import json
 import logging
 import time
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.data.digests import digest_json
 from dpo_core.data.pairs import digest_pairs, lines_of
+from dpo_core.model.folder.trial import chat_templates
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
@@ -77,7 +79,8 @@ def _selected(plan: Plan, checked: Checked) -> Checked:
 def _tell_power(plan: Plan, checked: Checked) -> None:
     """What the gate will be able to tell, while nothing has been trained yet."""
     benchmarks = {name: task.prompts for name, task in plan.lm_eval.items()}
-    for condition in detectable(plan.recipe, checked.held_out_prompts, benchmarks):
+    talks = any(chat_templates(Path(plan.model_folder)))
+    for condition in detectable(plan.recipe, checked.held_out_prompts, benchmarks, answers=talks):
         facts = (condition.metric, condition.prompts, condition.effect)
         log.info("gate_power rule=%s metric=%s prompts=%d detectable=%.3g", condition.rule, *facts)
 

@@ -95,7 +95,7 @@ def describe_run(path: str, overrides: list[str]) -> CommandResult:
         console.print("\n# settings", style="dim")
         for name, value, origin in settings:
             console.print(_noted(f"{name}={value}", origin), soft_wrap=True)
-        console.print("\n# what the gate can tell (the data check counts the held-out pairs)", style="dim")
+        console.print("\n# what the gate can tell (dpo doctor RUN.yaml counts the held-out pairs)", style="dim")
         for condition in gate:
             console.print(Text(condition.says), soft_wrap=True)
 

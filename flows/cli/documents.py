@@ -109,7 +109,7 @@ class EffectiveConfig(Document):
     recipe: Recipe = Field(description="with all defaults")
     origins: dict[str, str] = Field(description="dotted key: file and line, override or default")
     settings: dict[str, EffectiveSetting] = Field(description="environment variable: its value")
-    detectable: list[Detectable] = Field([], description="of each condition of the gate whose prompts stand in a file")
+    detectable: list[Detectable] = Field([], description="of each condition of the gate on shares")
 
 
 class WrittenRecipe(Document):

@@ -45,7 +45,7 @@ class RunChecks:
         """Whether it can say yes, and the smallest difference that each condition shows."""
         rules = load_recipe(self.recipe, self.overrides).recipe
         held_out = None if self.preflight is None else self.preflight.volume.held_out_prompts
-        for condition in detectable(rules, held_out, self.benchmarks):
+        for condition in detectable(rules, held_out or 0, self.benchmarks):
             wanted = max(rules.gate.min_items, condition.needed)
             few = condition.prompts < wanted
             lower = ", or lower gate.min_items" if wanted == rules.gate.min_items else ""

@@ -16,9 +16,10 @@ def recipe(tmp_path):
         lines = [json.dumps({"prompt": prompt, "must_contain": ["x"]}) for prompt in prompts]
         (tmp_path / name).write_text("\n".join(lines))
 
-    def made(**gate):
+    def made(sealed_from=600, **gate):
         suites = {"behaviour": {"b": str(tmp_path / "b")}, "retention": {"f": str(tmp_path / "f")}}
-        return Recipe(name="n", model="m", data={"train": "t"}, evaluation=suites, gate=gate)
+        asked = {**suites, "sealed_from": sealed_from}
+        return Recipe(name="n", model="m", data={"train": "t"}, evaluation=asked, gate=gate)
 
     return made
 
@@ -35,9 +36,30 @@ def test_a_gain_is_looked_for_at_the_alpha_of_a_look_and_wordings_count_once(rec
     assert gain.effect == pytest.approx((2.605 + 0.8416) * (0.2 / 39) ** 0.5, rel=2e-3)  # .0046 one-sided: 52 looks
 
 
-def test_held_out_pairs_are_told_of_once_they_are_counted(recipe):
-    assert detectable(recipe(keep={})) == []
-    assert [found.metric for found in detectable(recipe(keep={}), 50)] == ["rewards/accuracies"]
+def test_held_out_pairs_that_nobody_has_counted_are_told_of_by_examples(recipe):
+    found = detectable(recipe(keep={}))
+    assert [(f.metric, f.prompts, f.assumed) for f in found] == [
+        ("rewards/accuracies", n, True) for n in (100, 400, 1600)
+    ]
+    assert "100 held-out prompts would show a true difference of 0.15 or more" in found[0].says
+    [counted] = detectable(recipe(keep={}), 50)
+    assert (counted.prompts, counted.assumed) == (50, False)
+    assert "rewards/accuracies: 50 prompts show" in counted.says
+
+
+def test_the_default_rules_are_told_of_as_written_ones_are(recipe):
+    # sound answers are to 39 + 319 questions, and to 32 held-out prompts, or as many as there are
+    for held_out, sound in ((50, 390), (10, 368)):
+        found = {(f.rule, f.metric): f.prompts for f in detectable(recipe(), held_out)}
+        assert found == {("improve", "rewards/accuracies"): held_out, ("keep", "generations/sound"): sound}
+    no_questions = Recipe(name="n", model="m", data={"train": "t"})
+    assert [f.prompts for f in detectable(no_questions, 50)] == [50, 32]
+    assert [f.metric for f in detectable(no_questions, 50, answers=False)] == ["rewards/accuracies"]
+
+
+def test_prompts_that_are_sealed_from_the_gate_show_it_nothing(recipe):
+    [kept] = detectable(recipe(improve=[], keep={"retention/f": 0.1}, sealed_from=300))
+    assert kept.prompts == 319 - 106
 
 
 def test_a_condition_that_no_outcome_could_meet_is_told(recipe):
