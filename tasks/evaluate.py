@@ -136,6 +136,7 @@ def _evidence(
     from dpo_core.evaluate.evidence import PAIRS, SAMPLES, Questions, draw_samples, side_by_side
     from dpo_core.evaluate.pairs.trivial import trivial_rules
     from dpo_core.evaluate.unseen import unseen_items
+    from tasks.evaluation.sealing import with_seals
 
     suites = {name: read_checks(path) for name, path in plan.recipe.evaluation.suites.items()}
     encoded = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
@@ -162,6 +163,7 @@ def _evidence(
     own = stored_pairs(store, checked.train_key)
     trained_on = _trained_on(store, checked, models, [pair.prompt for pair in own])
     items = {name: unseen_items(asked, trained_on) for name, asked in prompts.items()}
+    items = with_seals(store, plan.recipe.name, prompts, items, plan.recipe.evaluation.sealed_from)
     by_part = {who: measured[sha] for who, sha in parts.items()}
     trivial = trivial_rules(own, pairs)
     asked = Questions(
@@ -169,7 +171,7 @@ def _evidence(
     )
     first = zip(SIDES, (side[:PAIRS_AGAIN].tolist() for side in sums[trained.weights_sha256]), strict=True)
     kept = {"answers": sorted({folder for output in found.values() for folder in output.kept}), "logps": dict(first)}
-    return side_by_side(by_part, asked, plan.recipe.evaluation.sealed_from), kept
+    return side_by_side(by_part, asked), kept
 
 
 def _measured(

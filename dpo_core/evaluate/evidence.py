@@ -93,16 +93,16 @@ def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]
     return [pair.prompt for pair in rounds[:count]]
 
 
-def side_by_side(models: Mapping[str, Measured], asked: Questions, sealed_from: int = 600) -> EvaluationEvidence:
+def side_by_side(models: Mapping[str, Measured], asked: Questions) -> EvaluationEvidence:
     """The evidence of `reference`, `challenger`, `baseline`, and `anchor` if there is one.
 
-    Only items that may be compared are counted. From `sealed_from` groups on, figures are of a third that the gate does
-    not see.
+    Only items that may be compared are counted. Where some are sealed, the figures are of those, and the gate sees the
+    others.
     """
     suites, samples, pairs, items = asked.suites, asked.samples, asked.pairs, dict(asked.items)
     if asked.judged_by is not None:
         items[JUDGED] = judged_items(items[SAMPLES], models)
-    parts, divided = slices_of(pairs), {name: these.divided(sealed_from) for name, these in items.items()}
+    parts, divided = slices_of(pairs), {name: these.divided() for name, these in items.items()}
     gated, shown = (_evened({name: both[side] for name, both in divided.items()}, models) for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
     unsound = {who: _unsound(model, prompts) for who, model in models.items()}

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_core.data.pairs import Message
+from dpo_core.data.splits import Bools, Keys, SplitSides
 from dpo_core.quality.prompts.groups import group_prompts, sketches
 from dpo_core.quality.prompts.identity import digests, split_key
 
@@ -15,27 +16,32 @@ Prompt = Sequence[Message]
 
 @dataclass(frozen=True)
 class Items:
-    """Of a list of items those that may be compared, by their place; the cluster of each; how many may not."""
+    """Of a list of items those that may be compared, by their place; the cluster of each; how many may not.
+
+    `sealed`: which of them the gate does not see; empty where it sees all.
+    """
 
     places: Sequence[int]
     clusters: Sequence[str]
     left_out: int = 0
+    sealed: Sequence[bool] = ()
 
-    def divided(self, from_groups: int) -> "tuple[Items, Items]":
-        """Those that the gate may look at, and those whose figures people read.
+    def divided(self) -> "tuple[Items, Items]":
+        """Those that the gate may look at, and those whose figures people read: the same, where none is sealed.
 
-        The same for both, below so many groups; from there on a third of the groups, by their names, is sealed from
-        the gate: a score that nothing was selected by.
+        One that is sealed, of a group that the gate looks at in other wordings, is in neither.
         """
-        if len(set(self.clusters)) < from_groups:
+        if not any(self.sealed):
             return self, self
-        sealed = [int(name, 16) % 3 == 0 for name in self.clusters]
-        return self.only([not shut for shut in sealed]), self.only(sealed)
+        looked_at = {name for name, shut in zip(self.clusters, self.sealed, strict=True) if not shut}
+        shown = [shut and name not in looked_at for name, shut in zip(self.clusters, self.sealed, strict=True)]
+        return self.only([not shut for shut in self.sealed]), self.only(shown)
 
     def only(self, wanted: Sequence[bool]) -> "Items":
         """Of these items those that are wanted."""
-        places = [place for place, mine in zip(self.places, wanted, strict=True) if mine]
-        return Items(places, [name for name, mine in zip(self.clusters, wanted, strict=True) if mine], self.left_out)
+        kept = [number for number, mine in enumerate(wanted) if mine]
+        places, clusters = [self.places[number] for number in kept], [self.clusters[number] for number in kept]
+        return Items(places, clusters, self.left_out, [self.sealed[number] for number in kept] if self.sealed else ())
 
 
 def unseen_items(asked: Sequence[Prompt], trained: Sequence[Sequence[Prompt]]) -> Items:
@@ -51,6 +57,22 @@ def unseen_items(asked: Sequence[Prompt], trained: Sequence[Sequence[Prompt]]) -
     names = _groups(asked)
     places = np.flatnonzero(new).tolist()
     return Items(places, [f"{names[place]:016x}" for place in places], len(asked) - len(places))
+
+
+def sealed_rows(asked: Sequence[Prompt], known: SplitSides) -> tuple[Keys, Bools]:
+    """Of each prompt its key, and whether it is of the third of the groups that is sealed from the gate.
+
+    One whose side is known (`held_out`: it is sealed) keeps it. A new one goes where its group is, to the gate if the
+    group is on both sides; a new group goes by its name.
+    """
+    keys, names = digests(split_key(prompt) for prompt in asked), _groups(asked)
+    is_known, was_sealed = known.of_rows(keys)
+    groups, group = np.unique(names, return_inverse=True)
+    looked_at, shut = (
+        np.bincount(group[rows], minlength=len(groups)) > 0 for rows in (is_known & ~was_sealed, is_known & was_sealed)
+    )
+    of_group = np.where(looked_at | shut, shut & ~looked_at, groups % 3 == 0)
+    return keys, np.where(is_known, was_sealed, of_group[group])
 
 
 def count_groups(asked: Sequence[Prompt]) -> int:

@@ -201,5 +201,5 @@ def looks_are_spent(number: int, planned: int, fresh: int) -> str:
 def shown_scores(sealed: Sequence[str]) -> str:
     """What the scores in "before and after" are of; of the suites in `sealed` (or "pairs") the gate saw two thirds."""
     if sealed:
-        return f"Scores of {', '.join(sealed)} are of a sealed third: no candidate was ever selected by it."
+        return f"Scores of {', '.join(sealed)} are of a sealed third: the gate did not see it."
     return "These items also decide the gate: the best of several candidates looks a little better here than it is."

@@ -151,11 +151,10 @@ def test_how_long_the_answers_are_and_how_many_decline_is_told_of_each_model() -
     assert found["baseline"]["refusals"].value == 0
 
 
-def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_there_are_enough() -> None:
-    compared = {"pairs": Items([0, 1], ["0", "1"]), "retention/facts": BOTH, "samples": Items([0], ["a"])}
-    document = side_by_side(MODELS, Questions(SUITES, [asked("The capital?")], PAIRS, compared), 2).to_document()
-    assert document["sealed"] == ["pairs", "retention/facts"]
-    assert document["metrics"]["rewards/margins"]["value"] == 0.5  # of the pair whose name three divides
+def test_scores_that_people_read_are_of_items_that_the_gate_does_not_see_where_some_are_sealed() -> None:
+    document = evidence(pairs=Items([0, 1], ["a", "b"], sealed=[True, False]))
+    assert document["sealed"] == ["pairs"]
+    assert document["metrics"]["rewards/margins"]["value"] == 0.5  # of the sealed pair
     assert document["items"]["challenger"]["rewards/margins"]["values"] == [-0.1]
 
 

@@ -1,6 +1,7 @@
 """Items that one of the compared models was trained on are left out."""
 
-from dpo_core.evaluate.unseen import Items, unseen_items
+from dpo_core.data.splits import SplitSides
+from dpo_core.evaluate.unseen import Items, sealed_rows, unseen_items
 
 LONG = " ".join(f"word{number}" for number in range(30))  # 26 shingles of five words
 OTHERS = [f"{name} stands by itself" for name in ("one", "two", "three", "four")]
@@ -33,15 +34,19 @@ def test_a_turn_of_the_assistant_is_no_part_of_what_is_asked() -> None:
     assert unseen_items([answered], [[again]]).left_out == 1
 
 
-def test_from_six_hundred_groups_on_a_third_is_sealed_from_the_gate_and_below_none() -> None:
-    def items(count: int) -> Items:
-        names = [f"{number:016x}" for number in range(count)]
-        return Items(list(range(2 * count)), [name for name in names for _ in range(2)], 7)
+def test_the_gate_sees_what_is_not_sealed_and_people_what_is_and_asked_in_no_other_wording() -> None:
+    whole = Items([0, 1, 2, 4], ["a", "b", "b", "c"], 7)
+    assert whole.divided() == (whole, whole)
+    gated, shown = Items([0, 1, 2, 4], ["a", "b", "b", "c"], 7, [True, False, True, False]).divided()
+    assert (gated.places, gated.clusters, gated.left_out) == ([1, 4], ["b", "c"], 7)
+    assert (shown.places, shown.clusters, shown.left_out) == ([0], ["a"], 7)
 
-    gated, shown = items(599).divided(600)
-    assert gated == shown == items(599)
-    gated, shown = items(600).divided(600)
-    assert (len(gated.places), len(shown.places)) == (800, 400)  # names that three divides: 200 groups of two
-    assert not set(gated.clusters) & set(shown.clusters)
-    assert [gated.clusters[i] for i in range(3)] == [f"{n:016x}" for n in (1, 1, 2)]
-    assert (gated.left_out, shown.left_out) == (7, 7)
+
+def test_a_third_of_the_groups_is_sealed_each_of_them_whole() -> None:
+    asked = [said(f"{number} {LONG} {number}{more}")[0] for number in range(3) for more in ("", " please")]
+    asked += said(*(f"question {number}" for number in range(600)))
+    keys, sealed = sealed_rows(asked, SplitSides.none())
+    assert 0.257 < sealed.mean() < 0.410  # 603 groups: four standard deviations each way
+    clusters = unseen_items(asked, []).clusters
+    assert len({(name, bool(shut)) for name, shut in zip(clusters, sealed, strict=True)}) == len(set(clusters))
+    assert len(keys) == 606
