@@ -133,7 +133,8 @@ class Retrain(Section):
     against: Literal["champion", "base"] | int = Field(
         "champion",
         description="what the gate compares with: the version in use (the base model while there is none), "
-        "the base model, or a version by its number",
+        "the base model, or a version by its number; a run promotes nothing over a champion that it was not compared "
+        "with",
     )
     looks: int = Field(
         52, ge=1, description="candidates a year that are gated on the same held-out items: more are held"

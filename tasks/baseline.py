@@ -122,7 +122,8 @@ def _weights(version: Version, plan: Plan) -> str:
         raise InputError(
             f"version {version.number} has another tokenizer than the start model: their log-probs cannot be compared",
             where=f"models:/{name}/{version.number}",
-            do="set retrain.against to base; later versions are compared with what this run makes",
+            do="set retrain.against to base; later versions are compared with what this run makes, once a person has "
+            "promoted it (dpo promote)",
         )
     if not version.weights_sha256:
         raise InfraError(

@@ -92,6 +92,13 @@ def _left(plan: Plan, state: Standing, version: int, weights: str, ran_away: str
             f"{now} now, and this version was not compared with it: the champion changed while the run was at work. "
             "The same command again compares them"
         )
+    if (against := plan.recipe.retrain.against) not in ("champion", state.champion) and state.champion is not None:
+        compared = "the base model" if against == "base" else f"version {against}"
+        return (
+            f"{now}, and this version was compared with {compared} alone, as retrain.against says. A person may still "
+            f"promote it: dpo promote {name} {version}. If they have one tokenizer, retrain.against: champion compares "
+            "the two"
+        )
     if state.held is not None:
         return (
             f"{now}, and {state.held.what.who} put a hold on it: {state.held.what.why}. dpo hold {name} --lift ends it"

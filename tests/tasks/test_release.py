@@ -33,9 +33,18 @@ def store():
 def release(name, make_plan, recipe):
     """Promote a version that was gated (`verdict`) while version `before` was champion."""
 
-    def done(version, before=None, verdict="promote", force=False, promotion=recipe.promotion, ran_away=""):
+    def done(
+        version,
+        before=None,
+        verdict="promote",
+        force=False,
+        promotion=recipe.promotion,
+        ran_away="",
+        against="champion",
+    ):
         found = versions.by_number(name, before) if before else None
-        named = recipe.model_copy(update={"name": name, "promotion": promotion})
+        retrain = recipe.retrain.model_copy(update={"against": against})
+        named = recipe.model_copy(update={"name": name, "promotion": promotion, "retrain": retrain})
         plan = make_plan(recipe=named, model_folder="", champion=found, force=force)
         gated = SimpleNamespace(verdict=verdict, reasons=["it rose"])
         return promote.fn(plan, SimpleNamespace(version=version), gated, ran_away)
@@ -142,6 +151,26 @@ def test_a_champion_that_came_while_the_run_was_at_work_is_not_replaced_unseen(r
         assert (late.champion_version, champion(name)) == (3, 3)
         assert "version 3 is champion now, and this version was not compared with it" in late.not_promoted
     assert outcome(release(2, 3)) == (2, False, "")  # the same command again compares them
+
+
+@pytest.mark.parametrize(("against", "said"), [("base", "the base model"), (1, "version 1")])
+def test_a_champion_that_a_version_was_not_compared_with_is_replaced_by_a_person_alone(
+    registered, release, name, store, against, said
+):
+    registered("a"), registered("b"), registered("c")
+    release(1), release(2, 1)
+    stays = release(3, 2, against=against)
+    assert outcome(stays)[:2] == (2, True)
+    assert f"version 2 is champion, and this version was compared with {said} alone" in stays.not_promoted
+    assert f"dpo promote {name} 3" in stays.not_promoted
+    assert outcome(release(3, 2, against=2)) == (3, False, ""), "that is the champion"
+    assert promotion.promote(store, name, 1, who="ada", why="known").champion_version == 1
+
+
+@pytest.mark.parametrize("against", ["base", 1])
+def test_without_a_champion_there_is_none_to_be_compared_with(registered, release, against):
+    registered("a"), registered("b")
+    assert outcome(release(2, against=against)) == (2, False, "")
 
 
 def test_where_approval_is_required_a_run_leaves_its_version_waiting(registered, name, make_plan, recipe, store):
