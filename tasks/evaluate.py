@@ -84,7 +84,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         run = attach_run(plan.run_id)
         run.metrics({logged(name): metric.value for name, metric in evidence.metrics.items()})
         run.json("evaluation.json", evidence.to_document())
-        return EvaluateOutput(metrics=evidence.metrics, **kept)
+        return EvaluateOutput(metrics=evidence.metrics, gated=evidence.gated, **kept)
 
     output, stage = remembered(
         store,

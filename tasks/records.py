@@ -193,6 +193,7 @@ class EvaluateOutput(Record):
     """The headline metrics of the challenger, with 95 % intervals."""
 
     metrics: dict[str, Estimate]
+    gated: dict[str, float] = Field({}, description="metric: its mean over the items that the gate sees")
     answers: list[str] = Field([], description="folders of sampled answers in the store: they live with this")
     logps: dict[str, list[float]] = Field(
         {},

@@ -1,6 +1,8 @@
 """The JSON documents that stages hand on and commands print, as typed records whose fields are in JSON's order."""
 
 from collections.abc import Iterable
+from math import isfinite
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -272,3 +274,9 @@ class EvaluationEvidence(ReportRecord):
     again: dict[str, AgainRecord] = Field({})  # of each model, where evaluation.again asks for it
     divergence: DivergenceRecord | None = None  # by evaluation.kl
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see
+
+    @property
+    def gated(self) -> dict[str, float]:
+        """The challenger's mean of each metric over the items that the gate sees; of what is no number, none."""
+        means = {name: fmean(scores.values) for name, scores in self.items["challenger"].items() if scores.values}
+        return {name: mean for name, mean in means.items() if isfinite(mean)}

@@ -1,6 +1,7 @@
 """Each seed of `training.seeds` trained and evaluated; the middle one goes on to the gate, a lucky one does not."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 
 from dpo_core.data.digests import digest_json
@@ -29,11 +30,14 @@ def each_seed(plan: Plan) -> Iterator[Plan]:
 
 
 def middle(plan: Plan, found: Sequence[SeedModel]) -> tuple[Plan, Trained, Evaluated]:
-    """The median by the gate's first metric, of an even number the lower of the two: chosen by no luck."""
+    """The median by the gate's first metric, of an even number the lower of the two: chosen by no luck.
+
+    By the items that the gate sees: what is sealed from it selects nothing.
+    """
     if len(found) == 1:
         return plan, found[0].trained, found[0].evaluated
     metric = first_metric(plan)
-    ordered = sorted(found, key=lambda one: (one.evaluated.metrics[metric].value, one.seed))
+    ordered = sorted(found, key=lambda one: (one.evaluated.gated.get(metric, -math.inf), one.seed))
     chosen = ordered[(len(ordered) - 1) // 2]
     run = attach_run(plan.run_id)
     run.tags({"dpo.seed": chosen.seed})

@@ -20,13 +20,14 @@ def plan(make_plan):
     )
 
 
-def candidate(seed, accuracy):
+def candidate(seed, accuracy, gated=None):
     metrics = {"rewards/accuracies": accuracy, "rewards/margins": 1.0, "generations/sound": 0.9}
     figures = {"steps": 1, "first_dpo_loss": 0.69, "pairs_per_second": 1.0, "history": []}
     trained = Trained(weights_sha256=f"w{seed}", model_key="", stage=STAGE, **figures)
     estimates = {name: Estimate(value=value, low=value, high=value) for name, value in metrics.items()}
     of = {"key": "", "baseline": "reference", "baseline_weights_sha256": "", "stage": STAGE}
-    return SeedModel(seed=seed, trained=trained, evaluated=Evaluated(metrics=estimates, **of))
+    seen = metrics if gated is None else metrics | {"rewards/accuracies": gated}
+    return SeedModel(seed=seed, trained=trained, evaluated=Evaluated(metrics=estimates, gated=seen, **of))
 
 
 class Nowhere:
@@ -45,6 +46,13 @@ def test_the_middle_seed_goes_on_not_the_luckiest(plan, monkeypatch, accuracies,
     chosen, trained, _ = several.middle(plan, found)
     assert (chosen.seed, trained.weights_sha256) == (seed, f"w{seed}")
     assert chosen.recipe.seed == 7, "what is asked of the models stays the same"
+
+
+def test_what_is_sealed_from_the_gate_does_not_choose_the_seed(plan, monkeypatch):
+    monkeypatch.setattr(several, "attach_run", lambda run: Nowhere())
+    shown, gated = (0.7, 0.9, 0.6), (0.6, 0.7, 0.9)
+    found = [candidate(7 + n, *both) for n, both in enumerate(zip(shown, gated, strict=True))]
+    assert several.middle(plan, found)[0].seed == 8
 
 
 def test_the_spread_is_that_of_every_metric_that_the_gate_names(plan):
