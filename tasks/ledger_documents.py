@@ -46,6 +46,7 @@ class History(Document):
     verdict: Literal["pass", "fail"] = Field(description="fail where there are problems: exit code 1")
     held: str | None = Field(description="why no run may promote; null: it may")
     waiting: list[int] = Field(description="versions that wait for approval")
+    expired: list[int] = Field(description="versions that nobody approved in time, where no entry says so yet")
     barred: list[int] = Field(description="versions that a person left: no run promotes them")
     weights_removed: list[int] = Field(description="versions whose weights `registry.keep` removed")
     problems: list[str] = Field(description="what is not as recorded")

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import PromotionRecord, Standing, expired
+from infra.ledger.promotions import PromotionRecord, Standing, expired, still_waiting
 from infra.registry import versions
 from infra.registry.production import PRODUCTION
 from infra.registry.weights import require_weights
@@ -29,7 +29,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
     """
     name, version = plan.recipe.name, registered.version
     champion, left = Champion(open_store(load_settings(), patient=True), name), ""
-    policy = _policy(plan, version)
+    policy, now = _policy(plan, version), datetime.now(UTC)
 
     def decide(state: Standing) -> PromotionRecord | None:
         nonlocal left
@@ -38,7 +38,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
             return None
         found = versions.by_number(name, version)
         require_weights(name, version, found.tags)
-        if version in state.waiting and expired(state.waiting[version], datetime.now(UTC)):
+        if version in state.waiting and expired(state.waiting[version], now):
             return move_record("expire", state, found, who="", why="nobody approved it in time", by_run=True)
         if left := _left(plan, state, version, found.weights_sha256, ran_away):
             return None
@@ -56,7 +56,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
         state = champion.commit(decide)  # anew with --force; else it is said why not
     if left:
         log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
-    wait = None if left else state.waiting.get(version)
+    wait = None if left else still_waiting(state, now).get(version)
     if wait is not None:
         ask_by_form(name, wait)  # also where a run that was killed here had recorded the wait
     stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)

@@ -125,6 +125,13 @@ def _show_history(console: Console, found: "History") -> None:
     console.print(f"[bold]{found.model}[/]  champion: {champion}", soft_wrap=True)
     for entry in found.entries:
         console.print(Text(_line(entry)), soft_wrap=True)
+    for version in found.waiting:
+        console.print(
+            Text(f"version {version} waits for approval: dpo approve {found.model} {version} --by WHO --why ...")
+        )
+    for version in found.expired:
+        again = f"dpo promote {found.model} {version} --why ... asks for it anew"
+        console.print(Text(f"version {version}: nobody approved it in time; {again}"), soft_wrap=True)
     if found.weights_removed:
         numbers = ", ".join(map(str, found.weights_removed))
         console.print(Text(f"weights removed (registry.keep): version {numbers}", style="dim"), soft_wrap=True)

@@ -118,6 +118,11 @@ def expired(wait: LedgerRecord, now: datetime) -> bool:
     return wait.what.expires is not None and datetime.fromisoformat(wait.what.expires) <= now
 
 
+def still_waiting(state: Standing, now: datetime) -> dict[int, LedgerRecord]:
+    """The versions that can still be approved: a wait ends by itself, and is recorded as ended when somebody asks."""
+    return {version: wait for version, wait in state.waiting.items() if not expired(wait, now)}
+
+
 def _moved(state: Standing, record: LedgerRecord) -> Standing:
     """Another champion. Who goes back, or moves the alias past us, bars the version that he leaves.
 

@@ -12,7 +12,7 @@ from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
 from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standing, expired
+from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standing, expired, still_waiting
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
@@ -155,13 +155,14 @@ def _short(digest: re.Match[str]) -> str:
 
 
 def history(store: Store, name: str, *, verify: bool = False) -> History:
-    """Every record of a name, in order. Reading checks the whole chain; `verify` also reads what it names."""
+    """Every record of a name, in order. Reading checks the whole chain; `verify` also the weights that it names."""
     champion = Champion(store, name)
     view = champion.look()
     state = view.state
     if not state.records:
         _require_model(name)
     problems = _problems(name, state) if verify else []
+    waits = still_waiting(state, datetime.now(UTC))
     if view.alias != state.champion:
         problems.append(f"the alias champion is on version {view.alias}, the ledger says {state.champion}")
     return History(
@@ -169,7 +170,8 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
         champion_version=state.champion,
         verdict="fail" if problems else "pass",
         held=state.held.what.why if state.held else None,
-        waiting=sorted(state.waiting),
+        waiting=sorted(waits),
+        expired=sorted(state.waiting.keys() - waits.keys()),
         barred=sorted({r.what.over for r in state.barred.values() if r.what.over is not None}),
         weights_removed=sorted(v.number for v in versions.all_versions() if v.name == name and removed(v.tags)),
         problems=problems,
@@ -206,7 +208,7 @@ def _done(
         changed=changed,
         champion_version=state.champion,
         held=state.held is not None,
-        waiting=sorted(state.waiting),
+        waiting=sorted(still_waiting(state, datetime.now(UTC))),
         entry=state.seq,
     )
 

@@ -158,10 +158,14 @@ def test_after_its_expiry_a_wait_is_recorded_as_expired(store, name):
     ended = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     record = PromotionRecord(kind="wait", version=3, weights_sha256="c" * 64, who="ada", expires=ended)
     Champion(store, name).append(record, base=0)
+    for asked in (promotion.history(store, name), promotion.hold(store, name, lift=True, who="ada", why="w")):
+        assert asked.waiting == [], "nothing has recorded its end yet, and it waits no more"
+    assert promotion.history(store, name).expired == [3]
     for message in ("its approval expired at", "its wait expired"):
         with pytest.raises(InputError, match=message):
             promotion.approve(store, name, 3, by="grace", why="seen")
     assert kinds(store, name) == ["wait", "expire"]
+    assert promotion.history(store, name).expired == []
 
 
 def test_a_version_that_was_compared_with_another_champion_is_not_approved(store, name):

@@ -207,6 +207,13 @@ def test_a_version_that_got_no_approval_is_not_asked_for_again_unless_forced(
     assert kinds == ["wait", ended, "wait"]
 
 
+def test_a_wait_that_has_expired_is_not_told_as_one_where_the_gate_says_no_by_now(registered, release, name, recipe):
+    registered("a")
+    required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
+    release(1, promotion=required)
+    assert release(1, promotion=required, verdict="hold_no_gain").waiting_until is None
+
+
 def test_a_forced_run_that_finds_an_expired_wait_asks_anew(registered, release, name, recipe, store):
     registered("a")
     required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
