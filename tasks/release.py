@@ -8,7 +8,7 @@ from typing import Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.evaluate.gate import Scores, decide
+from dpo_core.evaluate.gate import Scores, beyond_noise, decide
 from dpo_core.evaluate.scores import SOUND
 from dpo_core.recipe_release import Gate
 from dpo_core.report.documents import EvaluationEvidence
@@ -118,14 +118,16 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     rules, version = plan.recipe.gate, versions.by_number(plan.recipe.name, registered.version)
 
     def compute() -> GateOutput:
-        items = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key)).items
+        evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
         models = {
             who: {name: Scores(s.values, s.clusters, s.left_out) for name, s in by_metric.items()}
-            for who, by_metric in items.items()
+            for who, by_metric in evidence.items.items()
         }
         judged = _without_unmeasured_default(rules, models)
         planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, version, models)
         decision = decide(models["challenger"], models["baseline"], judged, anchor=models.get("anchor"), looks=planned)
+        if plan.recipe.evaluation.answers == 1:  # of several the share counts, which one that flips moves little
+            decision = beyond_noise(decision, evidence.flip_rate)
         output = GateOutput(**decision._asdict(), reasons=decision.reasons)
         if output.verdict == "promote" and number > planned:
             held = {"verdict": "hold_underpowered", "reasons": [looks_are_spent(number, planned, fresh)]}
@@ -141,7 +143,7 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         code=("dpo_core.evaluate.gate",),
         force=plan.force,
     )
-    evidence = {
+    tags = {
         "gate.verdict": output.verdict,
         BASELINE: evaluated.baseline,
         BASELINE_WEIGHTS: evaluated.baseline_weights_sha256,
@@ -154,7 +156,7 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         given = {"baseline": evaluated.baseline, "rules": rules.model_dump()}
         run.json("gate.json", output.model_dump(mode="json") | given)
         run.tags({"gate.verdict": output.verdict})
-        versions.set_tags(plan.recipe.name, registered.version, evidence)
+        versions.set_tags(plan.recipe.name, registered.version, tags)
     log.info("gated verdict=%s baseline=%s", output.verdict, evaluated.baseline)
     return Gated(**dict(output), stage=stage)
 

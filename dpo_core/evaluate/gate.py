@@ -57,6 +57,28 @@ def decide(
     return Decision(max((c.verdict for c in conditions), key=ORDER.index), conditions, _notes(rules))
 
 
+def beyond_noise(decision: Decision, flips: float) -> Decision:
+    """The decision where a share `flips` of the answers goes from right to wrong, or back, when asked again.
+
+    What is kept by less than that of a suite of questions is held: measured again, it could as well have been lost.
+    """
+    conditions = [_beyond_noise(condition, flips) for condition in decision.conditions]
+    return Decision(max((c.verdict for c in conditions), key=ORDER.index), conditions, decision.notes)
+
+
+def _beyond_noise(c: Condition, flips: float) -> Condition:
+    answered = c.metric.startswith(("behaviour/", "retention/")) and c.metric != "retention/neutral_text"
+    if not (flips and answered and c.rule == "keep" and c.verdict == "promote" and c.low is not None):
+        return c
+    if c.low - flips >= -c.asked:
+        return c
+    says = (
+        f"{c.says}; but {flips:.2g} of the answers went from right to wrong or back when asked again, and were so many "
+        "more lost, it would not be (evaluation.again asks more of them)"
+    )
+    return c.model_copy(update={"verdict": "hold_underpowered", "says": says})
+
+
 def alpha_of_gains(rules: Gate, looks: int) -> float:
     """The one-sided alpha at which a gain is tested where so many candidates a year are looked at."""
     return rules.alpha if looks <= 1 else min(rules.alpha, alpha_of_a_look(rules.alpha_year, looks))

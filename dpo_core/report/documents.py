@@ -276,6 +276,13 @@ class EvaluationEvidence(ReportRecord):
     sealed: list[str] = Field([])  # suites, "pairs" and "samples" whose figures are of items that the gate did not see
 
     @property
+    def flip_rate(self) -> float:
+        """Share of the answers asked for twice, of challenger and baseline, that went from right to wrong or back."""
+        again = [self.again[who] for who in ("challenger", "baseline") if who in self.again]
+        asked = sum(found.asked for found in again)
+        return sum(found.flipped for found in again) / asked if asked else 0.0
+
+    @property
     def gated(self) -> dict[str, float]:
         """The challenger's mean of each metric over the items that the gate sees; of what is no number, none."""
         means = {name: fmean(scores.values) for name, scores in self.items["challenger"].items() if scores.values}

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from dpo_core.evaluate.conditions import VERDICTS
-from dpo_core.evaluate.gate import Scores, decide
+from dpo_core.evaluate.gate import Scores, beyond_noise, decide
 from dpo_core.evaluate.looks import alpha_of_a_look
 from dpo_core.evaluate.score_test import score
 from dpo_core.recipe_release import Gate
@@ -60,6 +60,36 @@ def test_below_min_items_nothing_is_promoted_nor_rejected(rule, won):
     assert condition.verdict == "hold_underpowered"
     assert "on 19 items: too few to tell, 20 with prompts of their own are needed (gate.min_items)" in condition.says
     assert condition.items_needed >= 20
+
+
+@pytest.mark.parametrize(
+    ("metric", "flips", "held"),
+    [
+        ("behaviour/x", 0.0, False),
+        ("behaviour/x", 0.02, False),
+        ("behaviour/x", 0.05, True),
+        ("retention/x", 0.05, True),
+        ("retention/neutral_text", 0.05, False),  # no answers are given there
+        ("generations/sound", 0.05, False),
+    ],
+)
+def test_what_is_kept_by_less_than_answers_flip_by_themselves_is_held(metric, flips, held):
+    new, old = counted(4, 4, 100)  # at worst -0.05, where 0.09 may be lost
+    before = decide({metric: new}, {metric: old}, Gate(improve=[], keep={metric: 0.09}))
+    [condition] = before.conditions
+    assert before.verdict == "promote"
+    assert -0.06 < condition.low < -0.045
+    after = beyond_noise(before, flips)
+    assert after.verdict == ("hold_underpowered" if held else "promote")
+    assert ("0.05 of the answers went from right to wrong or back when asked again" in after.reasons[0]) is held
+    if not held:
+        assert after == before
+
+
+def test_a_gain_and_a_loss_that_is_shown_are_what_they_are_whatever_flips():
+    gained = decide(*({"behaviour/x": side} for side in counted(20, 0, 100)), Gate(improve=["behaviour/x"]))
+    lost = decide(*({"behaviour/x": side} for side in counted(0, 40, 100)), Gate(improve=[], keep={"behaviour/x": 0.1}))
+    assert (beyond_noise(gained, 0.5), beyond_noise(lost, 0.5)) == (gained, lost)
 
 
 def test_five_items_never_promote():
