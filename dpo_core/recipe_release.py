@@ -37,11 +37,11 @@ class Gate(Section):
     Metrics are `rewards/accuracies` (also of a part of the pairs: `rewards/accuracies[language=de]`, or source, length,
     category), `rewards/margins`, `behaviour/NAME`, `retention/NAME`, `retention/neutral_text` (minus nats per token, so
     that more is better everywhere), `generations/sound` (share of all generated answers that are not empty, do not
-    repeat themselves, and are in the language of their question), `generations/answered`, `varied`, `language`,
-    `length` and `brevity` (docs/evaluation.md). With `evaluation.rewards` also `answers/win_rate` (share of held-out
-    prompts whose answer is better than the baseline's, a tie one half), the same of prompts chosen so that length
-    decides none of it (`answers/win_rate_equal_length`), `answers/reward` (its mean); with `evaluation.lm_eval`
-    `lm_eval/TASK`, the mean of a task's documents.
+    repeat themselves, are in the language of their question, and end where the baseline's ended early),
+    `generations/answered`, `varied`, `language`, `length` and `brevity` (docs/evaluation.md). With
+    `evaluation.rewards` also `answers/win_rate` (share of held-out prompts whose answer is better than the baseline's,
+    a tie one half), the same of prompts chosen so that length decides none of it (`answers/win_rate_equal_length`),
+    `answers/reward` (its mean); with `evaluation.lm_eval` `lm_eval/TASK`, the mean of a task's documents.
     """
 
     improve: list[str] | dict[str, Amount] = Field(

@@ -198,6 +198,7 @@ def _measured(
             judged[sha].scores if judged else (),
             output.again,
             benchmarks[sha],
+            output.cut,
         )
         for sha, output in found.items()
     }

@@ -167,6 +167,7 @@ class MeasureOutput(Record):
     """What one model answered: by suite (and to the "samples"), and its log-probs of the held-out answers."""
 
     answers: dict[str, list[str]] = Field(description="the likeliest")
+    cut: dict[str, list[bool]] = Field({}, description="which of them did not end within evaluation.max_new_tokens")
     sampled: dict[str, list[list[str]]] = Field({}, description="by suite: several to each question, drawn by lot")
     kept: list[str] = Field([], description="folders of all these in the store")
     again: dict[str, int] = Field({}, description="questions asked twice; of their answers those that changed, flipped")

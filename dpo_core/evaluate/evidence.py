@@ -13,7 +13,7 @@ from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
 from dpo_core.evaluate.preferred import EVEN, JUDGED, JudgedBy, even_items, judged_items, preferred
 from dpo_core.evaluate.scores import UNLIMITED, Scores
-from dpo_core.evaluate.soundness import faults
+from dpo_core.evaluate.soundness import faults, run_on
 from dpo_core.evaluate.suites import SHOWN, answered, flips, shares_right
 from dpo_core.evaluate.unseen import Items
 from dpo_core.evaluate.uptake.counterfactuals import Counterfactual, not_looked_for
@@ -64,6 +64,7 @@ class Measured:
     answers to each question, drawn by lot, where the recipe asks for them. `wins` and `rewards`: of each answer to the
     samples how far it is better than the baseline's, and its own reward; None: no score. `again`: of answers that
     were asked for twice, what became of them. `benchmarks`: by task of lm-eval the score of each of its documents.
+    `cut`: by suite, which answers did not end within the length allowed.
     """
 
     answers: Mapping[str, Sequence[str]]
@@ -75,6 +76,7 @@ class Measured:
     rewards: Sequence[float | None] = ()
     again: Mapping[str, int] = field(default_factory=dict)
     benchmarks: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    cut: Mapping[str, Sequence[bool]] = field(default_factory=dict)
 
 
 def draw_samples(pairs: Sequence[Pair], count: int) -> list[tuple[Message, ...]]:
@@ -105,7 +107,7 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions) -> Evaluation
     parts, divided = slices_of(pairs), {name: these.divided() for name, these in items.items()}
     gated, shown = (_evened({name: both[side] for name, both in divided.items()}, models) for side in (0, 1))
     prompts = {SAMPLES: list(samples), **{name: [check.prompt for check in checks] for name, checks in suites.items()}}
-    unsound = {who: _unsound(model, prompts) for who, model in models.items()}
+    unsound = {who: _unsound(models, who, prompts) for who in models}
     learnt = {
         side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
     }
@@ -234,9 +236,22 @@ def _texts(model: Measured, items: Mapping[str, Items]) -> tuple[list[str], list
     return texts, [cluster for _, which in asked for cluster in which.clusters]
 
 
-def _unsound(model: Measured, prompts: Mapping[str, Sequence[Sequence[Message]]]) -> dict[str, list[str]]:
+def _unsound(
+    models: Mapping[str, Measured], who: str, prompts: Mapping[str, Sequence[Sequence[Message]]]
+) -> dict[str, list[str]]:
     """The fault of every answer, by suite; nothing where a model without a chat template gave none."""
-    return {name: faults(model.answers[name], asked) for name, asked in prompts.items() if model.answers[name]}
+    model, baseline = models[who], models["baseline"]
+
+    def endless(name: str) -> list[bool]:
+        if who != "challenger" or name not in model.cut:
+            return []
+        return run_on(model.answers[name], model.cut[name], baseline.answers[name], baseline.cut[name])
+
+    return {
+        name: faults(model.answers[name], asked, endless(name))
+        for name, asked in prompts.items()
+        if model.answers[name]
+    }
 
 
 def _mean(name: str, scores: Scores) -> Estimate:

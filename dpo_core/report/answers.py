@@ -21,7 +21,7 @@ class ShownAnswer(NamedTuple):
     before: str
     after: str
     kinds: tuple[str, ...]
-    fault: str  # of the new answer: that it is empty, repeats itself, is in another language
+    fault: str  # of the new answer: that it is empty, repeats itself, is in another language, does not end
     sampled: tuple[tuple[str, bool], ...] = ()  # further answers of the new model, and whether each is right
     counted: str = ""  # how many of them are, and how many of the old model's
 

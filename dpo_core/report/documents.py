@@ -243,7 +243,7 @@ class CheckAnswers(ReportRecord):
 
 
 class UnsoundAnswer(ReportRecord):
-    """An answer of the challenger that is empty, repeats itself, or is in another language than the question."""
+    """An answer of the challenger that is empty, repeats itself, is in another language, or does not end."""
 
     prompt: str
     answer: str

@@ -13,6 +13,7 @@ from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.score import score
 from infra.store.base import Store
+from tasks.curate.answer_store import StoredAnswer
 from tasks.evaluation.sampled import Drawing, draw, drawing_of
 from tasks.records import Checked, MeasureOutput, Plan
 from tasks.runtime.device import load_on_device
@@ -49,7 +50,7 @@ class _Asker:
         self.model, self.tokenizer, self.plan, self.store = model, tokenizer, plan, store
         self.kept: list[str] = []
 
-    def ask(self, prompts: Sequence[Sequence[Message]], how: Drawing, count: int = 1) -> list[list[str]]:
+    def ask(self, prompts: Sequence[Sequence[Message]], how: Drawing, count: int = 1) -> list[list[StoredAnswer]]:
         """`count` answers to each prompt; only those that were not asked for before."""
         if (shelf := how.shelf(self.store)) is not None:
             self.kept.append(shelf.folder)
@@ -59,7 +60,7 @@ class _Asker:
 
     def ask_each(
         self, suites: Mapping[str, Sequence[Sequence[Message]]], how: Drawing, count: int = 1
-    ) -> dict[str, list[list[str]]]:
+    ) -> dict[str, list[list[StoredAnswer]]]:
         """The same by suite, in one go, so that batches are of similar length."""
         told = iter(self.ask([prompt for suite in suites.values() for prompt in suite], how, count))
         return {name: [next(told) for _ in suite] for name, suite in suites.items()}
@@ -70,10 +71,11 @@ def measure(folder: Path, plan: Plan, store: Store, checked: Checked, asked: Inq
     model = load_on_device(folder, threads=plan.threads, trusted_code=plan.trusted_code)
     tokenizer = load_tokenizer(folder, trusted_code=plan.trusted_code)
     asker = _Asker(model, tokenizer, plan, store)
-    answers, sampled, again = _answers(asker, asked) if tokenizer.chat_template else (_none(asked), {}, {})
+    answers, cut, sampled, again = _answers(asker, asked) if tokenizer.chat_template else (_none(asked), {}, {}, {})
     having, lacking = _sums(model, asked.edited, plan)
     return MeasureOutput(
         answers=answers,
+        cut=cut,
         sampled=sampled,
         kept=asker.kept,
         again=again,
@@ -110,17 +112,25 @@ def _none(asked: Inquiry) -> dict[str, list[str]]:
     return {name: [] for name in (*asked.suites, "samples")}
 
 
-def _answers(asker: _Asker, asked: Inquiry) -> tuple[dict[str, list[str]], dict[str, list[list[str]]], dict[str, int]]:
-    """By suite the likeliest answers; several, where the recipe asks for them; what became of those asked for twice."""
+def _answers(
+    asker: _Asker, asked: Inquiry
+) -> tuple[dict[str, list[str]], dict[str, list[bool]], dict[str, list[list[str]]], dict[str, int]]:
+    """By suite the likeliest answers, and which were cut off; several, where the recipe asks for them.
+
+    And what became of those that were asked for twice.
+    """
     recipe = asker.plan.recipe
     likeliest = drawing_of(recipe, asked.path)
     found = asker.ask_each(asked.prompts | {"samples": list(asked.samples)}, likeliest)
-    answers = {name: [only for [only] in told] for name, told in found.items()}
+    answers = {name: [only.text for [only] in told] for name, told in found.items()}
+    cut = {name: [not only.ended for [only] in told] for name, told in found.items()}
     again = _asked_again(asker, asked.suites, answers, likeliest)
     if recipe.evaluation.answers == 1:
-        return answers, {}, again
+        return answers, cut, {}, again
     drawn = drawing_of(recipe, asked.path, recipe.evaluation.temperature)
-    return answers, asker.ask_each(asked.prompts, drawn, recipe.evaluation.answers), again
+    several = asker.ask_each(asked.prompts, drawn, recipe.evaluation.answers)
+    sampled = {name: [[one.text for one in each] for each in told] for name, told in several.items()}
+    return answers, cut, sampled, again
 
 
 def _asked_again(
@@ -139,7 +149,7 @@ def _asked_again(
         return {}
     path = None if likeliest.path is None else {**likeliest.path, "again": True}
     how = replace(likeliest, path=path, width=max(1, min(likeliest.width, len(some)) // 2))
-    found = [only for [only] in asker.ask([check.prompt for check, _ in some], how)]
+    found = [only.text for [only] in asker.ask([check.prompt for check, _ in some], how)]
     changed = [(check, then, now) for (check, then), now in zip(some, found, strict=True) if then != now]
     flipped = sum(check.passes(then) != check.passes(now) for check, then, now in changed)
     return {"asked": len(some), "changed": len(changed), "flipped": flipped}

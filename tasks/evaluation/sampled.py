@@ -64,7 +64,7 @@ def draw(
     store: Store,
     *,
     anew: bool = False,
-) -> list[list[str]]:
+) -> list[list[StoredAnswer]]:
     """`samples` answers to each prompt; only what the store lacks is drawn, with `anew` all."""
     shelf, keys = how.shelf(store), [prompt_digest(prompt) for prompt in prompts]
     known = {} if anew or shelf is None else shelf.read()
@@ -94,4 +94,4 @@ def draw(
                 bar.update(1)
     if shelf is not None:
         shelf.refresh()
-    return [[known[key, number].text for number in range(samples)] for key in keys]
+    return [[known[key, number] for number in range(samples)] for key in keys]

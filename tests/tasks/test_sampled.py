@@ -27,7 +27,8 @@ def store(tmp_path):
 
 def drawn(tiny_model, store, prompts, samples, **changes):
     how = Drawing(Decoding(6, temperature=1.0), "2026-01-01", 8, {"weights": "w", **changes})
-    return draw(load_model(tiny_model), load_tokenizer(tiny_model), prompts, samples, how, store)
+    found = draw(load_model(tiny_model), load_tokenizer(tiny_model), prompts, samples, how, store)
+    return [[one.text for one in told] for told in found]
 
 
 def test_more_answers_or_questions_draw_only_what_is_missing_and_leave_the_others_as_they_were(
@@ -73,6 +74,7 @@ def test_one_more_question_asks_one_question_and_scores_no_pair_again(tiny_model
         measuring, "score", lambda model, rows, **how: scored.append(len(rows)) or score(model, rows, **how)
     )
     few = measured(["say lake", "say tree", "say hill"])
+    assert {name: len(cut) for name, cut in few.cut.items()} == {"retention/facts": 3, "samples": 1}
     assert answered == [4, 2], "three questions and a sample; two of the questions once more"
     assert few.again == {"asked": 2, "changed": 0, "flipped": 0}
     more = measured(["say lake", "say rock", "say tree", "say hill"])

@@ -13,7 +13,7 @@ from dpo_core.evaluate.gate import decide
 from dpo_core.evaluate.generations import length_ratios
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.preferred import JudgedBy
-from dpo_core.evaluate.scores import Scores
+from dpo_core.evaluate.scores import SOUND, Scores
 from dpo_core.evaluate.unseen import Items
 from dpo_core.recipe_release import Gate
 from dpo_core.report.sentences import preferred_sentences
@@ -139,6 +139,28 @@ def test_answers_that_are_no_language_are_counted_in_every_suite_and_named() -> 
     assert document["items"]["challenger"]["generations/sound"]["values"] == [0.0, 0.0, 1.0]  # sample; two facts
     assert document["items"]["baseline"]["generations/sound"]["values"] == [1.0, 1.0, 1.0]
     assert document["unsound"][1] == {"prompt": "The capital of France?", "answer": "", "fault": "is empty"}
+
+
+def test_an_answer_that_does_not_end_where_the_baselines_did_is_unsound_of_the_challenger_alone() -> None:
+    long = "It is four, and four is a number that comes after three and before the next one, which is"
+    cut = {"retention/facts": [False, True], "samples": [False]}
+    ended = {"retention/facts": [False, False], "samples": [False]}
+    challenger = dataclasses.replace(measured("It is Lyon.", long), cut=cut)
+    brief = dataclasses.replace(REFERENCE, cut=ended)
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([0], ["a"])}
+    questions = Questions(SUITES, [asked("The capital?")], PAIRS, compared)
+
+    def sound(challenger: Measured, baseline: Measured) -> dict[str, list[float]]:
+        models = {"reference": brief, "challenger": challenger, "baseline": baseline}
+        found = side_by_side(models, questions)
+        assert [row.fault for row in found.unsound] == ["does not end"] * found.items["challenger"][SOUND].values.count(
+            0
+        )
+        return {who: items[SOUND].values for who, items in found.items.items()}
+
+    assert sound(challenger, brief) == {"challenger": [1.0, 1.0, 0.0], "baseline": [1.0, 1.0, 1.0]}
+    # short answers after long ones: nothing is held against either
+    assert sound(brief, challenger) == {"challenger": [1.0, 1.0, 1.0], "baseline": [1.0, 1.0, 1.0]}
 
 
 def test_how_long_the_answers_are_and_how_many_decline_is_told_of_each_model() -> None:

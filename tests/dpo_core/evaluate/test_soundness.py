@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpo_core.evaluate.soundness import faults, repetition
+from dpo_core.evaluate.soundness import faults, repetition, run_on
 
 ENGLISH = "What is the capital of the country that lies to the north of Spain, and how many people live in it?"
 
@@ -43,3 +43,24 @@ def test_the_system_message_is_in_no_language_that_counts():
     prompt = [{"role": "system", "content": "Du bist ein Assistent, und du bist nicht der, den ich kenne."}]
     prompt += [{"role": "user", "content": ENGLISH}]
     assert faults(["It is the city of Paris, and there are more than two million of them."], [prompt]) == [""]
+
+
+@pytest.mark.parametrize(
+    ("now", "cut", "before", "cut_before", "endless"),
+    [
+        ("a" * 100, True, "a" * 50, False, True),
+        ("a" * 100, True, "a" * 51, False, False),  # it says a little more
+        ("a" * 100, True, "a" * 50, True, False),  # it was cut off before as well
+        ("a" * 100, False, "a" * 10, False, False),  # a long answer that comes to an end
+        ("a" * 10, False, "a" * 100, True, False),  # answers became short
+        ("a" * 100, True, "", False, False),  # there was no answer before
+    ],
+)
+def test_only_an_answer_without_an_end_where_there_was_one_early_runs_on(now, cut, before, cut_before, endless):
+    assert run_on([now], [cut], [before], [cut_before]) == [endless]
+
+
+def test_an_answer_that_runs_on_and_has_no_other_fault_does_not_end():
+    prompt, found = [{"role": "user", "content": ENGLISH}], ["It is Paris, and it is", "..."]
+    assert faults(found, [prompt] * 2, [True, True]) == ["does not end", "is empty"]
+    assert faults(found, [prompt] * 2, [False, False]) == ["", "is empty"]
