@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dpo_core.errors import InputError
+from dpo_core.model.answers import trial
 from dpo_core.model.answers.answers import answers, texts
 from dpo_core.model.answers.decoding import Decoding, Effort
 from dpo_core.model.encode import encode_prompt, load_tokenizer
@@ -245,6 +246,12 @@ def test_between_two_answers_the_model_is_as_it_was(tiny):
         assert torch.equal(model(ids).logits, before), answer
         assert model.config._attn_implementation == attention
     assert model.config._attn_implementation == attention
+
+
+def test_a_model_is_tried_once_as_a_turn_of_a_chat_would_wait_for_it(tiny, monkeypatch):
+    assert trial.obstacle(tiny[0]) == ""
+    monkeypatch.setattr(trial, "_in_slots", lambda model: pytest.fail("tried again"))
+    assert trial.obstacle(tiny[0]) == ""
 
 
 def test_texts_are_in_the_order_of_their_prompts(tiny):
