@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.shapes import watch_shapes
 
@@ -25,6 +26,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HOME = tempfile.mkdtemp(prefix="dpo-tests-")
+settings.register_profile("dpo", deadline=None)  # a test says nothing of time
+settings.load_profile("dpo")
 IMPORTED = Path(HOME) / "imported"  # the fork server that the others are forked from
 for name in list(os.environ):  # what the developer's shell points to is not for tests
     if name.startswith(("DPO_", "MLFLOW_", "PREFECT_", "AWS_")):

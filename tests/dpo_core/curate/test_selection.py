@@ -125,7 +125,7 @@ def test_the_data_check_finds_the_lengths_of_what_was_selected_within_its_limits
     assert all(isinstance(pair, EncodedPair) for pair in pairs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(groups(most=5, answers=3), st.sampled_from([0.5, 0.6, 0.75]), st.sampled_from([math.inf, 0.1]))
 def test_what_is_taken_is_as_much_as_any_choice_could_take(made, share, ratio):
     options, limits = weighed(made), Limits(share, ratio)
@@ -137,7 +137,7 @@ def test_what_is_taken_is_as_much_as_any_choice_could_take(made, share, ratio):
     assert math.fsum(option.contrast for option in kept) == pytest.approx(contrast)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(groups(most=30), st.sampled_from([0.5, 0.6, 0.7]), st.randoms())
 def test_the_limit_holds_and_the_order_of_groups_changes_nothing(made, share, random):
     selection = select(made, Choice(longer_wins=share))

@@ -12,7 +12,7 @@ from dpo_core.data.shapes import COLUMNS, format_of, to_pair
 from dpo_core.data.text_files import parse
 from dpo_core.errors import InputError
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ROW = {"prompt": "a", "chosen": "b", "rejected": "c"}
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = st.sampled_from(["role", "content", "from", "value", "score", "response", "parts", "text", "completion", "x"])

@@ -194,7 +194,7 @@ def test_sums_are_per_sequence_in_fp64():
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 50)), min_size=1, max_size=30), st.integers(10, 100))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rows_hold_every_sequence_once_within_the_budget(lengths, budget):
     sequences = [((a,) * a, (0,) * b) for a, b in lengths]
     for share in (True, False):

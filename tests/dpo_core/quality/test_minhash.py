@@ -24,7 +24,7 @@ def plain_shingles(words):
     return {tuple(words[at : at + SHINGLE]) for at in range(max(len(words) - SHINGLE + 1, 1))} if words else set()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(WORDS, WORDS)
 def test_jaccard_of_hashed_shingles_is_that_of_plain_sets(one, other):
     left, right = plain_shingles(one), plain_shingles(other)

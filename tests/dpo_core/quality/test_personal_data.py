@@ -95,7 +95,7 @@ def test_counts_are_by_kind_and_side():
     assert finding.tables[0].rows == (("e-mail", 1, 2, 0), ("phone", 0, 0, 0), ("IP address", 0, 0, 1))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.from_regex(r"[3-6][0-9]{11,17}", fullmatch=True))
 def test_luhn_takes_one_check_digit_in_ten_and_sees_any_single_wrong_digit(body):
     assert sum(luhn(body + digit) for digit in "0123456789") == 1
@@ -105,7 +105,7 @@ def test_luhn_takes_one_check_digit_in_ten_and_sees_any_single_wrong_digit(body)
         assert not luhn(wrong)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.from_regex(r"[0-9]{18}", fullmatch=True), st.booleans())
 def test_an_iban_is_known_by_its_check_digits(account, spaced):
     # check digits: 98 - (account, D = 13, E = 14, 00) mod 97
@@ -117,7 +117,7 @@ def test_an_iban_is_known_by_its_check_digits(account, spaced):
     assert "IBAN" in kinds_in(f"to {text} today")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(st.sampled_from([text for _, text in ALL]), st.text(max_size=15)), max_size=8), st.integers())
 def test_redaction_is_complete_and_idempotent(parts, seed):
     text = "".join(part + random.Random(seed).choice(["", " ", "\n", ",", "-"]) for part in parts)

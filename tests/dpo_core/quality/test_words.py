@@ -20,13 +20,13 @@ SCRIPTS = st.one_of(st.text(max_size=30), *(st.text(letters, max_size=12) for le
 MIXED = st.lists(SCRIPTS, max_size=4).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MIXED)
 def test_strings_and_hashes_are_the_same_words_in_every_script(text):
     assert TextArray.of([text]).words.hashes.tolist() == word_hashes(split(text)).tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MIXED)
 def test_folding_the_case_cuts_no_word_in_two(text):
     assert words(text) == [word.casefold() for word in split(text)]
@@ -53,7 +53,7 @@ def test_words_are_counted_between_spaces_and_by_character_where_there_are_none(
     assert [count_words(text) for text in texts] == [2, 2, 4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_words_of_texts_laid_out_together_are_those_of_each_alone(texts):
     together = TextArray.of(texts).words
