@@ -68,6 +68,8 @@ def low_bound(won: int, lost: int, n: int, alpha: float, pivot: float) -> float:
         low, high = (probe, high) if p <= alpha else (low, probe)
         probe += max(move, least_move) if p <= alpha else min(move, -least_move)
         least_move *= 2
+    while low * STEP > first and p_value(won, lost, n, round(low * STEP, 4)) > alpha:  # the grid alone sees less of p
+        low -= 1
     return max(first, round(low * STEP, 4))
 
 
