@@ -260,6 +260,29 @@ def test_a_model_that_is_not_there(recipe, refused):
     assert refused("retrain", recipe(model="./nowhere"))["says"] == "there is no such model"
 
 
+def test_a_ledger_of_a_newer_format_ends_a_run_before_it_trains(recipe, place, refused):
+    entry = place / "home" / "store" / "promotions" / "tiny" / "0000000001.json"
+    entry.parent.mkdir(parents=True)
+    entry.write_text('{"format": 2}')
+    error = refused("retrain", recipe())
+    assert error["says"] == "the ledger's entry was written by a newer version: format 2, this one knows 1"
+    assert error["where"] == str(entry)
+    assert "use the version of dpo-pipeline that wrote it" in error["do"]
+    assert files_of(place) == [entry.name, "pairs.jsonl", "run.yaml"]
+
+
+def test_a_store_that_is_not_create_only_ends_a_run_before_it_trains(recipe, place, refused, monkeypatch):
+    from infra.store.folder import FolderStore
+
+    put = FolderStore.put_bytes
+    monkeypatch.setattr(FolderStore, "put_bytes", lambda self, key, data, create_only=False: put(self, key, data))
+    error = refused("retrain", recipe())
+    assert error["says"].startswith("the store does not heed create-only writes: 9 of 9 writers of one new key")
+    assert error["where"] == str(place / "home" / "store")
+    assert "DPO_STORE_URL" in error["do"]
+    assert files_of(place) == ["pairs.jsonl", "run.yaml"]
+
+
 def test_a_full_disk_says_where_and_how_to_go_on(recipe, place, refused, monkeypatch):
     import errno
 

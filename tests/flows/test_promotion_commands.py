@@ -116,6 +116,19 @@ def is_of_a_newer_format(name, store):
     path.write_text(json.dumps(newer))
 
 
+def is_edited(name, store):
+    promotion.promote(store, name, 1, who="ada", why="w")
+    path = store.root / "promotions" / name / "0000000001.json"
+    edited = path.read_text().replace('"ada"', '"eve"')
+    path.unlink()
+    path.write_text(edited)
+
+
+def is_removed(name, store):
+    is_edited(name, store)
+    (store.root / "promotions" / name / "0000000001.json").unlink()
+
+
 def nothing(name, store):
     pass
 
@@ -129,6 +142,8 @@ SAYS = {
     "a version that is not there": (nothing, "promote 9", "9"),
     "a newer ledger": (is_of_a_newer_format, "promote 2", "was written by a newer version"),
     "the history of a newer ledger": (is_of_a_newer_format, "history", "was written by a newer version"),
+    "an entry edited by hand": (is_edited, "history --verify", "entry 1 of the ledger was changed"),
+    "an entry removed by hand": (is_removed, "history --verify", "entry 1 of the ledger is missing"),
 }
 
 
