@@ -1,7 +1,7 @@
 """A program that does one thing to a champion, and is killed (-9) before its Nth touch of store or registry.
 
 `python -m tests.faults.promoting VERB NAME VERSION KILL_AT` (0: never; a name: before that one's first call).
-It prints how often it touched them. Exit code 3 where another process was first.
+It prints how often it touched them. Exit code 3 where another process was first. A touch of S3 is a request.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from infra.ledger import champion as ledger
 from infra.ledger.chain import Moved
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
+from infra.store.base import Store
 from infra.store.folder import FolderStore
 
 
@@ -29,6 +30,15 @@ def dies_before(touch: Callable[..., Any], touches: "itertools.count[int]", kill
     return counted
 
 
+def of(store: Store) -> tuple[type, tuple[str, ...]]:
+    """The class, and those of its methods, that a touch of this store goes through."""
+    if isinstance(store, FolderStore):
+        return FolderStore, ("_write", "get_bytes", "entries")
+    from botocore.client import BaseClient
+
+    return BaseClient, ("_make_api_call",)
+
+
 def main() -> None:
     """Do it."""
     verb, name, version, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -39,9 +49,10 @@ def main() -> None:
     touches = itertools.count(1)
     for name_of in ("alias_and_tag", "move_alias", "set_model_tag"):
         vars(ledger)[name_of] = dies_before(vars(ledger)[name_of], touches, kill_at)
-    for name_of in ("_write", "get_bytes", "entries"):
-        setattr(FolderStore, name_of, dies_before(getattr(FolderStore, name_of), touches, kill_at))
     store = open_store(load_settings())
+    touched, names = of(store)
+    for name_of in names:
+        setattr(touched, name_of, dies_before(getattr(touched, name_of), touches, kill_at))
     try:
         if verb == "promote":
             promotion.promote(store, name, version, who="ada", why="by hand")

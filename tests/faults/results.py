@@ -14,7 +14,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "faults.jsonl"
 DOCS = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: written by make faults -->", "<!-- faults: end -->"
 Line = dict[str, Any]
-DAMAGED = {"bit flipped": "a bit flipped", "cut short": "cut short"}
+STORES = {"folder": "store in a folder", "s3": "store on S3"}
 
 
 def append(line: Line) -> None:
@@ -104,18 +104,19 @@ def _at_once(lines: list[Line]) -> Iterator[tuple[str, ...]]:
 
 
 def _ledger_kills(lines: list[Line]) -> Iterator[tuple[str, ...]]:
-    for verb, some in _grouped(lines, lambda line: line["verb"]):
+    for (store, verb), some in _grouped(lines, lambda line: (line["store"], line["verb"])):
         touches = {line["touch"] for line in some}
         where = f"before {len(touches)} of its {some[0]['touches']} touches of store and registry"
         says = f"{where}; old or new champion, and the same command completed"
-        yield f"kill -9 inside dpo {verb}", f"{len(some)} kills", _kept(some), says
+        yield f"kill -9 inside dpo {verb}, {STORES[store]}", f"{len(some)} kills", _kept(some), says
 
 
 def _ledger_races(lines: list[Line]) -> Iterator[tuple[str, ...]]:
-    races = Counter(tuple(codes) for line in lines for codes in line["codes"])
-    both = races[0, 0]
-    says = f"{both} times both, one over the other; {races.total() - both} times one, and the other was told"
-    yield "two promoters at once", f"{races.total()} races", _kept(lines), says
+    for store, some in _grouped(lines, lambda line: line["store"]):
+        races = Counter(tuple(codes) for line in some for codes in line.get("codes", []))
+        both = races[0, 0]
+        says = f"{both} times both, one over the other; {races.total() - both} times one, and the other was told"
+        yield f"two promoters at once, {STORES[store]}", f"{races.total()} races in {len(some)} goes", _kept(some), says
 
 
 def _grouped(lines: list[Line], key: Callable[[Line], Any]) -> Iterator[tuple[Any, list[Line]]]:

@@ -1,4 +1,7 @@
-"""kill -9 inside promote, approve and rollback, and two promoters at once: one champion, and a ledger that says it."""
+"""kill -9 inside promote, approve and rollback, and two promoters at once: one champion, and a ledger that says it.
+
+The whole campaign is run on a folder, and with smaller numbers on S3 (SeaweedFS).
+"""
 
 import random
 import subprocess
@@ -12,12 +15,27 @@ from infra.store import open_store
 from tests.letters import register_letters
 
 VERBS = {"promote": 3, "approve": 3, "rollback": 1}  # versions 1 and 2 were champions; 3 waits: champion afterwards
-KILLS = 100
+KILLS = {"folder": 100, "s3": 25}
+RACES = {"folder": (10, 10), "s3": (5, 5)}  # experiments, and races in each
 FEW = [("promote", 9), ("promote", "move_alias"), ("approve", "set_model_tag"), ("rollback", "move_alias")]
 
 
+def each(counts):
+    """Arguments `kind` and `number` of so many experiments on each kind of store."""
+    ids = {"folder": "", "s3": "s3-"}
+    return [pytest.param(kind, n, id=f"{ids[kind]}{n}") for kind, count in counts.items() for n in range(count)]
+
+
 @pytest.fixture
-def store():
+def kind():
+    """Of store; the whole campaign has others too."""
+    return "folder"
+
+
+@pytest.fixture
+def store(kind, request, monkeypatch):
+    if kind == "s3":
+        monkeypatch.setenv("DPO_STORE_URL", request.getfixturevalue("s3_url"))
     return open_store(load_settings())
 
 
@@ -42,13 +60,21 @@ def moved(kind, state, number):
 
 
 @pytest.fixture(scope="module")
-def touches(forkserver):
+def counted():
+    """By kind of store, what `touches` found."""
+    return {}
+
+
+@pytest.fixture
+def touches(forkserver, kind, store, counted):
     """How often each command touches store and registry when nobody kills it."""
-    store, counted = open_store(load_settings()), {}
-    for verb in VERBS:
-        name = a_model(f"touches-of-{verb}", store)
-        counted[verb] = int(start(forkserver, verb, name, prepare(verb, name, store)).communicate()[0])
-    return counted
+    if kind not in counted:
+        counted[kind] = {}
+        for verb in VERBS:
+            name = a_model(f"touches-of-{verb}-on-{kind}", store)
+            life = start(forkserver, verb, name, prepare(verb, name, store))
+            counted[kind][verb] = int(life.communicate()[0])
+    return counted[kind]
 
 
 def start(forkserver, verb, name, version, kill_at=0):
@@ -89,12 +115,12 @@ def test_a_killed_command_is_completed_by_the_same_command(forkserver, name, sto
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("number", range(KILLS))
-def test_wherever_it_is_killed(forkserver, name, store, number, record, touches):
+@pytest.mark.parametrize(("kind", "number"), each(KILLS))
+def test_wherever_it_is_killed(forkserver, name, store, kind, number, record, touches):
     draw = random.Random(number)
     verb = draw.choice(list(VERBS))
     kill_at = draw.randint(1, touches[verb])
-    record(what="ledger kill", verb=verb, touch=kill_at, touches=touches[verb])
+    record(what="ledger kill", store=kind, verb=verb, touch=kill_at, touches=touches[verb])
     killed(forkserver, name, store, verb, kill_at)
 
 
@@ -118,6 +144,7 @@ def test_two_promoters_at_once_are_two_records_and_one_champion(forkserver, name
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("batch", range(10))
-def test_two_promoters_race_a_hundred_times(forkserver, name, store, record, batch):
-    record(what="ledger race", codes=[race(forkserver, name, store) for _ in range(10)])
+@pytest.mark.parametrize(("kind", "number"), each({kind: experiments for kind, (experiments, _) in RACES.items()}))
+def test_two_promoters_race_a_hundred_times(forkserver, name, store, kind, number, record):
+    record(what="ledger race", store=kind)
+    record(codes=[race(forkserver, name, store) for _ in range(RACES[kind][1])])
