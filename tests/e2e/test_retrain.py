@@ -248,6 +248,42 @@ def test_a_run_from_its_own_champion_is_a_look_up_the_second_time_and_one_moved_
     assert versions.by_alias("tiny", "champion").number == 1
 
 
+@pytest.fixture
+def dpo(recipe, capfd):
+    """Type a command about the model `back`: exit code and document."""
+    from flows.cli.app import run as typed
+
+    def given(*words):
+        begun = ["retrain", str(recipe), "--set", "name=back"] if words[0] == "retrain" else [words[0], "back"]
+        code = typed([*begun, *words[1:], "--json"])
+        return code, json.loads(capfd.readouterr().out)
+
+    return given
+
+
+def test_rolled_back_stays_rolled_back_whatever_is_run_again_until_a_person_promotes_it(first, home, dpo):
+    from infra.registry import versions
+
+    one, two = ("retrain",), ("retrain", "--set", "gate.improve=[]", "--set", "seed=5")
+    assert [dpo(*words)[1]["champion_version"] for words in (one, two)] == [1, 2]
+    why = ("--by", "ada", "--why", "it was worse")
+    assert dpo("rollback", *why)[1]["champion_version"] == 1
+    for again, code in ((two, 0), ((*two, "--force"), 4), (two, 0)):  # a look-up is no failure, a new run is
+        found, document = dpo(*again)
+        assert (found, document["champion_version"], versions.by_alias("back", "champion").number) == (code, 1, 1)
+        assert "this version was rolled back from, and it stays barred" in document["not_promoted"]
+
+    assert dpo("promote", "2", *why)[1]["champion_version"] == 2
+    versions.set_alias("back", "champion", 1)
+    for again in (two, one, two):
+        found, document = dpo(*again)
+        assert (found, document["champion_version"], versions.by_alias("back", "champion").number) == (0, 1, 1)
+        assert ("the alias was moved away from this version" in document["not_promoted"]) == (again == two)
+    told = dpo("history", "--verify")[1]
+    assert (told["verdict"], told["barred"]) == ("pass", [2])
+    assert [e["kind"] for e in told["entries"]] == ["promote", "promote", "rollback", "promote", "outside_change"]
+
+
 def test_what_another_program_measured_stays_and_the_gate_goes_by_what_this_one_did(first, home, recipe, monkeypatch):
     from infra.settings import load_settings
     from infra.store import open_store

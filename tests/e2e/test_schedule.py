@@ -105,10 +105,13 @@ def _wait_for_server(orchestra: Orchestra, log: Path, patience_s: float = 120) -
         pytest.fail(f"the Prefect server did not start:\n{log.read_text()[-2000:]}")
 
 
-def start(orchestra: Orchestra, deployment: str, parameters: dict[str, Any]) -> str:
-    """A run of `FLOW/NAME`; one, however often a busy server is asked for it."""
+def start(orchestra: Orchestra, deployment: str, parameters: dict[str, Any], nth: int = 1) -> str:
+    """A run of `FLOW/NAME`, the first with these parameters or a later one.
+
+    It is one run, however often a busy server is asked for it.
+    """
     found = orchestra.get(f"/deployments/name/{deployment}")
-    body = {"parameters": parameters, "idempotency_key": json.dumps(parameters)}
+    body = {"parameters": parameters, "idempotency_key": json.dumps([parameters, nth])}
     return orchestra.post(f"/deployments/{found['id']}/create_flow_run", body)["id"]
 
 
@@ -119,7 +122,7 @@ def waiting(orchestra, tmp_path_factory) -> dict[str, Any]:
     recipe = tiny_recipe(tmp_path_factory.mktemp("recipe"), promotion={"approval": "required"})
     parameters = {"recipe": str(recipe), "overrides": ["training.train_batch_size=4"]}
     run = start(orchestra, "retrain/athene-weekly", parameters)
-    return {**_wait_for_end(orchestra, run), "id": run}
+    return {**_wait_for_end(orchestra, run), "id": run, "parameters": parameters}
 
 
 @pytest.fixture
@@ -174,6 +177,32 @@ def test_there_is_no_form_for_a_version_that_does_not_wait(orchestra):
     state = _wait_for_end(orchestra, run)
     assert state["type"] == "FAILED"
     assert "does not wait for approval" in state["message"]
+
+
+def test_a_scheduled_run_leaves_a_rollback_and_an_alias_that_was_moved_by_hand_as_they_are(
+    orchestra, waiting, champion, monkeypatch
+):
+    from flows.cli.app import run
+    from infra.registry import versions
+
+    monkeypatch.setenv("DPO_HOME", orchestra.environment["DPO_HOME"])
+    better = {**waiting["parameters"], "overrides": ["promotion.approval=auto", "gate.improve=[]", "seed=5"]}
+
+    def on_schedule(nth: int) -> None:
+        run_id = start(orchestra, "retrain/athene-weekly", better, nth)
+        state = _wait_for_end(orchestra, run_id)
+        assert state["type"] == "COMPLETED", f"{state}\n{_log(orchestra, run_id)}"
+
+    assert run(["approve", "tiny", "1", "--by", "grace", "--why", "read ten answers"]) == 0  # as the form did
+    on_schedule(1)
+    assert champion() == 2
+    assert run(["rollback", "tiny", "--by", "ada", "--why", "worse"]) == 0
+    on_schedule(2)
+    assert champion() == 1
+    assert run(["promote", "tiny", "2", "--by", "ada", "--why", "it was the data"]) == 0
+    versions.set_alias("tiny", "champion", 1)
+    on_schedule(3)
+    assert champion() == 1
 
 
 def _wait_for_end(
