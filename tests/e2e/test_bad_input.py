@@ -18,6 +18,7 @@ from tests.forkserver import CHILDREN
 
 pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
 
+INTERPRETER = sys.executable  # by its whole path; tests have the fork server's in its place
 RANDOM = random.Random(0)
 WORDS = ["sea", "hill", "lamp", "bread", "stone", "river", "cloud", "winter", "garden", "letter", "music", "bridge"]
 
@@ -333,7 +334,7 @@ def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_proce
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
     command = [sys.executable, "-m", "tests.faults.life", "retrain", "run.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    environment |= {TRACE: str(place / "trace"), CHILDREN: sys.orig_argv[0]}
+    environment |= {TRACE: str(place / "trace"), CHILDREN: INTERPRETER}
     if not group:  # Ctrl-C has to spare the temporary server; a kill goes past it
         environment["PREFECT_API_URL"] = get_current_settings().api.url
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
