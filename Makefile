@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint
 WORKERS ?= 2
 DEMO := examples/identity/retrain.yaml
 
-.PHONY: help demo demo-seeds test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals bench-preflight bench-sampled bench-online recipes campaign faults fuzz clean
+.PHONY: help demo test check bench bench-reference bench-generate bench-data bench-gate bench-uptake bench-intervals bench-preflight bench-sampled bench-online recipes campaign faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,9 +15,6 @@ demo: .venv/.runtime ## teach a small model its name: check, score, train, evalu
 
 recipes: .venv/.runtime ## the shipped recipes with three seeds each, before and after, into docs/recipes.md; goes on where it stopped
 	$(BIN)/python benchmarks/recipes.py
-
-demo-seeds: .venv/.runtime ## the demo with three seeds, into docs/demo-seeds.md
-	$(BIN)/python benchmarks/demo_seeds.py
 
 test: .venv/.test ## install what the tests need and run them all, WORKERS=2 at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
