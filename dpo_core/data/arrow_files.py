@@ -42,6 +42,10 @@ class BatchChunk:
     batch: "pa.RecordBatch"
     unread: UnreadColumns = field(default_factory=UnreadColumns)
 
+    def __len__(self) -> int:
+        """See Chunk."""
+        return len(self.batch)
+
     def rows(self) -> Iterator[RawRow]:
         """See Chunk. A row that is too large is not decoded."""
         sizes = row_sizes(self.batch)

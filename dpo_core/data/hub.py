@@ -24,6 +24,10 @@ class ObjectChunk:
     objects: Sequence[dict[str, object]]
     unread: UnreadColumns = field(default_factory=UnreadColumns)
 
+    def __len__(self) -> int:
+        """See Chunk."""
+        return len(self.objects)
+
     def rows(self) -> Iterator[RawRow]:
         """See Chunk."""
         for number, row in enumerate(self.objects, self.first):

@@ -65,6 +65,10 @@ class Chunk(Protocol):
         """Columns that were not even parsed."""
         ...
 
+    def __len__(self) -> int:
+        """How many, parsed or not."""
+        ...
+
     def rows(self) -> Iterator[RawRow]:
         """Parse them, in order."""
         ...
@@ -86,6 +90,10 @@ class TextChunk:
     unit: str
     items: Sequence[Item]
     unread: UnreadColumns = field(default_factory=UnreadColumns)
+
+    def __len__(self) -> int:
+        """See Chunk."""
+        return len(self.items)
 
     def rows(self) -> Iterator[RawRow]:
         """See Chunk."""

@@ -3,9 +3,13 @@
 A test compares the names with the package; `EARLIER` are names of earlier versions that configs still carry.
 """
 
+import math
+
 from dpo_core.moving.cells import Cell, NoLiteral, Sheet
 from dpo_core.moving.draft import Draft
+from dpo_core.moving.sources import rows_of
 from dpo_core.moving.tables import KeyTable, names, reasons
+from dpo_core.recipe import EarlyStopping, Training
 
 LOGGING = "a run logs to MLflow (MLFLOW_TRACKING_URI), every step, and writes a page"
 SAVING = "checkpoints go to the store, every training.save_steps; the newest is kept"
@@ -15,11 +19,11 @@ SPEED = "how fast it computes, not what: rows are packed, kernels chosen by the 
 DEVICES = "devices are accelerate's: docs/settings.md has the variables of a launch"
 DATA = "pairs are read and encoded by docs/data.md's rules"
 OPTIMIZER = "AdamW in fp32, without weight decay, betas 0.9 and 0.999, epsilon 1e-8, is the one optimizer"
-EARLY = "set training.early_stopping: it stops early and keeps the best weights, by pairs that it sets aside"
 SCHEDULE = "the rate always warms up linearly, then goes linearly to zero"
 DROPOUT = "dropout of every kind is off in training"
 WHOLE = "weights are trained and kept whole, not quantized: it needs the memory"
 FLOAT16 = "float16 is not offered (docs/recipe.md): bfloat16 has the range of float32"
+HELD_OUT = 0.1  # of the pairs, by prompt, where data.eval names none
 COUNTED = "a run says the same of itself"
 
 COMMON = KeyTable(
@@ -52,10 +56,9 @@ COMMON = KeyTable(
             "trackio_bucket_id trackio_static_space_id debug skip_memory_metrics include_num_input_tokens_seen",
             SAVING: "save_only_model save_strategy save_on_each_node save_total_limit enable_jit_checkpoint "
             "ignore_data_skip restore_callback_states_from_checkpoint",
-            EVALUATING: "eval_steps eval_delay per_device_eval_batch_size prediction_loss_only eval_on_start "
+            EVALUATING: "eval_delay per_device_eval_batch_size prediction_loss_only eval_on_start "
             "eval_do_concat_batches eval_use_gather_object eval_accumulation_steps include_for_metrics "
             "batch_eval_metrics bf16_full_eval fp16_full_eval do_predict label_names",
-            EARLY: "load_best_model_at_end metric_for_best_model greater_is_better",
             HUB: "push_to_hub hub_token hub_private_repo hub_strategy hub_always_push hub_revision",
             SPEED: "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing_kwargs "
             "torch_compile torch_compile_backend torch_compile_mode tf32 use_liger_kernel liger_kernel_config "
@@ -72,7 +75,8 @@ COMMON = KeyTable(
     ),
     special=names(
         "output_dir per_device_train_batch_size gradient_accumulation_steps max_steps warmup_steps max_grad_norm "
-        "bf16 fp16 save_steps eval_strategy hub_model_id"
+        "bf16 fp16 save_steps eval_strategy hub_model_id eval_steps load_best_model_at_end metric_for_best_model "
+        "greater_is_better"
     ),
 )
 EARLIER = KeyTable(  # of earlier transformers, as public configs still have them
@@ -89,7 +93,7 @@ EARLIER = KeyTable(  # of earlier transformers, as public configs still have the
 
 
 def read_common(draft: Draft, sheet: Sheet, devices: int) -> None:
-    """The special keys of TrainingArguments, but output_dir, hub_model_id and eval_strategy."""
+    """The special keys of TrainingArguments, but names, the warm-up, and when it is measured and stopped."""
     read_batch(draft, sheet, "per_device_train_batch_size", 8, devices)
     if usable(sheet, "max_steps"):
         steps = sheet.cell("max_steps").whole()
@@ -98,7 +102,6 @@ def read_common(draft: Draft, sheet: Sheet, devices: int) -> None:
             draft.take(cell, "training.max_steps", steps)
         else:
             draft.same(cell, "without it the epochs count")
-    read_warmup(draft, sheet, 0.0)
     if usable(sheet, "max_grad_norm"):
         read_clipping(draft, sheet.cell("max_grad_norm"))
     if usable(sheet, "save_steps"):
@@ -127,25 +130,44 @@ def read_batch(draft: Draft, sheet: Sheet, per_device: str, default: int, device
 
 
 def read_warmup(draft: Draft, sheet: Sheet, default: float) -> None:
-    """The share of the steps that warm up; of a number of steps, where all of them are counted in the file."""
+    """The share of the steps that warm up; of a number of steps, where it is known how many there are."""
     ratio, steps = sheet.cell("warmup_ratio"), sheet.cell("warmup_steps")
     if "warmup_ratio" in sheet and usable(sheet, "warmup_ratio"):
         draft.take(ratio, "training.warmup_ratio", ratio.number())
         if "warmup_steps" in sheet:
             draft.leave(steps, "warmup_ratio says it")
     elif "warmup_steps" in sheet and usable(sheet, "warmup_steps"):
-        number, total = steps.number(), draft.values.get("training.max_steps")
+        number = steps.number()
         if number < 1:
             draft.take(steps, "training.warmup_ratio", number)
-        elif total:
+            return
+        total, of = _steps(draft)
+        if total:
             share = min(1.0, round(number / total, 6))
-            draft.take(steps, "training.warmup_ratio", share, f"{number:g} of {total} steps", changed=True)
+            draft.take(steps, "training.warmup_ratio", share, f"{number:g} of {of}", changed=True)
         else:
-            draft.leave(
-                steps, "a share is asked for: divide it by the run's steps, set training.warmup_ratio (now 0.1)"
-            )
+            says = "a share is asked for: divide it by the run's steps, set training.warmup_ratio (now 0.1)"
+            draft.leave(steps, f"{says}; {of}")
     elif "warmup_ratio" not in sheet and "warmup_steps" not in sheet:
         draft.imply("warmup_steps", "training.warmup_ratio", default)
+
+
+def _steps(draft: Draft) -> tuple[int, str]:
+    """Optimizer steps of the run, and what they were counted by; 0 where the pairs are not on this machine."""
+    if steps := draft.values.get("training.max_steps"):
+        return steps, f"{steps} steps"
+    rows = rows_of(str(draft.values.get("data.train", "")))
+    if not rows:
+        return 0, "its pairs are not here to be counted"
+    pairs = rows if "data.eval" in draft.values else rows * (1 - HELD_OUT)
+    if any(key.startswith("training.early_stopping.") for key in draft.values):
+        pairs *= 1 - EarlyStopping().share
+    size = draft.values.get("training.train_batch_size", Training().train_batch_size)
+    epochs = draft.values.get("training.num_train_epochs", Training().num_train_epochs)
+    if size < 1 or not 0 < epochs < math.inf:
+        return 0, "the batch or the epochs are none"
+    steps = max(1, math.ceil(math.ceil(pairs / size) * epochs))
+    return steps, f"about {steps:,} steps: {epochs:g} times {pairs:,.0f} of {rows:,} rows, {size} a step"
 
 
 def read_clipping(draft: Draft, cell: Cell) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from dpo_core.errors import InputError
 from dpo_core.moving import arguments as common
-from dpo_core.moving.arguments import DATA, DROPOUT, EARLY, EVALUATING, HUB, LOGGING, OPTIMIZER, SPEED, WHOLE
+from dpo_core.moving.arguments import DATA, DROPOUT, EVALUATING, HUB, LOGGING, OPTIMIZER, SPEED, WHOLE
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
+from dpo_core.moving.early_stopping import read_early_stopping
 from dpo_core.moving.losses import DO, refuse_method, set_losses
 from dpo_core.moving.openai_job import read_json
 from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
@@ -52,7 +53,6 @@ OWN = KeyTable(
             EVALUATING: "eval_num_beams compute_accuracy do_sample temperature top_p top_k "
             "num_beams max_length max_new_tokens repetition_penalty length_penalty system_message "
             "predict_with_generate generation_max_length generation_num_beams generation_config sortish_sampler",
-            EARLY: "early_stopping_steps",
             LOGGING: "plot_loss include_effective_tokens_per_second print_param_status use_swanlab swanlab_project "
             "swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key swanlab_logdir swanlab_lark_webhook_url "
             "swanlab_lark_secret",
@@ -92,7 +92,8 @@ OWN = KeyTable(
     special=names(
         "stage pref_beta pref_ftx pref_bco_weight pref_loss dpo_label_smoothing ld_alpha simpo_gamma ref_model "
         "ref_model_adapters finetuning_type lora_rank lora_alpha lora_target dataset eval_dataset dataset_dir "
-        "cutoff_len val_size model_name_or_path adapter_name_or_path disable_gradient_checkpointing"
+        "cutoff_len val_size model_name_or_path adapter_name_or_path disable_gradient_checkpointing "
+        "early_stopping_steps"
     ),
 )
 TABLE = common.COMMON | common.EARLIER | OWN
@@ -107,6 +108,7 @@ def read_llama_factory(sheet: Sheet, draft: Draft, devices: int, *, data_given: 
     if stage.text() != "dpo":
         raise stage.refused(f"there is no run here for stage: {stage.value}", DO)
     sort_out(sheet, TABLE, draft)
+    read_early_stopping(draft, sheet, "early_stopping_steps")
     draft.same(stage, "pairs")
     _loss(draft, sheet)
     for name, key, value in (
@@ -129,6 +131,7 @@ def read_llama_factory(sheet: Sheet, draft: Draft, devices: int, *, data_given: 
         _models(draft, sheet)
     if not data_given:
         _pairs(draft, sheet)
+    common.read_warmup(draft, sheet, 0.0)
     set_name(draft, sheet)
 
 

@@ -10,7 +10,7 @@ from dpo_core.moving.losses import DO
 from dpo_core.moving.tables import names
 
 Put = Callable[[str, ast.expr, object], None]  # a key, where its value stands, and the value
-CONFIG, TRAINER = "DPOConfig", "DPOTrainer"
+CONFIG, TRAINER, STOPPING = "DPOConfig", "DPOTrainer", "EarlyStoppingCallback"
 RANK = 8  # of peft's LoraConfig where it names none, and its lora_alpha
 OTHERS = names(
     "SFTConfig KTOConfig GRPOConfig RLOOConfig PPOConfig RewardConfig ORPOConfig CPOConfig BCOConfig OnlineDPOConfig "
@@ -61,6 +61,7 @@ class _Script:
         if config.args:
             put("output_dir", config.args[0], self._value(config.args[0]))
         self._adapters(put)
+        self._stopping(put)
         if (model := self._model(trainer)) is not None:
             put("model_name_or_path", *model)
         self._pairs(trainer, put)
@@ -94,6 +95,15 @@ class _Script:
         for keyword in lora.keywords:
             name = ours.get(str(keyword.arg), keyword.arg if keyword.arg in plain else f"LoraConfig.{keyword.arg}")
             put(str(name), keyword.value, self._value(keyword.value))
+
+    def _stopping(self, put: Put) -> None:
+        """How long transformers' EarlyStoppingCallback waits: once, unless it says more."""
+        if (callback := self._last(STOPPING)) is None:
+            return
+        put("early_stopping_patience", callback, 1)
+        for position, name in enumerate(("early_stopping_patience", "early_stopping_threshold")):
+            if (node := _argument(callback, name, position)) is not None:
+                put(name, node, self._value(node))
 
     def _model(self, trainer: ast.Call | None) -> tuple[ast.expr, object] | None:
         """What DPOTrainer is given as its model; else the one model that the script loads."""

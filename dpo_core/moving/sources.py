@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_core.data.hub import FILE, is_hub_name
+from dpo_core.data.readers import chunks_of
 from dpo_core.data.sources import is_address
+from dpo_core.errors import InputError
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 
@@ -50,6 +52,16 @@ def hub_or_file(name: str, config: str | None, split: str, cell: Cell) -> str:
     split = re.sub(r"\[.*\]$", "", split)
     parts = [name, config, split] if config else [name, split] if split != "train" else [name]
     return ":".join(map(str, parts))
+
+
+def rows_of(source: str) -> int:
+    """Rows of files on this machine, not looked into; 0 of what is not here, or cannot be read."""
+    if not source or is_address(source) or is_hub_name(source):
+        return 0
+    try:
+        return sum(len(chunk) for chunk in chunks_of(source))
+    except (InputError, OSError):
+        return 0
 
 
 def set_pairs(draft: Draft, key: str, named: Sequence[tuple[Cell, str]], mix: str) -> None:

@@ -10,6 +10,7 @@ from dpo_core.moving import arguments as common
 from dpo_core.moving.arguments import DATA, DEVICES, DROPOUT, EVALUATING, SPEED, WHOLE, usable
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
+from dpo_core.moving.early_stopping import read_early_stopping
 from dpo_core.moving.losses import set_losses
 from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
@@ -73,9 +74,10 @@ EARLIER = KeyTable(
             SPEED: "use_flash_attention_2 preprocessing_num_workers use_logits_to_keep",
             DATA: "dataset_splits chat_template",
             "variables of the environment are settings: docs/settings.md": "env",
+            "any better measurement counts as better": "early_stopping_threshold",
         }
     ),
-    special=names("dataset_mixer rpo_alpha"),
+    special=names("dataset_mixer rpo_alpha early_stopping_patience"),  # the last of a script's EarlyStoppingCallback
 )
 TABLE = common.COMMON | common.EARLIER | EARLIER | OWN
 LORA = {"r": "lora_r", "target_modules": "lora_target_modules"}  # of peft's LoraConfig; the other names are the same
@@ -92,10 +94,12 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
     if usable(sheet, "max_length"):
         draft.take(sheet.cell("max_length"), "encoding.max_length", sheet.cell("max_length").whole(), LENGTH)
     _lora(draft, sheet)
+    read_early_stopping(draft, sheet, "early_stopping_patience")
     if not model_given:
         _model(draft, sheet)
     if not data_given:
         _pairs(draft, sheet)
+    common.read_warmup(draft, sheet, 0.0)
     for name in ("dataset_config", "dataset_train_split", "dataset_test_split"):
         if name in special and "data.train" in draft.values:
             draft.same(sheet.cell(name), "see the data set")

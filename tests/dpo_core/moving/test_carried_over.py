@@ -1,0 +1,142 @@
+"""Early stopping and the warm-up are carried where a recipe can say them; axolotl's later keys are told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpo_core.moving.axolotl_keys import OF_TRL, TABLE
+from dpo_core.moving.read import Given, read_config
+from dpo_core.recipe import EarlyStopping
+
+AXOLOTL = {
+    "base_model": "org/m",
+    "rl": "dpo",
+    "learning_rate": 1e-6,
+    "micro_batch_size": 2,
+    "gradient_accumulation_steps": 4,
+    "datasets": [{"path": "org/p"}],
+}
+LLAMA_FACTORY = {"stage": "dpo", "model_name_or_path": "org/m", "finetuning_type": "full", "dataset_dir": "ONLINE"}
+LLAMA_FACTORY |= {"dataset": "org/p"}
+TRL = {"model_name_or_path": "org/m", "dataset_name": "org/p", "loss_type": "sigmoid"}
+BASES = {"axolotl": AXOLOTL, "llama-factory": LLAMA_FACTORY, "trl": TRL}
+PATIENCE = {
+    "axolotl": "early_stopping_patience",
+    "llama-factory": "early_stopping_steps",
+    "trl": "early_stopping_patience",
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def imported(values, **given):
+    """The recipe of a config, and what became of each key."""
+    Path("c.json").write_text(json.dumps(values))
+    draft = read_config("c.json", Given(**given))
+    return draft.check("c.json"), {line.key: line for line in draft.lines}
+
+
+@pytest.mark.parametrize("tool", BASES)
+def test_early_stopping_is_carried_with_its_steps_and_its_metric(place, tool):
+    asked = {PATIENCE[tool]: 4, "eval_steps": 25, "metric_for_best_model": "eval_rewards/accuracies"}
+    asked |= {"greater_is_better": True, "load_best_model_at_end": True}
+    recipe, lines = imported(BASES[tool] | asked)
+    assert recipe.training.early_stopping == EarlyStopping(metric="rewards/accuracies", eval_steps=25, patience=4)
+    assert {lines[key].outcome for key in asked} == {"taken"}
+    assert "set aside" in lines[PATIENCE[tool]].says
+
+
+@pytest.mark.parametrize("tool", BASES)
+def test_what_early_stopping_cannot_say_is_told_key_by_key(place, tool):
+    asked = {"eval_steps": 0.2, "metric_for_best_model": "eval_f1", "greater_is_better": True}
+    recipe, lines = imported(BASES[tool] | asked | {PATIENCE[tool]: 3, "load_best_model_at_end": False})
+    assert recipe.training.early_stopping == EarlyStopping(patience=3)
+    assert {lines[key].outcome for key in asked} == {"left out"}
+    assert lines["load_best_model_at_end"].outcome == "changed"
+
+
+@pytest.mark.parametrize("tool", BASES)
+def test_the_best_weights_without_a_patience_are_left_to_the_user(place, tool):
+    asked = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "eval_steps": 10}
+    recipe, lines = imported(BASES[tool] | asked)
+    assert recipe.training.early_stopping is None
+    assert {lines[key].outcome for key in asked} == {"left out"}
+    assert "training.early_stopping" in lines["load_best_model_at_end"].says
+
+
+def test_a_scripts_callback_is_early_stopping(place):
+    (place / "s.py").write_text(
+        "waits = 5\nc = DPOConfig('out', eval_steps=20)\n"
+        "t = DPOTrainer('org/m', None, c, train_dataset=load_dataset('org/p'),\n"
+        "    callbacks=[EarlyStoppingCallback(waits, early_stopping_threshold=0.01)])\n"
+    )
+    draft = read_config("s.py", Given())
+    assert draft.check("s.py").training.early_stopping == EarlyStopping(eval_steps=20, patience=5)
+    told = {line.key: line.outcome for line in draft.lines}
+    assert told["early_stopping_threshold"] == "left out"
+
+
+@pytest.mark.parametrize(
+    ("tool", "more", "share"),
+    [
+        ("trl", {"num_train_epochs": 1}, 3 / 12),  # 9 of 10 of 100 pairs, 8 a step: 12 steps
+        ("trl", {"num_train_epochs": 2}, 3 / 24),
+        ("trl", {"num_train_epochs": 1, "early_stopping_patience": 1}, 3 / 11),  # 81 pairs
+        ("trl", {"per_device_train_batch_size": 90, "num_train_epochs": 1}, 1.0),  # 1 step
+        ("trl", {"max_steps": 30}, 3 / 30),
+        ("axolotl", {"num_epochs": 1}, 3 / 12),
+        ("llama-factory", {"num_train_epochs": 1}, 3 / 12),
+    ],
+)
+def test_a_warm_up_of_steps_is_a_share_of_those_that_the_pairs_make(place, tool, more, share):
+    (place / "pairs.jsonl").write_text("{}\n" * 100)
+    recipe, lines = imported(BASES[tool] | {"warmup_steps": 3} | more, data="pairs.jsonl")
+    assert recipe.training.warmup_ratio == pytest.approx(share, abs=1e-6)
+    assert lines["warmup_steps"].outcome == "changed"
+    assert f"3 of {'' if 'max_steps' in more else 'about '}" in lines["warmup_steps"].says
+
+
+def test_held_out_pairs_of_their_own_leave_all_others_to_train_on(place):
+    for name in ("pairs.jsonl", "eval.jsonl"):
+        (place / name).write_text("{}\n" * 96)
+    recipe, _ = imported(TRL | {"warmup_steps": 3, "num_train_epochs": 1}, data="pairs.jsonl", held_out="eval.jsonl")
+    assert recipe.training.warmup_ratio == 3 / 12
+
+
+def test_pairs_that_are_not_here_leave_the_warm_up_to_the_user(place):
+    recipe, lines = imported(TRL | {"warmup_steps": 3})
+    assert recipe.training.warmup_ratio == 0.1
+    assert lines["warmup_steps"].outcome == "left out"
+    assert "divide it by the run's steps" in lines["warmup_steps"].says
+
+
+LATER = (
+    "jagged_restart_steps dion_lr muon_clip use_otel_metrics trackio_project_name lisa_n_layers gradio_title use_pose "
+    "image_size max_packed_sequence_len num_generation_samples loss_watchdog_threshold llama4_linearized_experts"
+)
+
+
+def test_the_later_keys_of_axolotl_are_left_out_each_with_its_reason(place):
+    _, lines = imported(AXOLOTL | dict.fromkeys(LATER.split(), 1) | {"no_such_key": 1})
+    assert all(lines[key].outcome == "left out" for key in LATER.split())
+    unknown = "has no such key"
+    assert [key for key, line in lines.items() if unknown in line.says] == ["no_such_key"]
+
+
+def test_what_stands_below_trl_in_an_axolotl_config_is_told_key_by_key(place):
+    below = {"beta": 0.3, "sync_ref_model": True, "ref_model_mixup_alpha": 0.6, "num_generations": 4}
+    recipe, lines = imported(AXOLOTL | {"trl": below})
+    assert recipe.training.beta == 0.3
+    assert [lines[f"trl.{key}"].outcome for key in below] == ["taken", "changed", "left out", "left out"]
+    assert "stays as it is" in lines["trl.sync_ref_model"].says
+
+
+def test_no_key_of_axolotl_has_two_fates():
+    for table in (TABLE, OF_TRL):
+        fates = [set(table.taken), set(table.fixed), set(table.left), set(table.special)]
+        assert sum(map(len, fates)) == len(table.known)
