@@ -3,6 +3,8 @@
 from prefect import flow
 from prefect.futures import wait
 
+from infra.settings import load_settings
+from infra.studies import study_answers
 from tasks.check import check
 from tasks.plan import plan
 from tasks.runtime.tracked import tracked
@@ -22,7 +24,7 @@ def tune(recipe: str, overrides: list[str] | None = None) -> TuneDocument:
     Run again it goes on: a trial that was begun is finished, one that was finished is never repeated.
     """
     run = plan(recipe, overrides or [], force=False, kind="tune")
-    with tracked(run):
+    with tracked(run), study_answers(load_settings()):
         search = begin_search(run, cut(run, select(run, check(run))))
         while numbers := begun_trials(search):
             trials = [try_settings.submit(search, number) for number in numbers]

@@ -133,6 +133,17 @@ def s3_server(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL server on loopback, with a password."""
+    from tests.postgres_server import missing, run_postgres
+
+    if reason := missing():
+        pytest.skip(reason)
+    with run_postgres() as server:
+        yield server
+
+
 @pytest.fixture
 def s3_url(s3_server, monkeypatch):
     """A prefix of its own on the running server, which the environment points to."""
