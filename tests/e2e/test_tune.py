@@ -1,6 +1,7 @@
 """One small search on the tiny model: two settings, of which one cannot be trained."""
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from tasks.check import check
 from tasks.plan import plan
 from tasks.runtime.pairs import stored_pairs
 from tasks.tune import study as studies
+from tests.faults.searching import Searched, keeps_its_promises
+from tests.postgres_server import PASSWORD
 from tests.recipes import tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -127,6 +130,35 @@ def test_a_study_of_another_recipe_is_refused_by_what_differs(found, place):
     ) as caught:
         tune(place, ["training.beta=0.3"])
     assert "tune.study" in caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("asked", "says", "where", "do"),
+    [
+        ("tune.pairs=10", "10 pairs is smaller than one trial: the recipe's own settings take 280", "10", "1,120"),
+        ("tune.trials=1", "there is nothing to compare them with", "tune.trials: 1", "10 or more"),
+        ("tune.minutes=0.000001", "smaller than one trial: the recipe's own settings took it", "1e-06", "it goes on"),
+    ],
+)
+def test_a_budget_that_holds_no_trial_is_refused_with_what_one_takes(found, place, asked, says, where, do):
+    with pytest.raises(InputError, match=says) as caught:
+        tune(place, [asked, "tune.study=brief"])
+    assert where in caught.value.where
+    assert do in caught.value.do
+
+
+@pytest.mark.parametrize("database", ["file", "postgresql"])
+def test_a_search_that_was_killed_ends_as_one_that_nobody_disturbed(
+    found, place, tmp_path, forkserver, request, database
+):
+    extra = {}
+    if database == "postgresql":
+        extra["DPO_STUDY_URL"] = request.getfixturevalue("postgres").make(uuid.uuid4().hex)
+    search = Searched(tmp_path / "searched", Path(place), forkserver, **extra)
+    assert search.killed(trainings=5, seconds=0), "within the third training"
+    keeps_its_promises(search, search.complete(), found.to_json())
+    assert (search.folder / "home/studies.db").exists() is (database == "file")
+    assert PASSWORD.encode() not in b"".join(file.read_bytes() for file in search.folder.rglob("*") if file.is_file())
 
 
 @pytest.mark.campaign  # two trainings more; what is chosen among seeds has tests of its own

@@ -8,7 +8,7 @@ import pytest
 from infra.settings import usable_cores
 from tests.faults.results import append
 
-pytest.register_assert_rewrite("tests.faults.promises")
+pytest.register_assert_rewrite("tests.faults.promises", "tests.faults.searching")
 FACTS = pytest.StashKey[dict]()
 
 

@@ -127,16 +127,15 @@ def _grouped(lines: list[Line], key: Callable[[Line], Any]) -> Iterator[tuple[An
 
 
 def _long_kills(lines: list[Line]) -> Iterator[tuple[str, ...]]:
-    command = lines[0]["what"].partition(" ")[0]
-    kills = sum(line["kills"] for line in lines)
-    yield (
-        f"kill -9 of `dpo {command}`",
-        f"{kills} kills in {len(lines)} runs",
-        _kept(lines),
-        "went on; the same result",
-    )
+    kills, runs = sum(line["kills"] for line in lines), f"{len(lines)} run{'s' if len(lines) > 1 else ''}"
+    yield f"kill -9 of {LONG[lines[0]['what']]}", f"{kills} kills in {runs}", _kept(lines), "went on; the same result"
 
 
+LONG = {
+    "curate kill": "`dpo curate`",
+    "tune kill": "`dpo tune`",
+    "online kill": "a training on its own answers",
+}
 ROWS: dict[str, Callable[[list[Line]], Iterator[tuple[str, ...]]]] = {
     "kill": _kills,
     "S3": _s3,
@@ -149,6 +148,7 @@ ROWS: dict[str, Callable[[list[Line]], Iterator[tuple[str, ...]]]] = {
     "ledger race": _ledger_races,
     "curate kill": _long_kills,
     "tune kill": _long_kills,
+    "online kill": _long_kills,
 }
 
 

@@ -23,7 +23,7 @@ def test_twenty_kills_change_no_bit_of_the_weights_no_figure_and_no_pair(tmp_pat
     assert done.returncode == 0, done.stderr[-3000:]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fell = json.loads((tmp_path / "fell.json").read_text())
-    record(kills=fell, steps=len(figures(whole)))
+    record(what="online kill", kills=fell, steps=len(figures(whole)))
     assert fell == KILLS
     ours, theirs = (load_file(place / "model/model.safetensors") for place in (broken, whole))
     assert ours.keys() == theirs.keys()
