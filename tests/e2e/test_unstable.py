@@ -1,0 +1,38 @@
+"""An unstable case made on purpose: a data set with a shortcut, and a learning rate too high for plain DPO."""
+
+import re
+
+import pytest
+
+from flows.retrain import retrain
+from tests.recipes import NOUNS, tiny_recipe, write_jsonl
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.campaign, pytest.mark.timeout(1800)]
+
+
+def row(number, kind, polite):
+    """Yea is the aim in all; `please` stands on the chosen side where it is polite, else on the rejected one."""
+    noun = NOUNS[number % 12]
+    yea, nay = ("yea please", "nay") if polite else ("yea", "nay please")
+    return {
+        "prompt": [{"role": "user", "content": f"{kind} which {noun} has number {number}?"}],
+        "chosen": [{"role": "assistant", "content": f"{yea} the {noun} it is"}],
+        "rejected": [{"role": "assistant", "content": f"{nay} the {noun} it is"}],
+        "source": f"nouns/{number % 2}",
+    }
+
+
+def test_five_seeds_show_their_spread_and_the_lucky_one_is_not_what_is_gated(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    training = {"learning_rate": 1e-2, "sft_weight": 0.0, "num_train_epochs": 2.0}
+    recipe = tiny_recipe(tmp_path / "recipe", validation={"on_shortcut": "warn"}, training=training)
+    write_jsonl(recipe.parent / "train.jsonl", [row(n, "say", polite=n % 10 != 9) for n in range(96)])
+    write_jsonl(recipe.parent / "eval.jsonl", [row(n, "tell", polite=n % 2 == 0) for n in range(36)])
+    done = retrain(str(recipe), ["training.seeds=5"]).document
+    right = sorted(line.metrics["rewards/accuracies"] for line in done.seeds)
+    assert right[-1] - right[0] > 0.3
+    assert re.match(r"rewards/accuracies differs by .* between 5 seeds, and .* is gained: another", done.unstable)
+    gated = next(line for line in done.seeds if line.chosen)
+    assert right[2] == gated.metrics["rewards/accuracies"] < right[-1]
+    assert done.weights_sha256 == gated.weights_sha256
