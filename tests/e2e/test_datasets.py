@@ -9,7 +9,7 @@ from flows.cli.app import run
 from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
-from tasks.datasets.write import write_version
+from tests.data_sets import write_version
 from tests.recipes import NOUNS, pair, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
