@@ -70,7 +70,10 @@ class Evaluation(Section):
     neutral_text: str | None = Field(None, description="text file; its NLL per token must not rise")
     lm_eval: LmEval | None = None
     sealed_from: int = Field(
-        600, ge=60, description="from so many prompts on, the scores shown are of a third that the gate does not see"
+        600,
+        ge=60,
+        description="from so many prompts on, the scores shown are of a third that the gate does not see; what was "
+        "sealed once stays so",
     )
 
     @property

@@ -32,6 +32,9 @@ def study_storage(settings: Settings) -> "RDBStorage":
         do += "; the driver comes with pip install -c constraints.txt 'dpo-pipeline[postgres]'"
         says = f"the database of the searches cannot be opened: {_line(error)}"
         raise BadSetting(says, where=without_secrets(url), do=do) from error
+    except ValueError:  # a port that is none; its text may be a piece of the password
+        says = "the address of the database of the searches cannot be read"
+        raise BadSetting(says, where="DPO_STUDY_URL", do=f"{do}; quote signs of a password as %HH") from None
     except (SQLAlchemyError, OSError) as error:
         raise _away(url, error) from error
 
@@ -40,12 +43,15 @@ def study_storage(settings: Settings) -> "RDBStorage":
 def study_answers(settings: Settings) -> Iterator[None]:
     """Raises Unavailable where the database goes away within a search."""
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import InterfaceError, OperationalError
 
     try:
         yield
-    except (StorageInternalError, OperationalError) as error:
-        raise _away(settings.study_url or str(settings.home), error.__cause__ or error) from error
+    except (StorageInternalError, OperationalError, InterfaceError) as error:
+        cause = error.__cause__ or error
+        if not isinstance(cause, (OperationalError, InterfaceError)):
+            raise  # it answers, and says that something is wrong
+        raise _away(settings.study_url or str(settings.home), cause) from error
 
 
 def _away(url: str, error: BaseException) -> Unavailable:

@@ -7,10 +7,9 @@ from pathlib import Path
 from dpo_core.evaluate import power
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.evaluate.gate import alpha_of_gains
-from dpo_core.evaluate.scores import SOUND
 from dpo_core.evaluate.unseen import count_groups
 from dpo_core.recipe import Recipe
-from dpo_core.recipe_release import LM_EVAL, is_share
+from dpo_core.recipe_release import LM_EVAL, OF_ANSWERS, is_share
 from tasks.documents import Detectable
 
 DIFFER = 0.2  # share of the items on which two models differ, as it is assumed: it is not known before
@@ -53,7 +52,7 @@ def _prompts(recipe: Recipe, held_out: int | None, benchmarks: Mapping[str, int]
     asked = {name: seen(count_groups([c.prompt for c in read_checks(path)])) for name, path in suites.items()}
     samples = evaluation.samples if held_out is None else min(evaluation.samples, held_out)
     found = asked | {f"{LM_EVAL}{name}": seen(count) for name, count in benchmarks.items()}
-    found[SOUND] = sum(asked.values()) + seen(samples) if answers else 0
+    found |= dict.fromkeys(OF_ANSWERS, sum(asked.values()) + seen(samples) if answers else 0)
     return found if held_out is None else found | {PAIRS: seen(held_out)}
 
 

@@ -212,6 +212,8 @@ class Curation(Section):
             raise ValueError(
                 f"a curation makes pairs in one way: correction, rewards or feedback; here are {len(ways)}"
             )
+        if self.prompts is not None and self.feedback is not None:
+            raise ValueError("feedback is on answers to prompts that were asked: leave prompts out")
         if self.prompts is None and ways != ["feedback"]:
             raise ValueError("prompts are missing: name their sources")
         if self.rounds is not None and self.prompts is not None and self.prompts.run is not None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message, Pair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck
-from dpo_core.evaluate.generations import generation_scores
+from dpo_core.evaluate.generations import Prompts, generation_scores
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.pairs.slices import metric_of, slices_of
 from dpo_core.evaluate.pairs.values import PairValues, summarise
@@ -111,13 +111,13 @@ def side_by_side(models: Mapping[str, Measured], asked: Questions) -> Evaluation
     learnt = {
         side: Probes(asked.shortcuts, asked.edited, pairs, which[PAIRS]) for side, which in enumerate((gated, shown))
     }
-    scores = _all_scores(models, suites, gated, unsound)
+    scores = _all_scores(models, suites, gated, unsound, prompts)
     more = {
         who: _of_slices(model, parts, gated[PAIRS]) | preferences(learnt[0], model.uptake)
         for who, model in models.items()
     }
     sealed = [name for name, (mine, others) in divided.items() if mine is not others]
-    figures = _all_scores(models, suites, shown, unsound) if sealed else scores
+    figures = _all_scores(models, suites, shown, unsound, prompts) if sealed else scores
     places, clusters = shown[PAIRS].places, list(shown[PAIRS].clusters)
     values = {name: [column[i] for i in places] for name, column in models["challenger"].pairs.items()}
     compared = PairValues(values, clusters, [pairs[i].source for i in places])
@@ -236,9 +236,7 @@ def _texts(model: Measured, items: Mapping[str, Items]) -> tuple[list[str], list
     return texts, [cluster for _, which in asked for cluster in which.clusters]
 
 
-def _unsound(
-    models: Mapping[str, Measured], who: str, prompts: Mapping[str, Sequence[Sequence[Message]]]
-) -> dict[str, list[str]]:
+def _unsound(models: Mapping[str, Measured], who: str, prompts: Prompts) -> dict[str, list[str]]:
     """The fault of every answer, by suite; nothing where a model without a chat template gave none."""
     model, baseline = models[who], models["baseline"]
 
@@ -265,11 +263,12 @@ def _all_scores(
     suites: Suites,
     items: Mapping[str, Items],
     unsound: Mapping[str, Mapping[str, Sequence[str]]],
+    prompts: Prompts,
 ) -> dict[str, dict[str, Scores]]:
     """Per-item values of every metric that the gate may name, but for parts and shortcuts; more is better."""
     others = models["baseline"].answers
     return {
-        who: _scores(model, suites, items) | generation_scores(model.answers, others, unsound[who], items)
+        who: _scores(model, suites, items) | generation_scores(model.answers, others, unsound[who], prompts, items)
         for who, model in models.items()
     }
 

@@ -1,32 +1,39 @@
 """What a model's generated answers come to, as the gate may name it: sound, given, varied, in a language, how long."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+from dpo_core.data.pairs import Message
 from dpo_core.evaluate.clusters import places
 from dpo_core.evaluate.scores import SOUND, Scores
-from dpo_core.evaluate.soundness import FAULTS, repetition
+from dpo_core.evaluate.soundness import in_another_language, repetition
 from dpo_core.evaluate.unseen import Items
 from dpo_core.quality.text.refusals import refuses
 from dpo_core.quality.words import count_words, words
 from dpo_core.recipe_release import ANSWERED, BREVITY, LANGUAGE, LENGTH, VARIED
 
 Texts = Mapping[str, Sequence[str]]  # by suite
+Prompts = Mapping[str, Sequence[Sequence[Message]]]
+Value = TypeVar("Value")
 
 
-def generation_scores(answers: Texts, others: Texts, faults: Texts, items: Mapping[str, Items]) -> dict[str, Scores]:
+def generation_scores(
+    answers: Texts, others: Texts, faults: Texts, prompts: Prompts, items: Mapping[str, Items]
+) -> dict[str, Scores]:
     """Of every answer that may be compared; `others`: the baseline's answers, `faults`: what soundness.py says."""
+    strays = {name: in_another_language(answers[name], prompts[name]) for name in faults}
 
-    def compared(texts: Texts) -> list[str]:
+    def compared(texts: Mapping[str, Sequence[Value]]) -> list[Value]:
         return [texts[name][place] for name in faults for place in items[name].places]
 
-    own, found = compared(answers), compared(faults)
+    own = compared(answers)
     values = {
-        SOUND: [float(not fault) for fault in found],
-        ANSWERED: [float(not refuses(text)) for text in own],
+        SOUND: [float(not fault) for fault in compared(faults)],
+        ANSWERED: [float(bool(words(text)) and not refuses(text)) for text in own],
         VARIED: [1 - repetition(words(text)) for text in own],
-        LANGUAGE: [float(fault != FAULTS[2]) for fault in found],
+        LANGUAGE: [float(not stray) for stray in compared(strays)],
     }
     clusters = [cluster for name in faults for cluster in items[name].clusters]
     if lengths := length_ratios(list(map(count_words, own)), list(map(count_words, compared(others))), clusters):

@@ -66,10 +66,10 @@ def compare(metric: str, challenger: Scores | None, baseline: Scores | None) -> 
     if challenger is None or baseline is None:
         return "was not measured"
     if not len(challenger.values):
-        if metric == EQUAL_LENGTH:
-            return "was not measured: to no two prompts are the new answers longer and shorter by as much"
-        left_out = max(challenger.left_out, baseline.left_out)
-        return f"was not measured: a model was trained on all {left_out} items" if left_out else "was not measured"
+        if left_out := max(challenger.left_out, baseline.left_out):
+            return f"was not measured: a model was trained on all {left_out} items"
+        uneven = ": to no two prompts that were judged are the new answers longer and shorter by as much"
+        return f"was not measured{uneven if metric == EQUAL_LENGTH else ''}"
     if list(challenger.clusters) != list(baseline.clusters) or len(challenger.values) != len(baseline.values):
         return "was not measured on the same items"
     new, old = (np.asarray(scores.values, dtype=np.float64) for scores in (challenger, baseline))

@@ -20,20 +20,26 @@ def faults(answers: Sequence[str], prompts: Sequence[Sequence[Message]], endless
     arXiv:1908.04319, section 6), where it has eight. Another language: prompt and answer are clearly in two; a
     translation is counted here too, of every model that is asked for one. `endless`: see `run_on`.
     """
-    written, asked_in = (languages(TextArray.of(texts)) for texts in (list(answers), list(map(asked, prompts))))
     ends = [not one for one in endless] or [True] * len(answers)
     found = []
-    for answer, language, wanted, ended in zip(answers, written.tolist(), asked_in.tolist(), ends, strict=True):
+    for answer, stray, ended in zip(answers, in_another_language(answers, prompts), ends, strict=True):
         split = words(answer)
         if not split:
             found.append(FAULTS[0])
         elif repetition(split) >= REPEATED:
             found.append(FAULTS[1])
-        elif UNKNOWN not in (language, wanted) and language != wanted:
+        elif stray:
             found.append(FAULTS[2])
         else:
             found.append("" if ended else FAULTS[3])
     return found
+
+
+def in_another_language(answers: Sequence[str], prompts: Sequence[Sequence[Message]]) -> list[bool]:
+    """Which answers are clearly in one language, and their prompts clearly in another."""
+    written, asked_in = (languages(TextArray.of(texts)) for texts in (list(answers), list(map(asked, prompts))))
+    both = zip(written.tolist(), asked_in.tolist(), strict=True)
+    return [UNKNOWN not in (language, wanted) and language != wanted for language, wanted in both]
 
 
 def run_on(

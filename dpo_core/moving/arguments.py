@@ -166,7 +166,7 @@ def _steps(draft: Draft) -> tuple[int, str]:
     epochs = draft.values.get("training.num_train_epochs", Training().num_train_epochs)
     if size < 1 or not 0 < epochs < math.inf:
         return 0, "the batch or the epochs are none"
-    steps = max(1, math.ceil(math.ceil(pairs / size) * epochs))
+    steps = max(1, math.ceil(math.ceil(pairs / size) * epochs - 1e-9))
     return steps, f"about {steps:,} steps: {epochs:g} times {pairs:,.0f} of {rows:,} rows, {size} a step"
 
 

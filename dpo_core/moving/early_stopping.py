@@ -3,10 +3,12 @@
 from dpo_core.moving.arguments import EVALUATING, usable
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
+from dpo_core.recipe import EarlyStopping
 
 SECTION = "training.early_stopping"
 OFF = "set training.early_stopping: it stops early and keeps the best weights, by pairs that it sets aside"
 ASIDE = "measurements without a better one; by a tenth of the training prompts, set aside, not by the held-out pairs"
+EVERY = EarlyStopping().eval_steps
 METRICS = ("loss", "rewards/accuracies", "rewards/margins")
 
 
@@ -20,7 +22,8 @@ def read_early_stopping(draft: Draft, sheet: Sheet, patience: str) -> None:
             draft.leave(sheet.cell("eval_steps"), EVALUATING)
         return
     cell = sheet.cell(patience)
-    draft.take(cell, f"{SECTION}.patience", cell.whole(), ASIDE)
+    counted = "" if usable(sheet, "eval_steps") else f"; measured every {EVERY} steps: set {SECTION}.eval_steps"
+    draft.take(cell, f"{SECTION}.patience", cell.whole(), ASIDE + counted)
     if usable(sheet, "eval_steps"):
         _steps(draft, sheet.cell("eval_steps"))
     metric = _metric(draft, sheet.cell("metric_for_best_model")) if usable(sheet, "metric_for_best_model") else "loss"

@@ -42,7 +42,7 @@ def shown_conditions(
     """Of a gate's conditions, in the order in which they matter; `baseline`: what the new model was compared with."""
     ordered = sorted(conditions, key=lambda c: ORDER.index(c["verdict"]))
     shown = [_shown(c, COMPARED["anchor" if c["against"] == "anchor" else baseline]) for c in ordered]
-    if evidence is None:
+    if evidence is None or "pairs" in evidence.sealed:  # then those rules are of other pairs than the gate's
         return shown
     return [c._replace(figures=(*c.figures, *trivial_figures(c.metric, evidence))) for c in shown]
 

@@ -285,5 +285,5 @@ class EvaluationEvidence(ReportRecord):
     @property
     def gated(self) -> dict[str, float]:
         """The challenger's mean of each metric over the items that the gate sees; of what is no number, none."""
-        means = {name: fmean(scores.values) for name, scores in self.items["challenger"].items() if scores.values}
-        return {name: mean for name, mean in means.items() if isfinite(mean)}
+        items = self.items["challenger"].items()
+        return {name: fmean(s.values) for name, s in items if s.values and all(map(isfinite, s.values))}

@@ -70,7 +70,9 @@ def begin(recipe: str, overrides: list[str]) -> Story:
     sources = [version_of_prompts(source) for source in curation.prompts.sources] if curation.prompts else []
     retrain = load_recipe(curation.rounds.retrain).recipe.model_dump(mode="json")
     model = fixed_version(curation.model)  # an alias moves with the first round: the reference must not
-    values = curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}}) | {"model": model}
+    values = curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}, "prompts": {"run"}}) | {
+        "model": model
+    }
     key = digest_json([values, retrain, sources])
     return Story(
         key=key,
@@ -109,7 +111,7 @@ def finished(story: Story) -> str:
         return ""
     last, limit = story.lines[-1], story.rounds.count
     if told := runaway(story.facts, story.rounds.stop):
-        untrained = [] if last.model else [f"nothing was trained on the pairs of round {last.number}"]
+        untrained = [] if last.model else [f"nothing was trained on {last.curation.dataset}, which is @latest now"]
         return "; ".join([*told, *untrained])
     if last.verdict != "promote":
         return f"round {last.number}: the gate found no gain ({last.verdict})"

@@ -19,7 +19,7 @@ from tasks.runtime.stages import code_digest
 SEED = (
     0  # of every model and run: two models answer by the same random numbers, so that they differ where the models do
 )
-CODE = ("dpo_core.model.answers.answers",)
+CODE = ("dpo_core.model.answers.answers", "tasks.runtime.device")
 
 
 @dataclass(frozen=True)

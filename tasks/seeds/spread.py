@@ -22,8 +22,9 @@ def seed_lines(plan: Plan, found: Sequence[SeedModel], chosen: int) -> list[Seed
 
 
 def spreads(lines: Sequence[SeedLine]) -> dict[str, SpreadLine]:
-    """Of each metric of the gate: least, median, most, and the standard deviation over seeds."""
-    by_metric = {name: [line.metrics[name] for line in lines] for name in (lines[0].metrics if lines else ())}
+    """Of each metric of the gate that all seeds have: least, median, most, and the standard deviation over seeds."""
+    names = [name for name in (lines[0].metrics if lines else ()) if all(name in line.metrics for line in lines)]
+    by_metric = {name: [line.metrics[name] for line in lines] for name in names}
     return {
         name: SpreadLine(low=min(values), median=median(values), high=max(values), deviation=stdev(values))
         for name, values in by_metric.items()

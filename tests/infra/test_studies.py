@@ -24,6 +24,13 @@ def test_an_address_that_no_driver_serves_is_told_without_its_password(monkeypat
     assert "me:canarybird" not in str(caught.value)
 
 
+def test_a_password_that_is_not_quoted_is_told_without_a_piece_of_it(monkeypatch):
+    with pytest.raises(BadSetting, match="cannot be read") as caught:
+        storage(monkeypatch, "postgresql://me:ab@cd:canarybird@db/x")
+    assert "canary" not in f"{caught.value} {caught.value.where} {caught.value.do}"
+    assert "%HH" in caught.value.do
+
+
 @pytest.fixture
 def database(postgres):
     """The address of a new database."""

@@ -67,6 +67,12 @@ def test_the_spread_is_that_of_every_metric_that_the_gate_names(plan):
     assert seed_lines(plan, found[:1], 7) == []
 
 
+def test_the_spread_is_of_what_all_seeds_could_be_measured_by(plan):
+    lines = seed_lines(plan, [candidate(7, 0.6), candidate(8, 0.8)], 8)
+    del lines[1].metrics["generations/sound"]
+    assert list(spreads(lines)) == list(spreads(lines[::-1])) == ["rewards/accuracies"]
+
+
 @pytest.mark.parametrize(("gain", "warns"), [(0.1, True), (0.3, False)])
 def test_a_spread_wider_than_the_gain_is_told(gain, warns):
     condition = Condition(

@@ -121,10 +121,13 @@ def _made(
     tell: Tell | None,
 ) -> Iterator[Made]:
     """In slots where a trial says that it gives the model's own logits."""
-    if why := obstacle(model):
+    why = obstacle(model)
+    if tell is None and why:  # who is told each token is in a chat, where no line may come between
         log.warning('answers mode=generate why="%s"', why)
+    elif tell is None:
+        log.info("answers mode=slots width=%d", width)
+    if why:
         return by_generate(model, asked, how, stops, width, counts, tell)
-    log.info("answers mode=slots width=%d", width)
     return Continuous(Slots(model, counts, memory=memory), asked, how, stops, width, counts, tell).run()
 
 

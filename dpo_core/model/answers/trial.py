@@ -14,13 +14,14 @@ _IDS = tuple(int(i) for i in torch.randint(3, 100, (64,), generator=torch.Genera
 PROMPTS = (_IDS[:24], _IDS[:18] + _IDS[24:33], _IDS[33:36])  # two that begin alike, and a short one
 ANSWERS = (_IDS[40:46], _IDS[46:52], _IDS[52:58])
 LEAVES = (2, 0)  # after the step, the row: the last row takes its place
-_PASSED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()  # a trial takes as long as many tokens of a chat
+# What was found: a trial takes as long as a turn of a chat.
+_TRIED: weakref.WeakKeyDictionary[PreTrainedModel, str] = weakref.WeakKeyDictionary()
 
 
 def obstacle(model: PreTrainedModel) -> str:
-    """Why this model's answers cannot be made in slots; empty if they can. A model that passed is not tried again."""
-    if model in _PASSED:
-        return ""
+    """Why this model's answers cannot be made in slots; empty if they can. Tried once, unless the trial breaks off."""
+    if model in _TRIED:
+        return _TRIED[model]
     device = next(model.parameters()).device
     try:
         with torch.autocast(device.type, enabled=False), torch.no_grad():
@@ -28,11 +29,10 @@ def obstacle(model: PreTrainedModel) -> str:
             found = _in_slots(model)
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    off = max(float((ours - theirs[: len(ours)]).abs().max()) for ours, theirs in zip(found, expected, strict=True))
-    if not off <= TOLERANCE:  # nor where it is no number
-        return f"log-probs of a trial off by {off:.4f} nats"
-    _PASSED.add(model)
-    return ""
+    both = zip(found, expected, strict=True)
+    off = float(torch.stack([(ours - theirs[: len(ours)]).abs().max() for ours, theirs in both]).max())
+    _TRIED[model] = "" if off <= TOLERANCE else f"log-probs of a trial off by {off:.4f} nats"
+    return _TRIED[model]
 
 
 def _plain(model: PreTrainedModel, prompt: tuple[int, ...], answer: tuple[int, ...]) -> Tensor:

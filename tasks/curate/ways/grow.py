@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dpo_core.curate.curation import Curation
+from dpo_core.curate.curation import WAYS, Curation
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
 from infra.datasets.manifest import DatasetVersion
@@ -27,7 +27,8 @@ def require_own(curation: Curation, store: Store) -> None:
         find(store, parse(curation.name))
         return
     last = known[-1]
-    how, way = last.made_by.how, last.made_by.way
+    how, told = last.made_by.how, last.notes.partition(";")[0]  # where the way had no field of its own
+    way = last.made_by.way or (told if told in WAYS else "")
     if how == CURATE and way in ("", curation.way):
         return
     made = f"by a curation by {way}" if how == CURATE else f"by `dpo data {how}`" if how else "by hand"

@@ -266,3 +266,16 @@ def test_the_interval_of_a_ratio_of_lengths_holds_its_coverage(prompts: int, mos
         low, high = mean_interval(values, list(map(str, owners)), answers=False)[1:]
         held += low <= 1.25 <= high
     assert abs(held / draws - 0.95) <= 0.02
+
+
+def test_an_empty_answer_is_none_and_one_that_loops_in_another_language_counts_as_both() -> None:
+    loop = "und das ist auch nicht der Ort, " * 6
+    question = asked("What is the capital of France, and where is it that you have been to?")
+    models = MODELS | {"challenger": measured(loop, "", margins=(0.5, -0.1))}
+    suites = {"retention/facts": [BehaviourCheck(question, (("Paris",),)), BehaviourCheck(SUM, (("4",),))]}
+    compared = {"pairs": BOTH, "retention/facts": BOTH, "samples": Items([], [])}
+    found = side_by_side(models, Questions(suites, [asked("The capital?")], PAIRS, compared))
+    mine = found.items["challenger"]
+    assert mine["generations/answered"].values == [1.0, 0.0]
+    assert mine["generations/language"].values == [0.0, 1.0]
+    assert mine["generations/varied"].values[0] < 0.5

@@ -61,6 +61,13 @@ def test_what_early_stopping_cannot_say_is_told_key_by_key(place, tool):
 
 
 @pytest.mark.parametrize("tool", BASES)
+def test_a_patience_without_steps_between_measurements_is_told_what_it_counts(place, tool):
+    recipe, lines = imported(BASES[tool] | {PATIENCE[tool]: 3})
+    assert recipe.training.early_stopping == EarlyStopping(patience=3)
+    assert "measured every 10 steps" in lines[PATIENCE[tool]].says
+
+
+@pytest.mark.parametrize("tool", BASES)
 def test_the_best_weights_without_a_patience_are_left_to_the_user(place, tool):
     asked = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "eval_steps": 10}
     recipe, lines = imported(BASES[tool] | asked)
