@@ -139,12 +139,12 @@ KINDS = (  # in the home of a run that is finished, or was killed as it evaluate
     "store/stages/score/*.json",
     "store/stages/train/*.json",
     "store/stages/measure/*.json",
-    "store/stages/held_out/*.json",
     "store/answers/*/*.jsonl",
     "store/reports/*-data-*/quality.html",
     "store/profiles/tiny.json",
 )
 LATER = (
+    "store/stages/held_out/*.json",
     "store/stages/evaluate/*.json",
     "store/stages/gate/*.json",
     "store/evaluations/*.json",
