@@ -40,6 +40,7 @@ def answers(
     day: str | None = None,
     refuse: Refuse | None = None,
     counts: Effort | None = None,
+    tell: Tell | None = None,
 ) -> Iterator[Answer]:
     """`samples` answers to each prompt, in the order in which they end; of these only (prompt, sample) in `wanted`.
 
@@ -47,11 +48,12 @@ def answers(
     `width` (answers in work at once), nor on what else is asked for. `memory`: bytes of keys and values, which may
     narrow the width. `day`: see ChatTemplate. A prompt that the template refuses, or that leaves no room in the
     context, raises InputError before anything is computed; with `refuse` it is told there and has no answers.
+    `tell` gets each token as it is drawn; what it raises ends the work.
     """
     counts = counts if counts is not None else Effort()
     asked, owners = _asked(model, tokenizer, prompts, decoding, samples, wanted, day, refuse)
     stops = frozenset(stop_tokens(model.generation_config.eos_token_id, tokenizer))
-    return _answers(plain_model(model), tokenizer, asked, owners, decoding, stops, max(1, width), memory, counts)
+    return _answers(plain_model(model), tokenizer, asked, owners, decoding, stops, max(1, width), memory, counts, tell)
 
 
 def texts(
@@ -83,10 +85,7 @@ def reply(
 
     Raises NoRoom where the prompt fills the context, and InputError.
     """
-    asked, owners = _asked(model, tokenizer, [prompt], decoding, 1, None, None, None)
-    stops = frozenset(stop_tokens(model.generation_config.eos_token_id, tokenizer))
-    counts = Effort()
-    [answer] = _answers(plain_model(model), tokenizer, asked, owners, decoding, stops, 1, None, counts, tell)
+    [answer] = answers(model, tokenizer, [prompt], decoding=decoding, width=1, tell=tell)
     return answer
 
 
@@ -100,7 +99,7 @@ def _answers(
     width: int,
     memory: int | None,
     counts: Effort,
-    tell: Tell | None = None,
+    tell: Tell | None,
 ) -> Iterator[Answer]:
     if not asked:
         return
