@@ -103,6 +103,17 @@ def forkserver(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Co
         yield server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_programs(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Iterator[None]:
+    """Side by side `sys.executable -m` is a fork; alone it is an interpreter as ever: a fork server takes longer."""
+    if not hasattr(pytestconfig, "workerinput"):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(request.getfixturevalue("forkserver").python))
+        yield
+
+
 @pytest.fixture(scope="session")
 def prefect_server(forkserver: "Forkserver") -> Iterator[None]:
     """One temporary Prefect server for all tests that run a flow."""

@@ -56,7 +56,8 @@ with socket.socket(socket.AF_UNIX) as server:
         if number not in ignored:
             sent_on = number != signal.SIGINT or order["apart"]
             signal.signal(number, (lambda number, frame: os.kill(pid, number)) if sent_on else signal.SIG_IGN)
-    code = os.waitstatus_to_exitcode(int(answers.readline()))
+    status = answers.readline()
+    code = os.waitstatus_to_exitcode(int(status)) if status else -signal.SIGKILL  # the server ended, with all
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
     os.kill(os.getpid(), -code)
@@ -149,7 +150,7 @@ def preload(folder: Path) -> None:
     """Import all that, and every module of ours; start nothing. Tables of databases are made once, in `folder`."""
     watch_shapes()
     from infra.settings import load_settings, prepare_environment
-    from tests.made_tables import make_beside, share_mlflow, share_prefect
+    from tests.made_tables import make_beside, share_mlflow, share_prefect, share_routes
 
     first = "torch" not in sys.modules
     prepare_environment(load_settings())
@@ -161,6 +162,8 @@ def preload(folder: Path) -> None:
     ours += [Path("tests/faults/life.py")]
     for name in (*PRELOADED, *(path.with_suffix("").as_posix().replace("/", ".") for path in ours)):
         importlib.import_module(name.removesuffix(".__init__"))
+    if first:
+        share_routes()
     for name in ("dbruntime", "IPython", "pyspark"):  # not installed, and looked for by each request of MLflow
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     _remember()

@@ -1,14 +1,15 @@
-"""The tables of MLflow and of Prefect in a new SQLite file: made once by their own migrations, then copied.
+"""What servers of MLflow and Prefect make at their start, made once: tables in SQLite, then copied; Prefect's routes.
 
 Each whole run of the tests begins with an empty home, whose two databases cost it seven seconds of processor time: some
-sixty migrations of MLflow, a hundred and twenty of Prefect, always to the same empty tables.
+sixty migrations of MLflow, a hundred and twenty of Prefect, always to the same empty tables, and Prefect's kinds of
+blocks. Its some three hundred routes take each temporary server another second.
 """
 
 import asyncio
 import functools
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -41,6 +42,50 @@ def share_prefect(folder: Path) -> None:
 
     vars(tables)["alembic_upgrade"] = made
 
+    from prefect.server.models import block_registration, block_types
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    register = block_registration.run_block_auto_registration
+
+    async def registered(session: AsyncSession) -> None:
+        known = await block_types.read_block_types(session, limit=1)
+        await session.commit()  # what follows begins a transaction of its own
+        if not known:
+            await register(session)
+
+    vars(block_registration)["run_block_auto_registration"] = registered
+
+
+def share_routes() -> None:
+    """In the processes forked from this one a temporary Prefect server is the application made here.
+
+    Prefect keeps it by its settings, and theirs differ in homes and databases alone, which it reads when it is asked.
+    """
+    from fastapi.routing import _IncludedRouter
+    from prefect.logging.configuration import setup_logging
+    from prefect.server.api import server
+
+    def expand(routes: Iterable[object]) -> None:
+        for route in routes:
+            if isinstance(route, _IncludedRouter):
+                expand(route.effective_candidates())
+            elif mounted := getattr(route, "app", None):
+                expand(getattr(mounted, "routes", ()))
+
+    os.environ["PREFECT__SERVER_EPHEMERAL"] = "1"
+    app = server.create_app()
+    del os.environ["PREFECT__SERVER_EPHEMERAL"]
+    expand(app.routes)
+    create = server.create_app
+
+    def created(*args: object, **kwargs: object) -> object:
+        if args or kwargs or not os.environ.get("PREFECT__SERVER_EPHEMERAL"):
+            return create(*args, **kwargs)
+        setup_logging()
+        return app
+
+    vars(server)["create_app"] = created
+
 
 def make_beside(folder: Path) -> int:
     """Leave both in `folder` by a child of this process, which has other things to do meanwhile; the child's number."""
@@ -57,6 +102,8 @@ def make_beside(folder: Path) -> int:
 def _make(folder: Path) -> None:
     import mlflow.store.db.utils as of_mlflow
     import prefect.server.database.interface as of_prefect
+    from prefect.server.database import provide_database_interface
+    from prefect.server.models.block_registration import run_block_auto_registration
     from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL as URL
     from prefect.settings import temporary_settings
     from prefect.utilities.asyncutils import run_sync_in_worker_thread
@@ -64,8 +111,15 @@ def _make(folder: Path) -> None:
 
     folder.mkdir(parents=True)
     of_mlflow._initialize_tables(create_engine(f"sqlite:///{folder}/mlflow.db"))
+
+    async def make_prefects() -> None:
+        await run_sync_in_worker_thread(of_prefect.alembic_upgrade)
+        async with await provide_database_interface().session() as session:
+            await run_block_auto_registration(session)
+
     with temporary_settings({URL: f"sqlite+aiosqlite:///{folder}/prefect.db"}):
-        asyncio.run(run_sync_in_worker_thread(of_prefect.alembic_upgrade))
+        asyncio.run(make_prefects())
+    _copy(f"{folder}/prefect.db", f"{folder.parent}/prefect.db")  # with the kinds of blocks
 
 
 def _copied(template: Path, database: str | None, make: Callable[[], None]) -> None:

@@ -71,7 +71,7 @@ def test_three_steps_already_widen_the_held_out_margin(done):
     assert done.document.version == 1
 
 
-@pytest.fixture(scope="module", params=["shipped", "hh-rlhf"])
+@pytest.fixture(scope="module", params=["shipped", pytest.param("hh-rlhf", marks=pytest.mark.campaign)])
 def pairs_file(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     if request.param == "shipped":

@@ -181,6 +181,7 @@ def test_the_version_answers_alike_through_pyfunc_and_plain_transformers(first, 
     assert served.strip()
 
 
+@pytest.mark.campaign  # two trainings more; faults/test_kill.py kills one on the same machine
 def test_a_run_killed_while_training_goes_on_on_another_machine_and_ends_in_the_same_weights(
     home, recipe, tmp_path, monkeypatch, caplog, forkserver
 ):

@@ -122,6 +122,7 @@ def test_from_a_champion_the_reference_is_the_version_that_was_champion_and_a_ne
     assert begin(str(recipe), from_alias).key != story.key
 
 
+@pytest.mark.campaign  # a round more; the rule has tests of its own in dpo_core/curate/test_curves.py
 def test_a_reward_that_pays_for_length_is_stopped_by_the_curve_of_length_before_a_second_training(
     tmp_path, monkeypatch, capsys
 ):

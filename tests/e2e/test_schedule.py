@@ -179,6 +179,7 @@ def test_there_is_no_form_for_a_version_that_does_not_wait(orchestra):
     assert "does not wait for approval" in state["message"]
 
 
+@pytest.mark.campaign  # two trainings more; test_retrain.py holds it of runs that nobody scheduled
 def test_a_scheduled_run_leaves_a_rollback_and_an_alias_that_was_moved_by_hand_as_they_are(
     orchestra, waiting, champion, monkeypatch
 ):

@@ -147,6 +147,7 @@ def test_a_budget_that_holds_no_trial_is_refused_with_what_one_takes(found, plac
     assert do in caught.value.do
 
 
+@pytest.mark.campaign  # two searches each; faults/test_tune_kills.py has 20 kills, infra/test_studies.py the server
 @pytest.mark.parametrize("database", ["file", "postgresql"])
 def test_a_search_that_was_killed_ends_as_one_that_nobody_disturbed(
     found, place, tmp_path, forkserver, request, database

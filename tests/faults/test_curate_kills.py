@@ -134,6 +134,7 @@ def keeps_its_promises(curation: Curation, expected: bytes, paid: int, bill, bef
     assert document["spent"][0]["in_doubt"] == 0
 
 
+@pytest.mark.campaign
 def test_a_curation_killed_while_it_answers_and_while_a_judge_is_asked(tmp_path, loop, forkserver, undisturbed):
     expected, paid = undisturbed
     bill = loop[1]

@@ -6,7 +6,7 @@ Each is a function of a seed and gives pairs; labels are random apart from the p
 import numpy as np
 
 from dpo_core.data.pairs import EncodedPair, text_of
-from tests.dpo_core.quality.quality_data import FREQUENCY, VOCABULARY, answer, as_pairs, make_pair, null_texts
+from tests.dpo_core.quality.quality_data import FREQUENCY, answer, as_pairs, make_pair, null_texts
 
 TYPES = ("write a function that sorts numbers in python", "tell a story about an old dragon and a village")
 
@@ -192,10 +192,8 @@ def diffuse(seed: int, count: int = 2000) -> list[EncodedPair]:
     rng = np.random.default_rng([seed, 11])
     frequency = FREQUENCY.copy()
     frequency[rng.choice(np.arange(20, 2000), size=450, replace=False)] *= 1.6
-    frequency /= frequency.sum()
-    return as_pairs(
-        [[answer(rng, 45), " ".join(VOCABULARY[rng.choice(2000, size=45, p=frequency)])] for _ in range(count)]
-    )
+    up_to = (frequency / frequency.sum()).cumsum()
+    return as_pairs([[answer(rng, 45), answer(rng, 45, up_to / up_to[-1])] for _ in range(count)])
 
 
 def before_filter(seed: int, count: int = 1500) -> list[EncodedPair]:

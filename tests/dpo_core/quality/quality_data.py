@@ -17,9 +17,11 @@ from dpo_core.quality.results import Results
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 
-VOCABULARY = np.array([f"w{rank}" for rank in range(2000)])
+VOCABULARY = [f"w{rank}" for rank in range(2000)]
 FREQUENCY = 1 / np.arange(3, 2003) ** 1.0
 FREQUENCY /= FREQUENCY.sum()
+UP_TO = FREQUENCY.cumsum()
+UP_TO /= UP_TO[-1]
 
 
 def make_pair(prompt: str, chosen: str, rejected: str) -> EncodedPair:
@@ -29,8 +31,9 @@ def make_pair(prompt: str, chosen: str, rejected: str) -> EncodedPair:
     return EncodedPair(Pair(say("user", prompt), say("assistant", chosen), say("assistant", rejected)), (), (), ())
 
 
-def answer(rng: np.random.Generator, length: int = 30) -> str:
-    return " ".join(VOCABULARY[rng.choice(2000, size=length, p=FREQUENCY)])
+def answer(rng: np.random.Generator, length: int = 30, up_to: NDArray[np.float64] = UP_TO) -> str:
+    """Words drawn as `rng.choice(2000, size=length, p=FREQUENCY)` draws them, which adds up all frequencies anew."""
+    return " ".join(VOCABULARY[rank] for rank in up_to.searchsorted(rng.random(length), side="right").tolist())
 
 
 def null_texts(seed: int, count: int) -> list[list[str]]:
