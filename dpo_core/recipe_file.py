@@ -23,7 +23,7 @@ RECIPES = (".yaml", ".yml")
 FOREIGN = (".csv", ".tsv", ".zip", ".tar", ".safetensors", ".gguf")  # neither recipe nor pairs
 LARGEST = 4 << 20  # bytes of a recipe
 OF_A_CHECK = ("data.text=", "validation.", "encoding.", "trust_remote_code=")  # overrides that bare pairs know
-OF_AN_EVALUATION = ("data.text=", "encoding.")
+OF_AN_EVALUATION = ("data.text=", "trust_remote_code=", "encoding.")
 REMEDIES = {  # of what pydantic finds, by its name for it
     "string_type": 'write text, in quotes where it looks like something else: {key}: "..."; ',
     "list_type": "write a list: {key}: [one, two]; ",
@@ -65,7 +65,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
 
 def load_as(kind: type[Kind], path: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, dict[str, str]]:
     """A YAML file of any kind of recipe with `overrides` applied, its paths as written; and each value's origin."""
-    values, origins = _parse(Path(path))
+    values, origins = _parse(Path(path), kind)
     return checked_recipe(values, origins, str(path), overrides, kind), origins
 
 
@@ -78,7 +78,7 @@ def checked_recipe(
 ) -> Kind:
     """The recipe of these values with `overrides` applied; both dicts are changed by them."""
     for override in overrides:
-        _apply(values, origins, override)
+        _apply(values, origins, override, kind)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -110,7 +110,8 @@ def recipe_of_evaluation(model: str, data: str, overrides: Sequence[str]) -> Rec
             raise InputError(
                 "an evaluation has no such key",
                 where=f"--set {override}",
-                do="set data.text or keys of encoding; beta and the reference are options: see dpo evaluate --help",
+                do="set data.text, trust_remote_code or keys of encoding; beta and the reference are options: "
+                "see dpo evaluate --help",
             )
     values = {"name": "evaluation", "model": model, "data": {"train": data}}
     return checked_recipe(values, {}, "dpo evaluate", overrides)
@@ -130,18 +131,18 @@ def looks_like_recipe(source: str) -> bool:
     return isinstance(values, dict) and {"model", "data"} <= set(values)
 
 
-def _parse(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _parse(path: Path, kind: type[BaseModel]) -> tuple[dict[str, Any], dict[str, str]]:
     init = f"`dpo init {shlex.quote(path.name if path.name.endswith(RECIPES) else 'run.yaml')}` writes one"
     if path.name.endswith(SUFFIXES) or path.is_dir():
-        kind = "a folder" if path.is_dir() else "a file of pairs"
+        what = "a folder" if path.is_dir() else "a file of pairs"
         do = f"name a recipe, a YAML file; {init} for your model and pairs"
-        raise InputError(f"this is {kind}, not a recipe", where=str(path), do=do)
+        raise InputError(f"this is {what}, not a recipe", where=str(path), do=do)
     if not path.exists():
         raise InputError("there is no such recipe", where=str(path), do=f"check the path; {init}")
     if not path.is_file():
         raise InputError("this is no ordinary file", where=str(path), do=f"name a recipe, a YAML file; {init}")
     text = read_text(path, "recipe", f"name a recipe, a YAML file; {init}")
-    values, lines = read_yaml(text, str(path))
+    values, lines = read_yaml(text, str(path), kind=kind)
     if not isinstance(values, dict):
         raise InputError(
             "a recipe is a mapping of keys to values", where=str(path), do=f"write `key: value` lines; {init}"
@@ -163,12 +164,12 @@ def read_text(path: Path, kind: str, do: str) -> str:
         raise InputError(says, where=str(path), do="check its permissions") from None
 
 
-def _apply(values: dict[str, Any], origins: dict[str, str], override: str) -> None:
+def _apply(values: dict[str, Any], origins: dict[str, str], override: str, kind: type[BaseModel]) -> None:
     key, equals, text = override.partition("=")
     where = f"--set {override}"
     if not equals or not key:
         raise InputError("an override is key=value", where=where, do="for example --set training.beta=0.2")
-    value, lines = read_yaml(text, where, key)
+    value, lines = read_yaml(text, where, key, kind)
     *parents, last = key.split(".")
     target = values
     for parent in parents:

@@ -16,7 +16,7 @@ from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 
 PLAIN = "tag:yaml.org,2002:"
-NULL, MERGE = f"{PLAIN}null", f"{PLAIN}merge"
+NULL, INT, MERGE = (f"{PLAIN}{name}" for name in ("null", "int", "merge"))
 MOST_NODES = 100_000  # with every alias unfolded
 
 
@@ -131,7 +131,8 @@ def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: object) -> obje
     if isinstance(node, yaml.SequenceNode):
         inside = next((typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is list), Any)
         return [_typed(loader, inner, inside) for inner in node.value]
-    if node.tag != NULL and (str in kinds or _is_words(kinds)):
+    whole = int in kinds and node.tag == INT  # of `champion`, `base` or the number of a version
+    if node.tag != NULL and not whole and (str in kinds or _is_words(kinds)):
         return node.value
     value = loader.construct_object(node)
     return _number(value) if float in kinds else value

@@ -36,6 +36,7 @@ class LineageData(Recorded):
     train: str
     eval: str
     files: dict[str, str]
+    train_sha256: str = Field("", description="what `data.train` named: the file's SHA-256, a source's version")
     online: str = Field("", description="pairs of the model's own answers that it was trained on")
 
     @property
@@ -96,6 +97,12 @@ class LineageRecord(Recorded):
     objects: dict[str, str] = Field(description="key in the store: SHA-256, of all that the version leads to")
 
 
+def trusted_by_its_run(store: Store, model: str) -> str | None:
+    """The digest of a registered version's own code, which its run was told to trust; None of any other model."""
+    key = versions.resolve(model).tags.get(KEY) if model.startswith("models:/") else None
+    return LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
+
+
 def write_lineage(
     store: Store, plan: Plan, checked: Checked, scored: Scored, trained: Trained, evaluated: Evaluated
 ) -> dict[str, str]:
@@ -109,6 +116,7 @@ def write_lineage(
             train=checked.train_key,
             eval=checked.eval_key,
             files={Path(name).name: digest for name, digest in plan.files.items()},
+            train_sha256=plan.files.get(plan.recipe.data.train, ""),
             online=trained.online.rows if trained.online else "",
         ),
         recipe=json.loads(plan.recipe.model_dump_json()),

@@ -96,15 +96,17 @@ def _left(plan: Plan, state: Standing, version: int, weights: str, ran_away: str
         compared = "the base model" if against == "base" else f"version {against}"
         return (
             f"{now}, and this version was compared with {compared} alone, as retrain.against says. A person may still "
-            f"promote it: dpo promote {name} {version}. If they have one tokenizer, retrain.against: champion compares "
-            "the two"
+            f"promote it: dpo promote {name} {version} --why ... If they have one tokenizer, retrain.against: champion "
+            "compares the two"
         )
     if state.held is not None:
-        return (
-            f"{now}, and {state.held.what.who} put a hold on it: {state.held.what.why}. dpo hold {name} --lift ends it"
-        )
+        hold = state.held.what
+        return f"{now}, and {hold.who} put a hold on it: {hold.why}. dpo hold {name} --lift --why ... ends it"
     if ran_away:
-        return f"{now}: the training ran away ({ran_away}). A person may still promote it: dpo promote {name} {version}"
+        return (
+            f"{now}: the training ran away ({ran_away}). A person may still promote it: "
+            f"dpo promote {name} {version} --why ..."
+        )
     ended = state.settled.get(version)
     if ended is not None and ended.what.kind in ("decline", "expire") and not plan.force:
         how = f"rejected by {ended.what.who}: {ended.what.why}" if ended.what.kind == "decline" else "not given in time"

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.evaluate.gate import Scores, beyond_noise, decide
 from dpo_core.evaluate.scores import SOUND
-from dpo_core.recipe_release import Gate
+from dpo_core.recipe_release import Gate, RecipeGate
 from dpo_core.report.documents import EvaluationEvidence
 from dpo_core.report.sentences import looks_are_spent
 from infra.registry import versions
@@ -167,7 +167,7 @@ def _without_unmeasured_default(rules: Gate, models: Mapping[str, Mapping[str, S
     But where nothing else is asked for: then nothing was measured that could promote it.
     """
     measured = any(len(scores[SOUND].values) for scores in models.values())
-    if "keep" in rules.model_fields_set or measured or not (rules.gains or rules.floor):
+    if rules.keep != RecipeGate().keep or measured or not (rules.gains or rules.floor):
         return rules
     return rules.model_copy(update={"keep": {}})
 

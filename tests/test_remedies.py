@@ -410,3 +410,22 @@ def test_a_model_without_a_chat_template_gets_one_or_plain_pairs(place, tiny_mod
     (folder / "chat_template.jinja").write_text(template)
     tokenizer_of.cache_clear()  # a command of its own has a process of its own
     assert run(["check", "chat.jsonl", "--model", "./bare"]) == 0
+
+
+DECISIONS = re.compile(r"dpo (?:promote|rollback|hold|approve) (?:\{\}|NAME)[^`;:,]*")
+
+
+def decisions() -> Iterator[tuple[str, str]]:
+    """Every sentence of ours that tells how a person decides, with the names in it, and where it stands."""
+    for file in sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)) if "dpo " in source else ():
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+                yield from ((f"{file.relative_to(ROOT)}:{node.lineno}", found) for found in DECISIONS.findall(text))
+
+
+def test_a_decision_is_told_with_the_reason_that_its_command_requires():
+    found = list(decisions())
+    assert len(found) > 5
+    assert [where for where, text in found if "--why" not in text] == []

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -58,7 +59,7 @@ def serve(command: Callable[[], CommandResult | None], *, as_json: bool = False,
 
 def explain(error: BaseException) -> CommandResult:
     """What went wrong, in three lines: what, where, what to do."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
         kept = f"finished work is kept under {os.environ.get('DPO_HOME', '.dpo')}"
         return trouble("interrupted: nothing finished is lost", kept, f"to go on, run it again: {typed()}", INTERRUPTED)
     if full := _cause(error, errno.ENOSPC, "no space left on device", "disk is full"):
@@ -69,6 +70,9 @@ def explain(error: BaseException) -> CommandResult:
     if busy := _cause(error, errno.EADDRINUSE, "address already in use"):
         do = "stop the program that listens there, or choose another port"
         return trouble("the port is in use by another program", str(busy), do, BAD_INPUT)
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        do = "name a file in a folder of yours, or change who may use this one"
+        return trouble(f"this may not be read or written: {error.strerror}", str(error.filename), do, BAD_INPUT)
     if (url := _unanswered(error)) is not None:
         do = f"start it (`prefect server start`) or unset PREFECT_API_URL; then run it again: {typed()}"
         return trouble("Prefect's server does not answer; nothing finished is lost", url, do, BAD_INPUT)

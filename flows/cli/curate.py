@@ -36,7 +36,7 @@ def curate(
         if curation.rounds is not None:
             from flows.rounds import rounds
 
-            told = rounds(recipe, overrides)
+            told = rounds(recipe, overrides, force=force)
             return CommandResult(told.to_json(), lambda console: show_rounds(console, told))
         from flows.curate import curate as flow
 

@@ -77,25 +77,32 @@ def history(
     as_json: AsJson = False,
 ) -> CommandResult:
     """Who promoted which version over which, when and why. Exit code 1 if something is not as recorded."""
-    commands, store, _ = _ready(None)
+    commands, store = _ready_to_look()
     found = commands.history(store, name, verify=verify)
     code = FAILED if found.verdict == "fail" else 0
     return CommandResult(found.to_json(), lambda console: _show_history(console, found), code)
 
 
-def _ready(by: str | None) -> "tuple[ModuleType, Store, str]":
-    """The commands, the store, and who decides."""
+def _ready_to_look() -> "tuple[ModuleType, Store]":
+    """The commands and the store."""
     get_ready()
-    from dpo_core.errors import InputError
     from infra.settings import load_settings
     from infra.store import open_store
     from tasks.commands import promotion
+
+    return promotion, open_store(load_settings())
+
+
+def _ready(by: str | None) -> "tuple[ModuleType, Store, str]":
+    """The commands, the store, and who decides."""
+    commands, store = _ready_to_look()
+    from dpo_core.errors import InputError
     from tasks.runtime.provenance import user
 
     who = user() if by is None else by.strip()
     if not who:
         raise InputError("nobody is named who decides this", where="--by", do="name a person: --by WHO")
-    return promotion, open_store(load_settings()), who
+    return commands, store, who
 
 
 def _reason(why: str) -> str:

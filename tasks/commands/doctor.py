@@ -184,11 +184,15 @@ def _models(settings: Settings) -> Iterator[Readiness]:
 def _ends(model: str, settings: Settings) -> Readiness:
     """Fetch it as a run would, and name the tokens at which training, evaluation, chat and serving end an answer."""
     from dpo_core.model.encode import load_tokenizer
+    from dpo_core.model.remote_code import trusted_code
     from dpo_core.model.stops import named_ends, stop_tokens
+    from infra.store import open_store
+    from tasks.lineage import trusted_by_its_run
     from tasks.runtime.models import local_model
 
-    folder = local_model(model, settings.home)
-    tokenizer = load_tokenizer(folder)
+    pin = trusted_by_its_run(open_store(settings), model)
+    folder = local_model(model, settings.home, pin=pin)
+    tokenizer = load_tokenizer(folder, trusted_code=trusted_code(pin, folder))
     ends = ", ".join(f"{tokenizer.convert_ids_to_tokens(i)} ({i})" for i in stop_tokens(named_ends(folder), tokenizer))
     template = "" if tokenizer.chat_template else "; it has no chat template: pairs must be plain text"
     return Readiness("model", "ok", f"{model}: answers end at {ends}{template}")

@@ -12,6 +12,7 @@ from dpo_core.data.digests import prompt_digest
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
 from dpo_core.model.identity import context_length, digest_model, digest_weights, numeric_path
+from dpo_core.model.remote_code import digest_code, trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.report.documents import Estimate
 from infra.prefect_logs import show_on_page
@@ -20,6 +21,7 @@ from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.data_check.rows import taken
 from tasks.documents import EvaluateDocument
+from tasks.lineage import trusted_by_its_run
 from tasks.reference.store import ReferenceStore, reference_sums
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.sources import local_source
@@ -53,13 +55,12 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
     read = read_pairs(local_source(data, settings.home))
     start, start_weights = (None, None) if reference else _start_of(model)
     reference = reference or start
-    folder = local_model(model, settings.home)
-    require_usable(folder)
+    folder, trusted = _usable(model, rules.trust_remote_code)
     encoding = rules.encoding
     if "max_length" not in encoding.model_fields_set:
         encoding = encoding.model_copy(update={"max_length": context_length(folder) or 1 << 20})
     rows = [taken(pair, rules.data.text == "turns") for pair in read.pairs]
-    result = encode_pairs(rows, load_tokenizer(folder), encoding)
+    result = encode_pairs(rows, load_tokenizer(folder, trusted_code=trusted), encoding)
     if not result.encoded:
         raise InputError(
             "no pair fits the model's context",
@@ -70,14 +71,14 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
         do = "the model has a chat template: --set data.text=turns takes prompt and answers as turns"
         log.warning("plain_text pairs=%d action='%s'", count, do)
     pairs = result.encoded
-    policy = _logps(folder, pairs)
+    policy = _logps(folder, pairs, trusted)
     against = tuple(0 * side for side in policy)
     if reference:
-        reference_folder = local_model(reference, settings.home)
+        reference_folder, trusted = _usable(reference, rules.trust_remote_code)
         if start_weights and digest_weights(reference_folder) != start_weights:
             says, do = "this is no longer the model that the version was trained from", "name it with --reference"
             raise InputError(says, where=reference, do=do)
-        against = _logps(reference_folder, pairs)
+        against = _logps(reference_folder, pairs, trusted)
     values = PairValues(
         pair_values((policy[0], policy[1]), (against[0], against[1]), beta=beta),
         [prompt_digest(pair.pair.prompt) for pair in pairs],
@@ -107,7 +108,17 @@ def _start_of(model: str) -> tuple[str | None, str | None]:
     return tags.get(START), tags.get(START_WEIGHTS)
 
 
-def _logps(folder: Path, pairs: "Sequence[EncodedPair]") -> "tuple[Tensor, Tensor]":
+def _usable(model: str, pin: str | None) -> tuple[Path, str | None]:
+    """A model's folder, and the digest of its own code that may run: what its run trusted, or `pin` names."""
+    settings = load_settings()
+    pin = trusted_by_its_run(open_store(settings), model) or pin
+    folder = local_model(model, settings.home, pin=pin)
+    trusted = trusted_code(pin, folder) if pin and digest_code(folder) else None
+    require_usable(folder, trusted)
+    return folder, trusted
+
+
+def _logps(folder: Path, pairs: "Sequence[EncodedPair]", trusted: str | None) -> "tuple[Tensor, Tensor]":
     """Summed log-probs (nats, fp64) of chosen and rejected, from the reference store where they are known."""
     from tasks.runtime.device import device_name
 
@@ -115,6 +126,8 @@ def _logps(folder: Path, pairs: "Sequence[EncodedPair]") -> "tuple[Tensor, Tenso
     store = open_store(settings)
     threads = settings.num_threads
     path = numeric_path(model_sha256=digest_model(folder), dtype="float32", device=device_name(), threads=threads)
-    counts = reference_pass(ReferenceStore(store, path), distinct_responses(pairs), folder, threads=threads)
+    counts = reference_pass(
+        ReferenceStore(store, path), distinct_responses(pairs), folder, threads=threads, trusted_code=trusted
+    )
     log.info("scored model=%s rows=%d forwards=%d", folder.name, counts["rows"], counts["forwards"])
     return reference_sums(store, path, pairs)

@@ -42,7 +42,9 @@ def promote(store: Store, name: str, version: int, *, who: str, why: str) -> Pro
         require_weights(name, version, versions.by_number(name, version).tags)
         _require_unmoved(seen, state, name, "to promote over it")
         if policy.required and not _approved(state, version):
-            if version in state.waiting and not expired(state.waiting[version], datetime.now(UTC)):
+            wait = state.waiting.get(version)
+            over = None if wait is None else wait.what.over_weights_sha256
+            if wait is not None and over == state.weights and not expired(wait, datetime.now(UTC)):
                 return None
             return wait_record(state, found, policy, who=who, why=why)
         return move_record("promote", state, found, who=who, why=why)
@@ -112,7 +114,10 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
             require_weights(name, version, versions.by_number(name, version).tags)
         if not reject and state.weights != wait.what.over_weights_sha256:
             says = f"version {state.champion} is champion now, and version {version} was compared with {wait.what.over}"
-            do = "run the same `dpo retrain` again: it compares them; or --reject this one"
+            do = (
+                f"run the same `dpo retrain` again: it compares them; dpo promote {name} {version} --why ... asks for "
+                "approval over it; --reject ends the wait"
+            )
             raise InputError(says, where=f"{name} version {version}", do=do)
         return move_record(kind, state, found, who=by, why=why)
 
@@ -227,7 +232,7 @@ def _approved(state: Standing, version: int) -> bool:
 
 def _previous(state: Standing, name: str) -> int:
     if state.previous is None:
-        do = "name a version: dpo rollback NAME --to VERSION"
+        do = f"name a version: dpo rollback {name} --to VERSION --why ..."
         raise InputError("there is no champion before this one to go back to", where=name, do=do)
     return state.previous[0]
 
@@ -255,13 +260,15 @@ def _require_model(name: str) -> None:
 def _require_answer(store: Store, found: Version, name: str) -> None:
     """Fetch the version, compare every digest, and have it answer one question, by the code that its run trusted."""
     from tasks.commands.chat import load_speaker
-    from tasks.lineage import KEY, LineageRecord
+    from tasks.lineage import trusted_by_its_run
 
     require_weights(name, found.number, found.tags)
-    key = found.tags.get(KEY)
-    pin = LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
+    pin = trusted_by_its_run(store, f"models:/{name}/{found.number}")
     folder = versions.download(name, found.number, load_settings().home / "downloads")
     speaker = load_speaker(str(folder), pin=pin)
     pieces: list[str] = []
-    speaker.reply([Message(role="user", content="Hello.")], pieces.append, max_new_tokens=8)
+    if speaker.chats:
+        speaker.reply([Message(role="user", content="Hello.")], pieces.append, max_new_tokens=8)
+    else:
+        pieces.append(speaker.next_token("Hello."))
     log.info("smoke_answer name=%s version=%d text=%r", name, found.number, "".join(pieces))

@@ -51,11 +51,11 @@ def _recorded(store: Store, registered: Iterable[Version]) -> Iterator[tuple[Lin
 def _data_of(record: LineageRecord, datasets: Sequence[DatasetVersion]) -> str:
     """What a model was trained on, if it is one of the data sets or what one was made of; else empty."""
     train = str(record.recipe.get("data", {}).get("train", ""))
-    digest = record.data.files.get(train.rpartition("/")[2], "")
+    digest = record.data.train_sha256 or record.data.files.get(train.rstrip("/").rpartition("/")[2], "")
     for dataset in datasets:
         made_of = {dataset.sha256, *(source.sha256 for source in dataset.sources)} - {""}
         if train == dataset.ref or digest in made_of:
-            return train.rpartition("/")[2]
+            return train.rstrip("/").rpartition("/")[2]
     return ""
 
 

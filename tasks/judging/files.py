@@ -89,8 +89,12 @@ def import_judgements(file: Path, to: Path, form: ForeignFormat | None) -> Judge
 
 def _form_of(file: Path) -> ForeignFormat:
     """By the first record's keys."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        head = file.read_text(encoding="utf-8-sig")[:1_000_000]
+    with contextlib.suppress(UnicodeDecodeError):
+        try:
+            head = file.read_text(encoding="utf-8-sig")[:1_000_000]
+        except OSError as error:
+            says, do = f"the file cannot be read: {error.strerror}", "check its path and its permissions"
+            raise InputError(says, where=str(file), do=do) from None
         if '"fields"' in head and '"responses"' in head:
             return "argilla"
         if '"data"' in head and ('"annotations"' in head or '"completions"' in head):

@@ -51,6 +51,12 @@ def test_a_commit_of_digits_stays_a_commit(recipe):
     assert recipe(f"{REQUIRED}trust_remote_code: {commit}\n").recipe.trust_remote_code == commit
 
 
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("champion", "champion"), ("base", "base")])
+def test_a_word_or_the_number_of_a_version_is_what_it_is_written_as(recipe, text, value):
+    assert recipe(f"{REQUIRED}retrain: {{against: {text}}}\n").recipe.retrain.against == value
+    assert recipe(REQUIRED, f"retrain.against={text}").recipe.retrain.against == value
+
+
 @pytest.mark.parametrize("switch", ["true", "yes", "False"])
 def test_code_is_trusted_by_name_and_not_by_a_switch(refused, switch):
     assert "not by a switch" in refused(f"{REQUIRED}trust_remote_code: {switch}\n").says

@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 from dpo_core.errors import InputError
 from flows.cli.app import run
@@ -16,6 +17,7 @@ from flows.cli.console import CommandResult, serve
 from infra.errors import InfraError
 from tasks.documents import Retrained
 
+DENIED = "this may not be read or written: Permission denied"
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "datasets", "pydantic")
 
 
@@ -60,6 +62,13 @@ def test_version_names_the_installed_package(capsys):
         (InputError("a", where="b", do="c"), 2, "a"),
         (InfraError("a", where="b", do="c"), 2, "a"),
         (KeyboardInterrupt(), 130, "interrupted: nothing finished is lost"),
+        (typer.Abort(), 130, "interrupted: nothing finished is lost"),
+        (PermissionError(errno.EACCES, "Permission denied", "/app/run.yaml"), 2, DENIED),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/app/run.yaml"),
+            2,
+            DENIED.replace("Permission denied", "Read-only file system"),
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 2, "the disk is full"),
         (RuntimeError("worker: OSError: [Errno 28] No space left on device"), 2, "the disk is full"),
         (OSError(errno.EADDRINUSE, "Address already in use"), 2, "the port is in use by another program"),

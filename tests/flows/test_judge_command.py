@@ -84,6 +84,7 @@ def test_what_cannot_be_used_is_an_error_with_place_and_remedy(typed, folder):
         (("report", "none.jsonl"), "the judgements cannot be read: No such file or directory"),
         (("export", "empty.jsonl", "--to", "p.jsonl"), "nothing comes of these judgements: 1: the answers are equally"),
         (("import", "odd.json", "--to", "in.jsonl"), "this is an export of neither Argilla nor Label Studio"),
+        (("import", "gone.json", "--to", "in.jsonl"), "the file cannot be read: No such file or directory"),
     ):
         error = typed(*line, code=2)["error"]
         assert error["says"].startswith(says_so)

@@ -169,6 +169,12 @@ def test_what_is_refused_is_told_in_three_parts_and_leaves_the_ledger_as_it_was(
     assert (keys(name, store), versions.by_alias(name, "champion")) == before
 
 
+def test_the_history_is_for_programs_without_a_login_name_too(dpo, name, monkeypatch):
+    monkeypatch.setattr("tasks.runtime.provenance.user", lambda: "")
+    assert dpo("history")[0] == 0
+    assert refused(dpo("promote 1"))["where"] == "--by"
+
+
 def test_a_rollback_to_weights_that_are_gone_is_refused(dpo, name, store, weights):
     weights.rename(weights.with_name("elsewhere"))
     refused(dpo("rollback --to 2"))

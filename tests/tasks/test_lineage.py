@@ -3,6 +3,7 @@
 import json
 import shutil
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from infra.registry import versions
 from infra.registry.weights import PLACE
 from infra.store.folder import FolderStore
 from tasks.commands.lineage import trace
+from tasks.datasets.trained import trained_models
 from tasks.lineage import DIGEST, KEY, write_lineage
 from tasks.records import Stage
 from tests.recipes import pair, tiny_recipe
@@ -56,7 +58,7 @@ def version(store, tmp_path, monkeypatch):
         plan = SimpleNamespace(
             recipe=recipe.model_copy(update={"name": name, "model": model}),
             run_id=f"run-{number}",
-            files={"/some/where/train.jsonl": "1" * 64},
+            files={recipe.data.train: "1" * 64, f"/some/where/{Path(recipe.data.train).name}": "9" * 64},
             model_sha256="2" * 64,
             weights_sha256=weights,
             tokenizer_sha256="3" * 64,
@@ -108,6 +110,14 @@ def test_a_version_leads_to_everything_and_to_its_parent(store, version):
     assert found.recipe["training"]["learning_rate"] == 3e-3
     assert found.environment.packages["torch"]
     assert "/some/where" not in json.dumps(json.loads(store.get_bytes(version.tags[KEY]))["data"])
+
+
+def test_a_file_of_the_same_name_hides_nobody_who_was_trained_on_the_other(store, version):
+    def made_of(digest):
+        return SimpleNamespace(ref="dataset:d@1", sha256="0" * 64, sources=[SimpleNamespace(sha256=digest * 64)])
+
+    assert [(model.model, model.version) for model in trained_models(store, [version], [made_of("1")])] == [("tiny", 2)]
+    assert trained_models(store, [version], [made_of("9")]) == []
 
 
 @pytest.mark.parametrize(

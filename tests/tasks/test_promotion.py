@@ -26,6 +26,8 @@ from infra.store import open_store
 from infra.store.folder import FolderStore
 from infra.tracking.runs import open_run
 from tasks.commands import promotion
+from tasks.commands.chat import load_speaker
+from tasks.commands.evaluate_model import _usable
 from tasks.lineage import KEY
 from tasks.runtime.approval import TAG
 from tests.letters import register_letters
@@ -124,6 +126,16 @@ def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once
     with pytest.raises(InputError, match="does not wait for approval: its wait was approved by grace"):
         promotion.approve(store, name, 3, by="linus", why="me too")
     assert kinds(store, name) == ["promote", "wait", "approve"]
+
+
+def test_a_version_that_waits_over_a_former_champion_can_be_asked_for_anew(store, name):
+    by_hand(store, name, 1), by_hand(store, name, 3), by_hand(store, name, 2)
+    with pytest.raises(InputError, match="version 2 is champion now") as caught:
+        promotion.approve(store, name, 3, by="grace", why="seen")
+    assert f"dpo promote {name} 3 --why" in caught.value.do
+    assert by_hand(store, name, 3).action == "wait"
+    assert not by_hand(store, name, 3).changed
+    assert promotion.approve(store, name, 3, by="grace", why="seen").champion_version == 3
 
 
 def test_the_evidence_of_a_version_is_recorded_with_what_is_done_to_it(store, name):
@@ -254,6 +266,16 @@ def test_a_rollback_to_weights_that_are_damaged_or_gone_moves_nothing(store, nam
     assert (kinds(store, name), versions.by_alias(name, "champion").number) == (before, 1)
 
 
+def test_a_model_without_a_chat_template_is_gone_back_to_once_it_goes_on_with_plain_text(store, name, tmp_path):
+    model = build_tiny_model(tmp_path / "model", seed=78)
+    (model / "chat_template.jinja").unlink()
+    run = open_run("promotion", run_key=f"{name}-plain", run_name="run", artifact_root=os.environ["DPO_HOME"])
+    weights = digest_weights(model)
+    plain = versions.register(name, run_id=run.id, weights_sha256=weights, model_folder=model, tags={}).number
+    by_hand(store, name, 1)
+    assert promotion.rollback(store, name, plain, who="ada", why="w").champion_version == plain
+
+
 def test_a_version_with_code_of_its_own_is_gone_back_to_by_the_code_that_its_run_trusted(store, name, tmp_path):
     canary = tmp_path / "canary"
     model = bring_own_code(build_tiny_model(tmp_path / "model"), canary)
@@ -275,6 +297,8 @@ def test_a_version_with_code_of_its_own_is_gone_back_to_by_the_code_that_its_run
     store.put_bytes(key, json.dumps(record).encode())
     assert promotion.rollback(store, name, own, who="ada", why="w").champion_version == own
     assert canary.exists()
+    assert load_speaker(f"models:/{name}/{own}").chats
+    assert _usable(f"models:/{name}/{own}", None)[1] == pin
 
 
 def test_a_hold_is_recorded_once_and_a_name_that_is_not_registered_is_refused(store, name):

@@ -303,7 +303,7 @@ def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says
     assert _start_of(f"models:/{name}/1") == (str(tiny_model), "d" * 64)
     assert _start_of("./folder") == (None, None)
     local = evaluate_model.local_model
-    monkeypatch.setattr(evaluate_model, "local_model", lambda model, home: local(str(tiny_model), home))
+    monkeypatch.setattr(evaluate_model, "local_model", lambda model, home, pin: local(str(tiny_model), home))
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"prompt": "a", "chosen": " b", "rejected": " c"}\n' * 3)
     rules = recipe_of_evaluation(f"models:/{name}/1", str(pairs), [])
@@ -314,13 +314,16 @@ def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says
     assert named.reference == str(tiny_model)
 
 
-def test_a_default_that_cannot_be_measured_holds_nobody_up_unless_nothing_else_is_asked_for():
+def test_a_default_that_cannot_be_measured_holds_nobody_up_unless_nothing_else_is_asked_for(tmp_path):
     from dpo_core.evaluate.scores import SOUND, Scores
+    from dpo_core.recipe_file import load_recipe
     from dpo_core.recipe_release import RecipeGate
     from tasks.release import _without_unmeasured_default as judged
 
     nothing, something = ({"challenger": {SOUND: Scores(values, ["a"] * len(values))}} for values in ([], [1.0]))
     assert judged(RecipeGate(), nothing).keep == {}
+    (tmp_path / "run.yaml").write_text("name: n\nmodel: m\ndata: {train: p.jsonl}\n")
+    assert judged(load_recipe(tmp_path / "run.yaml").recipe.gate, nothing).keep == {}
     assert judged(RecipeGate(), something).keep == {SOUND: 0.15}
     assert judged(RecipeGate(keep={SOUND: 0.1}), nothing).keep == {SOUND: 0.1}
     assert judged(RecipeGate(improve=[]), nothing).keep == {SOUND: 0.15}

@@ -79,7 +79,7 @@ def test_an_evaluation_warns_too_and_the_override_that_it_names_makes_turns_of_i
 def test_an_evaluation_refuses_keys_that_it_does_not_read():
     with pytest.raises(InputError, match="no such key") as caught:
         recipe_of_evaluation("model", "pairs.jsonl", ["training.beta=1"])
-    assert "set data.text or keys of encoding" in caught.value.do
+    assert "set data.text, trust_remote_code or keys of encoding" in caught.value.do
     assert recipe_of_evaluation("model", "pairs.jsonl", ["encoding.max_length=64"]).encoding.max_length == 64
 
 
