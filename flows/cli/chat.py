@@ -24,7 +24,13 @@ def talk(models: Sequence[str], max_new_tokens: int) -> None:
     """Read lines from stdin until /quit or its end, and answer each. Two models keep a conversation each."""
     from tasks.commands.chat import load_speaker
 
-    conversations = [Conversation(load_speaker(model), max_new_tokens) for model in models]
+    conversations = []
+    for model in models:
+        speaker = load_speaker(model)
+        if not speaker.chats:
+            do = "take its instruct variant, or add chat_template.jinja to its folder"
+            raise InputError("this model has no chat template: it goes on with plain text alone", where=model, do=do)
+        conversations.append(Conversation(speaker, max_new_tokens))
     console, notes = Console(highlight=False), Console(stderr=True, highlight=False, style="dim")
     notes.print(f"{' | '.join(models)}: {HELP}", markup=False)
     while (line := _read()) is not None and line != "/quit":

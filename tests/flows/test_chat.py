@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+from dpo_core.errors import InputError
 from flows.cli.app import run
 from flows.cli.chat import Conversation, talk
-from tests.tiny import build_saying
+from tests.tiny import build_saying, build_tiny_model
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ class Echo:
     """A speaker that answers with what it was given."""
 
     name = "echo"
+    chats = True
 
     def reply(self, messages, show, *, max_new_tokens):
         for message in messages:
@@ -97,6 +99,13 @@ def test_a_reply_ends_with_the_turn_and_without_the_token_that_ends_it(tmp_path,
     assert "".join(pieces) == "yes"
 
 
+def test_a_model_without_a_chat_template_is_refused_before_anything_is_said(tmp_path, said):
+    folder = build_tiny_model(tmp_path / "model")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(InputError, match="no chat template"):
+        said(["hi"], [folder])
+
+
 def test_a_conversation_longer_than_the_context_is_explained_and_taken_back(tiny_model, said):
     out, _ = said(["x" * 2000, "hi"], [tiny_model])
     assert "the model reads 1024 and none is left for an answer: /reset starts a new one]" in out.replace("\n", " ")
@@ -122,12 +131,3 @@ def test_an_interruption_ends_the_answer_at_once_and_the_next_one_is_as_ever(tin
 def test_a_model_that_is_not_there_is_exit_2(capfd):
     assert run(["chat", "./nowhere"]) == 2
     assert "there is no such model" in capfd.readouterr().err
-
-
-def test_a_tokenizer_without_chat_template_is_explained(tiny_model, tmp_path, said):
-    import shutil
-
-    folder = shutil.copytree(tiny_model, tmp_path / "bare")
-    (folder / "chat_template.jinja").unlink()
-    out, _ = said(["hi"], [folder])
-    assert "no chat template" in out
