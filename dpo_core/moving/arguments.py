@@ -121,12 +121,17 @@ def read_batch(draft: Draft, sheet: Sheet, per_device: str, default: int, device
     each = sheet.cell(per_device).whole() if per_device in names else default
     accumulated = sheet.cell("gradient_accumulation_steps").whole() if "gradient_accumulation_steps" in names else 1
     size = each * accumulated * devices
-    says = f"{each} pairs, times {accumulated} accumulated, times {devices} device{'s' if devices > 1 else ''}"
-    says += "" if devices > 1 else "; if it ran on N: --devices N"
+    says = batch_of(each, accumulated, devices)
     if not names and size != 8:
         draft.imply(per_device, "training.train_batch_size", size)
     for name in names:
         draft.take(sheet.cell(name), "training.train_batch_size", size, says, changed=True)
+
+
+def batch_of(each: int, accumulated: int, devices: int) -> str:
+    """The sum of a step's pairs in words."""
+    says = f"{each} pairs, times {accumulated} accumulated, times {devices} device{'s' if devices > 1 else ''}"
+    return says if devices > 1 else f"{says}; if it ran on N: --devices N"
 
 
 def read_warmup(draft: Draft, sheet: Sheet, default: float) -> None:

@@ -4,7 +4,7 @@ Keys (`axolotl_keys.py`), defaults and losses are those of axolotl's src/axolotl
 and, with its later keys, as in the fork thad0ctor/axolotl at 03406f72 and in the documentation's config reference;
 training.py 002a637c, model.py 04980d49, peft.py 00564c8f, datasets.py 70be5461, deprecated.py 1377ccc3, integrations.py
 280d5689, trl.py b6fc46ad, muon.py c54c1eb7) and core/ (builders/rl.py 00a59d29, builders/base.py 09f0fade of that fork,
-trainers/dpo/__init__.py 0fad92a3).
+trainers/dpo/__init__.py 0fad92a3). What batch_size is: normalize_config (utils/config/__init__.py 00ce8882).
 """
 
 from dpo_core.moving import arguments as common
@@ -90,11 +90,7 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
 
 
 def _steps(draft: Draft, sheet: Sheet, devices: int) -> None:
-    if "batch_size" in sheet:
-        cell = sheet.cell("batch_size")
-        draft.take(cell, "training.train_batch_size", cell.whole(), "of all devices and steps accumulated")
-    else:
-        common.read_batch(draft, sheet, "micro_batch_size", 1, devices)
+    _batch(draft, sheet, devices)
     if "max_steps" in sheet:
         draft.take(sheet.cell("max_steps"), "training.max_steps", sheet.cell("max_steps").whole())
     if "lr_scheduler" not in sheet:
@@ -109,6 +105,21 @@ def _steps(draft: Draft, sheet: Sheet, devices: int) -> None:
         offloads = str(cell.value) in ("offload", "offload_disk", "unsloth")
         says = "activations are computed twice, not moved away" if offloads else ""
         draft.take(cell, "training.gradient_checkpointing", offloads or cell.flag(), says, changed=offloads)
+
+
+def _batch(draft: Draft, sheet: Sheet, devices: int) -> None:
+    """`batch_size` is of a device, and whole steps of `micro_batch_size` are accumulated up to it."""
+    if "batch_size" not in sheet or "gradient_accumulation_steps" in sheet:
+        common.read_batch(draft, sheet, "micro_batch_size", 1, devices)
+        return
+    each = sheet.cell("micro_batch_size").whole() if "micro_batch_size" in sheet else 1
+    accumulated = sheet.cell("batch_size").whole() // max(each, 1)
+    says = common.batch_of(each, accumulated, devices)
+    says += f"; since 0.4.1 axolotl accumulates 1 instead, and takes as many steps of {each}"
+    for name in ("batch_size", "micro_batch_size"):
+        if name in sheet:
+            size = each * accumulated * devices
+            draft.take(sheet.cell(name), "training.train_batch_size", size, says, changed=True)
 
 
 def _lora(draft: Draft, sheet: Sheet) -> None:

@@ -245,7 +245,7 @@ AXOLOTL = [
         "base_model: org/m\nrl: dpo\ndpo_loss_type: [ipo]\nrl_beta: 0.2\nlearning_rate: 5e-6\nlr_scheduler: constant\n"
         "batch_size: 12\nmicro_batch_size: 3\ndatasets:\n  - path: Vezora/Code-Preference-Pairs\n    type: dpo\n",
         {"training.loss": "ipo", "training.beta": 0.2, "training.train_batch_size": 12},
-        "lr_scheduler",
+        "lr_scheduler batch_size",
     ),
     Case(
         "IPO as axolotl had it: rl: ipo; weighting, two data sets",

@@ -147,3 +147,11 @@ def test_no_key_of_axolotl_has_two_fates():
     for table in (TABLE, OF_TRL):
         fates = [set(table.taken), set(table.fixed), set(table.left), set(table.special)]
         assert sum(map(len, fates)) == len(table.known)
+
+
+def test_axolotls_batch_size_is_of_a_device_in_whole_steps_of_its_micro_batch(place):
+    asked = {"batch_size": 14, "micro_batch_size": 4, "gradient_accumulation_steps": None}
+    recipe, lines = imported(AXOLOTL | asked, devices=2)
+    assert recipe.training.train_batch_size == 24  # 14 // 4 = 3 steps of 4 pairs on each of 2 devices
+    assert lines["batch_size"].outcome == lines["micro_batch_size"].outcome == "changed"
+    assert lines["batch_size"].says.startswith("4 pairs, times 3 accumulated, times 2 devices; since 0.4.1")
