@@ -24,6 +24,10 @@ TOOL = "LLaMA-Factory"
 INFO = "dataset_info.json"
 TEMPLATE = "pairs are written by the template of the model's own tokenizer"
 ADAPTER = "adapters are LoRA's, with r, lora_alpha and target_modules"
+GOES_ON = "an adapter that goes on is held to its base"
+FRESH = (
+    "a new one is held to the merged model it starts on; but with ZeRO-3 or unsloth the old one went on: set reference"
+)
 PICTURES = "models read text alone"
 TOKENS = "a model's tokens and embeddings stay as they are"
 SERVING = "it belongs to serving: docs/serving.md"
@@ -61,7 +65,7 @@ OWN = KeyTable(
             "apollo_proj_type apollo_scale_type apollo_layerwise apollo_scale_front use_badam badam_mode "
             "badam_start_block badam_switch_mode badam_switch_interval badam_update_ratio badam_mask_mode "
             "badam_verbose use_adam_mini use_muon loraplus_lr_ratio loraplus_lr_embedding",
-            ADAPTER: "additional_target pissa_iter pissa_convert create_new_adapter module_dropout oft_rank "
+            ADAPTER: "additional_target pissa_iter pissa_convert module_dropout oft_rank "
             "oft_block_size oft_target freeze_trainable_layers freeze_trainable_modules freeze_extra_modules "
             "use_llama_pro adapter_folder",
             PICTURES: "media_dir freeze_vision_tower freeze_multi_modal_projector freeze_language_model "
@@ -92,7 +96,7 @@ OWN = KeyTable(
     special=names(
         "stage pref_beta pref_ftx pref_bco_weight pref_loss dpo_label_smoothing ld_alpha simpo_gamma ref_model "
         "ref_model_adapters finetuning_type lora_rank lora_alpha lora_target dataset eval_dataset dataset_dir "
-        "cutoff_len val_size model_name_or_path adapter_name_or_path disable_gradient_checkpointing "
+        "cutoff_len val_size model_name_or_path adapter_name_or_path create_new_adapter disable_gradient_checkpointing "
         "early_stopping_steps"
     ),
 )
@@ -186,7 +190,10 @@ def _lora(draft: Draft, sheet: Sheet) -> None:
 
 
 def _models(draft: Draft, sheet: Sheet) -> None:
-    """An adapter that goes on being trained has its base as the reference, unless another is named or none is there."""
+    """An adapter that goes on being trained has its base as the reference, unless another is named or none is there.
+
+    A new adapter is put on the merged model, which then is the reference: LLaMA-Factory's model/adapter.py 01d87b82.
+    """
     base, adapter, other = (sheet.cell(name) for name in ("model_name_or_path", "adapter_name_or_path", "ref_model"))
     names = adapter.texts() if adapter.value is not None else []
     if names:
@@ -195,11 +202,14 @@ def _models(draft: Draft, sheet: Sheet) -> None:
         draft.take(adapter, "model", find_model(names[0], adapter), "the adapter, merged with its base", changed=True)
     elif base.value is not None:
         draft.take(base, "model", find_model(base.text(), base))
+    fresh = "create_new_adapter" in sheet and sheet.cell("create_new_adapter").flag()
+    if "create_new_adapter" in sheet:
+        draft.same(sheet.cell("create_new_adapter"), FRESH if fresh else GOES_ON)
     if set(draft.losses) <= {"simpo", "orpo"}:
         return
     if other.value is not None:
         draft.take(other, "reference", find_model(other.text(), other))
-    elif names and base.value is not None:
+    elif names and base.value is not None and not fresh:
         draft.take(base, "reference", find_model(base.text(), base), "the adapter's base is what it is held to")
 
 

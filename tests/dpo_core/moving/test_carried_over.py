@@ -155,3 +155,16 @@ def test_axolotls_batch_size_is_of_a_device_in_whole_steps_of_its_micro_batch(pl
     assert recipe.training.train_batch_size == 24  # 14 // 4 = 3 steps of 4 pairs on each of 2 devices
     assert lines["batch_size"].outcome == lines["micro_batch_size"].outcome == "changed"
     assert lines["batch_size"].says.startswith("4 pairs, times 3 accumulated, times 2 devices; since 0.4.1")
+
+
+@pytest.mark.parametrize(("fresh", "reference"), [(True, None), (False, "org/m"), (None, "org/m")])
+def test_a_new_adapter_of_llama_factory_is_held_to_the_merged_model_and_one_that_goes_on_to_its_base(
+    place, fresh, reference
+):
+    (place / "adapter").mkdir()
+    asked = {"finetuning_type": "lora", "adapter_name_or_path": "adapter", "create_new_adapter": fresh}
+    recipe, lines = imported(LLAMA_FACTORY | asked)
+    assert recipe.model.endswith("adapter")
+    assert recipe.reference == reference
+    if fresh is not None:
+        assert lines["create_new_adapter"].outcome == "taken"
