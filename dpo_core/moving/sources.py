@@ -10,6 +10,7 @@ from dpo_core.data.hub import FILE, is_hub_name
 from dpo_core.data.readers import chunks_of
 from dpo_core.data.sources import is_address
 from dpo_core.errors import InputError
+from dpo_core.model.folder.files import read_json
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 
@@ -42,6 +43,15 @@ def find_model(text: str, cell: Cell) -> str:
     if HUB_MODEL.fullmatch(text) and not FILE.search(text):
         return text
     raise _missing(text, cell, "--model", "the model")
+
+
+def type_of(model: str) -> str | None:
+    """The `model_type` of a model folder on this machine; None of what is not here, or says none."""
+    try:
+        kind = read_json(Path(model) / "config.json").get("model_type")
+    except (InputError, OSError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def hub_or_file(name: str, config: str | None, split: str, cell: Cell) -> str:

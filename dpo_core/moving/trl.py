@@ -12,7 +12,7 @@ from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
 from dpo_core.moving.losses import set_losses
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
+from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs, type_of
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 
 TOOL = "TRL 1.16"
@@ -22,6 +22,10 @@ REVISION = "a model is named without revision: download that one, and name its f
 FROZEN = "the reference stays as it is"
 NO_LORA = "it has no effect without use_peft"
 LORA_ONLY = "adapters are LoRA's, with r, lora_alpha and target_modules"
+UNKNOWN_TARGETS = (
+    "not in the file: peft's default goes by the model's type, which is not known here (of llama and qwen2: q_proj, "
+    "v_proj); here it is every linear module, or set training.lora.target_modules"
+)
 OWN = KeyTable(
     taken={"beta": ("training.beta", Cell.number)},
     fixed={
@@ -81,6 +85,23 @@ EARLIER = KeyTable(
 )
 TABLE = common.COMMON | common.EARLIER | EARLIER | OWN
 LORA = {"r": "lora_r", "target_modules": "lora_target_modules"}  # of peft's LoraConfig; the other names are the same
+PEFT_TARGETS: dict[str, str | list[str]] = {  # of model types: peft's default, where no modules are named
+    kind: modules.split()
+    for kind, modules in reasons(
+        {
+            "q_proj v_proj": "bart opt gptj gpt_neo llama llama4 mistral mixtral stablelm gemma gemma2 gemma3_text "
+            "qwen2 qwen3",
+            "q_proj k_proj v_proj o_proj": "nemotron_h",
+            "q_proj v_proj fc1 fc2": "phi",
+            "query value": "bert roberta xlm-roberta electra",
+            "query_key_value": "bloom gpt_neox falcon",
+            "c_attn": "gpt2 gpt_bigcode",
+            "Wqkv": "mpt",
+            "qkv_proj": "codegen",
+            "key value receptance output": "rwkv",
+        }
+    ).items()
+} | {"gemma4": r".*language_model\..*\.(q_proj|v_proj)"}
 
 
 def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, model_given: bool) -> None:
@@ -93,10 +114,10 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
     common.read_precision(draft, sheet, ("bf16", "fp16"), default=True)
     if usable(sheet, "max_length"):
         draft.take(sheet.cell("max_length"), "encoding.max_length", sheet.cell("max_length").whole(), LENGTH)
-    _lora(draft, sheet)
     read_early_stopping(draft, sheet, "early_stopping_patience")
     if not model_given:
         _model(draft, sheet)
+    _lora(draft, sheet)
     if not data_given:
         _pairs(draft, sheet)
     common.read_warmup(draft, sheet, 0.0)
@@ -169,6 +190,17 @@ def _lora(draft: Draft, sheet: Sheet) -> None:
         key = f"training.lora.{name if name == 'lora_alpha' else name.removeprefix('lora_')}"
         cell = sheet.cell(name)
         draft.take(cell, key, common.lora_targets(cell) if name == "lora_target_modules" else cell.whole())
+    if "lora_target_modules" not in sheet:
+        _peft_targets(draft)
+
+
+def _peft_targets(draft: Draft) -> None:
+    """TRL leaves modules that are not named to peft, which has its own for each type of model."""
+    targets = PEFT_TARGETS.get(type_of(str(draft.values.get("model", ""))) or "")
+    if targets is not None:
+        draft.imply("lora_target_modules", "training.lora.target_modules", targets)
+    else:
+        draft.change(Cell("", None, "lora_target_modules", "peft's"), UNKNOWN_TARGETS)
 
 
 def _model(draft: Draft, sheet: Sheet) -> None:

@@ -168,3 +168,33 @@ def test_a_new_adapter_of_llama_factory_is_held_to_the_merged_model_and_one_that
     assert recipe.reference == reference
     if fresh is not None:
         assert lines["create_new_adapter"].outcome == "taken"
+
+
+SCRIPT = "t = DPOTrainer('m', None, DPOConfig('out'), train_dataset=load_dataset('org/p'), peft_config=LoraConfig())\n"
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_adapters_without_target_modules_get_those_of_peft_for_the_models_type(place, script):
+    (place / "m").mkdir()
+    (place / "m/config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    (place / "s.py").write_text(SCRIPT)
+    (place / "c.json").write_text(json.dumps(TRL | {"use_peft": True, "model_name_or_path": "m"}))
+    draft = read_config("s.py" if script else "c.json", Given())
+    assert draft.check("c.json").training.lora.target_modules == ["q_proj", "v_proj"]
+    told = {line.key: line for line in draft.lines}["lora_target_modules"]
+    assert (told.outcome, told.to) == ("taken", "training.lora.target_modules")
+
+
+def test_adapters_without_target_modules_of_a_model_that_is_not_here_are_told_as_changed(place):
+    recipe, lines = imported(TRL | {"use_peft": True})
+    assert recipe.training.lora.target_modules == "all-linear"
+    assert lines["lora_target_modules"].outcome == "changed"
+    assert "set training.lora.target_modules" in lines["lora_target_modules"].says
+
+
+def test_target_modules_that_a_script_computes_are_left_to_the_user(place):
+    (place / "s.py").write_text(
+        SCRIPT.replace("LoraConfig()", "LoraConfig(target_modules=args.m)").replace("'m'", "'o/m'")
+    )
+    draft = read_config("s.py", Given())
+    assert [line.outcome for line in draft.lines if line.key == "lora_target_modules"] == ["left out"]

@@ -69,6 +69,13 @@ def test_adapters_of_a_script_have_the_defaults_of_peft():
     assert LoraConfig().r == LoraConfig().lora_alpha == script.RANK
 
 
+def test_the_modules_of_unnamed_targets_are_pefts_for_every_causal_model_that_it_knows():
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as causal
+
+    assert {kind: modules for kind, modules in defaults.items() if kind in causal} == trl.PEFT_TARGETS
+
+
 def test_every_loss_that_trl_documents_is_taken_or_refused_by_name():
     from trl import DPOConfig
 
