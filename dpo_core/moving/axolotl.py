@@ -14,7 +14,7 @@ from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
 from dpo_core.moving.losses import DO, refuse_method, set_losses
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
+from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs, told_split
 from dpo_core.moving.tables import sort_out
 
 TOOL = "axolotl"
@@ -165,8 +165,10 @@ def _source(section: Sheet, draft: Draft) -> tuple[Cell, str]:
         name = other.name.rpartition(".")[2]
         if name.startswith(("field_", "message_", "roles")) or (name == "type" and isinstance(kind, dict)):
             draft.leave(other, "columns and roles are recognised by their names: docs/data.md; rename others")
+        elif name == "split":
+            told_split(draft, other, DATA)
         elif name not in ("path", "data_files"):
-            (draft.same if name in ("split", "name", "ds_type", "type") else draft.leave)(other, DATA)
+            (draft.same if name in ("name", "ds_type", "type") else draft.leave)(other, DATA)
     files = section.values.get("data_files")
     files = files[0] if isinstance(files, list) and len(files) == 1 else files
     if isinstance(files, str):

@@ -16,7 +16,7 @@ from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
 from dpo_core.moving.losses import DO, refuse_method, set_losses
 from dpo_core.moving.openai_job import read_json
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs
+from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs, told_split
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 from dpo_core.recipe_file import read_text
 
@@ -256,6 +256,8 @@ def _of_entry(name: str, entry: dict[str, Any], info: Path, draft: Draft) -> str
         return find_pairs(str(info.parent / str(entry["file_name"])), there("file_name"))
     if "hf_hub_url" in entry:
         split = str(entry.get("split") or "train")
+        if "split" in entry:
+            told_split(draft, there("split"), "see the data set")
         return hub_or_file(str(entry["hf_hub_url"]), entry.get("subset"), split, there("hf_hub_url"))
     says = f"the data set {name!r} comes from {', '.join(key for key in entry if key.endswith('_url')) or 'nowhere'}"
     raise InputError(says, where=f"{info}, key {name}", do="download its file, and name the pairs: --data FILE")

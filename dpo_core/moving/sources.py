@@ -15,6 +15,10 @@ from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 
 HUB_MODEL = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
+SLICE = re.compile(r"\[.*\]$")  # of a split: train[:1000]
+WHOLE_SET = (
+    "all rows are read; for a part: dpo data add NAME SOURCE, then dpo data mix OTHER --from NAME:0.1 (or :1000)"
+)
 UP = 3  # folders above the config's that a path may be meant from: tools take it from where they were started
 LONGEST = 200  # characters of a name of the hub, or of a file's id
 GENERIC = re.compile(
@@ -59,9 +63,17 @@ def hub_or_file(name: str, config: str | None, split: str, cell: Cell) -> str:
     found = find_pairs(name, cell)
     if found != name or Path(name).exists() or is_address(name):
         return found
-    split = re.sub(r"\[.*\]$", "", split)
+    split = SLICE.sub("", split)
     parts = [name, config, split] if config else [name, split] if split != "train" else [name]
     return ":".join(map(str, parts))
+
+
+def told_split(draft: Draft, cell: Cell, says: str) -> None:
+    """A split is read as it is, but a slice of one is not cut."""
+    if SLICE.search(str(cell.value)):
+        draft.change(cell, WHOLE_SET)
+    else:
+        draft.same(cell, says)
 
 
 def rows_of(source: str) -> int:
@@ -74,17 +86,18 @@ def rows_of(source: str) -> int:
         return 0
 
 
-def set_pairs(draft: Draft, key: str, named: Sequence[tuple[Cell, str]], mix: str) -> None:
-    """One source, or a data set of the store that is to be mixed of several first."""
+def set_pairs(draft: Draft, key: str, named: Sequence[tuple[Cell, str]], mix: str, says: str = "") -> None:
+    """One source, or a data set of the store that is to be mixed of several first; `says` what is other than asked."""
     if len(named) == 1:
-        draft.take(named[0][0], key, named[0][1])
+        draft.take(named[0][0], key, named[0][1], says, changed=bool(says))
         return
     parts = []
     for number, (cell, source) in enumerate(named, 1):
         part = f"{mix}-{number}"
         draft.commands.append(shlex.join(["dpo", "data", "add", part, source]))
         parts += ["--from", part]
-        draft.take(cell, key, f"dataset:{mix}", f"one of {len(named)}: mix them first, see Next", changed=True)
+        first = f"one of {len(named)}: mix them first, see Next"
+        draft.take(cell, key, f"dataset:{mix}", f"{first}; {says}" if says else first, changed=True)
     draft.commands.append(shlex.join(["dpo", "data", "mix", mix, *parts]))
 
 

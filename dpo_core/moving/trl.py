@@ -12,7 +12,18 @@ from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
 from dpo_core.moving.losses import set_losses
-from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs, type_of
+from dpo_core.moving.sources import (
+    SLICE,
+    WHOLE_SET,
+    find_model,
+    find_pairs,
+    hub_or_file,
+    named_after,
+    set_name,
+    set_pairs,
+    told_split,
+    type_of,
+)
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
 
 TOOL = "TRL 1.16"
@@ -122,8 +133,8 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
         _pairs(draft, sheet)
     common.read_warmup(draft, sheet, 0.0)
     for name in ("dataset_config", "dataset_train_split", "dataset_test_split"):
-        if name in special and "data.train" in draft.values:
-            draft.same(sheet.cell(name), "see the data set")
+        if name in special and "data.train" in draft.values and not data_given:
+            told_split(draft, sheet.cell(name), "see the data set")
     set_name(draft, sheet)
 
 
@@ -214,6 +225,9 @@ def _pairs(draft: Draft, sheet: Sheet) -> None:
     if usable(sheet, "datasets"):
         sections = sheet.items("datasets")
         named = [(section.cell("path"), _of_mixture(section)) for section in sections]
+        for section in sections:
+            if "split" in section:
+                told_split(draft, section.cell("split"), "see the data set")
         if not named:
             raise sheet.cell("datasets").refused("datasets is an empty list", "name one: - path: ORG/NAME")
         set_pairs(draft, "data.train", named, mix)
@@ -226,8 +240,10 @@ def _pairs(draft: Draft, sheet: Sheet) -> None:
                 "dataset_mixer is no list of data sets with their shares", "write ORG/NAME: 1.0 below it"
             )
         splits = sheet.cell("dataset_splits").texts() if "dataset_splits" in sheet else []
-        named = [(cell, hub_or_file(str(name), None, (splits or ["train"])[0], cell)) for name in cell.value]
-        set_pairs(draft, "data.train", named, mix)
+        split = (splits or ["train"])[0]
+        named = [(cell, hub_or_file(str(name), None, split, cell)) for name in cell.value]
+        whole = not SLICE.search(split) and all(str(share) in ("1", "1.0") for share in cell.value.values())
+        set_pairs(draft, "data.train", named, mix, "" if whole else WHOLE_SET)
     elif usable(sheet, "dataset_name"):
         _one(draft, sheet)
 

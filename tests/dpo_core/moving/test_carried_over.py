@@ -198,3 +198,32 @@ def test_target_modules_that_a_script_computes_are_left_to_the_user(place):
     )
     draft = read_config("s.py", Given())
     assert [line.outcome for line in draft.lines if line.key == "lora_target_modules"] == ["left out"]
+
+
+WITHOUT = {"dataset_name": None}
+
+
+@pytest.mark.parametrize(
+    ("tool", "asked", "key"),
+    [
+        ("trl", {"dataset_train_split": "train[:1000]"}, "dataset_train_split"),
+        ("trl", WITHOUT | {"datasets": [{"path": "org/p", "split": "train[:10%]"}]}, "datasets.0.split"),
+        ("trl", WITHOUT | {"dataset_mixer": {"org/p": 0.1}}, "dataset_mixer"),
+        ("trl", WITHOUT | {"dataset_mixer": {"org/p": 1.0}, "dataset_splits": ["train[:9]"]}, "dataset_mixer"),
+        ("axolotl", {"datasets": [{"path": "org/p", "split": "train[:10%]"}]}, "datasets.0.split"),
+        ("llama-factory", {"dataset": "part", "dataset_dir": "."}, "part.split"),
+    ],
+)
+def test_a_part_of_a_data_set_is_told_as_changed_with_how_to_cut_it(place, tool, asked, key):
+    info = {"part": {"hf_hub_url": "org/p", "ranking": True, "split": "train[:10%]"}}
+    (place / "dataset_info.json").write_text(json.dumps(info))
+    recipe, lines = imported(BASES[tool] | asked)
+    assert recipe.data.train == "org/p"
+    assert lines[key].outcome == "changed"
+    assert "dpo data mix OTHER --from NAME:0.1" in lines[key].says
+
+
+def test_a_whole_split_is_told_as_taken(place):
+    for asked in ({"dataset_train_split": "train"}, WITHOUT | {"dataset_mixer": {"org/p": 1.0}}):
+        _, lines = imported(TRL | asked)
+        assert lines[next(key for key in asked if asked[key])].outcome == "taken"
