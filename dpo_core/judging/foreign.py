@@ -1,7 +1,8 @@
 """Judgements in the files of other programs: what a record of theirs is read into, and what every reader shares."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +48,7 @@ class ForeignRecord:
         return compared(self.prompt, one, other)
 
     def judgements(self) -> Iterator[Judgement]:
-        """Each vote, under an id that is the same every time the file is read."""
+        """Each vote, under an id of what it says."""
         item = self.item()
         straight = item.answers[0][0]["content"] == self.answers[0]
         other = {"first": "second", "second": "first"}
@@ -57,6 +58,29 @@ class ForeignRecord:
             yield Judgement.model_validate(
                 {"id": name, "item": item.id, "by": vote.by, "choice": choice, "note": vote.note, "when": vote.when}
             )
+
+
+def fresh_judgements(records: Iterable[ForeignRecord], judged: Judged) -> Iterator[tuple[JudgedItem, Judgement]]:
+    """What each person says of an item by the last vote there, unless they say so here or it was taken in before.
+
+    Who changed their mind and came back says what they said once: an id holds the judgement that it replaces as well.
+    """
+    latest = {
+        (said.item, said.by): (item, said)
+        for record in records
+        for item in [record.item()]
+        for said in record.judgements()
+    }
+    earlier: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for said in judged.judgements.values():
+        earlier[said.item, said.by].append(said)
+    for key, (item, said) in latest.items():
+        before = earlier[key]
+        stands = [one for one in before if one.id not in judged.undone][-1:]
+        taken_in = [one for one in before if not one.left][-1:]  # the page tells which answer stood left
+        if all((one.choice, one.note) != (said.choice, said.note) for one in (*stands, *taken_in)):
+            name = digest_json([said.id, before[-1].id])[:32] if before else said.id
+            yield item, said.model_copy(update={"id": name})
 
 
 Reader = Callable[[Mapping[str, object], str], ForeignRecord]

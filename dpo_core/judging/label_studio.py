@@ -29,11 +29,11 @@ VERDICTS = {"tie": "tie", "bad": "both bad"}
 
 
 def label_studio_tasks(judged: Judged) -> Iterator[dict[str, object]]:
-    """A task an item. Its data names who made each annotation: there a person is a number of the server's own."""
+    """A task an item. Its data names people by the marks of their results: there a person is a number."""
     for item, said in compared_items(judged):
         first, second = (text_of(answer) for answer in item.answers)
         data = {"prompt": shown_prompt(item), "answer1": first, "answer2": second}
-        people = {"judged": item.id, "judged_by": [one.by for one in said]}
+        people = {"judged": item.id, "judged_by": {_mark(one): one.by for one in said}}
         yield {"data": data | people, "annotations": [_annotation(one) for one in said]}
 
 
@@ -49,7 +49,12 @@ def _annotation(said: Judgement) -> dict[str, object]:
 
 
 def _result(name: str, to: str, kind: str, value: dict[str, object], said: Judgement) -> dict[str, object]:
-    return {"id": f"{said.id[:10]}-{name}", "from_name": name, "to_name": to, "type": kind, "value": value}
+    return {"id": f"{_mark(said)}-{name}", "from_name": name, "to_name": to, "type": kind, "value": value}
+
+
+def _mark(said: Judgement) -> str:
+    """What the ids of its results begin with."""
+    return said.id[:10]
 
 
 def label_studio_record(row: Mapping[str, object], where: str) -> ForeignRecord:
@@ -61,10 +66,8 @@ def label_studio_record(row: Mapping[str, object], where: str) -> ForeignRecord:
     if not isinstance(annotations, list):
         raise BadRow(f"annotations is {kind_of(annotations)}, not a list: a task without what people said")
     people = data.get("judged_by")
-    names = people if isinstance(people, list) and len(people) == len(annotations) else [None] * len(annotations)
-    votes = (
-        _vote(given, name, f"annotations[{n}]") for n, (given, name) in enumerate(zip(annotations, names, strict=True))
-    )
+    names = people if isinstance(people, Mapping) else {}
+    votes = (_vote(given, names, f"annotations[{n}]") for n, given in enumerate(annotations))
     return ForeignRecord(
         prompt_of_field(field_of(data, PROMPTS, "data"), "data.prompt"),
         (
@@ -76,8 +79,8 @@ def label_studio_record(row: Mapping[str, object], where: str) -> ForeignRecord:
     )
 
 
-def _vote(given: object, name: object, place: str) -> ForeignVote | None:
-    """What an annotation says; None for one that was cancelled."""
+def _vote(given: object, names: Mapping[object, object], place: str) -> ForeignVote | None:
+    """What an annotation says; None for one that was cancelled. `names`: whose the marks of our own results are."""
     if not isinstance(given, Mapping):
         raise BadRow(f"{place} is {kind_of(given)}, not an object")
     if given.get("was_cancelled"):
@@ -85,7 +88,9 @@ def _vote(given: object, name: object, place: str) -> ForeignVote | None:
     result = given.get("result")
     if not isinstance(result, list) or not all(isinstance(one, Mapping) for one in result):
         raise BadRow(f"{place}.result is {kind_of(result)}, not a list of objects")
-    by = str(name) if name else _person(field_of(given, ("completed_by",), place))
+    marks = [str(one.get("id")).rpartition("-")[0] for one in result]
+    ours = next((str(names[mark]) for mark in marks if names.get(mark)), None)
+    by = ours or _person(field_of(given, ("completed_by",), place))
     when = str(given.get("created_at") or UNKNOWN_TIME)
     return ForeignVote(by, _choice(result, f"{place}.result"), _note(result), when)
 

@@ -11,7 +11,7 @@ from typing import Literal
 from dpo_core.errors import InputError
 from dpo_core.evaluate.judges.people import people_report
 from dpo_core.judging.argilla import argilla_record, argilla_rows
-from dpo_core.judging.foreign import ForeignFormat, Reader, read_records
+from dpo_core.judging.foreign import ForeignFormat, Reader, fresh_judgements, read_records
 from dpo_core.judging.label_studio import label_studio_record, label_studio_tasks
 from dpo_core.judging.lines import Judged, Line, add_lines, read_judged, written
 from dpo_core.judging.verdicts import pairs_of_judged
@@ -62,7 +62,7 @@ def export_judgements(files: Sequence[str], to: Path, form: ExportFormat) -> Jud
 
 
 def import_judgements(file: Path, to: Path, form: ForeignFormat | None) -> JudgedImport:
-    """Add what people said in another program to a file of judgements; what it holds already is not added again.
+    """Add what people say in another program to a file of judgements, unless they say so in it already.
 
     Records that lack something are left out and named. Raises InputError where none can be read.
     """
@@ -72,19 +72,14 @@ def import_judgements(file: Path, to: Path, form: ForeignFormat | None) -> Judge
         judged = Judged()
         add_lines(judged, kept.data, str(to))
         lines: list[Line] = []
-        added = 0
-        for record in records:
-            item = record.item()
-            fresh = {said.id: said for said in record.judgements() if said.id not in judged.judgements}
-            for line in ([item] if fresh and item.id not in judged.items else []), fresh.values():
-                for one in line:
-                    judged.add(one)
-                    lines.append(one)
-            added += len(fresh)
+        fresh = list(fresh_judgements(records, judged))
+        for item, said in fresh:
+            lines += [said] if item.id in judged.items else [item, said]
+            judged.add(item)
         if lines:
             kept.add(written(*lines))
     unread = [UnreadRecord(where=error.where, says=error.says) for error in wrong]
-    return JudgedImport(schema=1, file=str(to), records=len(records), judgements=added, unread=unread)
+    return JudgedImport(schema=1, file=str(to), records=len(records), judgements=len(fresh), unread=unread)
 
 
 def _form_of(file: Path) -> ForeignFormat:

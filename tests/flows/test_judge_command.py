@@ -77,6 +77,38 @@ def test_an_export_is_imported_once_and_a_record_that_lacks_something_is_named(t
     assert "left out  out.json:record 2" in typed("import", "out.json", "--to", "in.jsonl", as_json=False)
 
 
+@pytest.mark.parametrize("form", ["argilla", "label-studio"])
+def test_who_goes_back_to_what_they_said_first_is_taken_at_their_last_word(typed, folder, form):
+    one = ITEMS[0]
+
+    def imported(choice):
+        (folder / "said.jsonl").write_bytes(written(one, says(one, "anna", choice, when="2026-11-29T00:00:00+00:00")))
+        (folder / "out.json").unlink(missing_ok=True)
+        typed("export", "said.jsonl", "--to", "out.json", "--format", form)
+        return typed("import", "out.json", "--to", "in.jsonl")["judgements"]
+
+    def last():
+        [[_, [said]]] = read_judged([folder / "in.jsonl"]).voices()
+        return said.choice
+
+    for choice in ("first", "second", "first"):
+        assert imported(choice) == 1
+        assert last() == choice
+    assert imported("first") == 0
+
+
+def test_what_was_said_here_since_stands_when_the_same_file_is_imported_again(typed, folder):
+    one = ITEMS[0]
+    (folder / "said.jsonl").write_bytes(written(one, says(one, "anna", "first")))
+    typed("export", "said.jsonl", "--to", "out.json", "--format", "label-studio")
+    typed("import", "out.json", "--to", "in.jsonl")
+    with (folder / "in.jsonl").open("ab") as kept:
+        kept.write(written(says(one, "anna", "second", left="first")))
+    assert typed("import", "out.json", "--to", "in.jsonl")["judgements"] == 0
+    [[_, [said]]] = read_judged([folder / "in.jsonl"]).voices()
+    assert said.choice == "second"
+
+
 def test_what_cannot_be_used_is_an_error_with_place_and_remedy(typed, folder):
     (folder / "empty.jsonl").write_bytes(written(ITEMS[0], says(ITEMS[0], "anna", "tie")))
     (folder / "odd.json").write_text('[{"a": 1}]')

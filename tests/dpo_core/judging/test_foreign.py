@@ -93,6 +93,20 @@ def test_results_of_label_studio(result, wins):
     assert label_studio_record(label_studio(result, was_cancelled=True), "f").votes == ()
 
 
+def test_an_annotation_keeps_its_person_by_its_own_mark_wherever_it_stands():
+    one = ITEMS[0]
+    [task] = label_studio_tasks(of(one, says(one, "anna", "first"), says(one, "ben", "second")))
+    anna, ben = task["annotations"]
+    carla = {"completed_by": 7, "result": [{"id": "aB3x", "type": "pairwise", "value": {"selected": "right"}}]}
+
+    def votes(*annotations):
+        record = label_studio_record({**task, "annotations": list(annotations)}, "f")
+        return {vote.by: vote.choice for vote in record.votes}
+
+    assert votes(anna, carla) == {"anna": "first", "label-studio-7": "second"}  # ben's was deleted: still two
+    assert votes(ben, anna) == {"anna": "first", "ben": "second"}
+
+
 PAIRWISE = [{"type": "pairwise", "value": {"selected": "left"}}]
 
 
