@@ -32,6 +32,12 @@ class Asking:
         return max(map(len, self.prompts), default=0) + self.max_new_tokens
 
     @property
+    def longest_pair(self) -> list[tuple[Ids, Ids]]:
+        """Two different answers to the longest prompt, as long as may be."""
+        prompt = max(self.prompts, key=len, default=())
+        return [(prompt, (token,) * self.max_new_tokens) for token in range(2)]
+
+    @property
     def tokens(self) -> int:
         """Of all prompts."""
         return sum(map(len, self.prompts))

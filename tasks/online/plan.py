@@ -6,6 +6,7 @@ from dpo_core.curate.curation import Curation, load_curation
 from dpo_core.curate.prompt_set import TRACES
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
+from dpo_core.recipe_online import Online
 from dpo_core.rewards.reward_file import ENDPOINT
 from infra.settings import load_settings
 from infra.store.base import Store
@@ -22,9 +23,7 @@ def online_plan(recipe: Recipe, store: Store) -> OnlinePlan | None:
     online = recipe.training.online
     if online is None:
         return None
-    _require_file(online.curation)
-    curation = load_curation(online.curation)
-    _require_choice(curation, online.curation)
+    curation = online_curation(online)
     folder = Path(online.curation).parent.resolve()
     content = content_of(curation, sources_of(curation), {}, folder)
     known = {name: content[name] for name in DECISIVE if name in content}
@@ -34,6 +33,14 @@ def online_plan(recipe: Recipe, store: Store) -> OnlinePlan | None:
     plan = OnlinePlan(curation=curation, folder=str(folder), content=known)
     require_there(as_curation(plan).reach, store, curation.models.values())
     return plan
+
+
+def online_curation(online: Online) -> Curation:
+    """As its file has it. Raises InputError for one that no run can learn from."""
+    _require_file(online.curation)
+    curation = load_curation(online.curation)
+    _require_choice(curation, online.curation)
+    return curation
 
 
 def as_curation(plan: OnlinePlan, *, run_id: str = "") -> CurationPlan:

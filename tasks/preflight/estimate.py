@@ -27,6 +27,7 @@ from tasks.preflight.disk import disk_use, free_disk
 from tasks.preflight.machine import Launch, Machine, disk_speed, launch_of, this_machine
 from tasks.preflight.model import on_meta
 from tasks.preflight.needs import Needs, scored_row
+from tasks.preflight.online import UNTIMED, Answering, answering_of
 from tasks.preflight.probe import Probed, ProbeOrder, probed
 from tasks.preflight.questions import questions_of
 from tasks.preflight.records import Duration, PhaseMemory, Preflight, Trial, UntriedSetting, Volume
@@ -58,6 +59,7 @@ class Estimator:
     machine: Machine
     launch: Launch
     processor: bool = False  # its seconds, not the clock's
+    answering: Answering | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -131,7 +133,8 @@ class Estimator:
     def needs(self) -> Needs:
         """Of memory."""
         program = PROGRAM if self.speed is None else self.speed.program
-        return Needs(self.on_meta, self.rows, self.recipe.seed, self.method, self.machine, self.launch, program)
+        around = self.machine, self.launch, program
+        return Needs(self.on_meta, self.rows, self.recipe, self.method, *around, self.answering)
 
     @cached_property
     def memory(self) -> list[PhaseMemory]:
@@ -156,7 +159,7 @@ class Estimator:
     @cached_property
     def steps(self) -> int:
         """Optimizer steps of the run."""
-        return total_steps(self.rows.pairs - self.aside, self.training)
+        return self.answering.steps if self.answering else total_steps(self.rows.pairs - self.aside, self.training)
 
     @cached_property
     def aside(self) -> int:
@@ -269,7 +272,8 @@ def preflight(
     trusted = trusted_code(recipe.trust_remote_code, folder)
     require_usable(folder, trusted)
     rows = rows_of(recipe, folder, trusted, settings)
-    run = Estimator(recipe, folder, trusted, settings, rows, this_machine(), launch_of(settings), processor)
+    answering = answering_of(recipe, folder, trusted, settings)
+    run = Estimator(recipe, folder, trusted, settings, rows, this_machine(), launch_of(settings), processor, answering)
     short = any(phase.peak > run.machine.available for phase in run.memory)
     disk = disk_use(recipe, weights=run.weights, trained=run.trained, volume=run.volume, settings=settings)
     writing = run.checkpoints * disk.checkpoint / disk_speed(settings.home) if run.checkpoints else 0.0
@@ -292,5 +296,5 @@ def preflight(
         disk=disk,
         free_disk=free_disk(settings.home),
         untried=[UntriedSetting(**vars(one)) for one in found],
-        notes=run.notes,
+        notes=run.notes + ([UNTIMED] if answering else []),
     )

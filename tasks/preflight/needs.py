@@ -1,14 +1,16 @@
 """What the phases of a run need of memory: counted on shapes, added up over the processes that are there at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dpo_core.model.logprobs import Method
 from dpo_core.preflight.answers import Asking, answers_bytes
 from dpo_core.preflight.memory import OnMeta, Row, ScoreMemory, StepMemory, score_memory, step_memory
 from dpo_core.preflight.operations import rows_of_step, steps_of
-from dpo_core.recipe import Lora, Training
+from dpo_core.recipe import Lora, Recipe, Training
+from dpo_core.train.loop import sequences_of
 from tasks.preflight.machine import Launch, Machine
+from tasks.preflight.online import Answering
 from tasks.preflight.records import PhaseMemory, Remedy
 from tasks.preflight.rows import Rows
 
@@ -19,15 +21,19 @@ MANY_ROWS = 2  # of a step; more do not add to the memory
 
 @dataclass(frozen=True)
 class Needs:
-    """Counts the memory of a run's phases. `program`: bytes of a process that computes, before a model is there."""
+    """Counts the memory of a run's phases. `program`: bytes of a process that computes, before a model is there.
+
+    `answering`: between the steps of a run that learns from its own answers.
+    """
 
     on_meta: OnMeta
     rows: Rows
-    seed: int
+    recipe: Recipe
     method: Method
     machine: Machine
     launch: Launch
     program: int
+    answering: Answering | None = None
 
     def training(self, training: Training) -> PhaseMemory:
         """Of the processes that train, and of the flow that waits for them."""
@@ -71,18 +77,39 @@ class Needs:
         return found
 
     def largest_rows(self, training: Training) -> list[Row]:
-        """Of one rank in the step that needs most: the largest row of all, and the next one of its step."""
+        """Of one rank in the step that needs most: the largest row of all, and the next one of its step.
+
+        The longest pair, or the longest that the model's own answers may make, is a row of its own, if no step that is
+        looked at has a larger one.
+        """
         most: list[Row] = []
-        for batch in steps_of(len(self.rows.train), training, self.seed):
+        for batch in steps_of(len(self.rows.train), training, self.recipe.seed):
             pairs = [self.rows.train[i] for i in batch]
             for rows in rows_of_step(pairs, training, ranks=self.launch.ranks, share=self.method.share):
                 rows = sorted(rows, key=_size, reverse=True)[:MANY_ROWS]
                 most = rows if rows and (not most or _size(rows[0]) > _size(most[0])) else most
+        alone: list[Row] = [sequences_of([pair]) for pair in self.rows.train]
+        if self.answering is not None:
+            alone += [self.answering.asked.longest_pair]
+        longest = max(alone, key=_size)
+        if not most or _size(longest) > _size(most[0]):
+            beside = most if training.train_batch_size > 1 else []
+            return [longest, *beside][:MANY_ROWS]
         return most
 
     def _step(self, training: Training) -> StepMemory:
         rows = self.largest_rows(training)
-        return step_memory(self.on_meta, training, rows, method=self.method, device=self.machine.device)
+        step = step_memory(self.on_meta, training, rows, method=self.method, device=self.machine.device)
+        return step if self.answering is None else self._with_answers(step, training, self.answering.asked)
+
+    def _with_answers(self, step: StepMemory, training: Training, asked: Asking) -> StepMemory:
+        """Between steps there are answers and no gradients; a frozen model, where one is needed, is there all along."""
+        model = self.on_meta(None)
+        same = self.recipe.reference in (None, self.recipe.model)
+        none = training.reference_free or (training.lora is not None and same)
+        frozen = 0 if none else sum(weight.nbytes for weight in model.parameters())
+        answering = step.weights + step.optimizer + answers_bytes(model, asked, training.dtype)
+        return replace(step, weights=step.weights + frozen, peak=max(step.peak, answering) + frozen)
 
 
 def _size(row: Row) -> int:

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from flows.cli.app import run
+from infra.settings import load_settings
 from tasks.preflight import estimate
 from tasks.preflight.machine import Machine
 from tasks.preflight.needs import FLOW
 from tests.recipes import tiny_recipe
+from tests.tasks.test_preflight_needs import online_recipe
 
 MIB = 1 << 20
 
@@ -40,6 +42,14 @@ def test_a_run_is_told_before_it_begins_and_nothing_of_the_trial_stays(recipe, h
     assert says["gate"].startswith("keep retention/facts: 8 prompts cannot show it")
     assert list(home.glob("scratch-*")) == []
     assert not (home / "runs").exists()
+
+
+def test_a_run_that_learns_from_its_own_answers_is_told_by_its_prompts(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate.Estimator, "speed", None)
+    found = estimate.preflight(str(online_recipe(tmp_path)), [], load_settings())
+    assert found.volume.steps == 8  # its 96 pairs would make 32
+    assert next(phase for phase in found.memory if phase.phase == "training").weights // found.weights == 8
+    assert [note for note in found.notes if note.startswith("training.online")]
 
 
 @pytest.mark.campaign  # counts a step of 96 pairs twice over
