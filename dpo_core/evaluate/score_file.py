@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpo_core.errors import InputError
-from dpo_core.evaluate.scores import Scores
+from dpo_core.evaluate.scores import UPTAKE, Scores
 from dpo_core.recipe_release import Gate
 
 SIDES = ("challenger", "baseline", "anchor")
@@ -138,8 +138,10 @@ def _case(columns: Mapping[str, _Column], asked: list[str], rules: Gate, path: P
         there = ", ".join(sorted(columns))
         do = f"score it, or take it out of the rules; metrics here: {there}"
         raise InputError(f"the rules ask for {missing}, of which there is no item", where=where, do=do)
+    shortcuts = [metric for metric in columns if rules.uptake is not None and metric.startswith(UPTAKE)]
+    taken = {metric: columns[metric] for metric in (*asked, *shortcuts)}
     sides = {
-        side: {m: Scores(columns[m].values[side], columns[m].clusters) for m in asked if columns[m].values[side]}
+        side: {m: Scores(column.values[side], column.clusters) for m, column in taken.items() if column.values[side]}
         for side in SIDES
     }
     kept = [metric for metric in rules.keep if metric not in sides["anchor"]]

@@ -64,6 +64,18 @@ def test_no_condition_is_added_and_metrics_that_no_rule_names_are_passed_over(ga
     assert [c["metric"] for c in gate(lines)[1]["conditions"]] == ["behaviour/x"]
 
 
+def test_a_limit_on_shortcuts_is_asked_of_every_metric_of_one(gate):
+    more = [{**item(i, challenger=0.2, baseline=0.5), "metric": "uptake/longer"} for i in range(100)]
+    lines = [item(i) for i in range(100)] + more
+    assert [c["metric"] for c in gate(lines)[1]["conditions"]] == ["behaviour/x"]
+    code, document = gate(lines, f"{RULES}uptake: 0.6\n")
+    assert (code, document["verdict"]) == (4, "reject_regression")
+    assert [(c["metric"], c["rule"]) for c in document["conditions"]] == [
+        ("behaviour/x", "keep"),
+        ("uptake/longer", "uptake"),
+    ]
+
+
 @pytest.mark.parametrize(
     "rules",
     [
