@@ -101,7 +101,7 @@ class RetrainDocument(Document):
     champion_version: int | None = Field(description="the present champion, also of a look-up")
     not_promoted: str = Field("", description="why the champion stays though the verdict is promote; else empty")
     waiting_until: str | None = Field(
-        None, description="until when the version waits for approval, ISO 8601; null: it does not"
+        None, description="until when the version, which passed the gate, waits for approval, ISO 8601; else null"
     )
     reasons: list[str] = Field([], description="what decided, in words")
     metrics: dict[str, Estimate] = Field({}, description="the new version's, with 95 % intervals")

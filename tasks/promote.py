@@ -34,6 +34,10 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
     def decide(state: Standing) -> PromotionRecord | None:
         nonlocal left
         left = ""
+        waits = still_waiting(state, now).get(version)
+        if gated.verdict != "promote" and waits is not None and waits.what.by_run:
+            why = f"gated again, {gated.verdict}: {'; '.join(gated.reasons)}"
+            return move_record("decline", state, versions.by_number(name, version), who="", why=why, by_run=True)
         if gated.verdict != "promote" or state.champion == version:
             return None
         found = versions.by_number(name, version)
@@ -56,7 +60,7 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
         state = champion.commit(decide)  # anew with --force; else it is said why not
     if left:
         log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
-    wait = None if left else still_waiting(state, now).get(version)
+    wait = None if left or gated.verdict != "promote" else still_waiting(state, now).get(version)
     if wait is not None:
         ask_by_form(name, wait)  # also where a run that was killed here had recorded the wait
     stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)
@@ -108,7 +112,8 @@ def _left(plan: Plan, state: Standing, version: int, weights: str, ran_away: str
             f"dpo promote {name} {version} --why ..."
         )
     ended = state.settled.get(version)
-    if ended is not None and ended.what.kind in ("decline", "expire") and not plan.force:
+    refused = ended is not None and ended.what.kind in ("decline", "expire") and not ended.what.gated_again
+    if ended is not None and refused and not plan.force:
         how = f"rejected by {ended.what.who}: {ended.what.why}" if ended.what.kind == "decline" else "not given in time"
         return f"{now}: approval of this version was {how}. --force asks for it again"
     return ""

@@ -112,7 +112,8 @@ def _is_done_with(version: Version, state: Standing) -> bool:
     """Whether its run has ended, and the gate or a person has decided on it."""
     if DUPLICATE in version.tags:
         return True
-    decided = {r.what.version for r in state.records if r.what.kind in (*MOVES, "decline", "expire")}
+    ends = [r.what for r in state.records if r.what.kind in (*MOVES, "decline", "expire")]
+    decided = {end.version for end in ends if not end.gated_again}
     judged = version.tags.get("gate.verdict", "promote") != "promote" or version.number in decided
     return judged and not is_running(version.run_id)
 

@@ -32,6 +32,11 @@ class PromotionRecord(BaseModel):
     expires: str | None = Field(None, description="of a wait: ISO 8601")
     evidence: dict[str, str] = Field({}, description="gate record, evaluation, report: keys in the store")
 
+    @property
+    def gated_again(self) -> bool:
+        """The end of a wait by a later run of the same weights, which did not pass: no person said no."""
+        return self.kind == "decline" and self.by_run
+
 
 @dataclass(frozen=True)
 class LedgerRecord:

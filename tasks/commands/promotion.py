@@ -247,7 +247,8 @@ def _not_waiting(name: str, version: int, last: LedgerRecord | None) -> InputErr
     says = "it does not wait for approval"
     if last is not None:
         by = f" by {last.what.who}" if last.what.who else ""
-        says += f": its wait {ended.get(last.what.kind, 'ended')}{by} at {last.at[:16]}"
+        how = "ended, for a run gated it again," if last.what.gated_again else ended.get(last.what.kind, "ended")
+        says += f": its wait {how}{by} at {last.at[:16]}"
     return InputError(says, where=f"{name} version {version}", do=f"see what was recorded: dpo history {name}")
 
 

@@ -214,6 +214,37 @@ def test_a_wait_that_has_expired_is_not_told_as_one_where_the_gate_says_no_by_no
     assert release(1, promotion=required, verdict="hold_no_gain").waiting_until is None
 
 
+def test_a_wait_that_a_run_asked_for_ends_where_the_version_is_gated_again_and_does_not_pass(
+    registered, release, name, recipe, store
+):
+    registered("a"), registered("b"), registered("c")
+    required = recipe.promotion.model_copy(update={"approval": "required"})
+    release(1)
+    assert release(2, 1, promotion=required).waiting_until is not None
+    release(3, 1)  # champion by now: version 2 is compared with it
+    for cached in (False, True):
+        stays = release(2, 3, promotion=required, verdict="reject_regression")
+        assert (stays.waiting_until, stays.not_promoted, stays.stage.cached) == (None, "", cached)
+    last = Champion(store, name).look().state.records[-1].what
+    assert (last.kind, last.who, last.by_run, last.why) == ("decline", "", True, "gated again, reject_regression: it rose")
+    with pytest.raises(InputError, match="its wait ended, for a run gated it again, at 20"):
+        promotion.approve(store, name, 2, by="grace", why="seen")
+    assert release(2, 3, promotion=required).waiting_until is not None, "no person said no: it is asked for again"
+
+
+def test_a_wait_that_a_person_asked_for_outlives_a_verdict_and_is_none_of_the_run(
+    registered, release, name, recipe, store
+):
+    from tasks.runtime.approval import TAG
+
+    registered("a", **{TAG: "7"})
+    promotion.promote(store, name, 1, who="ada", why="the suite was wrong")
+    required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 7.0})
+    stays = release(1, promotion=required, verdict="hold_no_gain")
+    assert (stays.waiting_until, stays.stage.cached) == (None, True)
+    assert promotion.approve(store, name, 1, by="grace", why="it was").champion_version == 1
+
+
 def test_a_forced_run_that_finds_an_expired_wait_asks_anew(registered, release, name, recipe, store):
     registered("a")
     required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
