@@ -12,7 +12,7 @@ from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
 from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import Kind, LedgerRecord, PromotionRecord, Standing, expired, still_waiting
+from infra.ledger.promotions import MOVES, Kind, LedgerRecord, PromotionRecord, Standing, expired, still_waiting
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
@@ -69,6 +69,7 @@ def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> 
         _require_unmoved(seen, state, name, "to go back from it")
         number = to if to is not None else _previous(state, name)
         found = versions.by_number(name, number)
+        _require_approval(state, found, name)
         if number not in answered:
             _require_answer(store, found, name)
             answered.add(number)
@@ -167,7 +168,7 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
     if not state.records:
         _require_model(name)
     problems = _problems(name, state) if verify else []
-    waits = still_waiting(state, datetime.now(UTC))
+    waits, said = still_waiting(state, datetime.now(UTC)), [record.what for record in state.records]
     if view.alias != state.champion:
         problems.append(f"the alias champion is on version {view.alias}, the ledger says {state.champion}")
     return History(
@@ -177,7 +178,7 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
         held=state.held.what.why if state.held else None,
         waiting=sorted(waits),
         expired=sorted(state.waiting.keys() - waits.keys()),
-        barred=sorted({r.what.over for r in state.barred.values() if r.what.over is not None}),
+        barred=sorted({w.version for w in said if w.weights_sha256 in state.barred and w.version is not None}),
         weights_removed=sorted(v.number for v in versions.all_versions() if v.name == name and removed(v.tags)),
         problems=problems,
         entries=[HistoryEntry(seq=r.seq, at=r.at, sha256=r.sha256, **r.what.model_dump()) for r in state.records],
@@ -235,6 +236,15 @@ def _previous(state: Standing, name: str) -> int:
         do = f"name a version: dpo rollback {name} --to VERSION --why ..."
         raise InputError("there is no champion before this one to go back to", where=name, do=do)
     return state.previous[0]
+
+
+def _require_approval(state: Standing, found: Version, name: str) -> None:
+    """A rollback goes past no approval: what needs one, and never was champion, is not gone back to."""
+    was_champion = any(r.what.kind in MOVES and r.what.version == found.number for r in state.records)
+    if policy_of(found).required and not was_champion:
+        do = f"ask for it: dpo promote {name} {found.number} --why ..."
+        says = "it never was champion, and needs approval to become one"
+        raise InputError(says, where=f"{name} version {found.number}", do=do)
 
 
 def _too_late(name: str, version: int, expired_at: str) -> InputError:

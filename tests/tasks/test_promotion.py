@@ -236,6 +236,29 @@ def test_a_rollback_goes_to_the_champion_before_and_the_same_again_no_further(st
     assert promotion.history(store, name).barred == []
 
 
+@pytest.mark.usefixtures("answers")
+def test_a_rollback_goes_past_no_approval(store, name):
+    by_hand(store, name, 1)
+    with pytest.raises(InputError, match="it never was champion, and needs approval to become one") as refused:
+        promotion.rollback(store, name, 3, who="ada", why="w")
+    assert refused.value.do == f"ask for it: dpo promote {name} 3 --why ..."
+    by_hand(store, name, 3)
+    with pytest.raises(InputError, match="it never was champion"):
+        promotion.rollback(store, name, 3, who="ada", why="w")
+    promotion.approve(store, name, 3, by="grace", why="seen"), by_hand(store, name, 2)
+    assert promotion.rollback(store, name, 3, who="ada", why="w").champion_version == 3
+
+
+@pytest.mark.usefixtures("answers")
+def test_all_versions_that_are_barred_are_told_and_none_that_a_person_promoted_again(store, name):
+    versions.set_tags(name, 3, {TAG: ""})
+    by_hand(store, name, 1), by_hand(store, name, 2), by_hand(store, name, 3)
+    promotion.rollback(store, name, 1, who="ada", why="w")
+    assert promotion.history(store, name).barred == [2, 3]
+    by_hand(store, name, 3)
+    assert promotion.history(store, name).barred == [2]
+
+
 def test_without_a_champion_before_there_is_no_rollback(store, name):
     by_hand(store, name, 1)
     with pytest.raises(InputError, match="no champion before this one"):
