@@ -14,6 +14,7 @@ from dpo_core.evaluate.judges.logistic import fit
 from dpo_core.rewards.judge import Judge, Match, Verdict
 
 CALIPER = 0.1  # log ratio: two answers are longer by as much, if by within a tenth
+ALIKE = 0.01  # of tanh: an even length lies a hundred times farther off than the lengths that were seen lie apart
 
 
 class Contest(NamedTuple):
@@ -72,10 +73,9 @@ def at_equal_length(
 
     P(won) = sigmoid(a + b tanh(d / sd(d))), d: characters by which the challenger's answer is longer; sigmoid(a).
     """
-    spread = more.std()
-    if not spread:
-        return rate if not more.any() else Interval(rate.value, 0.0, 1.0)  # always longer, always by as much
-    x = np.stack([np.ones_like(more), np.tanh(more / spread)], axis=1)
+    x = np.stack([np.ones_like(more), np.tanh(more / (more.std() or 1.0))], axis=1)
+    if np.ptp(x[:, 1]) < ALIKE:  # always longer, by as much as tanh can tell
+        return rate if not more.any() else Interval(rate.value, 0.0, 1.0)
     found = fit(x, values, clusters).interval(0)
     return Interval(*(float(special.expit(end)) for end in found))
 

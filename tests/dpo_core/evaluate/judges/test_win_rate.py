@@ -77,6 +77,13 @@ def test_it_is_the_logistic_regression_of_sklearn_but_for_the_penalty():
     assert found.length_controlled.value == pytest.approx(expit(plain.intercept_[0]), abs=1e-3)
 
 
+@pytest.mark.parametrize("more", [(2000, 2001, 2002, 2003), (2000, 2100, 2200, 2250), (2000, 1800, 1500, 1600)])
+def test_where_every_answer_is_far_longer_nothing_is_known_of_equal_lengths(more):
+    rows = [contest(i, "x" * (10 + extra), "x" * 10) for i, extra in enumerate(more * 5)]
+    found = rate_of(rows, [verdict(value) for value in (1.0, 0.0, 1.0, 1.0) * 5])
+    assert found.length_controlled == (found.rate.value, 0.0, 1.0)
+
+
 def test_answers_of_one_length_leave_the_rate_as_it_is():
     rows = [contest(i, "ab", "cd") for i in range(30)]
     found = rate_of(rows, [verdict(i % 3 != 0) for i in range(30)])
