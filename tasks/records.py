@@ -172,7 +172,7 @@ class MeasureOutput(Record):
     kept: list[str] = Field([], description="folders of all these in the store")
     again: dict[str, int] = Field({}, description="questions asked twice; of their answers those that changed, flipped")
     logps: dict[str, list[float]] | None = Field(description="nats, by side; None: those of the reference store")
-    nll: list[float] = Field(description="nats a token, of each paragraph of evaluation.neutral_text")
+    nll: dict[str, float] = Field(description="nats a token, by the digest of a paragraph of evaluation.neutral_text")
     uptake: dict[str, list[float]] = Field(description="nats, of each answer `with` a shortcut and `without` it")
 
 

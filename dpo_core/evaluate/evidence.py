@@ -60,15 +60,15 @@ class Questions:
 class Measured:
     """One model: its answers by suite (and to the "samples"), NLL of each paragraph (nats a token), held-out pairs.
 
-    `uptake`: of each counterfactual the reward with the shortcut minus the one without; `sampled`: by suite, several
-    answers to each question, drawn by lot, where the recipe asks for them. `wins` and `rewards`: of each answer to the
-    samples how far it is better than the baseline's, and its own reward; None: no score. `again`: of answers that
-    were asked for twice, what became of them. `benchmarks`: by task of lm-eval the score of each of its documents.
-    `cut`: by suite, which answers did not end within the length allowed.
+    `nll`: by the digest of each paragraph. `uptake`: of each counterfactual the reward with the shortcut minus the one
+    without; `sampled`: by suite, several answers to each question, drawn by lot, where the recipe asks for them. `wins`
+    and `rewards`: of each answer to the samples how far it is better than the baseline's, and its own reward; None: no
+    score. `again`: of answers that were asked for twice, what became of them. `benchmarks`: by task of lm-eval the
+    score of each of its documents. `cut`: by suite, which answers did not end within the length allowed.
     """
 
     answers: Mapping[str, Sequence[str]]
-    nll: Sequence[float]
+    nll: Mapping[str, float]
     pairs: Mapping[str, Sequence[float]]
     uptake: Sequence[float] = ()
     sampled: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
@@ -289,5 +289,5 @@ def _scores(model: Measured, suites: Suites, items: Mapping[str, Items]) -> dict
         if len(column):
             scores[name] = scores_of([math.nan if value is None else value for value in column], items[which])
     if model.nll:
-        scores["retention/neutral_text"] = Scores([-x for x in model.nll], [str(i) for i in range(len(model.nll))])
+        scores["retention/neutral_text"] = Scores([-nll for nll in model.nll.values()], list(model.nll))
     return scores

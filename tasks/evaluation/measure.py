@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dpo_core.data.digests import prompt_digest
+from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import EncodedPair, Message
 from dpo_core.evaluate.behaviour import BehaviourCheck
 from dpo_core.model.encode import load_tokenizer
@@ -92,7 +92,7 @@ def _held_out(
 
     def compute() -> MeasureOutput:
         chosen, rejected = _sums(model, encoded_pairs(store, checked.eval_key, checked.eval_ids_key), plan)
-        return MeasureOutput(answers={}, logps={"chosen": chosen, "rejected": rejected}, nll=[], uptake={})
+        return MeasureOutput(answers={}, logps={"chosen": chosen, "rejected": rejected}, nll={}, uptake={})
 
     if path is None:
         return compute().logps
@@ -155,12 +155,12 @@ def _asked_again(
     return {"asked": len(some), "changed": len(changed), "flipped": flipped}
 
 
-def _text_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | None) -> list[float]:
-    """Mean token NLL of each paragraph after its first token."""
+def _text_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | None) -> dict[str, float]:
+    """Mean token NLL of each paragraph after its first token, by the digest of its text: what it is known again by."""
     if path is None:
-        return []
+        return {}
     paragraphs = [text.strip() for text in Path(path).read_text(encoding="utf-8").split("\n\n") if text.strip()]
-    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in paragraphs]
-    sequences = [(row[:1], row[1:]) for row in ids if len(row) > 1]
-    values = dict(score(model, sequences))
-    return [float(-values[i].double().mean()) for i in range(len(sequences))]
+    ids = {digest_json(text): tokenizer(text, add_special_tokens=False)["input_ids"] for text in paragraphs}
+    sequences = {name: (row[:1], row[1:]) for name, row in ids.items() if len(row) > 1}
+    values = dict(score(model, list(sequences.values())))
+    return {name: float(-values[i].double().mean()) for i, name in enumerate(sequences)}

@@ -155,7 +155,7 @@ def _metrics(
         if words[0] >= 1:  # what says nothing cannot grow by a factor
             metrics[LENGTH] = words[1] / words[0]
     if found.nll:
-        metrics[TEXT] = fmean(found.nll) - fmean(start.nll)
+        metrics[TEXT] = fmean(found.nll.values()) - fmean(start.nll.values())
     return metrics
 
 

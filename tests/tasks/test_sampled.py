@@ -89,3 +89,19 @@ def test_one_more_question_asks_one_question_and_scores_no_pair_again(tiny_model
     assert answered == []
     measured(["say lake", "say rock"], force=True)
     assert (answered, sum(scored)) == ([3, 2], 4)
+
+
+def test_a_paragraph_is_known_again_by_its_text_whatever_stands_beside_it(tiny_model, store, make_plan, tmp_path):
+    def known(text):
+        path = tmp_path / "neutral.txt"
+        path.write_text(text)
+        asked = {"max_new_tokens": 1, "again": 0, "neutral_text": str(path)}
+        given = {"name": "m", "model": "m", "data": {"train": "p"}, "evaluation": asked}
+        plan = make_plan(recipe=Recipe.model_validate(given), model_folder=str(tiny_model))
+        return measure(tiny_model, plan, store, SimpleNamespace(), Inquiry({}, PROMPTS[:1], [], False, None)).nll
+
+    both, last = known("The sea is blue.\n\nThe sky is grey.\n"), known("The sky is grey.")
+    assert (len(both), len(last)) == (2, 1)
+    [(name, nll)] = last.items()
+    assert both[name] == pytest.approx(nll, abs=1e-5)
+    assert not last.keys() & known("The sky was grey.").keys()

@@ -29,7 +29,8 @@ SUITES = {"retention/facts": [BehaviourCheck(CAPITAL, (("Paris",),)), BehaviourC
 
 def measured(*answers: str, margins: tuple[float, ...] = (0.0, 0.0), nll: tuple[float, ...] = ()) -> Measured:
     values = {"rewards/margins": list(margins), "rewards/accuracies": [float(margin > 0) for margin in margins]}
-    return Measured({"retention/facts": answers, "samples": [answers[0]]}, nll, values)
+    paragraphs = dict(zip(("digest 1", "digest 2"), nll, strict=False))
+    return Measured({"retention/facts": answers, "samples": [answers[0]]}, paragraphs, values)
 
 
 REFERENCE = measured("It is Paris.", "Five.", nll=(3.0, 2.0))
@@ -66,6 +67,7 @@ def test_flips_are_against_what_it_is_gated_against() -> None:
 def test_the_items_of_a_text_are_minus_its_nll_so_that_more_is_better_everywhere() -> None:
     assert EVIDENCE["items"]["challenger"]["retention/neutral_text"]["values"] == [-2.5, -2.0]
     assert EVIDENCE["items"]["baseline"]["retention/neutral_text"]["values"] == [-3.0, -2.0]
+    assert EVIDENCE["items"]["baseline"]["retention/neutral_text"]["clusters"] == ["digest 1", "digest 2"]
 
 
 def test_scores_of_a_task_of_lm_eval_are_items_like_others_less_those_that_were_trained_on() -> None:
