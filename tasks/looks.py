@@ -36,15 +36,19 @@ def look(
     items: Sequence[str],
     now: datetime.datetime | None = None,
 ) -> Look:
-    """Record that a challenger (its weights) is gated on these items; the same again is the same look."""
+    """Record that a challenger (its weights) is gated on these items; the same again is the same look.
+
+    Those that came after it do not count: a candidate that passed is not held later because of them.
+    """
     compared, since = set(items), (now or datetime.datetime.now(datetime.UTC)) - YEAR
     chain = Chain(store, f"looks/{name}")
 
     @again_if_moved
     def recorded() -> list[Entry]:
         entries = chain.entries()
-        if any((e.body["challenger"], e.body["evaluation"]) == (challenger, evaluation) for e in entries):
-            return entries
+        for place, entry in enumerate(entries, 1):
+            if (entry.body["challenger"], entry.body["evaluation"]) == (challenger, evaluation):
+                return entries[:place]
         data = json.dumps(sorted(compared)).encode()
         key = f"looked_at/{name}/{hashlib.sha256(data).hexdigest()}.json"
         store.put_bytes(key, data)

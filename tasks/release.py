@@ -89,7 +89,6 @@ def _new_version(
         TOKENIZER: plan.tokenizer_sha256,
         "dpo.seed": plan.seed,
         PLACE: f"{store.url}/{trained.model_key}",
-        "dpo.evaluation": f"{store.url}/{evaluated.key}",
         REPORT: report_key(plan.recipe.name, trained.weights_sha256),
         "code.sha256": code_digest(RUN),
         **write_lineage(store, plan, checked, scored, trained, evaluated),
@@ -116,28 +115,28 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
     """Promote, hold or reject, with the evidence on the run and on the version."""
     store = open_store(load_settings(), patient=True)
     rules, version = plan.recipe.gate, versions.by_number(plan.recipe.name, registered.version)
+    evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
+    models = {
+        who: {name: Scores(s.values, s.clusters, s.left_out) for name, s in by_metric.items()}
+        for who, by_metric in evidence.items.items()
+    }
+    planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, version, models)
+    spent = looks_are_spent(number, planned, fresh) if number > planned else ""
 
     def compute() -> GateOutput:
-        evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
-        models = {
-            who: {name: Scores(s.values, s.clusters, s.left_out) for name, s in by_metric.items()}
-            for who, by_metric in evidence.items.items()
-        }
         judged = _without_unmeasured_default(rules, models)
-        planned, number, fresh = plan.recipe.retrain.looks, *_look(store, plan, evaluated, version, models)
         decision = decide(models["challenger"], models["baseline"], judged, anchor=models.get("anchor"), looks=planned)
         if plan.recipe.evaluation.answers == 1:  # of several the share counts, which one that flips moves little
             decision = beyond_noise(decision, evidence.flip_rate)
         output = GateOutput(**decision._asdict(), reasons=decision.reasons)
-        if output.verdict == "promote" and number > planned:
-            held = {"verdict": "hold_underpowered", "reasons": [looks_are_spent(number, planned, fresh)]}
-            return output.model_copy(update=held)
+        if spent and output.verdict == "promote":
+            return output.model_copy(update={"verdict": "hold_underpowered", "reasons": [spent]})
         return output
 
     output, stage = remembered(
         store,
         "gate",
-        {"evaluation": evaluated.key, "rules": rules.model_dump(), "looks": plan.recipe.retrain.looks},
+        {"evaluation": evaluated.key, "rules": rules.model_dump(), "looks": planned, "spent": spent},  # not for ever
         compute,
         output=GateOutput,
         code=("dpo_core.evaluate.gate",),
@@ -148,6 +147,7 @@ def gate(plan: Plan, evaluated: Evaluated, registered: Registered) -> Gated:
         BASELINE: evaluated.baseline,
         BASELINE_WEIGHTS: evaluated.baseline_weights_sha256,
         "gate.reasons": "; ".join(output.reasons),
+        "dpo.evaluation": f"{store.url}/{evaluated.key}",
         "gate.record": stage.key,
     }
     said = version.tags.get("gate.record") == stage.key  # not where the run that decided was killed before it did

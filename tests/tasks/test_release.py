@@ -1,11 +1,14 @@
 """What a run starts from, what it is compared with, and when the alias moves."""
 
+import json
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
+from dpo_core.evaluate.scores import SOUND
 from dpo_core.model.identity import digest_weights
 from dpo_core.recipe_file import recipe_of_evaluation
 from infra.errors import Damaged, InfraError
@@ -20,6 +23,7 @@ from tasks.commands import promotion
 from tasks.commands.evaluate_model import _start_of
 from tasks.evaluate import _folder
 from tasks.promote import promote
+from tasks.release import gate
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS, start_model
 from tests.tiny import build_tiny_model
 
@@ -226,7 +230,8 @@ def test_a_wait_that_a_run_asked_for_ends_where_the_version_is_gated_again_and_d
         stays = release(2, 3, promotion=required, verdict="reject_regression")
         assert (stays.waiting_until, stays.not_promoted, stays.stage.cached) == (None, "", cached)
     last = Champion(store, name).look().state.records[-1].what
-    assert (last.kind, last.who, last.by_run, last.why) == ("decline", "", True, "gated again, reject_regression: it rose")
+    assert (last.kind, last.who, last.by_run) == ("decline", "", True)
+    assert last.why == "gated again, reject_regression: it rose"
     with pytest.raises(InputError, match="its wait ended, for a run gated it again, at 20"):
         promotion.approve(store, name, 2, by="grace", why="seen")
     assert release(2, 3, promotion=required).waiting_until is not None, "no person said no: it is asked for again"
@@ -346,7 +351,7 @@ def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says
 
 
 def test_a_default_that_cannot_be_measured_holds_nobody_up_unless_nothing_else_is_asked_for(tmp_path):
-    from dpo_core.evaluate.scores import SOUND, Scores
+    from dpo_core.evaluate.scores import Scores
     from dpo_core.recipe_file import load_recipe
     from dpo_core.recipe_release import RecipeGate
     from tasks.release import _without_unmeasured_default as judged
@@ -358,6 +363,62 @@ def test_a_default_that_cannot_be_measured_holds_nobody_up_unless_nothing_else_i
     assert judged(RecipeGate(), something).keep == {SOUND: 0.15}
     assert judged(RecipeGate(keep={SOUND: 0.1}), nothing).keep == {SOUND: 0.1}
     assert judged(RecipeGate(improve=[]), nothing).keep == {SOUND: 0.15}
+
+
+@pytest.fixture
+def gated(name, make_plan, recipe, store):
+    """Gate a version that is right on 40 items where the reference is wrong; one look a year is planned."""
+    from dpo_core.recipe_release import RecipeGate
+    from dpo_core.report.documents import EvaluationEvidence, ItemScores
+
+    clusters = [f"item {number}" for number in range(40)]
+    scores = {"challenger": [1.0] * 40, "baseline": [0.0] * 40}
+    items = {
+        who: {
+            "rewards/accuracies": ItemScores(values=values, clusters=clusters),
+            SOUND: ItemScores(values=[], clusters=[]),
+        }
+        for who, values in scores.items()
+    }
+    nothing = {field: {} for field in ("metrics", "means", "slices", "flips", "checks")}
+    evidence = EvaluationEvidence(**nothing, samples=[], items=items)
+    changes = {"retrain": recipe.retrain.model_copy(update={"looks": 1}), "gate": RecipeGate(min_items=8)}
+
+    def done(version, evaluation):
+        key, run_id = f"evaluations/{name}-{evaluation}.json", versions.by_number(name, version).run_id
+        store.put_bytes(key, json.dumps(evidence.to_document()).encode())
+        named = recipe.model_copy(update={"name": name, **changes})
+        plan = make_plan(recipe=named, model_folder="", run_id=run_id)
+        evaluated = SimpleNamespace(key=key, baseline="reference", baseline_weights_sha256="r" * 64)
+        found = gate.fn(plan, evaluated, SimpleNamespace(version=version))
+        return found.verdict, found.stage.cached
+
+    return done
+
+
+def test_a_version_that_is_held_for_its_look_passes_once_the_looks_before_it_do_not_count(
+    registered, gated, name, store, monkeypatch
+):
+    from tasks import looks
+
+    registered("a"), registered("b")
+    assert gated(1, "a") == ("promote", False)
+    assert [gated(2, "b"), gated(2, "b")] == [("hold_underpowered", False), ("hold_underpowered", True)]
+    assert gated(1, "a") == ("promote", True), "what came after it does not count"
+    monkeypatch.setattr(looks, "YEAR", timedelta(0))
+    assert [gated(2, "b"), gated(2, "b")] == [("promote", False), ("promote", True)]
+    tags = versions.by_number(name, 2).tags
+    assert tags["gate.verdict"] == json.loads(store.get_bytes(tags["gate.record"]))["output"]["verdict"] == "promote"
+
+
+def test_a_known_version_that_is_evaluated_anew_names_the_evaluation_that_it_was_gated_on(
+    registered, gated, name, store
+):
+    registered("a")
+    for evaluation in ("first", "second"):
+        gated(1, evaluation)
+        named = versions.by_number(name, 1).tags["dpo.evaluation"]
+        assert named == f"{store.url}/evaluations/{name}-{evaluation}.json"
 
 
 def test_a_version_whose_training_ran_away_waits_for_a_person_whatever_the_gate_says(release, registered, name):
