@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from dpo_core.evaluate import power
-from dpo_core.evaluate.clusters import group
+from dpo_core.evaluate.clusters import degrees_of_freedom, group
 from dpo_core.evaluate.floors import Level, level
 from dpo_core.evaluate.paired import Difference, difference
 from dpo_core.evaluate.scores import Compared, mean
@@ -117,7 +117,7 @@ def _change(ask: Asked, compared: Compared, test: Difference, limit: float, boun
     """A metric that must exceed its limit; it is shown to be worse where it stays below that, and below no change."""
     p, worse = test.p(limit), test.mirrored().p(-min(limit, 0.0)) <= ask.alpha
     gap = test.mean - limit if ask.rule == "improve" else ask.amount
-    needed = power.items_needed(compared.items, test.error, gap, ask.alpha)
+    needed = _items_needed(ask, compared, test.error, gap)
     if ask.rule == "keep" and compared.shares and needed is not None:
         unchanged = power.unchanged_items_needed(ask.amount, ask.alpha) * compared.items / compared.groups
         needed = max(needed, math.ceil(unchanged))
@@ -139,7 +139,7 @@ def _level(ask: Asked, compared: Compared) -> _Judged:
     at: Level = level(compared.challenger, group(compared.challenger, compared.clusters), shares=compared.shares)
     (low, high), p = at.bounds(ask.alpha), at.p(least)
     error = at.error(least)
-    needed = power.items_needed(compared.items, error, at.mean - least, ask.alpha)
+    needed = _items_needed(ask, compared, error, at.mean - least)
     outcome: Outcome
     if few := _few(ask, compared):
         outcome, needed = few, _enough(ask, compared, needed)
@@ -148,6 +148,15 @@ def _level(ask: Asked, compared: Compared) -> _Judged:
     else:
         outcome = "reached" if p <= ask.alpha else "missed" if high < least else "level_open"
     return _Judged(outcome, p, low, high, power.detectable(error, ask.alpha), needed)
+
+
+def _items_needed(ask: Asked, compared: Compared, error: float, gap: float) -> int | None:
+    """By the error; where that is 0, for every group moved alike, those of which p can be as low as alpha."""
+    needed = power.items_needed(compared.items, error, gap, ask.alpha)
+    if error or needed is None:
+        return needed
+    worth = degrees_of_freedom(group(compared.challenger, compared.clusters)) + 1  # groups, were all of one size
+    return math.ceil(power.fewest_groups(ask.alpha) * compared.items / worth)
 
 
 def _few(ask: Asked, compared: Compared) -> Outcome | None:
@@ -166,7 +175,7 @@ def _enough(ask: Asked, compared: Compared, needed: int | None) -> int:
 def _condition(ask: Asked, compared: Compared, found: _Judged, bounds: tuple[float, float]) -> Condition:
     before, after = mean(compared.baseline), mean(compared.challenger)
     change = mean(compared.challenger - compared.baseline)
-    fewest = ask.fewest if found.outcome == "few" else power.fewest_groups(ask.alpha)
+    fewest = max(ask.fewest, 2) if found.outcome == "few" else power.fewest_groups(ask.alpha)
     facts = Numbers(
         ask.metric, ask.against, before, after, compared.items, compared.groups, compared.left_out,
         found.low, found.high, found.p, ask.alpha, ask.amount, found.needed, fewest,

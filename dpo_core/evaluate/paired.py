@@ -105,6 +105,8 @@ class MeanDifference:
 
     def low(self, alpha: float, pivot: float) -> float:
         """See Difference."""
+        if not self.error and 0.5 ** (self.freedom + 1) > alpha:  # so few groups that p is above it, wherever they are
+            return -math.inf
         low = self.mean - _quantile(alpha, self.freedom) * self.error
         if self.bootstrap is not None:
             error, t = self.bootstrap

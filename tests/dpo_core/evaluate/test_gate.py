@@ -54,6 +54,30 @@ def test_the_first_model_is_gated_against_a_reference_that_ties_with_itself():
 
 
 @pytest.mark.parametrize("rule", [{"improve": ["m"]}, {"keep": {"m": 0.1}}, {"floor": {"m": 0.5}}])
+def test_of_one_item_two_are_needed_whatever_is_asked_for(rule):
+    condition = judged(*counted(1, 0, 1), min_items=1, **rule)
+    assert "on 1 item: too few to tell, 2 with prompts of their own are needed" in condition.says
+    assert condition.items_needed >= 2
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1], [2, 2, 2], [1, 1, 1, 20]])
+@pytest.mark.parametrize("rule", [{"keep": {"rewards/margins": 0.1}}, {"floor": {"rewards/margins": 1.0}}])
+def test_of_few_groups_that_all_moved_alike_nothing_is_ruled_out_and_it_is_said_how_many_would(rule, sizes):
+    clusters = [str(group) for group, size in enumerate(sizes) for _ in range(size)]
+    same = Scores([2.0] * len(clusters), clusters)  # p of the lowest: 0.5 to the power of the groups, above 0.05
+    models = {"rewards/margins": same}
+    [condition] = decide(models, models, Gate(improve=[], min_items=1, **rule)).conditions
+    assert condition.verdict == "hold_underpowered"
+    assert condition.p > 0.05
+    assert (condition.low, condition.high) == (None, None)
+    assert condition.items_needed > len(clusters)
+    assert f"about {condition.items_needed} items would" in condition.says
+    enough = [str(number) for number in range(condition.items_needed)]
+    models = {"rewards/margins": Scores([2.0] * len(enough), enough)}
+    assert decide(models, models, Gate(improve=[], min_items=1, **rule)).verdict == "promote"
+
+
+@pytest.mark.parametrize("rule", [{"improve": ["m"]}, {"keep": {"m": 0.1}}, {"floor": {"m": 0.5}}])
 @pytest.mark.parametrize("won", [0, 19])
 def test_below_min_items_nothing_is_promoted_nor_rejected(rule, won):
     condition = judged(*counted(won, 19 - won, 19), **rule)
