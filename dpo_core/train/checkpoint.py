@@ -86,7 +86,8 @@ def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.opti
         for name, parameter in _trainable(policy):
             parameter.copy_(_like(parameter, tensors[f"weight:{name}"]))
             moments = {key: _like(parameter, tensors[f"{key}:{name}"]) for key in ("exp_avg", "exp_avg_sq")}
-            optimizer.state[parameter] = {"step": tensors[f"step:{name}"], **moments}
+            step = tensors[f"step:{name}"].to(parameter.device)  # where the fused optimizer counts
+            optimizer.state[parameter] = {"step": step, **moments}
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     return state
 

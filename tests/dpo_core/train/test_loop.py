@@ -220,6 +220,18 @@ def test_resuming_from_a_checkpoint_gives_the_same_bits(folder, examples, tmp_pa
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
+def test_a_checkpoint_is_restored_on_the_device_of_the_parameters_the_count_of_steps_too(folder, examples, tmp_path):
+    training = Training()
+    policy, optimizer, run = steps_of(folder, examples, training)
+    next(run())
+    elsewhere = make_policy(load_model(folder), training, seed=0).to("meta")
+    elsewhere.tie_weights()  # which the move has undone
+    moved = torch.optim.AdamW(elsewhere.parameters())  # a fused one has no meta device; its state has the same names
+    load_checkpoint(save_checkpoint(tmp_path, 1, policy, optimizer, {}), elsewhere, moved)
+    devices = {(key, value.device.type) for state in moved.state.values() for key, value in state.items()}
+    assert devices == {("step", "meta"), ("exp_avg", "meta"), ("exp_avg_sq", "meta")}
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder, examples, tmp_path, caplog):
     policy, optimizer, run = steps_of(folder, examples, Training())
     next(run())
