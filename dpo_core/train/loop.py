@@ -183,7 +183,8 @@ def _accumulate(
     ranks, names = accelerator.num_processes, metric_names(training)
     together = None
     if training.of_the_batch:
-        together = Whole.of(batch, forward(model, batch, training, accelerator, method=method), training)
+        found = forward(model, batch, training, accelerator, method=method)
+        together = Whole.of(batch, found, training, delta=delta)
     rows, own = _turns(batch, training, accelerator, method=method)
     sums, wild = torch.zeros(len(names) + len(TOKEN_SUMS), dtype=torch.float64), []
     losses = torch.zeros(len(batch), dtype=torch.float64)

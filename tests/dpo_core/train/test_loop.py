@@ -328,6 +328,18 @@ def test_bco_pairs_shift_is_the_mean_reward_of_the_steps_before_also_after_a_res
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
+def test_bco_pair_keeps_its_reward_shift_in_a_mixture_with_a_loss_of_the_whole_step(folder, examples):
+    training = Training(loss={"bco_pair": 1.0, "aot": 0.5}, learning_rate=1e-2, max_steps=6, train_batch_size=1)
+    *_, run = steps_of(folder, examples, training)
+    history = [step.metrics for step in run()]
+    for step in history:  # of one pair: -log s(r_w - d) - log s(d - r_l), and -log s(r_w - r_l)
+        chosen, rejected, delta = step["rewards/chosen"], step["rewards/rejected"], step["rewards/delta"]
+        expected = math.log1p(math.exp(delta - chosen)) + math.log1p(math.exp(rejected - delta))
+        assert step["losses/bco_pair"] == pytest.approx(expected, rel=1e-9)
+        assert step["losses/aot"] == pytest.approx(math.log1p(math.exp(rejected - chosen)), rel=1e-9)
+    assert abs(history[-1]["rewards/delta"]) > 1e-3
+
+
 def test_a_model_is_trained_without_a_reference(folder, examples):
     bare = [replace(example, ref_chosen_logps=None, ref_rejected_logps=None) for example in examples]
     training = Training(loss={"simpo": 1, "orpo": 0.5}, beta=2.0, learning_rate=3e-3, num_train_epochs=4)
