@@ -130,7 +130,6 @@ def ours(way: str, seed: int, size: Size, prompts: Sequence[str], folder: Path) 
         seed=seed,
         threads=len(os.sched_getaffinity(0)),
         run_id="bench",
-        code="bench",
         online=OnlineOrder(plan=plan, encoding=Encoding(), reference_folder=str(size.model)),
     )
     (folder / "order.json").write_text(order.model_dump_json())

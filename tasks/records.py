@@ -286,7 +286,6 @@ class WorkOrder(Record):
     seed: int
     threads: int
     run_id: str
-    code: str = Field(description="digest of the code that trains")
     online: OnlineOrder | None = None
 
 

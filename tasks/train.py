@@ -39,7 +39,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     items, left_out = online_prompts(store, plan, checked) if plan.online else ([], {})
     asked = {"online": [plan.online.content, digest_json([item.key for item in items])]} if plan.online else {}
     inputs = training_inputs(plan, checked, scored) | asked
-    name = digest_json(inputs)[:16]
+    name = digest_json([inputs, code_digest(_code(plan.online))])[:16]  # none goes on with what other code has begun
     folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
 
     def compute() -> TrainOutput:
@@ -115,16 +115,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _is_trained(folder: Path) -> bool:
-    """Whether this code has trained the model to its end already, and the store was away then."""
+    """Whether the model was trained to its end already, and the store was away then."""
     try:
-        order = WorkOrder.model_validate_json((folder / "order.json").read_bytes())
         result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
         whole = digest_weights(folder / "model") == result.weights_sha256
     except (OSError, ValueError):
         return False
-    if known := whole and order.code == code_digest(_code(order.online)):
+    if whole:
         log.warning("trained_before folder=%s action='stored now'", folder)
-    return known
+    return whole
 
 
 def _examples(store: Store, plan: Plan, checked: Checked, scored: Scored) -> list[Example]:
@@ -157,7 +156,6 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         seed=plan.seed,
         threads=plan.threads,
         run_id=plan.run_id,
-        code=code_digest(_code(plan.online)),
         online=_online(plan),
     )
     (folder / "order.json").write_text(order.model_dump_json())

@@ -76,7 +76,6 @@ def write_work(
         seed=0,
         threads=1,
         run_id="r",
-        code="c",
         online=OnlineOrder(plan=plan, encoding=Encoding(), reference_folder=str(model)),
     )
     (folder / "order.json").write_text(order.model_dump_json())

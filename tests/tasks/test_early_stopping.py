@@ -40,7 +40,7 @@ def work(folder, model, examples, **training):
     for name, rows in zip(("examples", "aside"), examples, strict=True):
         write_examples(rows, folder / f"{name}.jsonl")
     known = {"model_folder": str(model), "from_reference": True, "trusted_code": None, "seed": 0, "threads": 1}
-    order = WorkOrder(**known, training=Training(**SETTINGS | training), run_id="r", code="c")
+    order = WorkOrder(**known, training=Training(**SETTINGS | training), run_id="r")
     (folder / "order.json").write_text(order.model_dump_json())
     return folder
 

@@ -47,7 +47,7 @@ def order(tmp_path, tiny_model, request):
         run = open_run("process", run_key=f"{request.node.name} {name}", run_name="run", artifact_root=None)
         training = Training(max_steps=2, train_batch_size=4, learning_rate=1e-3)
         known = {"model_folder": str(tiny_model), "training": training, "seed": 1, "threads": 1, "run_id": run.id}
-        told = WorkOrder(**{**known, "from_reference": True, "trusted_code": None, "code": "", **changes})
+        told = WorkOrder(**{**known, "from_reference": True, "trusted_code": None, **changes})
         (folder / "order.json").write_text(told.model_dump_json())
         return folder
 
