@@ -23,7 +23,7 @@ from infra.store.base import Store
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.publish import publish
 from tasks.data_check.request import Examined, Request
-from tasks.data_check.sides import record_sides, recorded_sides
+from tasks.data_check.sides import record_head, record_sides, recorded_sides
 from tasks.documents import CheckDocument, DataCheckFailed
 from tasks.records import Checked, CheckOutput, CheckResult, Plan, Stage
 from tasks.runtime.scratch import scratch_folder
@@ -41,14 +41,18 @@ def check(plan: Plan) -> Checked:
     """Check the recipe's pairs before any model is loaded. Raises DataCheckFailed where the verdict is fail."""
     recipe, settings = plan.recipe, load_settings()
     store = open_store(settings, patient=True)
+    benchmarks = {name: plan.files[path] for name, path in recipe.validation.benchmarks.items()}
     inputs = {
         "train": plan.files[recipe.data.train],
         "eval": plan.files.get(recipe.data.eval or ""),
-        "validation": recipe.validation.model_dump(),
+        "validation": recipe.validation.model_dump() | {"benchmarks": benchmarks},
         "encoding": recipe.encoding.model_dump(),
         "text": recipe.data.text,
         "tokenizer": plan.tokenizer_sha256,
         "name": recipe.name,
+        "recorded": [
+            record_head(store, name) for name in models_of(plan)[1:]
+        ],  # the own one grows with the check itself
     }
     reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 

@@ -34,6 +34,11 @@ def recorded_sides(store: Store, names: Sequence[str]) -> tuple[SplitSides, int]
     return known, last
 
 
+def record_head(store: Store, name: str) -> str:
+    """Digest of the last entry, which stands for all that is recorded of this model's prompts; empty for nothing."""
+    return next((entry.sha256 for entry in reversed(Chain(store, f"splits/{name}").entries())), "")
+
+
 def record_sides(store: Store, name: str, new: SplitSides, *, base: int, data_sha256: str) -> None:
     """Append what is new, if anything is. Raises Moved if another run has recorded something since entry `base`."""
     if not len(new):

@@ -43,7 +43,7 @@ def judged(tmp_path, tiny_model, monkeypatch, make_plan):
 
     def run(**validation):
         recipe = Recipe(name="n", model="m", data={"train": data, "text": "turns"}, validation=validation)
-        files = {data: digest_file(tmp_path / "p.jsonl")}
+        files = {path: digest_file(Path(path)) for path in (data, *recipe.validation.benchmarks.values())}
         plan = make_plan(recipe=recipe, model_folder=str(tiny_model), files=files)
         stages = []
         monkeypatch.setattr("tasks.check.remembered", lambda *a, **k: stages.append(remembered(*a, **k)) or stages[-1])
@@ -77,6 +77,16 @@ def test_a_run_that_goes_on_tells_each_warning_with_what_to_do(tmp_path, judged,
     (first,) = told()
     assert first.startswith("data_warning check=leakage/benchmark_exam says='")
     assert told() == [first]  # a stage that is found tells it too
+
+
+def test_a_benchmark_file_that_was_edited_is_checked_against_anew(tmp_path, judged):
+    rules = {"max_duplicates": 0.5, "benchmarks": {"exam": str(tmp_path / "exam.txt")}}
+    (tmp_path / "exam.txt").write_text("another question\n")
+    assert judged(**rules) == ("pass", False)
+    (tmp_path / "exam.txt").write_text("question 1\n")
+    assert judged(**rules) == ("warn", False)
+    (tmp_path / "moved.txt").write_text("question 1\n")
+    assert judged(**rules | {"benchmarks": {"exam": str(tmp_path / "moved.txt")}}) == ("warn", True)
 
 
 def test_a_column_named_by_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):

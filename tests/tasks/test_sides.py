@@ -3,19 +3,21 @@
 import json
 import random
 
+import numpy as np
 import pytest
 
 from dpo_core.data.digests import digest_file
 from dpo_core.data.pairs import Pair
+from dpo_core.data.splits import SplitSides
 from dpo_core.evaluate.unseen import unseen_items
-from dpo_core.quality.prompts.identity import split_key
+from dpo_core.quality.prompts.identity import digests, split_key
 from dpo_core.recipe import Recipe
 from infra.errors import Damaged
 from infra.ledger.chain import Chain, again_if_moved
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.check import check
-from tasks.data_check.sides import recorded_sides
+from tasks.data_check.sides import record_sides, recorded_sides
 
 WORDS = "river stone window garden letter bridge candle mirror basket ladder pillow button".split()  # noqa: SIM905
 
@@ -39,14 +41,15 @@ def weeks(tmp_path, tiny_model, monkeypatch, make_plan):
     monkeypatch.setattr("tasks.check.publish", lambda *_: None)
     store, data, apart = open_store(load_settings()), tmp_path / "p.jsonl", tmp_path / "e.jsonl"
 
-    def week(rows, held_out=()):
+    def week(rows, held_out=(), *, start=""):
         paths = {data: rows} | ({apart: held_out} if held_out else {})
         for path, content in paths.items():
             path.write_text("".join(json.dumps(line) + "\n" for line in content))
         names = {"train": str(data)} | ({"eval": str(apart)} if held_out else {})
         recipe = Recipe(name="n", model="m", data=names, validation={"max_near_duplicates": 1.0})
         files = {str(path): digest_file(path) for path in paths}
-        done = check.fn(make_plan(recipe=recipe, model_folder=str(tiny_model), files=files))
+        done = check.fn(make_plan(recipe=recipe, model_folder=str(tiny_model), files=files, start_model=start))
+        week.cached = done.stage.cached
         rows_of = (store.get_bytes(key).splitlines() for key in (done.train_key, done.eval_key))
         return tuple([Pair.from_row(json.loads(line)).prompt for line in lines] for lines in rows_of)
 
@@ -100,6 +103,18 @@ def test_who_was_held_out_by_the_own_split_stays_so_beside_a_file_of_held_out_pa
     assert not {*map(split_key, held_out)} & {*map(split_key, trained_later)}
     assert len(trained_later) + len(held_out_later) == 140
     assert f"held_out_on_record rows={len(held_out)} " in caplog.text
+
+
+def test_what_the_start_model_was_trained_on_since_is_held_out_no_more(weeks):
+    _, held_out = weeks(FIRST, start="models:/x/1")
+    theirs = digests(map(split_key, held_out))
+    sides = SplitSides.of(theirs, np.zeros(len(theirs), np.bool_))
+    record_sides(open_store(load_settings()), "x", sides, base=0, data_sha256="d")  # of a training of x
+    _, held_out_later = weeks(FIRST, start="models:/x/2")
+    assert held_out
+    assert not {*map(split_key, held_out)} & {*map(split_key, held_out_later)}
+    weeks(FIRST, start="models:/x/2")
+    assert weeks.cached
 
 
 def test_the_record_says_which_data_put_whom_where_and_is_not_written_twice(weeks):
