@@ -79,6 +79,11 @@ def digest_tokenizer(folder: Path) -> str:
     return digest_json(digests | ({"code": code} if code else {}))
 
 
+def digest_asked(folder: Path) -> str:
+    """Of a model that is asked in text: what it computes, and how text becomes its ids and back."""
+    return digest_json([digest_model(folder), digest_tokenizer(folder)])
+
+
 def tokenizer_files(folder: Path) -> list[str]:
     """The files of a model folder that a tokenizer may read, those in additional_chat_templates too."""
     places = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]

@@ -12,11 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.curate.curation import Curation, load_curation
 from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.errors import InputError
-from dpo_core.model.identity import digest_model, digest_tokenizer
+from dpo_core.model.identity import digest_asked, digest_model, digest_tokenizer
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.rewards.entry_point import FunctionReward
 from dpo_core.rewards.reward_file import ENDPOINT
 from infra.ledger.create_only import require_create_only
+from infra.models import fetch_model
 from infra.prefect_logs import show_on_page
 from infra.registry import versions
 from infra.settings import Settings, load_settings, prepare_environment
@@ -115,7 +116,7 @@ def _model(curation: Curation, model: str, settings: Settings) -> dict[str, obje
 def content_of(
     curation: Curation, sources: dict[str, str], model: dict[str, object], folder: Path
 ) -> dict[str, object]:
-    """The recipe with digests in place of paths: moving a file changes nothing."""
+    """The recipe with digests in place of paths and models: moving one changes nothing, other contents do."""
 
     def swap(value: Any) -> Any:
         if isinstance(value, dict):
@@ -131,7 +132,22 @@ def content_of(
         content["prompts"].pop("run")  # what it keeps out is named by its content
     if model:
         content["model"] = [model["model_sha256"], model["tokenizer_sha256"]]
+    _swap_models(content, curation)
     point = curation.rewards.entry_point if curation.rewards else None
     if point is not None:
         content["entry_point_sha256"] = FunctionReward(point.function, folder=folder).digest
     return content
+
+
+def _swap_models(content: dict[str, Any], curation: Curation) -> None:
+    """Digests in place of the models of this machine that score, judge or correct."""
+    home, rewards = load_settings().home, content["rewards"] or {"panel": {}}
+    sections = {
+        "correction": content["correction"],
+        **{f"rewards.{name}": section for name, section in rewards.items()},
+    }
+    sections |= {f"rewards.panel.{name}": judge for name, judge in rewards["panel"].items()}
+    for key, model in curation.models.items():
+        if key != "model" and not model.startswith(ENDPOINT):
+            folder = fetch_model(model, home) if key == "rewards.classifier.model" else local_model(model, home)
+            sections[key.removesuffix(".model")]["model"] = digest_asked(folder)

@@ -19,6 +19,7 @@ from tasks.online.plan import online_plan
 from tasks.online.prompts import online_prompts, record_asked
 from tests.recipes import write_jsonl
 from tests.tasks.online_life import CURATION
+from tests.tiny import build_tiny_model
 
 TEXTS = (
     "Praise a river|Mourn the last stone|Tell me of windows|Where do gardens end|Who wrote this letter|Cross a bridge"
@@ -80,6 +81,18 @@ def recipe(tmp_path, monkeypatch):
 def test_what_cannot_be_meant_is_told_before_anything_is_asked(recipe, changes, overrides, says):
     with pytest.raises(InputError, match=says):
         online_plan(recipe(*overrides, **changes), open_store(load_settings()))
+
+
+def test_a_reward_model_that_was_retrained_in_its_folder_is_another_for_the_run(recipe, tmp_path):
+    wanted, store = recipe(rewards={"classifier": {"model": "./reward"}}), open_store(load_settings())
+
+    def content(seed):
+        build_tiny_model(tmp_path / "reward", seed=seed)
+        return online_plan(wanted, store).content
+
+    first = content(0)
+    assert content(1) != first
+    assert content(0) == first
 
 
 @pytest.fixture
