@@ -1,7 +1,6 @@
 """The first task: everything a run needs to know before it costs anything."""
 
 import contextlib
-import glob
 import json
 import logging
 import time
@@ -12,11 +11,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import digest_file, digest_json
-from dpo_core.data.hub import is_hub_name
-from dpo_core.data.sources import is_address
+from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
-from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.model.identity import context_length, digest_model, digest_tokenizer, digest_weights
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
@@ -38,8 +34,8 @@ from tasks.records import HarnessPlan, OnlinePlan, Plan
 from tasks.runtime.code import RUN
 from tasks.runtime.datasets import dataset_tags, pinned
 from tasks.runtime.models import local_model, require_usable
+from tasks.runtime.named import digests_of
 from tasks.runtime.provenance import provenance
-from tasks.runtime.sources import version_of_source
 from tasks.runtime.stages import code_digest
 from tasks.runtime.start import START, start_model
 
@@ -58,7 +54,8 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     if kind == "tune":  # its rungs end their schedules
         checked = checked.without_early_stopping()
     state = _standing(store, checked.name, kind)
-    files, online = _digests(checked), online_plan(checked, store)
+    sources = [source for source in (checked.data.train, checked.data.eval) if source]
+    files, online = digests_of(checked, sources), online_plan(checked, store)
     lm_eval = harness_plan(checked.evaluation.lm_eval) if kind == "retrain" else {}
     content = _without_paths(checked, files) | _by_content(online, lm_eval)
     request = digest_json([kind, content, checked.model])
@@ -153,38 +150,6 @@ def _version(name: str, number: int | None) -> Version | None:
     with contextlib.suppress(ObjectMissing):
         return by_number(name, number) if number is not None else None
     return None
-
-
-def _digests(recipe: Recipe) -> dict[str, str]:
-    """Of every file and source that the recipe names; its suites are read, for the faults in them."""
-    files = {path: digest_file(Path(path)) for path in _files(recipe)}
-    files |= {source: version_of_source(source) for source in (recipe.data.train, recipe.data.eval) if source}
-    for path in recipe.evaluation.suites.values():
-        read_checks(path)
-    return files
-
-
-def _files(recipe: Recipe) -> list[str]:
-    data = [source for source in (recipe.data.train, recipe.data.eval) if source]
-    paths = [*(path for path in data if _is_plain(path)), recipe.evaluation.neutral_text, recipe.evaluation.rewards]
-    paths += recipe.validation.benchmarks.values()
-    paths += [*recipe.evaluation.behaviour.values(), *recipe.evaluation.retention.values()]
-    named = [path for path in paths if path is not None]
-    for path in named:
-        if not Path(path).is_file():
-            raise InputError(
-                "a file that the recipe names is missing",
-                where=path,
-                do="check the path; it is meant from the recipe's folder",
-            )
-    return named
-
-
-def _is_plain(source: str) -> bool:
-    """A path of one file, not a folder, a pattern, or an address."""
-    if is_address(source) or is_hub_name(source):
-        return False
-    return not glob.has_magic(source) and not Path(source).is_dir()
 
 
 def _require_context(recipe: Recipe, model_folder: Path) -> None:

@@ -49,7 +49,7 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     sources = sources_of(curation)
     folder, trains = Path(recipe).parent.resolve(), run_of(curation)
     model = fixed_version(curation.model)
-    found = _model(curation, model, settings)
+    found = answering_model(curation, model, settings)
     content = content_of(curation, sources, found, folder)
     out = kept_out_by(curation, trains, model, store) if trains else {}
     key = digest_json(["curate", content, out, settings.num_threads, code_digest(CODE)])
@@ -102,7 +102,7 @@ def fixed_version(model: str) -> str:
     return f"models:/{name}/{versions.resolve(model).number}"
 
 
-def _model(curation: Curation, model: str, settings: Settings) -> dict[str, object]:
+def answering_model(curation: Curation, model: str, settings: Settings) -> dict[str, object]:
     """Where the model that answers lies, and its digests; nothing of one behind an endpoint."""
     if model.startswith(ENDPOINT):
         return {}

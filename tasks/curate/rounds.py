@@ -1,8 +1,9 @@
 """What a round takes from the one before it, and when there is no further one."""
 
 import logging
+from pathlib import Path
 
-from dpo_core.curate.curation import Rounds, load_curation
+from dpo_core.curate.curation import Curation, Rounds, load_curation
 from dpo_core.curate.curves import RoundFacts, runaway
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
@@ -12,15 +13,15 @@ from infra.errors import ObjectMissing
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.curate.documents import CurateDocument, RoundLine
-from tasks.curate.plan import fixed_version
-from tasks.curate.traced_prompts import version_of_prompts
+from tasks.curate.plan import answering_model, content_of, fixed_version, sources_of
 from tasks.documents import Retrained
+from tasks.runtime.named import digests_of
 
 log = logging.getLogger("dpo.rounds")
 
 
 class Story(Record):
-    """The rounds so far. `key`: digest of the recipes and of what prompts are read from."""
+    """The rounds so far. `key`: digest of the recipes, and of the files and models that they name."""
 
     key: str
     rounds: Rounds
@@ -67,20 +68,24 @@ def begin(recipe: str, overrides: list[str]) -> Story:
     curation = load_curation(recipe, overrides)
     if curation.rounds is None:
         raise InputError("the recipe has no rounds", where=recipe, do="add rounds: {retrain: retrain.yaml}")
-    sources = [version_of_prompts(source) for source in curation.prompts.sources] if curation.prompts else []
-    retrain = load_recipe(curation.rounds.retrain).recipe.model_dump(mode="json")
     model = fixed_version(curation.model)  # an alias moves with the first round: the reference must not
-    values = curation.model_dump(mode="json", exclude={"rounds": {"count", "stop"}, "prompts": {"run"}}) | {
-        "model": model
-    }
-    key = digest_json([values, retrain, sources])
     return Story(
-        key=key,
+        key=_key(curation, model, Path(recipe).parent.resolve()),
         rounds=curation.rounds,
         first_model=model,
         first_seed=curation.seed,
         overrides=overrides,
     )
+
+
+def _key(curation: Curation, model: str, folder: Path) -> str:
+    """What the recipes say, and what stands in all that they name: the training's pairs alone are each round's own."""
+    assert curation.rounds is not None, "begin has looked"
+    found = answering_model(curation, model, load_settings())
+    content = content_of(curation, sources_of(curation), found, folder)
+    run = load_recipe(curation.rounds.retrain).recipe
+    files = digests_of(run, [run.data.eval] if run.data.eval else [])
+    return digest_json([content, curation.rounds.reference, run.model_dump(mode="json"), files])
 
 
 def recorded(story: Story) -> RoundLine | None:
