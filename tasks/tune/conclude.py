@@ -84,13 +84,15 @@ def _write(folder: Path, document: TuneDocument) -> None:
 
 
 def _point(trial: "FrozenTrial", search: Search) -> TriedPoint:
+    from optuna.trial import TrialState
+
     values: dict[int, tuple[float, ...]] = {}
     for record in trial.user_attrs.get(studies.RECORDS, []):
         value = record["measures"]["metrics"][search.plan.recipe.tune.objective]
         values[record["eighths"]] = (*values.get(record["eighths"], ()), value)
     place = tuple(axis.place(trial.params[key]) for key, axis in search.space.items())
     feasible = all(value <= 0 for value in trial.constraints.values())
-    done = trial.value is not None
+    done = trial.state == TrialState.COMPLETE  # a pruned one has a value too, its last
     return TriedPoint(trial.number, place, values if done else _but_last(values), feasible)
 
 

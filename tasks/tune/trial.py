@@ -62,20 +62,19 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
         settings = with_settings(recipe, trial.params)
     except InputError as error:
         raise Dropped(error.says) from error
-    records: list[dict[str, object]] = []
+    records = list(trial.user_attrs.get(studies.RECORDS, []))  # of the lives before this one
     for eighths in RUNGS:
         training = shortened(settings.training, eighths)
         seeds = range(recipe.tune.seeds if eighths == WHOLE_RUN else 1)
         pairs = pairs_seen(training, search.split.trained_on)
-        known = [r for r in trial.user_attrs.get(studies.RECORDS, []) if r["eighths"] == eighths]
-        left = pairs * (len(seeds) - len(known))
-        if left and not studies.may_go_on(study, search, left):
+        left = seeds[sum(record["eighths"] == eighths for record in records) :]
+        if left and not studies.may_go_on(study, search, pairs * len(left)):
             _out_of_budget(trial, search, eighths)
-        for place in seeds:
+        for place in left:
             one = settings.model_copy(update={"training": training, "seed": recipe.seed + place})
-            records.append(known[place] if place < len(known) else _train(search, trial, one, eighths, pairs, run))
+            records.append(_train(search, trial, one, eighths, pairs, run))
             trial.set_user_attr(studies.RECORDS, records)
-        found = [TrialMeasures.model_validate(record["measures"]) for record in records[-len(seeds) :]]
+        found = [TrialMeasures.model_validate(r["measures"]) for r in records if r["eighths"] == eighths]
         metrics = {name: fmean(m.metrics[name] for m in found) for name in found[0].metrics}
         if wild := [name for name, mean in metrics.items() if not math.isfinite(mean)]:
             trial.set_constraint("finite", 1.0)

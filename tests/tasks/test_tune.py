@@ -1,0 +1,75 @@
+"""A trial that is gone on with after a kill, and what is said of trials at the end."""
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
+
+from dpo_core.recipe import Recipe
+from dpo_core.tune.choice import choose
+from dpo_core.tune.space import space_of
+from infra.tracking.runs import open_run
+from tasks.tune import conclude, judge
+from tasks.tune import study as studies
+from tasks.tune.records import Search, TrialMeasures, TuningSplit
+from tasks.tune.trial import try_settings
+
+RATE = "training.learning_rate"
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch, make_plan):
+    """Of one setting, on 80 pairs."""
+    monkeypatch.setenv("DPO_HOME", str(tmp_path))
+    tune = {"trials": 4, "seeds": 2, "space": {RATE: [1e-5, 1e-3]}, "constraints": {"drift": 5.0}}
+    recipe = Recipe(name="n", model="m", data={"train": "t"}, training={"learning_rate": 1e-5}, tune=tune)
+    run = open_run("tune", run_key=str(tmp_path), run_name="search", artifact_root=str(tmp_path))
+    return Search(
+        plan=make_plan(recipe=recipe, model_folder="", run_id=run.id),
+        split=TuningSplit.model_construct(rows=None, trained_on=80, judged_on=8, prompts=8),
+        study="s",
+        space=space_of(recipe, rows=80, parameters=10),
+        limits={"drift": [float("-inf"), 5.0]},
+        side_by_side=1,
+    )
+
+
+def measures(value=0.6):
+    metrics = {"preference": value, "drift": 0.0}
+    return TrialMeasures(weights_sha256="w", steps=1, pairs=8, forwards=0, metrics=metrics, judged="k")
+
+
+def test_a_trial_that_is_gone_on_with_keeps_what_it_has_spent_and_trains_what_is_left(search, monkeypatch):
+    trained = []
+
+    def judged(plan, *_):
+        if len(trained) == 3:
+            trained.append("killed")
+            raise KeyboardInterrupt
+        trained.append(plan.recipe.seed)
+        return measures()
+
+    monkeypatch.setattr(judge, "judged", judged)
+    [number] = studies.begun_trials(search)
+    with pytest.raises(KeyboardInterrupt):
+        try_settings.fn(search, number)
+    study = studies.open_study("s")
+    before = study.trials[number].user_attrs[studies.RECORDS]
+    assert [record["eighths"] for record in before] == [1, 2, 4]
+    assert studies.begun_trials(search) == [number]
+    try_settings.fn(search, number)
+    after = study.trials[number].user_attrs[studies.RECORDS]
+    assert after[:3] == before
+    assert [(record["eighths"], record["seed"]) for record in after[3:]] == [(8, 0), (8, 1)]
+    assert trained == [0, 0, 0, "killed", 0, 1]
+
+
+def test_a_trial_without_one_seed_of_its_last_rung_has_not_finished(search):
+    study = studies.open_study("s")
+    records = [{"eighths": e, "measures": measures(v).model_dump(mode="json")} for e, v in ((4, 0.7), (8, 0.9))]
+    trial = study.ask({RATE: CategoricalDistribution([1e-5, 1e-3])})
+    trial.set_user_attr(studies.RECORDS, records)
+    trial.report(0.7, 4)
+    study.tell(trial, state=TrialState.PRUNED)
+    [point] = [conclude._point(trial, search) for trial in studies.tried(study)]
+    assert (point.values, point.finished) == ({4: (0.7,)}, False)
+    assert choose([point], own=0) is None
