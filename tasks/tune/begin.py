@@ -45,8 +45,13 @@ def begin_search(plan: Plan, split: TuningSplit) -> Search:
         "seed": recipe.seed,
         "model": plan.model_sha256,
         "reference": plan.reference_sha256,
+        "tokenizer": plan.tokenizer_sha256,
         "pairs": split.rows.data_sha256,
+        "ids": split.rows.ids_sha256,
+        "limits": search.limits_told,
         "questions": sorted(plan.files.get(path, path) for path in recipe.evaluation.suites.values()),
+        "evaluation.neutral_text": plan.files.get(recipe.evaluation.neutral_text or ""),
+        "evaluation.max_new_tokens": recipe.evaluation.max_new_tokens,
     }
     studies.require_same(studies.open_study(name), content)
     log.info("search_begun study=%s keys=%s side_by_side=%d", name, ",".join(search.space), search.side_by_side)

@@ -55,7 +55,7 @@ def conclude(search: Search, recipe: str, overrides: list[str]) -> TuneDocument:
         trials=[_line(trial, chosen) for trial in found],
         spent={name: round(amount, 2) for name, amount in studies.spent(study).items()},
         split={"trained_on": split.trained_on, "judged_on": split.judged_on, "prompts": split.prompts},
-        limits={name: [x if math.isfinite(x) else None for x in limit] for name, limit in search.limits.items()},
+        limits=search.limits_told,
         space={key: _values(axis) for key, axis in search.space.items()},
         recipe=str(winner) if chosen else "",
         report=str(folder / "tune.html"),

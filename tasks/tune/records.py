@@ -1,5 +1,7 @@
 """What the tasks of a search hand to each other."""
 
+import math
+
 from pydantic import Field
 
 from dpo_core.records import Record
@@ -25,6 +27,11 @@ class Search(Record):
     space: dict[str, Axis]
     limits: dict[str, list[float]]
     side_by_side: int = Field(description="trials at a time, by what the machine has room for")
+
+    @property
+    def limits_told(self) -> dict[str, list[float | None]]:
+        """As JSON has them: null where there is no limit."""
+        return {name: [x if math.isfinite(x) else None for x in limit] for name, limit in self.limits.items()}
 
 
 class TrialMeasures(Record):

@@ -4,12 +4,15 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
+from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from dpo_core.tune.choice import choose
 from dpo_core.tune.space import space_of
 from infra.tracking.runs import open_run
+from tasks.records import Checked
 from tasks.tune import conclude, judge
 from tasks.tune import study as studies
+from tasks.tune.begin import begin_search
 from tasks.tune.records import Search, TrialMeasures, TuningSplit
 from tasks.tune.trial import try_settings
 
@@ -31,6 +34,36 @@ def search(tmp_path, monkeypatch, make_plan):
         limits={"drift": [float("-inf"), 5.0]},
         side_by_side=1,
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "differs"),
+    [
+        ({"recipe": {"gate": {"keep": {"retention/facts": 0.2}}}}, "limits"),
+        ({"recipe": {"evaluation": {"max_new_tokens": 9}}}, "evaluation.max_new_tokens"),
+        ({"files": {"facts.jsonl": "f", "neutral.txt": "n2"}}, "evaluation.neutral_text"),
+        ({"tokenizer_sha256": "t2"}, "tokenizer"),
+        ({"ids": "i2"}, "ids"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_study_belongs_to_its_limits_texts_and_tokens(search, make_plan, changed, differs):
+    def begin(recipe=None, ids="i", **plan):
+        evaluation = {"retention": {"facts": "facts.jsonl"}, "neutral_text": "neutral.txt"}
+        values = {"evaluation": evaluation, "gate": {"keep": {"retention/facts": 0.1}}}
+        for section, keys in (recipe or {}).items():
+            values[section] = {**values[section], **keys}
+        tune = {"trials": 4, "space": {RATE: [1e-5, 1e-3]}}
+        recipe = Recipe(name="n", model="m", data={"train": "t"}, training={"learning_rate": 1e-5}, tune=tune, **values)
+        known = {"recipe": recipe, "model_folder": "", "files": {"facts.jsonl": "f", "neutral.txt": "n"}}
+        rows = Checked.model_construct(data_sha256="d", ids_sha256=ids)
+        split = TuningSplit.model_construct(rows=rows, trained_on=80, judged_on=8, prompts=8)
+        return begin_search.fn(make_plan(**known | plan), split)
+
+    begin()
+    begin()
+    with pytest.raises(InputError, match=f"of another recipe: {differs} differ"):
+        begin(**changed)
 
 
 def measures(value=0.6):
