@@ -11,7 +11,7 @@ from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.evaluate.judges.panel import Panel
 from dpo_core.evaluate.preferred import JudgedBy
-from dpo_core.model.identity import digest_model
+from dpo_core.model.identity import digest_asked
 from dpo_core.recipe_release import ANSWER_REWARD
 from dpo_core.records import Record
 from dpo_core.rewards.build import members_of
@@ -127,7 +127,7 @@ class Jury:
     def _digest_of_model(self, key: str, folder: Path) -> str:
         """As the plan found it, if it has looked: gigabytes are read once a run."""
         if key not in self.models:
-            self.models[key] = digest_model(folder)
+            self.models[key] = digest_asked(folder)
         return self.models[key]
 
     def _content(self) -> dict[str, object]:

@@ -96,7 +96,8 @@ def _measured(
     """The start model's own answers, asked for once; its log-probs too where the loss has no reference."""
     logps = plan.recipe.training.reference_free
     asked = {name: value for name, value in inputs.items() if name != "training"}
-    asked |= {"start": plan.model_sha256, "data": split.rows.data_sha256, "logps": logps, "path": scored.path}
+    asked |= {"start": plan.model_sha256, "tokenizer": plan.tokenizer_sha256, "path": scored.path, "logps": logps}
+    asked |= {"data": split.rows.data_sha256, "ids": split.rows.ids_sha256}
 
     def compute() -> MeasureOutput:
         return _ask(Path(plan.model_folder), plan, store, split, suites, limits, logps=logps)

@@ -11,6 +11,7 @@ from infra.store import open_store
 from tasks.evaluation import judged
 from tasks.evaluation.judged import Jury
 from tests.dpo_core.rewards.test_judge import answers_in, longest
+from tests.tiny import build_tiny_model
 
 JUDGED = {"judge": {"model": "endpoint:local", "labels": "labels.jsonl", "min_kappa": 0.5}}
 ENDPOINTS = {"local": {"url": "http://127.0.0.1:9/v1", "model": "m"}}
@@ -78,10 +79,20 @@ def test_what_was_compared_is_looked_up_and_a_champion_is_not_asked_about_itself
     assert len(asked) == 4
 
 
+def test_a_judge_of_this_machine_with_another_chat_template_is_asked_anew(jury, tmp_path):
+    model = build_tiny_model(tmp_path / "judge")
+    first, asked = jury(rewards={"judge": {"model": str(model)}})
+    first.judged(PROMPTS, ["longer", "a"], ["short", "b"])
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    again, _ = jury(rewards={"judge": {"model": str(model)}})
+    again.judged(PROMPTS, ["longer", "a"], ["short", "b"])
+    assert len(asked) == 8
+
+
 def test_a_models_weights_are_read_once_a_run(jury, make_plan, tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(judged, "fetch_model", lambda model, home: model)
-    monkeypatch.setattr(judged, "digest_model", lambda folder: read.append(folder) or "d" * 64)
+    monkeypatch.setattr(judged, "digest_asked", lambda folder: read.append(folder) or "d" * 64)
     first, _ = jury(rewards={"classifier": {"model": "a/reward"}})
     given = {"rewards": str(tmp_path / "rewards.yaml")}
     recipe = Recipe(name="n", model="m", data={"train": "t"}, evaluation=given)

@@ -8,8 +8,10 @@ from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from dpo_core.tune.choice import choose
 from dpo_core.tune.space import space_of
+from infra.settings import load_settings
+from infra.store import open_store
 from infra.tracking.runs import open_run
-from tasks.records import Checked
+from tasks.records import Checked, MeasureOutput, Scored
 from tasks.tune import conclude, judge
 from tasks.tune import study as studies
 from tasks.tune.begin import begin_search
@@ -106,3 +108,18 @@ def test_a_trial_without_one_seed_of_its_last_rung_has_not_finished(search):
     [point] = [conclude._point(trial, search) for trial in studies.tried(study)]
     assert (point.values, point.finished) == ({4: (0.7,)}, False)
     assert choose([point], own=0) is None
+
+
+def test_the_start_model_is_measured_anew_by_another_tokenizer_or_of_other_ids(search, monkeypatch):
+    asked, store = [], open_store(load_settings())
+    found = MeasureOutput(answers={}, logps=None, nll={}, uptake={})
+    monkeypatch.setattr(judge, "_ask", lambda *_, **__: asked.append(1) or found)
+
+    def measured(ids="i", **plan):
+        rows = Checked.model_construct(data_sha256="d", ids_sha256=ids)
+        split = TuningSplit.model_construct(rows=rows, trained_on=80, judged_on=8, prompts=8)
+        scored = Scored.model_construct(path="")
+        judge._measured(store, search.plan.model_copy(update=plan), split, scored, {}, {}, {})
+        return len(asked)
+
+    assert [measured(), measured(), measured("i2"), measured(tokenizer_sha256="t2")] == [1, 1, 2, 3]
