@@ -272,8 +272,8 @@ def load_curation(path: str | Path, overrides: list[str] | tuple[str, ...] = ())
 
 
 def _set(values: dict[str, Any], key: str, value: str) -> None:
-    """By its dotted key."""
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values[section]
-    values[last] = value
+    """By its dotted key, in which the name of a panel's judge may have dots of its own."""
+    while inside := [name for name in values if key.startswith(f"{name}.")]:
+        section = max(inside, key=len)
+        values, key = values[section], key.removeprefix(f"{section}.")
+    values[key] = value

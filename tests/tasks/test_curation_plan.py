@@ -17,7 +17,7 @@ CURATION = {
     "rewards": {
         "classifier": {"model": "./reward"},
         "judge": {"model": "./judge"},
-        "panel": {"second": {"model": "./second"}},
+        "panel": {"second-1.5": {"model": "./second"}},  # the name of a judge may have a dot
     },
 }
 
@@ -33,7 +33,7 @@ def named(tmp_path, monkeypatch):
         curation = load_curation(folder / "curate.yaml")
         content = content_of(curation, sources_of(curation), {}, folder)
         rewards = content["rewards"]
-        sections = (content["correction"], rewards["classifier"], rewards["judge"], rewards["panel"]["second"])
+        sections = (content["correction"], rewards["classifier"], rewards["judge"], rewards["panel"]["second-1.5"])
         return [section["model"] for section in sections]
 
     return of
