@@ -48,6 +48,8 @@ def mean_interval(
     low, high = level_of(data, groups, shares=shares).bounds((1 - level) / 2)
     if not (np.isfinite(low) and np.isfinite(high)):  # so few clusters that some resample has no spread
         test = mean_of(groups, limits=None)
+        if not test.error:  # all groups have one mean: more is not known of so few
+            return Interval(mean, mean, mean)
         plain = MeanDifference(test.mean, test.error, test.freedom, None)
         low, high = plain.low((1 - level) / 2, 0.0), -plain.mirrored().low((1 - level) / 2, 0.0)
     return Interval(mean, low, high)

@@ -28,6 +28,10 @@ def test_of_one_prompt_nothing_is_known_but_the_mean():
     assert mean_interval([1.5, 2.5], ["a"] * 2) == (2.0, 2.0, 2.0)
 
 
+def test_of_few_prompts_that_are_all_alike_both_ends_are_the_mean():
+    assert mean_interval([2.0] * 3, answers=False) == (2.0, 2.0, 2.0)
+
+
 def test_numbers_that_happen_to_be_zero_and_one_are_not_taken_for_answers():
     assert mean_interval([0.0, 1.0] * 10).low > 0 > mean_interval([0.0, 1.0, -1.0] * 7).low
     assert mean_interval([0.0] * 10, answers=False) == (0.0, 0.0, 0.0)
