@@ -50,9 +50,7 @@ def check(plan: Plan) -> Checked:
         "text": recipe.data.text,
         "tokenizer": plan.tokenizer_sha256,
         "name": recipe.name,
-        "recorded": [
-            record_head(store, name) for name in models_of(plan)[1:]
-        ],  # the own one grows with the check itself
+        "recorded": [record_head(store, name) for name in models_of(plan)[1:]],  # the own one grows with the check
     }
     reports_key = f"reports/{recipe.name}-data-{digest_json(inputs)[:12]}"
 
