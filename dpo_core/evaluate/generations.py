@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from scipy import special
 
 from dpo_core.data.pairs import Message
 from dpo_core.evaluate.clusters import places
@@ -46,14 +47,19 @@ def length_ratios(own: Sequence[int], others: Sequence[int], clusters: Sequence[
     """Of each answer a value, by the words of one model's answers and another's: their mean is all words by all words.
 
     They spread as that ratio does where one prompt group after another is left out (Quenouille's jackknife): both sums
-    vary, and together. Nothing where the others' words are none, or all of one group.
+    vary, and together; and wider by as much as t asks more of Kish's effective number of groups, by the others' words
+    (Survey Sampling, 1965), than of all: long groups say most of what a ratio is. Nothing where the others' words are
+    none, or all of one group.
     """
     if not sum(others):
         return []
     mine, theirs, groups = np.asarray(own, float), np.asarray(others, float), places(tuple(clusters))
-    left = theirs.sum() - np.bincount(groups, theirs)[groups]  # words of the other groups
+    words_of = np.bincount(groups, theirs)
+    left = words_of.sum() - words_of[groups]  # of the other groups
     if not left.all():
         return []
     ratio = mine.sum() / theirs.sum()
-    moved = (mine - ratio * theirs) * len(theirs) / left
+    effective = words_of.sum() ** 2 / np.square(words_of).sum()
+    wider = special.stdtrit(max(1.0, effective - 1), 0.975) / special.stdtrit(len(words_of) - 1, 0.975)
+    moved = (mine - ratio * theirs) * len(theirs) / left * wider
     return [float(value) for value in ratio + moved - moved.mean()]

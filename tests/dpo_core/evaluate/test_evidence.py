@@ -270,6 +270,17 @@ def test_the_interval_of_a_ratio_of_lengths_holds_its_coverage(prompts: int, mos
     assert abs(held / draws - 0.95) <= 0.02
 
 
+def test_the_interval_of_a_ratio_of_lengths_holds_it_where_a_few_of_twenty_answers_are_most_of_the_words() -> None:
+    random, held, draws = np.random.default_rng(6), 0, 1000
+    prompts = [str(place) for place in range(20)]
+    for _ in range(draws):  # log-normal, its deviation 0.94: half of 20 answers have 81 % of the words
+        topics = 0.5 * random.normal(size=20)
+        own, others = (np.rint(words * np.exp(topics + 0.8 * random.normal(size=20))) for words in (70, 100))
+        low, high = mean_interval(length_ratios(own.tolist(), others.tolist(), prompts), prompts, answers=False)[1:]
+        held += low <= 0.7 <= high
+    assert abs(held / draws - 0.95) <= 0.02
+
+
 def test_an_empty_answer_is_none_and_one_that_loops_in_another_language_counts_as_both() -> None:
     loop = "und das ist auch nicht der Ort, " * 6
     question = asked("What is the capital of France, and where is it that you have been to?")
