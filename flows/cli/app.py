@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="dpo",
     help="Retrain a language model on preferences: check, score, train, evaluate, register, gate, promote.",
-    epilog="Exit codes: 0 done (or nothing to do), 2 bad input, 3 data check failed, 4 not promoted, 130 interrupted, "
-    "1 anything else.",
+    epilog="Exit codes: 0 done (or nothing to do), 2 bad input, 3 data check failed, 4 not promoted, "
+    "75 a server does not answer, 130 interrupted, 1 anything else.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

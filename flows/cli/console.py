@@ -1,6 +1,7 @@
 """The edge between a command and whoever called it: one result, one exit code, errors in three lines.
 
-Exit codes: 0 done, 2 bad input or configuration, 3 data check failed, 4 not promoted, 130 interrupted, 1 the rest.
+Exit codes: 0 done, 2 bad input or configuration, 3 data check failed, 4 not promoted, 75 a server that does not answer
+(EX_TEMPFAIL of sysexits.h), 130 interrupted, 1 the rest.
 """
 
 import contextlib
@@ -20,10 +21,10 @@ from rich.console import Console
 from rich.text import Text
 
 from dpo_core.errors import InputError
-from infra.errors import InfraError, ProcessFailed
+from infra.errors import InfraError, ProcessFailed, Unavailable
 from infra.secrets import without_secrets
 
-DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, FAILED, BAD_INPUT, CHECK_FAILED, NOT_PROMOTED, AWAY, INTERRUPTED = 0, 1, 2, 3, 4, os.EX_TEMPFAIL, 130
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def explain(error: BaseException) -> CommandResult:
     if full := _cause(error, errno.ENOSPC, "no space left on device", "disk is full"):
         return trouble("the disk is full", *_disk(full), BAD_INPUT)
     if isinstance(error, InputError | InfraError):
-        code = FAILED if isinstance(error, ProcessFailed) else BAD_INPUT
+        code = AWAY if isinstance(error, Unavailable) else FAILED if isinstance(error, ProcessFailed) else BAD_INPUT
         return trouble(error.says, error.where, error.do, code)
     if busy := _cause(error, errno.EADDRINUSE, "address already in use"):
         do = "stop the program that listens there, or choose another port"
@@ -75,7 +76,7 @@ def explain(error: BaseException) -> CommandResult:
         return trouble(f"this may not be read or written: {error.strerror}", str(error.filename), do, BAD_INPUT)
     if (url := _unanswered(error)) is not None:
         do = f"start it (`prefect server start`) or unset PREFECT_API_URL; then run it again: {typed()}"
-        return trouble("Prefect's server does not answer; nothing finished is lost", url, do, BAD_INPUT)
+        return trouble("Prefect's server does not answer; nothing finished is lost", url, do, AWAY)
     if isinstance(error, MemoryError):
         do = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, or free memory"
         return trouble("the machine is out of memory", "inside dpo", do, FAILED)

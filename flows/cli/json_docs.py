@@ -49,7 +49,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "dpo judge report JUDGEMENTS": of_judging.PeopleDocument,
     "dpo judge export JUDGEMENTS --to FILE": of_judging.JudgedExport,
     "dpo judge import FILE --to JUDGEMENTS": of_judging.JudgedImport,
-    "an error, exit code 1, 2 or 130": own.ErrorDocument,
+    "an error, exit code 1, 2, 75 or 130": own.ErrorDocument,
 }
 HEAD = """# The documents of `--json`
 

@@ -14,7 +14,7 @@ import typer
 from dpo_core.errors import InputError
 from flows.cli.app import run
 from flows.cli.console import CommandResult, serve
-from infra.errors import InfraError
+from infra.errors import InfraError, Unavailable
 from tasks.documents import Retrained
 
 DENIED = "this may not be read or written: Permission denied"
@@ -61,6 +61,7 @@ def test_version_names_the_installed_package(capsys):
     [
         (InputError("a", where="b", do="c"), 2, "a"),
         (InfraError("a", where="b", do="c"), 2, "a"),
+        (Unavailable("a", where="b", do="c"), 75, "a"),
         (KeyboardInterrupt(), 130, "interrupted: nothing finished is lost"),
         (typer.Abort(), 130, "interrupted: nothing finished is lost"),
         (PermissionError(errno.EACCES, "Permission denied", "/app/run.yaml"), 2, DENIED),
