@@ -65,7 +65,7 @@ class GarbageItem(Record):
     """What nothing leads to: a folder, an object, or (`unfinished ...`) an upload that nobody came back for."""
 
     size: int = Field(description="bytes")
-    modified: str = Field(description="last write, ISO 8601")
+    modified: str = Field(description="last write, ISO 8601; on this machine: last use")
     name: str = Field(description="folder, object, or unfinished upload")
 
 
@@ -74,7 +74,10 @@ class GarbageReport(Document):
 
     store: str = Field(description="folder or s3://bucket/prefix")
     size: int = Field(description="bytes of all")
-    garbage: list[GarbageItem] = Field(description="what nothing leads to")
+    garbage: list[GarbageItem] = Field(description="what nothing leads to, in the store")
+    on_this_machine: list[GarbageItem] = Field(
+        description="below `DPO_HOME`: trainings that nobody came back to, copies of what can be fetched again"
+    )
     deleted: bool = Field(description="whether it was removed")
     weights_removed: int = Field(description="models whose weights `registry.keep` removed: no version has them")
 

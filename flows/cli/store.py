@@ -80,27 +80,35 @@ def gc(
     older_than_days: Annotated[float, typer.Option(min=1, help="what was written since then is kept")] = 7,
     as_json: AsJson = False,
 ) -> CommandResult:
-    """List what no model version leads to and no run wrote lately; remove it with --delete."""
+    """List what no model version leads to and no run wrote lately, and old copies on this machine."""
     from flows.cli.documents import GarbageItem, GarbageReport
     from infra.registry import versions
+    from infra.settings import load_settings
     from tasks.commands.gc import DAY_S, find_garbage, remove, weights_removed
+    from tasks.commands.home_garbage import find_leftovers, remove_leftovers
 
-    store = _store()
+    store, home = _store(), load_settings().home
     garbage = find_garbage(store, older_than_s=older_than_days * DAY_S)
+    leftovers = find_leftovers(home, older_than_s=older_than_days * DAY_S)
     if delete:
         remove(store, garbage)
+        remove_leftovers(leftovers)
     items = [GarbageItem(size=u.size, modified=_time(u.modified), name=u.name) for u in garbage.units]
     items += [
         GarbageItem(size=o.size, modified=_time(o.modified), name=f"unfinished {o.key}") for o in garbage.unfinished
     ]
+    here = [GarbageItem(size=o.size, modified=_time(o.used), name=str(o.path)) for o in leftovers]
     gone = len(weights_removed(versions.all_versions()))
-    size = sum(item.size for item in items)
-    document = GarbageReport(store=store.url, size=size, garbage=items, deleted=delete, weights_removed=gone)
+    size = sum(item.size for item in [*items, *here])
+    document = GarbageReport(
+        store=store.url, size=size, garbage=items, on_this_machine=here, deleted=delete, weights_removed=gone
+    )
 
     def show(console: Console) -> None:
-        _show(console, [(item.size, item.modified, item.name) for item in items])
+        every = [*items, *here]
+        _show(console, [(item.size, item.modified, item.name) for item in every])
         done = "removed" if delete else "to remove with --delete"
-        says = f"{len(items)} of them, {decimal(document.size)}, {done}" if items else "nothing to remove"
+        says = f"{len(every)} of them, {decimal(document.size)}, {done}" if every else "nothing to remove"
         console.print(says, highlight=False)
         if gone:
             console.print(f"models whose weights registry.keep removed before: {gone}", highlight=False, style="dim")

