@@ -163,7 +163,7 @@ def prepare_environment(settings: Settings) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is the document of --json
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; the default 120 hangs a run on a dead server
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; 120 hangs a run on a dead server. Files have more
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

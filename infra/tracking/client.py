@@ -12,6 +12,7 @@ from infra.errors import BadSetting, InfraError, Rejected, Unavailable
 from infra.secrets import without_secrets
 from infra.settings import sqlite_url
 from infra.store.s3_client import is_final, s3_errors
+from infra.tracking.transfers import wait_for_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,6 +37,7 @@ def client_of(uri: str) -> "MlflowClient":
     from sqlalchemy import make_url
 
     with mlflow_errors("connect"):
+        wait_for_files()
         if not uri.startswith(("sqlite:///", "sqlite+pysqlite:///")) or not (path := make_url(uri).database):
             return MlflowClient(uri)
         database = Path(path)
