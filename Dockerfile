@@ -1,5 +1,7 @@
 # The pipeline's image: worker, trainer and command line in one.
 #   docker build -t dpo-pipeline .
+#   docker run -v dpo:/data dpo-pipeline dpo retrain examples/identity/retrain.yaml
+#   docker run -v dpo:/data -e PREFECT_API_URL=... dpo-pipeline prefect worker start --pool dpo-pool
 # PyPI's torch for Linux is the CUDA build (several GB). For machines without a GPU pass the CPU index that PyTorch's
 # install page names:
 #   docker build --build-arg TORCH_INDEX=<that URL> -t dpo-pipeline:cpu .
@@ -26,5 +28,5 @@ ENV PATH=/venv/bin:$PATH \
 WORKDIR /app
 USER dpo
 VOLUME /data
-ENTRYPOINT ["dpo"]
-CMD ["--help"]
+# no ENTRYPOINT: what Prefect's docker and kubernetes pools start begins with `prefect`
+CMD ["dpo", "--help"]

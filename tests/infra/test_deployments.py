@@ -87,7 +87,12 @@ def test_the_image_gets_all_that_is_installed_and_nothing_private():
 
 def test_the_image_runs_as_an_ordinary_user():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    assert lines.index("USER dpo") < lines.index('ENTRYPOINT ["dpo"]')
+    assert lines.index("USER dpo") < lines.index('CMD ["dpo", "--help"]')
+
+
+def test_the_image_puts_nothing_before_the_prefect_command_that_docker_and_kubernetes_pools_start():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert not re.search("^ENTRYPOINT", dockerfile, re.MULTILINE)
 
 
 def test_constraints_pin_every_requirement_of_the_project():
