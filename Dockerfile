@@ -13,7 +13,9 @@ RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH
 WORKDIR /app
 COPY constraints.txt .
-RUN pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+# PyTorch's index has not every version of what torch needs: that comes with the rest. 2.x.y+cpu is the 2.x.y of
+# constraints.txt, so that it stays.
+RUN pip install -c constraints.txt ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} torch
 COPY . .
 RUN pip install -c constraints.txt -e ".[postgres]"
 

@@ -2,10 +2,12 @@
 
 import fnmatch
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +95,17 @@ def test_the_image_runs_as_an_ordinary_user():
 def test_the_image_puts_nothing_before_the_prefect_command_that_docker_and_kubernetes_pools_start():
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert not re.search("^ENTRYPOINT", dockerfile, re.MULTILINE)
+
+
+def test_the_cpu_build_of_torch_comes_alone_from_its_index_and_stays():
+    install = re.search(r"^RUN pip install (.*) torch$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[1]
+    words = [
+        subprocess.check_output(["sh", "-c", f"printf '%s,' {install}"], env={"TORCH_INDEX": index}, text=True)
+        for index in ("https://example.com/cpu", "")
+    ]
+    assert words == ["-c,constraints.txt,--no-deps,--index-url,https://example.com/cpu,", "-c,constraints.txt,"]
+    pin = re.search(r"^torch(==\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    assert SpecifierSet(pin).contains(f"{pin[2:]}+cpu")
 
 
 def test_constraints_pin_every_requirement_of_the_project():
