@@ -249,6 +249,10 @@ def _forgot(console: Console, found: "ForgottenDocument") -> None:
     _say(console, f"forgotten{already}: the {what} {found.asked} is in no later version, and no later run reads it")
     for held in found.held_by:
         _say(console, f"  {held.dataset} holds it ({held.rows} rows): kept for lineage, read without it")
+    for copy in found.deleted_here:
+        _say(console, f"  deleted on this machine: {copy}")
+    if found.kept_in:
+        _say(console, f"  in the store it is in {', '.join(found.kept_in)}: who must erase it deletes these")
     _models(console, found.models)
     if found.models:
         _say(console, "  models keep what they learned: train them anew from a model that has not had it")

@@ -1,8 +1,10 @@
 """A row or a prompt that is left out from now on, wherever it comes from; and who has had it."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ from infra.store.base import Store
 from tasks.datasets.look import models_of
 from tasks.datasets.records import ForgottenDocument, RowsHeld
 from tasks.datasets.rows import RowIds, ids_of_pair
-from tasks.runtime.datasets import ids_of, rows_left, rows_named
+from tasks.datasets.trained import rows_hold
+from tasks.runtime.datasets import fetched_copies, ids_of, rows_left, rows_named
 
 SHORTEST = 8  # digits of an id that is not written out
 WHOLE = 64
@@ -46,12 +49,15 @@ def forget_id(store: Store, asked: str, *, why: str, who: str) -> ForgottenDocum
     new = forget(store, asked, sorted(meant.ids), why=why, who=who)
     counts = {sha256: len(rows_named(ids, meant.ids)) for sha256, ids in contents.items()}
     holding = [version for version in versions if counts[version.sha256]]
+    contents_held = sorted({f"{shelf.content_key(version.sha256)}/" for version in holding})
     return ForgottenDocument(
         asked=asked,
         kind=meant.kind,
         ids=sorted(meant.ids),
         new=new,
         held_by=[RowsHeld(dataset=version.ref, rows=counts[version.sha256]) for version in holding],
+        kept_in=[*contents_held, *_rows_of_runs(store, meant.ids)],
+        deleted_here=_delete_copies(holding),
         models=models_of(store, holding, meant.ids) if holding else [],
     )
 
@@ -60,6 +66,20 @@ def every_version(store: Store) -> Iterator[DatasetVersion]:
     """All complete versions of all data sets."""
     for name in shelf.names(store):
         yield from shelf.versions(store, name)
+
+
+def _rows_of_runs(store: Store, names: frozenset[str]) -> list[str]:
+    """The folders of rows, as data checks kept them, that hold one of the ids: all of them are read."""
+    kept = [key for key in store.list("data/") if PurePosixPath(key).name in ("train.jsonl", "eval.jsonl")]
+    return sorted({f"{PurePosixPath(key).parent}/" for key in kept if rows_hold(store, key, names)})
+
+
+def _delete_copies(versions: list[DatasetVersion]) -> list[str]:
+    """Delete what this machine has fetched of these versions: with the rows, or as others were forgotten before."""
+    copies = [copy for version in versions for copy in fetched_copies(version)]
+    for copy in copies:
+        shutil.rmtree(copy, ignore_errors=True)
+    return [str(copy) for copy in copies]
 
 
 def _meant(asked: str, held: list[Ids]) -> Meant | None:

@@ -120,4 +120,8 @@ class ForgottenDocument(Document):
     ids: list[str] = Field(description="what is on record, SHA-256 each")
     new: bool = Field(description="false: all of it was on record already")
     held_by: list[RowsHeld] = Field(description="versions that hold it: they stay, and are read without it")
+    kept_in: list[str] = Field(
+        description="folders of the store with its words: rows of these versions, and rows of runs"
+    )
+    deleted_here: list[str] = Field(description="copies of these versions on this machine: deleted")
     models: list[TrainedModel] | None = Field(description="trained on it; null: the registry does not answer")

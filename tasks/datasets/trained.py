@@ -62,9 +62,14 @@ def _data_of(record: LineageRecord, datasets: Sequence[DatasetVersion]) -> str:
 def _holds(store: Store, record: LineageRecord, names: frozenset[str]) -> bool:
     """Whether one of the ids is of a row that the model was trained on; rows that are gone may have held it."""
     try:
-        lines = [line for key in record.data.trained_on for line in store.get_bytes(key).splitlines()]
+        return any(rows_hold(store, key, names) for key in record.data.trained_on)
     except ObjectMissing:
         return True
+
+
+def rows_hold(store: Store, key: str, names: frozenset[str]) -> bool:
+    """Whether one of the ids (hex) is of a row that a data check has kept under this key."""
+    lines = store.get_bytes(key).splitlines()
     return any(not names.isdisjoint(ids_of_pair(Pair.from_row(json.loads(line)))) for line in lines)
 
 

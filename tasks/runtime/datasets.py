@@ -90,7 +90,7 @@ def local_dataset(source: str, home: Path) -> Path:
     version = find(store, parse(source))
     out = forgotten_rows(store, version)
     digest = _digest(version, out)
-    path = home / "downloads" / "datasets" / f"{version.name}@{version.number}-{digest[:12]}" / ROWS
+    path = _fetched(home) / f"{version.name}@{version.number}-{digest[:12]}" / ROWS
     if path.is_file() and (len(out) or digest_file(path) == version.sha256):
         return path
     with scratch_folder(home) as scratch:
@@ -108,6 +108,15 @@ def local_dataset(source: str, home: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(path)
     return path
+
+
+def fetched_copies(version: DatasetVersion) -> list[Path]:
+    """The folders of this machine that hold rows of a version, as it was read at one time or another."""
+    return sorted(_fetched(load_settings().home).glob(f"{version.name}@{version.number}-*"))
+
+
+def _fetched(home: Path) -> Path:
+    return home / "downloads" / "datasets"
 
 
 def rows_left(version: DatasetVersion) -> Iterator[Pair | None]:

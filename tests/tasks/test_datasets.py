@@ -257,6 +257,26 @@ def test_what_is_forgotten_comes_back_by_no_way(store, home, tmp_path):
     assert not forget_id(store, pairs[3].id, why="", who="ada").new
 
 
+def test_who_has_to_erase_is_told_every_folder_with_the_words_and_no_copy_stays_on_this_machine(store, home):
+    version = write_version(store, "a", rows(1, 2, 3))
+    other = Path(local_source(write_version(store, "b", rows(3)).ref, home))
+    pairs = read("dataset:a", home).pairs
+    kept = {"train.jsonl": pairs[:1], "eval.jsonl": pairs[1:]}
+    for digest, wanted in (("c" * 64, kept), ("d" * 64, {"train.jsonl": pairs[2:]})):  # as data checks keep them
+        for name, some in wanted.items():
+            lines = "".join(json.dumps(pair.to_row()) + "\n" for pair in some)
+            store.put_bytes(f"data/{digest}/{name}", lines.encode())
+    one = forget_id(store, pairs[0].id, why="asked to", who="ada")
+    folder = f"dataset_rows/{version.sha256}/"
+    assert one.kept_in == [folder, f"data/{'c' * 64}/"]
+    assert not any(Path(copy).exists() for copy in one.deleted_here)
+    read("dataset:a", home)  # fetched anew, without the row
+    again = forget_id(store, pairs[1].id, why="asked to", who="ada")
+    assert again.kept_in == one.kept_in
+    assert len(one.deleted_here) == len(again.deleted_here) == 1
+    assert [path.parent for path in home.rglob("rows.jsonl") if "downloads" in path.parts] == [other.parent]
+
+
 def test_an_exported_file_is_the_version_that_it_came_from(store, home, tmp_path):
     version = write_version(store, "a", [SHAPES[shape] for shape in SHAPES if "plain" not in shape])
     file = tmp_path / "a.jsonl"
