@@ -1,9 +1,13 @@
 """prefect.yaml, the accelerate configs and the image: what their tools would ignore in silence is refused here."""
 
+import asyncio
 import fnmatch
+import importlib
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -47,6 +51,32 @@ def test_a_misspelt_key_would_be_seen():
 def test_a_second_run_of_a_scheduled_deployment_never_starts_beside_the_first():
     limits = [deployment["concurrency_limit"] for deployment in DEPLOYMENTS.values() if "schedules" in deployment]
     assert limits == [{"limit": 1, "collision_strategy": "CANCEL_NEW"}] * 4
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operations.md"])
+def test_the_limit_of_a_run_that_is_at_work_outlives_a_restart_of_the_server_and_of_a_dead_one_ends(page, tmp_path):
+    shell = dict(re.findall(r"^    export (PREFECT_S\w+)=(\S+)$", (ROOT / page).read_text(), re.MULTILINE))
+    from prefect.server.concurrency.lease_storage import ConcurrencyLimitLeaseMetadata
+    from prefect.settings import Settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path))
+        for name, value in shell.items():
+            patch.setenv(name, value)
+        module = Settings().server.concurrency.lease_storage
+        assert {module} == set(shell.values())
+        kept = importlib.import_module(module).ConcurrencyLeaseStorage
+
+    async def restarted() -> None:
+        before, now = kept(tmp_path), datetime.now(UTC)
+        held = ConcurrencyLimitLeaseMetadata(slots=1)
+        alive, dead = [await before.create_lease([uuid4()], timedelta(0), held) for _ in range(2)]
+        after = kept(tmp_path)
+        assert await after.renew_lease(alive.id, timedelta(seconds=300))
+        assert (await after.read_lease(alive.id)).expiration > now + timedelta(seconds=299)
+        assert await after.read_expired_lease_ids() == [dead.id]  # whose limit the server gives back
+
+    asyncio.run(restarted())
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
