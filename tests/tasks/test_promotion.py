@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
@@ -452,3 +453,46 @@ class Ledger(RuleBasedStateMachine):
 
 TestLedger = Ledger.TestCase
 TestLedger.settings = settings(max_examples=60, stateful_step_count=25)
+
+
+def restore_first_promotion(name, *later):
+    """The registry as it was when version 1 became champion; the ledger has the later ones, which are lost."""
+    client = MlflowClient()
+    shown = client.get_registered_model(name).tags["dpo.ledger"]
+    for version in later:
+        promotion.promote(open_store(load_settings()), name, version, who="ada", why="it rose")
+        client.delete_model_version(name, str(version))
+    client.delete_registered_model_alias(name, "previous-champion")
+    client.set_registered_model_alias(name, "champion", "1")
+    client.set_registered_model_tag(name, "dpo.ledger", shown)
+    return client
+
+
+def test_a_registry_from_before_the_last_promotion_is_told_and_stops_everything_until_its_alias_is_gone(store, name):
+    promotion.promote(store, name, 1, who="ada", why="it rose")
+    client = restore_first_promotion(name, 2)
+    found = promotion.history(store, name, verify=True)
+    said = f"entry 2: model {name} has no version 2"
+    assert (found.verdict, found.problems) == ("fail", [said, "the alias champion is on version 1, the ledger says 2"])
+    with pytest.raises(InfraError, match=r"version=2\) not found"):
+        promotion.promote(store, name, 1, who="ada", why="restored")
+    client.delete_registered_model_alias(name, "champion")
+    assert promotion.promote(store, name, 1, who="ada", why="restored").champion_version == 1
+
+
+def test_a_registry_from_before_several_promotions_looks_like_an_alias_that_a_person_moved_back(store):
+    register_letters("several")
+    promotion.promote(store, "several", 1, who="ada", why="it rose")
+    restore_first_promotion("several", 2, 3)
+    assert promotion.history(store, "several", verify=True).verdict == "fail"
+    assert Champion(store, "several").settle().champion == 1
+    after = promotion.history(store, "several")
+    assert (after.entries[-1].kind, after.barred) == ("outside_change", [2, 3])
+
+
+def test_a_ledger_from_before_what_the_registry_has_seen_is_refused(store, name):
+    for version in (1, 2):
+        promotion.promote(store, name, version, who="ada", why="it rose")
+    store.delete(f"promotions/{name}/0000000002.json")
+    with pytest.raises(Damaged, match="entry 2 of the ledger is missing"):
+        promotion.promote(store, name, 1, who="ada", why="older")
