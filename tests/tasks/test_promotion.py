@@ -28,8 +28,7 @@ from infra.store.folder import FolderStore
 from infra.tracking.runs import open_run
 from tasks.commands import promotion
 from tasks.commands.chat import load_speaker
-from tasks.commands.evaluate_model import _usable
-from tasks.lineage import KEY
+from tasks.lineage import KEY, trusted_model
 from tasks.runtime.approval import TAG
 from tests.letters import register_letters
 from tests.tiny import bring_own_code, build_tiny_model
@@ -322,7 +321,22 @@ def test_a_version_with_code_of_its_own_is_gone_back_to_by_the_code_that_its_run
     assert promotion.rollback(store, name, own, who="ada", why="w").champion_version == own
     assert canary.exists()
     assert load_speaker(f"models:/{name}/{own}").chats
-    assert _usable(f"models:/{name}/{own}", None)[1] == pin
+    store.put_bytes(key, b"{}")
+    with pytest.raises(InfraError, match="the record of what its run trusted cannot be read") as caught:
+        load_speaker(f"models:/{name}/{own}")
+    assert caught.value.where.endswith(key)
+    assert trusted_model(f"models:/{name}/{own}", pin)[1] == pin  # named by its digest, it needs no record
+
+
+def test_of_a_version_without_code_of_its_own_no_record_is_read(store, name, tmp_path, monkeypatch):
+    model = build_tiny_model(tmp_path / "model", seed=79)
+    run = open_run("promotion", run_key=f"{name}-gone", run_name="run", artifact_root=os.environ["DPO_HOME"])
+    made = {"weights_sha256": digest_weights(model), "model_folder": model, "tags": {KEY: "lineage/gone.json"}}
+    uri = f"models:/{name}/{versions.register(name, run_id=run.id, **made).number}"
+    monkeypatch.setattr("tasks.lineage.open_store", lambda settings: pytest.fail("the store was opened"))
+    found, trusted = trusted_model(uri, "0" * 64)  # a pin of the other model's code
+    assert (digest_weights(found), trusted) == (digest_weights(model), None)
+    assert load_speaker(uri).chats
 
 
 def test_a_hold_is_recorded_once_and_a_name_that_is_not_registered_is_refused(store, name):
