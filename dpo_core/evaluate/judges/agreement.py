@@ -24,8 +24,8 @@ def kappa(people: Sequence[str], judge: Sequence[str], clusters: Sequence[str] |
     share = mean_interval(same, clusters)
     low, high = ((end - chance) / (1 - chance) for end in share[1:])
     groups = group(influence, [str(place) for place in range(len(same))] if clusters is None else clusters)
-    if len(groups.sums) > 1:
-        delta = MeanDifference(value, standard_error(groups), degrees_of_freedom(groups), None)
+    if len(groups.sums) > 1 and (error := standard_error(groups)):  # 0: all agree, and the exact share's end holds
+        delta = MeanDifference(value, error, degrees_of_freedom(groups), None)
         low, high = min(low, delta.low(0.025, 0.0)), max(high, -delta.mirrored().low(0.025, 0.0))
     return Interval(value, max(low, -1.0), min(high, 1.0))
 

@@ -130,6 +130,13 @@ def test_kappa_is_sklearns():
         assert kappa(people, judge).value == pytest.approx(cohen_kappa_score(people, judge), abs=1e-12)
 
 
+def test_where_two_agree_on_few_items_kappas_lower_end_is_that_of_the_exact_share():
+    # both say first and second equally often, so chance is 1/2; all of n agree: the share's end is 0.025 ** (1 / n)
+    for count in (2, 4, 6):
+        labels = ["first", "second"] * (count // 2)
+        assert kappa(labels, labels).low == pytest.approx(2 * 0.025 ** (1 / count) - 1)
+
+
 def test_kappas_error_is_that_of_fleiss_cohen_and_everitt():
     # (Psychol. Bull. 1969, 72, 323-327), eq. 13, written out on a table of three
     table = np.array([[53, 5, 2], [11, 14, 5], [1, 6, 3]])
