@@ -10,6 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from dpo_core.data.messages import BadRow, kind_of
 from dpo_core.data.pairs import text_of
 from dpo_core.judging.foreign import (
+    NOBODY,
     ForeignRecord,
     ForeignVote,
     choice_of,
@@ -37,8 +38,7 @@ LABELS = {"first": "response1", "second": "response2", "tie": "tie", "bad": "bot
 def argilla_rows(judged: Judged) -> Iterator[dict[str, object]]:
     """A record an item. A user is a UUID there: of each name the same one every time."""
     for item, said in compared_items(judged):
-        users = [str(uuid5(NAMESPACE_URL, f"dpo-judge:{one.by}")) for one in said]
-        pairs = list(zip(said, users, strict=True))
+        pairs = [(one, _user(one.by)) for one in said]
         responses = {"preference": [{"value": LABELS[one.choice], "user_id": user} for one, user in pairs]}
         notes = [{"value": one.note, "user_id": user} for one, user in pairs if one.note]
         first, second = (text_of(answer) for answer in item.answers)
@@ -53,8 +53,18 @@ def argilla_rows(judged: Judged) -> Iterator[dict[str, object]]:
         }
 
 
-def argilla_record(row: Mapping[str, object], where: str) -> ForeignRecord:
-    """A record of Argilla. Raises BadRow for one that lacks what it needs."""
+def argilla_people(judged: Judged) -> dict[str, str]:
+    """Who went there as which user, but for users whose votes were taken in under the user's own name."""
+    people = {said.by for said in judged.judgements.values()}
+    return {_user(by): by for by in people if _user(by) not in people}
+
+
+def _user(name: str) -> str:
+    return str(uuid5(NAMESPACE_URL, f"dpo-judge:{name}"))
+
+
+def argilla_record(row: Mapping[str, object], where: str, people: Mapping[str, str] = NOBODY) -> ForeignRecord:
+    """A record of Argilla. Raises BadRow for one that lacks what it needs. `people`: as `argilla_people`."""
     fields = row.get("fields")
     if not isinstance(fields, Mapping):
         raise BadRow(f"fields is {kind_of(fields)}, not an object")
@@ -74,10 +84,9 @@ def argilla_record(row: Mapping[str, object], where: str) -> ForeignRecord:
     votes = []
     for number, given in enumerate(_given(responses[question], question) if question else ()):
         place = f"responses.{question}[{number}]"
-        by = str(field_of(given, ("user_id", "user"), place))
-        votes.append(
-            ForeignVote(by, _choice(field_of(given, ("value",), place), f"{place}.value", names), notes.get(by, ""))
-        )
+        user = str(field_of(given, ("user_id", "user"), place))
+        choice = _choice(field_of(given, ("value",), place), f"{place}.value", names)
+        votes.append(ForeignVote(people.get(user, user), choice, notes.get(user, "")))
     return ForeignRecord(
         prompt_of_field(field_of(fields, PROMPTS, "fields"), "fields.prompt"),
         (text_of_field(fields[names[0]], f"fields.{names[0]}"), text_of_field(fields[names[1]], f"fields.{names[1]}")),

@@ -25,12 +25,16 @@ SECOND = ("second", "b", "right", "2", "response2", "response 2", "answer2", "an
 
 @dataclass(frozen=True)
 class ForeignVote:
-    """What one person said of a record, in the order in which the record has its answers."""
+    """What one person said of a record, in the order in which the record has its answers.
+
+    `mark`: what the id of the judgement that went there begins with; empty: it was made there; None: nobody can tell.
+    """
 
     by: str
     choice: JudgedChoice
     note: str = ""
     when: str = UNKNOWN_TIME
+    mark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,31 @@ def fresh_judgements(records: Iterable[ForeignRecord], judged: Judged) -> Iterat
     """What each person says of an item by the last vote there, unless they say so here or it was taken in before.
 
     Who changed their mind and came back says what they said once: an id holds the judgement that it replaces as well.
+    What went there and comes back as it was is nothing that they say now.
     """
     latest = {
-        (said.item, said.by): (item, said)
+        (said.item, said.by): (item, said, vote.mark)
         for record in records
         for item in [record.item()]
-        for said in record.judgements()
+        for vote, said in zip(record.votes, record.judgements(), strict=True)
     }
     earlier: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
     for said in judged.judgements.values():
         earlier[said.item, said.by].append(said)
-    for key, (item, said) in latest.items():
+    for key, (item, said, mark) in latest.items():
         before = earlier[key]
         stands = [one for one in before if one.id not in judged.undone][-1:]
-        taken_in = [one for one in before if not one.left][-1:]  # the page tells which answer stood left
-        if all((one.choice, one.note) != (said.choice, said.note) for one in (*stands, *taken_in)):
+        # what the program had last: taken in from it, for the page tells which answer stood left, or sent there
+        there = [one for one in before if not one.left or (mark and one.id.startswith(mark))][-1:]
+        if mark is None:
+            there = there or before
+        if all((one.choice, one.note) != (said.choice, said.note) for one in (*stands, *there)):
             name = digest_json([said.id, before[-1].id])[:32] if before else said.id
             yield item, said.model_copy(update={"id": name})
 
 
 Reader = Callable[[Mapping[str, object], str], ForeignRecord]
+NOBODY: Mapping[str, str] = {}
 
 
 def read_records(path: Path, reader: Reader, program: str) -> tuple[list[ForeignRecord], list[InputError]]:

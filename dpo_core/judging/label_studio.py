@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dpo_core.data.messages import BadRow, kind_of
 from dpo_core.data.pairs import text_of
 from dpo_core.judging.foreign import (
+    NOBODY,
     UNKNOWN_TIME,
     ForeignRecord,
     ForeignVote,
@@ -57,16 +58,21 @@ def _mark(said: Judgement) -> str:
     return said.id[:10]
 
 
-def label_studio_record(row: Mapping[str, object], where: str) -> ForeignRecord:
-    """A task of Label Studio. Raises BadRow for one that lacks what it needs."""
+def label_studio_people(judged: Judged) -> dict[str, str]:
+    """Whose the marks of our results are, for tasks whose data does not say it."""
+    return {_mark(said): said.by for said in judged.judgements.values()}
+
+
+def label_studio_record(row: Mapping[str, object], where: str, people: Mapping[str, str] = NOBODY) -> ForeignRecord:
+    """A task of Label Studio. Raises BadRow for one that lacks what it needs. `people`: as `label_studio_people`."""
     data = row.get("data")
     if not isinstance(data, Mapping):
         raise BadRow(f"data is {kind_of(data)}, not an object")
     annotations = row.get("annotations", row.get("completions"))
     if not isinstance(annotations, list):
         raise BadRow(f"annotations is {kind_of(annotations)}, not a list: a task without what people said")
-    people = data.get("judged_by")
-    names = people if isinstance(people, Mapping) else {}
+    named = data.get("judged_by")
+    names = named if isinstance(named, Mapping) else people
     votes = (_vote(given, names, f"annotations[{n}]") for n, given in enumerate(annotations))
     return ForeignRecord(
         prompt_of_field(field_of(data, PROMPTS, "data"), "data.prompt"),
@@ -79,7 +85,7 @@ def label_studio_record(row: Mapping[str, object], where: str) -> ForeignRecord:
     )
 
 
-def _vote(given: object, names: Mapping[object, object], place: str) -> ForeignVote | None:
+def _vote(given: object, names: Mapping[str, object], place: str) -> ForeignVote | None:
     """What an annotation says; None for one that was cancelled. `names`: whose the marks of our own results are."""
     if not isinstance(given, Mapping):
         raise BadRow(f"{place} is {kind_of(given)}, not an object")
@@ -88,11 +94,18 @@ def _vote(given: object, names: Mapping[object, object], place: str) -> ForeignV
     result = given.get("result")
     if not isinstance(result, list) or not all(isinstance(one, Mapping) for one in result):
         raise BadRow(f"{place}.result is {kind_of(result)}, not a list of objects")
-    marks = [str(one.get("id")).rpartition("-")[0] for one in result]
-    ours = next((str(names[mark]) for mark in marks if names.get(mark)), None)
-    by = ours or _person(field_of(given, ("completed_by",), place))
+    marks = [str(one["id"]).rpartition("-")[0] for one in result if _is_ours(one)]
+    mark = next((mark for mark in marks if names.get(mark)), "")
+    if marks and not mark:
+        raise BadRow(f"{place} was made here, and neither data.judged_by nor the file that it goes to says by whom")
+    by = str(names[mark]) if mark else _person(field_of(given, ("completed_by",), place))
     when = str(given.get("created_at") or UNKNOWN_TIME)
-    return ForeignVote(by, _choice(result, f"{place}.result"), _note(result), when)
+    return ForeignVote(by, _choice(result, f"{place}.result"), _note(result), when, mark)
+
+
+def _is_ours(result: Mapping[str, object]) -> bool:
+    """Whether its id is one of `_result`; those of Label Studio end in no name."""
+    return str(result.get("id")).endswith(f"-{result.get('from_name')}")
 
 
 def _person(value: object) -> str:

@@ -1,6 +1,7 @@
 """Judgements out to other programs and in from them, and what they say of the people who made them."""
 
 import contextlib
+import functools
 import json
 import os
 from collections import Counter
@@ -10,18 +11,18 @@ from typing import Literal
 
 from dpo_core.errors import InputError
 from dpo_core.evaluate.judges.people import people_report
-from dpo_core.judging.argilla import argilla_record, argilla_rows
-from dpo_core.judging.foreign import ForeignFormat, Reader, fresh_judgements, read_records
-from dpo_core.judging.label_studio import label_studio_record, label_studio_tasks
+from dpo_core.judging.argilla import argilla_people, argilla_record, argilla_rows
+from dpo_core.judging.foreign import ForeignFormat, fresh_judgements, read_records
+from dpo_core.judging.label_studio import label_studio_people, label_studio_record, label_studio_tasks
 from dpo_core.judging.lines import Judged, Line, add_lines, read_judged, written
 from dpo_core.judging.verdicts import pairs_of_judged
 from infra.pages.append_only import AppendOnlyFile
 from tasks.judging.documents import JudgedExport, JudgedImport, PeopleDocument, UnreadRecord
 
 ExportFormat = Literal["pairs", "argilla", "label-studio"]
-READERS: dict[ForeignFormat, tuple[Reader, str]] = {
-    "argilla": (argilla_record, "Argilla"),
-    "label-studio": (label_studio_record, "Label Studio"),
+READERS = {
+    "argilla": (argilla_record, argilla_people, "Argilla"),
+    "label-studio": (label_studio_record, label_studio_people, "Label Studio"),
 }
 OTHER_FILE = "name a file that is not there yet, in a folder that is"
 
@@ -66,8 +67,9 @@ def import_judgements(file: Path, to: Path, form: ForeignFormat | None) -> Judge
 
     Records that lack something are left out and named. Raises InputError where none can be read.
     """
-    reader, program = READERS[form or _form_of(file)]
-    records, wrong = read_records(file, reader, program)
+    record, people, program = READERS[form or _form_of(file)]
+    known = people(read_judged([to] if to.exists() else []))
+    records, wrong = read_records(file, functools.partial(record, people=known), program)
     with AppendOnlyFile(to) as kept:
         judged = Judged()
         add_lines(judged, kept.data, str(to))

@@ -109,6 +109,41 @@ def test_what_was_said_here_since_stands_when_the_same_file_is_imported_again(ty
     assert said.choice == "second"
 
 
+@pytest.mark.parametrize("form", ["argilla", "label-studio"])
+def test_an_export_that_comes_back_as_it_went_takes_back_nothing_that_was_said_since(typed, folder, form):
+    one = ITEMS[0]
+    (folder / "said.jsonl").write_bytes(written(one, says(one, "ada", "first", left="first")))
+    typed("export", "said.jsonl", "--to", "out.json", "--format", form)
+    with (folder / "said.jsonl").open("ab") as kept:
+        kept.write(written(says(one, "ada", "second", left="first")))
+    assert typed("import", "out.json", "--to", "said.jsonl")["judgements"] == 0
+    [row] = json.loads((folder / "out.json").read_text())
+    if form == "argilla":
+        row["responses"]["preference"][0]["value"] = "tie"
+    else:
+        row["annotations"][0]["result"][0] |= {"type": "choices", "value": {"choices": ["tie"]}}
+    (folder / "out.json").write_text(json.dumps([row]))  # she changed her mind there
+    assert typed("import", "out.json", "--to", "said.jsonl")["judgements"] == 1
+    [[_, [said]]] = read_judged([folder / "said.jsonl"]).voices()
+    assert (said.by, said.choice) == ("ada", "tie")
+
+
+@pytest.mark.parametrize("named", [["ada"], None])
+def test_an_annotation_that_its_task_names_nobody_for_is_the_persons_who_made_it_here_or_left_out(typed, folder, named):
+    one = ITEMS[0]
+    (folder / "said.jsonl").write_bytes(written(one, says(one, "ada", "first")))
+    typed("export", "said.jsonl", "--to", "out.json", "--format", "label-studio")
+    [row] = json.loads((folder / "out.json").read_text())
+    row["data"]["judged_by"] = named
+    row["annotations"][0]["completed_by"] = 1
+    (folder / "out.json").write_text(json.dumps([row]))
+    assert typed("import", "out.json", "--to", "said.jsonl")["judgements"] == 0  # it is hers, and known
+    says_so = typed("import", "out.json", "--to", "other.jsonl", code=2)["error"]["says"]
+    assert (
+        "annotations[0] was made here, and neither data.judged_by nor the file that it goes to says by whom" in says_so
+    )
+
+
 def test_what_cannot_be_used_is_an_error_with_place_and_remedy(typed, folder):
     (folder / "empty.jsonl").write_bytes(written(ITEMS[0], says(ITEMS[0], "anna", "tie")))
     (folder / "odd.json").write_text('[{"a": 1}]')
