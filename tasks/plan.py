@@ -57,7 +57,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     sources = [source for source in (checked.data.train, checked.data.eval) if source]
     files, online = digests_of(checked, sources), online_plan(checked, store)
     lm_eval = harness_plan(checked.evaluation.lm_eval) if kind == "retrain" else {}
-    content = _without_paths(checked, files) | _by_content(online, lm_eval)
+    content = _without_paths(checked, files) | by_content(online, lm_eval)
     request = digest_json([kind, content, checked.model])
     champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
     from_champion = champion is not None and checked.retrain.start == "champion"
@@ -162,7 +162,7 @@ def _require_context(recipe: Recipe, model_folder: Path) -> None:
         )
 
 
-def _by_content(online: OnlinePlan | None, lm_eval: dict[str, HarnessPlan]) -> dict[str, object]:
+def by_content(online: OnlinePlan | None, lm_eval: dict[str, HarnessPlan]) -> dict[str, object]:
     """What the recipe's files name in their turn; of a recipe that has none of it, nothing."""
     found: dict[str, object] = {"online": online.content} if online else {}
     return found | ({"lm_eval": {name: task.sha256 for name, task in lm_eval.items()}} if lm_eval else {})

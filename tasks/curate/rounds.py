@@ -7,14 +7,21 @@ from dpo_core.curate.curation import Curation, Rounds, load_curation
 from dpo_core.curate.curves import RoundFacts, runaway
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
+from dpo_core.model.identity import digest_model
+from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
 from dpo_core.records import Record
+from dpo_core.rewards.reward_file import load_reward_file
 from infra.errors import ObjectMissing
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.curate.documents import CurateDocument, RoundLine
 from tasks.curate.plan import answering_model, content_of, fixed_version, sources_of
 from tasks.documents import Retrained
+from tasks.evaluation.harness import harness_plan
+from tasks.online.plan import online_inputs
+from tasks.plan import by_content
+from tasks.runtime.models import local_model
 from tasks.runtime.named import digests_of
 
 log = logging.getLogger("dpo.rounds")
@@ -84,8 +91,22 @@ def _key(curation: Curation, model: str, folder: Path) -> str:
     found = answering_model(curation, model, load_settings())
     content = content_of(curation, sources_of(curation), found, folder)
     run = load_recipe(curation.rounds.retrain).recipe
-    files = digests_of(run, [run.data.eval] if run.data.eval else [])
-    return digest_json([content, curation.rounds.reference, run.model_dump(mode="json"), files])
+    return digest_json([content, curation.rounds.reference, run.model_dump(mode="json"), *_named(run)])
+
+
+def _named(run: Recipe) -> list[object]:
+    """What stands in the files and models that a recipe names, and in those that these name in their turn."""
+    found: list[object] = [digests_of(run, [run.data.eval] if run.data.eval else [])]
+    online = online_inputs(run.training.online) if run.training.online else None
+    found.append(by_content(online, harness_plan(run.evaluation.lm_eval)))
+    if run.evaluation.rewards:
+        from tasks.evaluation.judged import content_of_rewards
+
+        rewards = Path(run.evaluation.rewards)
+        found.append(content_of_rewards(load_reward_file(rewards), rewards.parent, {}))
+    if run.reference and not run.reference.startswith("models:/"):  # an alias moves with the rounds themselves
+        found.append(digest_model(local_model(run.reference, load_settings().home, pin=run.trust_remote_code)))
+    return found
 
 
 def recorded(story: Story) -> RoundLine | None:

@@ -64,7 +64,7 @@ class Jury:
         self._asks: dict[str, Ask] = {}
         self._panel: Panel | None = None
         self.models = dict(plan.judges)
-        self.content = self._content()
+        self.content = content_of_rewards(self.file, self._path.parent, self.models)
 
     def require_usable(self) -> None:
         """Raise InputError or InfraError for what could not be asked after the training, or may not be."""
@@ -124,28 +124,28 @@ class Jury:
             self._asks[judge.model] = ask_of(self._reach, self._store, judge.model)
         return self._asks[judge.model]
 
-    def _digest_of_model(self, key: str, folder: Path) -> str:
-        """As the plan found it, if it has looked: gigabytes are read once a run."""
-        if key not in self.models:
-            self.models[key] = digest_asked(folder)
-        return self.models[key]
 
-    def _content(self) -> dict[str, object]:
-        """The file with digests in place of what lies on this machine: all that decides what it says."""
-        rewards, home = self.file.rewards, load_settings().home
-        digests: dict[str, str] = {}
-        for name, judge in rewards.judges.items():
-            if judge.labels is not None:
-                digests[f"{name}.labels"] = _digest_of_labels(judge.labels)
-            if not judge.model.startswith(ENDPOINT):
-                require_usable(folder := local_model(judge.model, home))
-                digests[f"{name}.model"] = self._digest_of_model(f"{name}.model", folder)
-        if rewards.classifier is not None:
-            folder = fetch_model(rewards.classifier.model, home)
-            digests["classifier.model"] = self._digest_of_model("classifier.model", folder)
-        if rewards.entry_point is not None:
-            digests["entry_point"] = FunctionReward(rewards.entry_point.function, folder=self._path.parent).digest
-        return {"file": _without_paths(self.file.model_dump(mode="json", exclude={"budget"}), digests), **digests}
+def content_of_rewards(file: RewardFile, folder: Path, models: dict[str, str]) -> dict[str, object]:
+    """A file of rewards with digests in place of what lies on this machine: all that decides what it says.
+
+    `folder`: the file's. `models`: digests that are known already, for gigabytes are read once a run; others are added.
+    """
+    rewards, home = file.rewards, load_settings().home
+    places: dict[str, Path] = {}
+    digests: dict[str, str] = {}
+    for name, judge in rewards.judges.items():
+        if judge.labels is not None:
+            digests[f"{name}.labels"] = _digest_of_labels(judge.labels)
+        if not judge.model.startswith(ENDPOINT):
+            places[f"{name}.model"] = local_model(judge.model, home)
+            require_usable(places[f"{name}.model"])
+    if rewards.classifier is not None:
+        places["classifier.model"] = fetch_model(rewards.classifier.model, home)
+    models |= {key: digest_asked(place) for key, place in places.items() if key not in models}
+    digests |= {key: models[key] for key in places}
+    if rewards.entry_point is not None:
+        digests["entry_point"] = FunctionReward(rewards.entry_point.function, folder=folder).digest
+    return {"file": _without_paths(file.model_dump(mode="json", exclude={"budget"}), digests), **digests}
 
 
 def _without_paths(content: dict[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:

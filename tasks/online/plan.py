@@ -23,6 +23,13 @@ def online_plan(recipe: Recipe, store: Store) -> OnlinePlan | None:
     online = recipe.training.online
     if online is None:
         return None
+    plan = online_inputs(online)
+    require_there(as_curation(plan).reach, store, plan.curation.models.values())
+    return plan
+
+
+def online_inputs(online: Online) -> OnlinePlan:
+    """What its curation says and names, by content; no endpoint is asked. Raises InputError or InfraError."""
     curation = online_curation(online)
     folder = Path(online.curation).parent.resolve()
     content = content_of(curation, sources_of(curation), {}, folder)
@@ -30,9 +37,7 @@ def online_plan(recipe: Recipe, store: Store) -> OnlinePlan | None:
     known["answers"] = [curation.samples, curation.temperature, curation.answers.top_p, curation.answers.max_new_tokens]
     known["length_warn"] = curation.validation.length_warn
     known["online"] = online.model_dump(exclude={"curation"})
-    plan = OnlinePlan(curation=curation, folder=str(folder), content=known)
-    require_there(as_curation(plan).reach, store, curation.models.values())
-    return plan
+    return OnlinePlan(curation=curation, folder=str(folder), content=known)
 
 
 def online_curation(online: Online) -> Curation:
