@@ -38,27 +38,33 @@ def look(
 ) -> Look:
     """Record that a challenger (its weights) is gated on these items; the same again is the same look.
 
-    Those that came after it do not count: a candidate that passed is not held later because of them.
+    Those that came after its first look that counts do not: a candidate that passed is not held later because of them,
+    nor where other code evaluates it anew. It keeps its place among the candidates that were gated on half of these
+    items, so no more of them are let through than looks are planned. On other items it has none, and is the last.
     """
     compared, since = set(items), (now or datetime.datetime.now(datetime.UTC)) - YEAR
     chain = Chain(store, f"looks/{name}")
+    data = json.dumps(sorted(compared)).encode()
+    key = f"looked_at/{name}/{hashlib.sha256(data).hexdigest()}.json"
+    same = {"challenger": challenger, "evaluation": evaluation, "items": key}
 
     @again_if_moved
     def recorded() -> list[Entry]:
         entries = chain.entries()
         for place, entry in enumerate(entries, 1):
-            if (entry.body["challenger"], entry.body["evaluation"]) == (challenger, evaluation):
+            if same.items() <= entry.body.items():
                 return entries[:place]
-        data = json.dumps(sorted(compared)).encode()
-        key = f"looked_at/{name}/{hashlib.sha256(data).hexdigest()}.json"
         store.put_bytes(key, data)
-        body: dict[str, object] = {"challenger": challenger, "evaluation": evaluation, "mlflow_run_id": run_id}
-        body |= {"items": key, "count": len(compared), "who": user()}
+        body = same | {"mlflow_run_id": run_id, "count": len(compared), "who": user()}
         return [*entries, chain.append(body, base=len(entries))]
 
     counted = list(_counted(store, recorded(), compared, since))
+    names = [str(entry.body["challenger"]) for entry, _ in counted]
+    if challenger in names:
+        place = names.index(challenger) + 1
+        counted, names = counted[:place], names[:place]
     seen = compared.intersection(set().union(*(items for _, items in counted)))
-    candidates = {challenger, *(str(entry.body["challenger"]) for entry, _ in counted)}
+    candidates = {challenger, *names}
     return Look(len(candidates), max(0, 2 * len(seen) - len(compared) + 1))
 
 

@@ -42,6 +42,15 @@ def test_a_candidate_that_is_evaluated_anew_is_written_down_and_counted_once(loo
     assert len(Chain(store, "looks/n").entries()) == 2
 
 
+def test_a_candidate_that_other_code_evaluates_anew_keeps_its_place_on_the_same_items(looked):
+    first, second = ITEMS, [f"other {number}" for number in range(40)]
+    assert [looked(name).number for name in "ab"] == [1, 2]
+    assert [looked(name, evaluation="by other code").number for name in "aba"] == [1, 2, 1]
+    assert looked("c").number == 3
+    assert [looked(name, second).number for name in "ca"] == [1, 2]  # there a has no place yet
+    assert looked("a", [*first[:20], *second[:20]], "of both halves").number == 1
+
+
 def test_fresh_items_reopen_what_was_spent(looked):
     assert looked("a").fresh_needed == 41  # of 81 items then, 40 would be old ones: fewer than half
     fresh = [f"fresh {number}" for number in range(41)]
