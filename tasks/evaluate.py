@@ -30,7 +30,7 @@ from tasks.evaluation.registrable import PAIRS as PAIRS_AGAIN
 from tasks.evaluation.registrable import SIDES
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
-from tasks.runtime.models import local_model, stored_model
+from tasks.runtime.models import config_of, local_model, stored_model
 from tasks.runtime.pairs import encoded_pairs, stored_pairs
 from tasks.runtime.stages import code_digest, remembered
 
@@ -262,6 +262,7 @@ def _answers(
     is_reference = is_reference and not plan.recipe.training.reference_free
     inputs = {
         "weights": weights,
+        "config": config_of(store, plan, weights),
         "own_code": plan.trusted_code,
         "questions": _questions_digest(plan, checked),
         "data": checked.data_sha256,
@@ -275,7 +276,7 @@ def _answers(
     def compute() -> MeasureOutput:
         from tasks.evaluation.measure import Inquiry, measure
 
-        path = {key: inputs[key] for key in ("weights", "own_code", "path", "tokenizer", "ends")}
+        path = {key: inputs[key] for key in ("weights", "config", "own_code", "path", "tokenizer", "ends")}
         asked = Inquiry(suites, samples, edited, logps=not is_reference, path=path)
         return measure(_folder(store, plan, weights, models), plan, store, checked, asked)
 

@@ -57,10 +57,14 @@ def _digest_as_of(file: Path, size: int, changed_ns: int) -> str:
     return digest_file(file)
 
 
+def decisive(config: Mapping[str, object]) -> dict[str, object]:
+    """Of a configuration what decides what the weights compute."""
+    return {key: value for key, value in config.items() if key not in _VOLATILE}
+
+
 def digest_model(folder: Path) -> str:
     """Weights, and what decides what they compute: the configuration, and code of the model's own if it has some."""
-    config = read_json(folder / "config.json")
-    parts = [digest_weights(folder), {k: v for k, v in config.items() if k not in _VOLATILE}]
+    parts = [digest_weights(folder), decisive(read_json(folder / "config.json"))]
     code = digest_code(folder)
     return digest_json([*parts, code] if code else parts)
 

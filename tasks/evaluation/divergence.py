@@ -19,6 +19,7 @@ from infra.store.base import Store
 from tasks.evaluation.sampled import SEED
 from tasks.records import Checked, DivergenceOutput, Plan, Scored
 from tasks.runtime.device import load_on_device
+from tasks.runtime.models import config_of
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import remembered
 
@@ -60,6 +61,7 @@ def with_divergence(
 
     inputs = {
         "weights": list(weights),
+        "configs": [config_of(store, plan, sha) for sha in weights],
         "own_code": plan.trusted_code,
         "path": {key: value for key, value in scored.path.items() if key != "model"},
         "tokenizer": plan.tokenizer_sha256,

@@ -14,6 +14,7 @@ from dpo_core.recipe_evaluation import LmEval
 from dpo_core.recipe_release import LM_EVAL
 from infra.store.base import Store
 from tasks.records import HarnessOutput, HarnessPlan, Plan, Scored
+from tasks.runtime.models import config_of
 from tasks.runtime.stages import remembered
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def harness_scores(
 def _remembered(store: Store, plan: Plan, scored: Scored, sha: str, name: str, ask: "_Asker") -> HarnessOutput:
     inputs = {
         "weights": sha,
+        "config": config_of(store, plan, sha),
         "own_code": plan.trusted_code,
         "path": {key: value for key, value in scored.path.items() if key != "model"},
         "tokenizer": plan.tokenizer_sha256,

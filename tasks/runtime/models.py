@@ -1,17 +1,21 @@
 """A model as a folder on this machine, whatever names it: a recipe, the store, the registry."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dpo_core.data.digests import digest_file
 from dpo_core.errors import InputError
 from dpo_core.model.adapter import MERGE, base_of, is_adapter, merge_adapter, merged_name
-from dpo_core.model.folder.files import ADAPTER, require_model_folder, require_regular_files
+from dpo_core.model.folder.files import ADAPTER, read_json, require_model_folder, require_regular_files
 from dpo_core.model.folder.trial import require_bounded
+from dpo_core.model.identity import decisive
 from dpo_core.model.remote_code import trusted_code
-from infra.errors import InfraError
+from infra.errors import InfraError, ObjectMissing
 from infra.models import fetch_model
 from infra.store.base import Store
+from tasks.records import Plan
 
 
 def local_model(model: str, home: Path, *, pin: str | None = None) -> Path:
@@ -61,6 +65,20 @@ def _merged(adapter: Path, home: Path) -> Path:
     place = home / "downloads" / "merged"
     place.mkdir(parents=True, exist_ok=True)
     return merge_adapter(adapter, base, place / merged_name(adapter, base))
+
+
+def config_of(store: Store, plan: Plan, weights: str) -> dict[str, object]:
+    """What decides, beside its weights, what a model of a run computes; nothing of one that would have to be fetched.
+
+    The start model and the reference lie in folders whose configuration a person may change.
+    """
+    if weights == plan.weights_sha256:
+        return decisive(read_json(Path(plan.model_folder) / "config.json"))
+    if weights == plan.reference_weights_sha256:
+        return decisive(read_json(Path(plan.reference_folder) / "config.json"))
+    with suppress(ObjectMissing):
+        return decisive(json.loads(store.get_bytes(f"models/{weights}/config.json"), parse_constant=str))
+    return {}
 
 
 def stored_model(store: Store, key: str, home: Path) -> Path:

@@ -1,5 +1,6 @@
 """What models score on tasks of lm-eval is asked once for each, by the content of the task."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -51,6 +52,16 @@ def test_another_content_is_another_question(asked):
     asked.content["sha256"] = "2"
     again = asked.plan.model_copy(update={"lm_eval": harness_plan(asked.plan.recipe.evaluation.lm_eval)})
     asked.ask("old", plan=again)
+    assert len(asked.of) == 2
+
+
+def test_the_same_weights_under_another_configuration_are_asked_again(asked, tmp_path):
+    plan = asked.plan.model_copy(update={"model_folder": str(tmp_path), "weights_sha256": "old"})
+    for theta in (1e4, 1e6, 1e4):
+        (tmp_path / "config.json").write_text(json.dumps({"rope_theta": theta, "dtype": str(theta)}))
+        asked.ask("old", plan=plan)
+    (tmp_path / "config.json").write_text(json.dumps({"rope_theta": 1e4, "dtype": "how it is stored"}))
+    asked.ask("old", plan=plan)
     assert len(asked.of) == 2
 
 
