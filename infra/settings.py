@@ -8,6 +8,7 @@ leaves unset, for both kinds and no other (`infra/environment.py`).
 import difflib
 import logging
 import os
+import re
 import shutil
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -22,6 +23,9 @@ from infra.masking import mask_everything
 
 log = logging.getLogger("dpo.settings")
 PREFIX = "DPO_"
+SERVICE_LINK = re.compile(  # what Kubernetes tells every pod of a service that is called `dpo` or `dpo-...`
+    rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+)
 PREFECT_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 URL_SIGNS = {"%": "%25", "?": "%3F", "#": "%23"}  # what ends a path in a URL, or is read as another sign
 LEAST_FREE = 32 * 1024**2  # bytes: the two databases alone start at a few MiB, and fail in ways hard to read
@@ -99,7 +103,7 @@ def _settings(folder: Path, variables: tuple[tuple[str, str], ...]) -> Settings:
     """The settings that these variables of the environment give in the working folder `folder`."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     for name, _ in variables:
-        if name not in known:
+        if name not in known and not SERVICE_LINK.fullmatch(name):
             near = difflib.get_close_matches(name.removeprefix(PREFIX), [n.removeprefix(PREFIX) for n in known], n=1)
             do = f"did you mean {PREFIX}{near[0]}?" if near else f"unset it; the settings are {', '.join(known)}"
             raise BadSetting(f"{name} is no setting", where="environment", do=do)

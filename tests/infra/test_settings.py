@@ -55,6 +55,27 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_name():
     assert caught.value.do == "did you mean DPO_STORE_URL?"
 
 
+LINKS = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP_API", "PORT", "PORT_5000_TCP", "PORT_5000_TCP_ADDR",
+         "PORT_5000_UDP_PORT", "PORT_5000_SCTP_PROTO")  # fmt: skip
+
+
+@pytest.mark.parametrize("service", ["DPO_", "DPO_MLFLOW_"])
+def test_what_kubernetes_tells_of_services_called_dpo_is_no_setting_and_no_mistake(service):
+    os.environ |= {service + link: "tcp://10.0.0.1:5000" for link in LINKS} | {"DPO_NUM_THREADS": "3"}
+    assert load_settings().num_threads == 3
+
+
+@pytest.mark.parametrize("name", ["DPO_SERVICE", "DPO_MLFLOW_PORTS", "DPO_PORT_TCP", "DPO_MLFLOW_PORT_5000_TCP_NAME"])
+def test_a_name_that_only_looks_like_a_services_is_refused(name):
+    os.environ[name] = "1"
+    with pytest.raises(BadSetting, match=f"{name} is no setting"):
+        load_settings()
+
+
+def test_no_setting_is_called_as_kubernetes_calls_services():
+    assert [name for name in Settings.model_fields if settings.SERVICE_LINK.fullmatch(f"DPO_{name.upper()}")] == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
