@@ -38,6 +38,7 @@ from tasks.runtime.named import digests_of
 from tasks.runtime.provenance import provenance
 from tasks.runtime.stages import code_digest
 from tasks.runtime.start import START, start_model
+from tasks.runtime.tracked import ended_by_errors
 
 log = logging.getLogger("dpo.plan")
 
@@ -74,34 +75,35 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         key = f"{key}-{time.time_ns()}"
     run_name = f"{kind} {checked.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     run = open_run(checked.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
-    run.params({"recipe": content, "model": checked.model})
-    if run.tag(START) is None:  # one that goes on stays the run of who began it
-        run.tags(provenance(checked.model, Path(recipe)) | dataset_tags(checked))
-    run.json("recipe.json", json.loads(checked.model_dump_json()))
-    run.settle(0)  # what is not set up right is told now, not after the training
-    log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
-    planned = Plan(
-        recipe=checked,
-        model_folder=str(model_folder),
-        model_sha256=model_sha256,
-        weights_sha256=digest_weights(model_folder),
-        **reference,
-        tokenizer_sha256=tokenizer,
-        files=files,
-        champion=champion,
-        first_champion=first,
-        start_model=start,
-        request=request,
-        run_id=run.id,
-        run_url=run.url(),
-        threads=settings.num_threads,
-        force=force,
-        trusted_code=trusted,
-        online=online,
-        lm_eval=lm_eval,
-    )
-    require_comparable(planned)
-    return _with_judges(planned, store) if kind == "retrain" else planned
+    with ended_by_errors(run.id):
+        run.params({"recipe": content, "model": checked.model})
+        if run.tag(START) is None:  # one that goes on stays the run of who began it
+            run.tags(provenance(checked.model, Path(recipe)) | dataset_tags(checked))
+        run.json("recipe.json", json.loads(checked.model_dump_json()))
+        run.settle(0)  # what is not set up right is told now, not after the training
+        log.info("run_opened run_id=%s name=%s model_sha256=%.12s", run.id, checked.name, model_sha256)
+        planned = Plan(
+            recipe=checked,
+            model_folder=str(model_folder),
+            model_sha256=model_sha256,
+            weights_sha256=digest_weights(model_folder),
+            **reference,
+            tokenizer_sha256=tokenizer,
+            files=files,
+            champion=champion,
+            first_champion=first,
+            start_model=start,
+            request=request,
+            run_id=run.id,
+            run_url=run.url(),
+            threads=settings.num_threads,
+            force=force,
+            trusted_code=trusted,
+            online=online,
+            lm_eval=lm_eval,
+        )
+        require_comparable(planned)
+        return _with_judges(planned, store) if kind == "retrain" else planned
 
 
 def _with_judges(planned: Plan, store: Store) -> Plan:

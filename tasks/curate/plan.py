@@ -31,6 +31,7 @@ from tasks.curate.ways.grow import require_own
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.provenance import provenance
 from tasks.runtime.stages import code_digest
+from tasks.runtime.tracked import ended_by_errors
 
 log = logging.getLogger("dpo.curate")
 CODE = ("tasks.curate.gather", "tasks.curate.answer", "tasks.curate.pair", "tasks.curate.check")
@@ -57,27 +58,28 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
         key = f"{key}-{time.time_ns()}"
     run_name = f"curate {curation.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     run = open_run(curation.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
-    run.params({"curation": content})
-    run.tags(provenance(model, Path(recipe)))
-    run.json("curation.json", curation.model_dump(mode="json"))
-    run.settle(0)
-    log.info("curation_planned run_id=%s name=%s way=%s model=%s", run.id, curation.name, curation.way, model)
-    plan = CurationPlan(
-        curation=curation,
-        folder=str(folder),
-        sources=sources,
-        content=content,
-        model=model,
-        run=trains,
-        kept_out=out,
-        threads=settings.num_threads,
-        force=force,
-        run_id=run.id,
-        run_url=run.url(),
-        **found,
-    )
-    require_there(plan.reach, store, curation.models.values())
-    return plan
+    with ended_by_errors(run.id):
+        run.params({"curation": content})
+        run.tags(provenance(model, Path(recipe)))
+        run.json("curation.json", curation.model_dump(mode="json"))
+        run.settle(0)
+        log.info("curation_planned run_id=%s name=%s way=%s model=%s", run.id, curation.name, curation.way, model)
+        plan = CurationPlan(
+            curation=curation,
+            folder=str(folder),
+            sources=sources,
+            content=content,
+            model=model,
+            run=trains,
+            kept_out=out,
+            threads=settings.num_threads,
+            force=force,
+            run_id=run.id,
+            run_url=run.url(),
+            **found,
+        )
+        require_there(plan.reach, store, curation.models.values())
+        return plan
 
 
 def sources_of(curation: Curation) -> dict[str, str]:

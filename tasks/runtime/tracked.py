@@ -20,11 +20,17 @@ class Tracked(Protocol):
 @contextmanager
 def tracked(plan: Tracked) -> Iterator[None]:
     """The MLflow run ends as the flow does: finished, failed, or killed by Ctrl-C (the same command goes on)."""
+    with ended_by_errors(plan.run_id), damage_removed():
+        yield
+    attach_run(plan.run_id).finish("FINISHED")
+
+
+@contextmanager
+def ended_by_errors(run_id: str) -> Iterator[None]:
+    """The MLflow run is open yet afterwards; what is raised inside ends it."""
     try:
-        with damage_removed():
-            yield
+        yield
     except BaseException as error:
         with suppress(InfraError, OSError):
-            attach_run(plan.run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")
+            attach_run(run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
-    attach_run(plan.run_id).finish("FINISHED")

@@ -41,8 +41,8 @@ def try_settings(search: Search, number: int) -> None:
     study = studies.open_study(search.study)
     trial = studies.trial_of(study, search, number)
     run = _nested(search.plan, f"trial {number}", {"trial": number, "settings": trial.params})
-    attach_run(run).params({"settings": trial.params})
     with tracked(search.plan.model_copy(update={"run_id": run})):
+        attach_run(run).params({"settings": trial.params})
         try:
             value = _climb(study, trial, search, run)
         except Dropped as dropped:

@@ -1,0 +1,51 @@
+"""The first task of a run and of a curation: what stops it after the MLflow run is open ends that, too."""
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from dpo_core.errors import InputError
+from tasks.curate.plan import plan_curation
+from tasks.plan import plan
+from tests.recipes import tiny_recipe, write_jsonl
+
+CURATION = {
+    "name": "unreached",
+    "model": "endpoint:writer",
+    "endpoints": {"writer": {"url": "http://127.0.0.1:9/v1", "model": "m"}},
+    "prompts": {"sources": [{"path": "asked.jsonl"}]},
+    "correction": {"model": "endpoint:writer", "rewriting": {"instruction": "Be brief."}},
+}
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """How MLflow runs of a name have ended once a task's function of some name refused, as `ask` found out."""
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+
+    def statuses(function, name, ask):
+        def refuse(*_):
+            raise InputError("not so", where="here", do="something else")
+
+        monkeypatch.setattr(function, refuse)
+        with pytest.raises(InputError, match="not so"):
+            ask()
+        client = MlflowClient()
+        runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        return [run.info.status for run in runs]
+
+    return statuses
+
+
+def test_a_run_that_cannot_be_compared_with_its_champion_ends_as_failed(tmp_path, refused):
+    recipe = str(tiny_recipe(tmp_path / "recipe"))
+    given = "tasks.plan.require_comparable", "other", lambda: plan.fn(recipe, ["name=other"], force=False)
+    assert refused(*given) == ["FAILED"]
+
+
+def test_a_curation_whose_endpoint_is_away_ends_as_failed(tmp_path, refused):
+    write_jsonl(tmp_path / "asked.jsonl", [{"prompt": "who?"}])
+    recipe = tmp_path / "curate.yaml"
+    recipe.write_text(yaml.safe_dump(CURATION))
+    given = "tasks.curate.plan.require_there", "unreached", lambda: plan_curation.fn(str(recipe), [], force=False)
+    assert refused(*given) == ["FAILED"]
