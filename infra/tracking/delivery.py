@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dpo.tracking")
 POINTS = 1000  # metric points a request: MLflow's limit
 WEEK_S = 7 * 86400
+OPENING = "dpo.opening"  # tag of a run: which of the times it was opened, here or elsewhere, was the last
 RETRY_S = 15  # after MLflow was away it is left alone for so long
 LOCK_S = 30  # as long as another process delivers, one waits for it at most
 DOING = {
@@ -95,11 +96,35 @@ def deliver_all(spool: Path, uri: str, server: str) -> None:
     """Send what earlier commands left for this server, and remove what is done with. Nothing is raised."""
     for journal in journals(spool):
         logged = journal.logged()
-        if logged.server in ("", server) and next(journal.waiting(), None) is not None:
+        ours = logged.server in ("", server)
+        if ours and next(journal.waiting(), None) is not None:
             with suppress(Rejected):  # a warning has said so
                 try_to_deliver(journal, uri)
-        elif logged.ended or journal.idle_s() > WEEK_S:
+        elif logged.ended or (ours and _is_abandoned(journal, logged.tags.get(OPENING, ""), uri)):
             journal.tidy(ended=True)
+
+
+def _is_abandoned(journal: Journal, opening: str, uri: str) -> bool:
+    """Whether nobody here works on the run, or has logged to it for a week. MLflow is told that it was killed.
+
+    Not if another machine opened it since, or logs to it. False also where MLflow cannot be asked now.
+    """
+    if journal.idle_s() <= WEEK_S:
+        return False
+    delivering, working = journal.delivering(), journal.working()
+    try:
+        with delivering.acquire(timeout=LOCK_S), working, single_tries(), mlflow_errors("end a run"):
+            run, ended = client_of(uri).get_run(journal.run_id), time.time() - journal.idle_s()
+            logged = max((metric.timestamp / 1000 for metric in run.data.to_proto().metrics), default=0.0)
+            ours = bool(opening) and run.data.tags.get(OPENING) == opening
+            if run.info.status == "RUNNING" and ours and time.time() - max(ended, logged) > WEEK_S:
+                client_of(uri).set_terminated(journal.run_id, "KILLED", round(ended * 1000))
+                log.info("run_killed run=%s", journal.run_id)
+    except Rejected:  # MLflow has no such run
+        return True
+    except (InfraError, Timeout):
+        return False
+    return time.time() - ended > WEEK_S
 
 
 def _batches(waiting: Iterable[WaitingEntry]) -> Iterator[list[WaitingEntry]]:

@@ -105,6 +105,10 @@ class Journal:
         self.spool.mkdir(parents=True, exist_ok=True)
         return FileLock(self.spool / "delivery.lock")
 
+    def working(self) -> FileLock:
+        """Held by a process that works on the run, for as long as it lives; Timeout at once where another holds it."""
+        return FileLock(self.folder / "work.lock", blocking=False)
+
     def mark(self, end: int) -> None:
         """MLflow has everything up to this byte."""
         fresh = self._delivered.with_suffix(".new")

@@ -8,11 +8,13 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
+
+from filelock import Timeout
 
 from infra.errors import InfraError, Unavailable
 from infra.secrets import without_secrets, without_user
@@ -151,6 +153,14 @@ class Run:
             waits = sum(1 for _ in self.journal.waiting())
             says = f"{error.says} ({waits} entries wait in {self.journal.folder})"
             raise type(error)(says, where=error.where, do=f"{error.do}: it delivers them and goes on") from error
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Inside it the run is not abandoned, however long nothing is logged. Of several processes one is enough."""
+        with ExitStack() as held:
+            with suppress(Timeout):
+                held.enter_context(self.journal.working())
+            yield
 
     @contextmanager
     def in_background(self) -> Iterator[None]:

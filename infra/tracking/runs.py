@@ -5,6 +5,7 @@ before it is created, and duplicates are marked. What runs log goes through jour
 """
 
 import shlex
+import uuid
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from infra.errors import InfraError
 from infra.secrets import without_secrets, without_user
 from infra.settings import load_settings
 from infra.tracking.client import client_of, mlflow_errors, tracking_uri
-from infra.tracking.delivery import deliver_all
+from infra.tracking.delivery import OPENING, deliver_all
 from infra.tracking.journal import journals
 from infra.tracking.run import Run, mlflow_name
 
@@ -47,7 +48,10 @@ def open_run(
         for other in others:
             client.set_tag(other.info.run_id, DUPLICATE, first.info.run_id)
             client.set_terminated(other.info.run_id, "KILLED")
-    return _opened(first, go_on=first.info.status != "FINISHED")
+        opening = uuid.uuid4().hex if first.info.status != "FINISHED" else ""
+        if opening:
+            client.set_tag(first.info.run_id, OPENING, opening)
+    return _opened(first, opening)
 
 
 def attach_run(run_id: str) -> Run:
@@ -57,7 +61,7 @@ def attach_run(run_id: str) -> Run:
         return run
     with mlflow_errors("find the run"):
         found = client_of(tracking_uri()).get_run(run_id)
-    return _opened(found, go_on=False)
+    return _opened(found)
 
 
 def is_running(run_id: str) -> bool:
@@ -96,13 +100,14 @@ def _spool() -> Path:
     return load_settings().home / "spool"
 
 
-def _opened(found: "MlflowRun", *, go_on: bool) -> Run:
-    """The run, with what MLflow knows of it in its journal: from here on nobody has to ask."""
+def _opened(found: "MlflowRun", opening: str = "") -> Run:
+    """The run, with what MLflow knows of it in its journal: from here on nobody has to ask. `opening`: it goes on."""
     run = Run(found.info.run_id, _spool())
+    tags = {name: value for name, value in found.data.tags.items() if not name.startswith("mlflow.")}
     run.open(
         steps={metric.key: metric.step for metric in found.data.to_proto().metrics},
-        tags={name: value for name, value in found.data.tags.items() if not name.startswith("mlflow.")},
-        go_on=go_on,
+        tags=tags | {OPENING: opening},
+        go_on=bool(opening),
     )
     return run
 

@@ -29,7 +29,8 @@ def tracked(plan: Tracked) -> Iterator[None]:
 def ended_by_errors(run_id: str) -> Iterator[None]:
     """The MLflow run is open yet afterwards; what is raised inside ends it."""
     try:
-        yield
+        with attach_run(run_id).at_work():
+            yield
     except BaseException as error:
         with suppress(InfraError, OSError):
             attach_run(run_id).finish("FAILED" if isinstance(error, Exception) else "KILLED")

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,62 @@ def test_a_failed_end_that_waits_does_not_end_the_run_that_goes_on(run, outage, 
     outage.ends()
     again = opened(request.node.name)
     assert (again.id, read(run).info.status) == (run.id, "RUNNING")
+
+
+@pytest.fixture
+def killed_a_week_ago(run):
+    """A run that nobody has logged to for eight days; when that was, in ms."""
+    then = int(time.time()) - 8 * 86400
+    os.utime(run.journal.folder / "journal.jsonl", (then, then))
+    return then * 1000
+
+
+def test_a_run_that_was_killed_and_not_gone_on_with_for_a_week_is_told_as_killed(run, killed_a_week_ago):
+    opened("the next command")
+    assert (read(run).info.status, read(run).info.end_time) == ("KILLED", killed_a_week_ago)
+    assert not run.journal.exists()
+
+
+def test_a_run_that_is_worked_on_is_not_ended_though_it_has_logged_nothing_for_a_week(run, killed_a_week_ago):
+    with run.at_work(), run.at_work():  # two processes
+        opened("the next command")
+    assert (read(run).info.status, run.journal.exists()) == ("RUNNING", True)
+
+
+def test_a_run_that_another_machine_goes_on_with_is_not_ended(run, killed_a_week_ago, request, home, monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("DPO_HOME", f"{home}-two")
+        opened(request.node.name)
+    opened("the next command")
+    assert read(run).info.status == "RUNNING"
+    assert not run.journal.exists()
+
+
+def test_a_run_that_is_logged_to_elsewhere_is_not_ended(run, killed_a_week_ago, home, monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("DPO_HOME", f"{home}-two")
+        attach_run(run.id).metrics({"loss": 1.0}, step=1)
+        theirs = attach_run(run.id).journal
+    opened("the next command")
+    assert read(run).info.status == "RUNNING"
+    long_ago = killed_a_week_ago // 1000
+    os.utime(theirs.folder / "journal.jsonl", (long_ago, long_ago))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("DPO_HOME", f"{home}-two")
+        opened("a command of theirs")  # who joined a run does not know whether it is over
+    assert (read(run).info.status, theirs.exists()) == ("RUNNING", False)
+
+
+def test_an_mlflow_that_is_away_is_told_of_a_killed_run_later(run, killed_a_week_ago, monkeypatch):
+    def away(*_):
+        raise MlflowException("API request failed: connection refused")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(MlflowClient, "get_run", away)
+        opened("the next command")
+    assert (read(run).info.status, run.journal.exists()) == ("RUNNING", True)
+    opened("one more")
+    assert read(run).info.status == "KILLED"
 
 
 def test_a_journal_of_another_server_is_left_alone(run):
