@@ -52,9 +52,10 @@ Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help
 
 
 def main() -> None:
-    """Entry point of the console script. A closed terminal and a `kill` interrupt like Ctrl-C does."""
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)
+    """Entry point of the console script. A closed terminal (without nohup) and a `kill` interrupt like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -50,6 +50,8 @@ def launch(folder: Path, settings: Settings) -> None:
     command += ["-m", "tasks.training.worker", str(folder), *(["live"] if sys.stderr.isatty() else [])]
     environment = training_environment(os.environ, several=several)
     environment |= {"PYTHONWARNINGS": "ignore", "COLUMNS": str(shutil.get_terminal_size().columns)}
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup: torch's launcher of several would heed it again
+        environment["PET_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGQUIT"
     kills = oom_kills()
     before = psutil.Process().children()
     try:  # begins before the process does: Ctrl-C in between would leave it running

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 import typer
 
 from dpo_core.errors import InputError
-from flows.cli.app import run
+from flows.cli.app import main, run
 from flows.cli.console import CommandResult, serve
 from infra.errors import InfraError, Unavailable
 from tasks.documents import Retrained
@@ -106,6 +107,26 @@ def test_debug_prints_the_traceback(capfd):
     err = capfd.readouterr().err
     assert "Traceback (most recent call last)" in err
     assert "error:   ZeroDivisionError: division by zero" in err
+
+
+@pytest.fixture
+def signals():
+    """What SIGTERM and SIGHUP do here is restored afterwards."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.mark.parametrize(
+    ("given", "then"), [(signal.SIG_IGN, signal.SIG_IGN), (signal.SIG_DFL, signal.default_int_handler)]
+)
+def test_a_closed_terminal_interrupts_unless_nohup_says_otherwise(signals, monkeypatch, given, then):
+    signal.signal(signal.SIGHUP, given)
+    monkeypatch.setattr("flows.cli.app.run", lambda arguments: 0)
+    with pytest.raises(SystemExit):
+        main()
+    assert (signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)) == (then, signal.default_int_handler)
 
 
 def test_interrupt_says_how_to_go_on(capfd, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_ctrl_c_in_the_moment_of_the_start_leaves_no_process(settings, order, tm
     with pytest.raises(KeyboardInterrupt):
         launch(order("interrupted"), settings)
     assert [child for child in psutil.Process().children(recursive=True) if child not in before] == []
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_launch_of_several_processes_heeds_a_closed_terminal_unless_nohup_says_otherwise(
+    settings, tmp_path, monkeypatch, ignored
+):
+    from torch.distributed.run import get_args_parser
+
+    def started(command, *, env, **_):
+        monkeypatch.setattr(os, "environ", env)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.training.process.subprocess.Popen", started)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch(tmp_path, settings)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ("SIGHUP" in get_args_parser().parse_args(["script"]).signals_to_handle.split(",")) is not ignored
 
 
 def test_what_the_worker_cannot_use_comes_back_in_three_parts(settings, order, tmp_path):
