@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dpo_core.errors import InputError
+from dpo_core.memory import usable_memory
 from infra.errors import InfraError
 from infra.ledger.create_only import require_create_only
 from infra.secrets import without_secrets
@@ -96,9 +97,7 @@ def _cores(settings: Settings) -> Iterator[Readiness]:
 
 
 def _memory(settings: Settings) -> Iterator[Readiness]:
-    import psutil
-
-    free = psutil.virtual_memory().available / GIB
+    free = usable_memory().available / GIB
     remedy = "set training.tokens_per_row lower, turn on training.gradient_checkpointing, train a LoRA, or free memory"
     yield Readiness(
         "memory", "warn" if free < MIN_MEMORY else "ok", f"{free:.1f} GiB free", remedy if free < MIN_MEMORY else ""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import yaml
 
+from dpo_core.memory import usable_memory
 from infra.settings import Settings
 
 WRITTEN = 64 << 20  # bytes of the disk's trial
@@ -41,19 +41,8 @@ def this_machine() -> Machine:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return Machine("cuda", free, total)
-    memory = psutil.virtual_memory()
-    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if limit is None or limit >= memory.total:
-        return Machine("cpu", memory.available, memory.total)
-    return Machine("cpu", min(memory.available, limit - (used or 0)), limit)
-
-
-def _cgroup(name: str) -> int | None:
-    """A number of this container's memory; None: no cgroup v2, or no limit."""
-    try:
-        return int(Path(f"/sys/fs/cgroup/{name}").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+    memory = usable_memory()
+    return Machine("cpu", memory.available, memory.total)
 
 
 def launch_of(settings: Settings) -> Launch:

@@ -13,8 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
-
+from dpo_core.memory import usable_memory
 from infra.errors import ProcessFailed
 
 Item = TypeVar("Item")
@@ -105,7 +104,7 @@ def oom_kills() -> int:
 
 
 def memory_facts(kills: int) -> str:
-    """What is known of this machine's memory; `kills`: processes that the kernel killed for it meanwhile."""
-    memory = psutil.virtual_memory()
+    """What is known of the memory here; `kills`: processes that the kernel killed for it meanwhile."""
+    memory = usable_memory()
     facts = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB of memory are free now"
     return f"{facts}; the kernel killed {kills} meanwhile because it was full" if kills else facts

@@ -4,11 +4,11 @@ import logging
 import shutil
 from pathlib import Path
 
-import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from dpo_core.errors import InputError
+from dpo_core.memory import usable_memory
 from dpo_core.tune.rungs import pairs_of_trial
 from dpo_core.tune.space import space_of
 from infra.settings import load_settings, usable_cores
@@ -83,7 +83,7 @@ def room_for(parameters: int) -> int:
         return 1
     settings = load_settings()
     by_cores = usable_cores() // settings.num_threads
-    by_memory = int(0.8 * psutil.virtual_memory().available / (BYTES * parameters + 2**30))
+    by_memory = int(0.8 * usable_memory().available / (BYTES * parameters + 2**30))
     by_disk = shutil.disk_usage(settings.home).free // (40 * parameters)
     return max(1, min(by_cores, by_memory, by_disk))
 

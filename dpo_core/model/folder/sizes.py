@@ -14,6 +14,7 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
+from dpo_core.memory import usable_memory
 from dpo_core.model.folder.files import named
 from dpo_core.model.folder.headers import NO_WEIGHT, TensorHeader
 
@@ -107,9 +108,9 @@ def _class(config: PreTrainedConfig, trusted: str | None) -> type[PreTrainedMode
 def _require_room(folder: Path, model: PreTrainedModel) -> None:
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     needed = sum(4 * math.prod(tensor.shape) for tensor in tensors.values())
-    there = psutil.virtual_memory().total + psutil.swap_memory().total
+    there = usable_memory().total + psutil.swap_memory().total
     if needed > there:
-        says = f"the model needs {needed / 2**30:.1f} GiB in fp32, this machine has {there / 2**30:.1f} GiB of memory"
+        says = f"the model needs {needed / 2**30:.1f} GiB in fp32, this machine or container has {there / 2**30:.1f}"
         raise InputError(says, where=str(folder), do="take a smaller model, or a larger machine")
 
 
