@@ -1,7 +1,9 @@
 # The pipeline's image: worker, trainer and command line in one.
-#   docker build -t dpo-pipeline .
-#   docker run -v dpo:/data dpo-pipeline dpo retrain examples/identity/retrain.yaml
+#   docker build --build-arg GIT_COMMIT=$(git rev-parse HEAD) -t dpo-pipeline .
+#   docker run -v dpo:/data -e LOGNAME=ana dpo-pipeline dpo retrain examples/identity/retrain.yaml
 #   docker run -v dpo:/data -e PREFECT_API_URL=... dpo-pipeline prefect worker start --pool dpo-pool
+# There is no git in it: runs name the commit that it was built of. LOGNAME names who runs it in MLflow and in the ledger,
+# a person or a job; unset, that is its user, dpo.
 # PyPI's torch for Linux is the CUDA build (several GB). For machines without a GPU pass the CPU index that PyTorch's
 # install page names:
 #   docker build --build-arg TORCH_INDEX=<that URL> -t dpo-pipeline:cpu .
@@ -27,6 +29,8 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DPO_HOME=/data \
     HF_HOME=/data/huggingface
+ARG GIT_COMMIT=""
+ENV DPO_GIT_COMMIT=$GIT_COMMIT
 WORKDIR /app
 USER dpo
 VOLUME /data

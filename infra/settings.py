@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     patience_s: int = Field(120, ge=0, description="how long a run waits for a store or MLflow that is away, seconds")
     study_url: str = Field("", description="database of `dpo tune`: postgresql://...; default: a file in DPO_HOME")
     data_docs: bool = Field(False, description="also render Great Expectations' pages, in DPO_HOME/expectations/NAME")
+    git_commit: str = Field(
+        "", description="commit that runs name as their code's; default: that of the recipe's folder"
+    )
 
     @model_validator(mode="before")
     @classmethod

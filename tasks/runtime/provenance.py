@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from infra.settings import load_settings
 from tasks.runtime.start import START
 
 
@@ -18,7 +19,9 @@ def provenance(model: str, file: Path) -> dict[str, str]:
     if who := user():
         tags["mlflow.user"] = who
     folder = file.resolve().parent
-    if commit := _git(folder, "rev-parse", "HEAD"):
+    if built := load_settings().git_commit:
+        tags["mlflow.source.git.commit"] = built
+    elif commit := _git(folder, "rev-parse", "HEAD"):
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
         tags["mlflow.source.git.commit"] = commit
         tags["mlflow.source.git.dirty"] = str(bool(changed)).lower()

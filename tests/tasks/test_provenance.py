@@ -37,6 +37,14 @@ def test_a_run_names_its_file_user_base_model_and_commit_and_whether_that_is_all
     assert provenance(RECIPE.model, folder / "run.yaml")["mlflow.source.git.dirty"] == "true"
 
 
+def test_in_an_image_the_commit_is_that_of_its_build_and_nothing_is_claimed_of_changes(repository, monkeypatch):
+    folder, _ = repository
+    monkeypatch.setenv("DPO_GIT_COMMIT", "b" * 40)
+    tags = provenance(RECIPE.model, folder / "run.yaml")
+    assert tags["mlflow.source.git.commit"] == "b" * 40
+    assert "mlflow.source.git.dirty" not in tags
+
+
 def test_without_git_or_a_repository_no_commit_is_claimed(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert "mlflow.source.git.commit" not in provenance(RECIPE.model, tmp_path / "run.yaml")
