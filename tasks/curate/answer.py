@@ -12,6 +12,7 @@ from dpo_core.curate.prompt_set import drawn_evenly
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.curate.renderings import needs_answer
 from dpo_core.curate.yields import expected_yield
+from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
 from infra.settings import load_settings
 from infra.store import open_store
@@ -22,7 +23,7 @@ from tasks.curate.answerers import Answerer, Sample, answerer_of
 from tasks.curate.prompts import stored_prompts
 from tasks.curate.records import Answered, CurationPlan, Gathered
 from tasks.curate.ways.judges import admitted
-from tasks.curate.ways.scoring import RewardScorer
+from tasks.curate.ways.scoring import RewardScorer, samples_of
 from tasks.records import Stage
 from tasks.runtime.progress import progress_bar
 
@@ -36,7 +37,7 @@ def answer(plan: CurationPlan, gathered: Gathered) -> Answered:
     start = time.monotonic()
     store = open_store(load_settings(), patient=True)
     answerer = answerer_of(plan, store)
-    shelf = AnswerStore(store, answerer.path)
+    shelf = AnswerStore(store, answerer.path, refusals=answerer.refusals_last)
     items = asked_of(plan, stored_prompts(store, gathered.key))
     known = {} if plan.force else shelf.read()
     shelf.refresh()
@@ -58,11 +59,19 @@ def answer(plan: CurationPlan, gathered: Gathered) -> Answered:
             where=first.where,
             do="look at the prompts, and at what answers them",
         )
-    answers = sum((item.key, number) in known for item in items for number in range(plan.curation.samples))
-    attach_run(plan.run_id).metrics({"answers/all": answers, "answers/drawn": drawn, "answers/refused": len(refused)})
-    log.info("answered prompts=%d answers=%d drawn=%d refused=%d", len(items), answers, drawn, len(refused))
+    used = [one for item in items for one in samples_of(item, known, plan.curation.samples)]
+    attach_run(plan.run_id).metrics({"answers/all": len(used), "answers/drawn": drawn, "answers/refused": len(refused)})
+    log.info("answered prompts=%d answers=%d drawn=%d refused=%d", len(items), len(used), drawn, len(refused))
     stage = Stage(name="answer", cached=drawn == 0, seconds=time.monotonic() - start)
-    return Answered(path=answerer.path, answers=answers, refused=refused, pilot=promised, drawn=drawn, stage=stage)
+    return Answered(
+        path=answerer.path,
+        sha256=digest_json([one.model_dump(mode="json") for one in used]),
+        answers=len(used),
+        refused=refused,
+        pilot=promised,
+        drawn=drawn,
+        stage=stage,
+    )
 
 
 def asked_of(plan: CurationPlan, items: list[PromptItem]) -> list[PromptItem]:

@@ -40,10 +40,10 @@ class StoredAnswer(Record):
 
 
 class AnswerStore:
-    """The answers of one model by one decoding."""
+    """The answers of one model by one decoding. `refusals`: whether a prompt without answers stays without them."""
 
-    def __init__(self, store: Store, path: Mapping[str, object]) -> None:
-        self.store = store
+    def __init__(self, store: Store, path: Mapping[str, object], *, refusals: bool = True) -> None:
+        self.store, self._refusals = store, refusals
         self.folder = f"answers/{digest_json(dict(path))}"
 
     def read(self) -> dict[tuple[str, int], StoredAnswer]:
@@ -51,7 +51,7 @@ class AnswerStore:
         found: dict[tuple[str, int], StoredAnswer] = {}
         with ThreadPoolExecutor(READERS) as pool:
             for answers in pool.map(self._shard, list(self.store.list(f"{self.folder}/"))):
-                found.update(((answer.prompt, answer.sample), answer) for answer in answers)
+                found.update(((answer.prompt, answer.sample), answer) for answer in self._lasting(answers))
         return found
 
     def refresh(self) -> None:
@@ -61,7 +61,10 @@ class AnswerStore:
                 self.store.put_bytes(key, self.store.get_bytes(key))
 
     def keep(self, answers: Iterable[StoredAnswer]) -> Iterator[StoredAnswer]:
-        """Hand on answers as they come, each once its shard is stored; what came is stored whatever ends this."""
+        """Hand on answers as they come, each once its shard is stored; what came is stored whatever ends this.
+
+        Refusals that are not to stay are handed on alone.
+        """
         waiting: list[StoredAnswer] = []
         since = time.monotonic()
         try:
@@ -77,8 +80,12 @@ class AnswerStore:
         yield from waiting
 
     def _append(self, answers: Sequence[StoredAnswer]) -> None:
-        data = "".join(f"{answer.model_dump_json()}\n" for answer in answers).encode("utf-8", "surrogatepass")
-        put_by_content(self.store, self.folder, data, ".jsonl")
+        lines = [f"{answer.model_dump_json()}\n" for answer in self._lasting(answers)]
+        if lines:
+            put_by_content(self.store, self.folder, "".join(lines).encode("utf-8", "surrogatepass"), ".jsonl")
+
+    def _lasting(self, answers: Iterable[StoredAnswer]) -> Iterator[StoredAnswer]:
+        return (answer for answer in answers if self._refusals or answer.sample != REFUSED)
 
     def _shard(self, key: str) -> list[StoredAnswer]:
         data, damaged = sound_bytes(self.store, key)

@@ -19,9 +19,10 @@ Sample = tuple[str, int]  # digest of a prompt, number of the sample
 
 
 class Answerer(Protocol):
-    """Answers prompts. `path`: all that decides a text."""
+    """Answers prompts. `path`: all that decides a text. `refusals_last`: whether a prompt is refused for good."""
 
     path: dict[str, object]
+    refusals_last: bool
 
     def draw(self, items: Sequence[PromptItem], missing: Collection[Sample]) -> Iterator[StoredAnswer]:
         """The missing samples of these prompts, as they end; a prompt without answers gives its reason (REFUSED)."""
@@ -40,6 +41,8 @@ def _decoding(plan: CurationPlan) -> dict[str, Any]:
 
 class OnThisMachine:
     """A model folder, on the GPU where there is one."""
+
+    refusals_last = True
 
     def __init__(self, plan: CurationPlan) -> None:
         from tasks.runtime.device import device_name
@@ -94,6 +97,8 @@ class OnThisMachine:
 
 class BehindEndpoint:
     """A model behind an OpenAI-compatible endpoint; what was paid for is in the record of calls."""
+
+    refusals_last = False  # a timeout, a limit that its owner may raise
 
     def __init__(self, plan: CurationPlan, store: Store) -> None:
         self._plan, self._store = plan, store

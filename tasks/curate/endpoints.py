@@ -44,8 +44,11 @@ def require_there(reach: Reach, store: Store, models: Iterable[str]) -> None:
             endpoint.close()
 
 
-def ask_of(reach: Reach, store: Store, model: str) -> Ask:
-    """Replies of a model to conversations, one each, by the likeliest tokens; None where an endpoint refuses one."""
+def ask_of(reach: Reach, store: Store, model: str, refused: list[str]) -> Ask:
+    """Replies of a model to conversations, one each, by the likeliest tokens; None where an endpoint refuses one.
+
+    `refused` gets its reason: what is made of such replies is not to be remembered, the next run asks again.
+    """
     if not model.startswith(ENDPOINT):
         return _local_ask(reach, model)
     named = reach.endpoints[model.removeprefix(ENDPOINT)]
@@ -63,7 +66,10 @@ def ask_of(reach: Reach, store: Store, model: str) -> Ask:
             for messages in conversations
         )
         for index, reply in endpoint.replies(requests):
-            replies[index] = None if isinstance(reply, ChatRefused) else reply.texts[0]
+            if isinstance(reply, ChatRefused):
+                refused.append(reply.reason)
+            else:
+                replies[index] = reply.texts[0]
         return replies
 
     return ask

@@ -34,7 +34,7 @@ def pair_answers(plan: CurationPlan, gathered: Gathered, answered: Answered) -> 
     """Make the pairs, and count what gave none. Raises InputError where none comes of it."""
     store = open_store(load_settings(), patient=True)
     before = latest(plan, store)
-    inputs = {"content": plan.content, "prompts": gathered.key, "answers": answered.path}
+    inputs = {"content": plan.content, "prompts": gathered.key, "answers": [answered.path, answered.sha256]}
     inputs |= {"grown_from": before.sha256} if before else {}
 
     def compute() -> PairOutput:
@@ -52,6 +52,7 @@ def pair_answers(plan: CurationPlan, gathered: Gathered, answered: Answered) -> 
         code=CODE,
         force=plan.force,
         there=lambda output: store.exists(output.key),
+        lasting=lambda output: not output.refused,
     )
     for note in output.notes:
         log.warning("choice says='%s'", note)

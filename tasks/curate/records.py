@@ -79,6 +79,7 @@ class AnswerOutput(Record):
     """What was asked and what came."""
 
     path: dict[str, Any] = Field(description="all that decides a text: names the answers in the store")
+    sha256: str = Field(description="of the answers")
     answers: int
     refused: dict[str, str] = Field(description="digest of a prompt: why it has no answer")
     pilot: str = Field("", description="what the pilot promised, in words")
@@ -102,6 +103,7 @@ class PairOutput(Record):
     facts: RoundFacts | None = Field(None, description="of scored answers: what is watched over rounds")
     changes: dict[str, float] = Field({}, description="of corrections: quantiles of the share of words changed")
     judges: dict[str, Any] = Field({}, description="judge: its report against people's labels")
+    refused: int = Field(0, description="questions to judges and correctors that an endpoint refused")
     answers: str = Field(
         "", description="folder of the answers in the store that they were made of: it lives with this"
     )

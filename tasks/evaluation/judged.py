@@ -39,12 +39,14 @@ class JudgedOutput(Record):
     wins: list[float | None] = Field(description="1, 0.5 or 0 each; of several rewards the weighted share of votes")
     scores: list[float | None] = Field(description="a number an answer; empty where the reward only compares")
     unscored: str = Field("", description="why a prompt has no score")
+    refused: int = Field(0, description="questions that an endpoint refused")
 
 
 class AdmittedOutput(Record):
     """Judges held against people."""
 
     reports: dict[str, object]
+    refused: int = Field(0, description="questions that an endpoint refused")
 
 
 class Jury:
@@ -62,6 +64,7 @@ class Jury:
             threads=plan.threads,
         )
         self._asks: dict[str, Ask] = {}
+        self._refused: list[str] = []  # why an endpoint gave a question no reply
         self._panel: Panel | None = None
         self.models = dict(plan.judges)
         self.content = content_of_rewards(self.file, self._path.parent, self.models)
@@ -80,12 +83,15 @@ class Jury:
         """Each judge that has labels, held against them, once. Raises InputError for one that agrees too little."""
 
         def compute() -> AdmittedOutput:
-            return AdmittedOutput(reports=admitted(self.file.rewards, self._ask))
+            return AdmittedOutput(reports=admitted(self.file.rewards, self._ask), refused=len(self._refused))
 
         if not any(judge.labels for judge in self.file.rewards.judges.values()):
             return {}
         inputs = {"content": self.content}
-        return remembered(self._store, "judges", inputs, compute, output=AdmittedOutput, code=CODE)[0].reports
+        output, _ = remembered(
+            self._store, "judges", inputs, compute, output=AdmittedOutput, code=CODE, lasting=_all_replied
+        )
+        return output.reports
 
     def each(
         self, prompts: Sequence[tuple[Message, ...]], answers: Mapping[str, Sequence[str]], baseline: str
@@ -106,11 +112,21 @@ class Jury:
         def compute() -> JudgedOutput:
             panel = self._asked()
             scores = panel.scores(prompts, ours) if self.file.absolute else []
-            return JudgedOutput(wins=panel.wins(prompts, ours, theirs), scores=scores, unscored=panel.unscored)
+            wins = panel.wins(prompts, ours, theirs)
+            return JudgedOutput(wins=wins, scores=scores, unscored=panel.unscored, refused=len(self._refused))
 
         inputs = {"content": self.content, "answers": digest_json([list(prompts), list(ours), list(theirs)])}
-        force = self._plan.force
-        return remembered(self._store, "judged", inputs, compute, output=JudgedOutput, code=CODE, force=force)[0]
+        output, _ = remembered(
+            self._store,
+            "judged",
+            inputs,
+            compute,
+            output=JudgedOutput,
+            code=CODE,
+            force=self._plan.force,
+            lasting=_all_replied,
+        )
+        return output
 
     def _asked(self) -> Panel:
         if self._panel is None:
@@ -121,7 +137,7 @@ class Jury:
 
     def _ask(self, judge: JudgeRules) -> Ask:
         if judge.model not in self._asks:
-            self._asks[judge.model] = ask_of(self._reach, self._store, judge.model)
+            self._asks[judge.model] = ask_of(self._reach, self._store, judge.model, self._refused)
         return self._asks[judge.model]
 
 
@@ -146,6 +162,10 @@ def content_of_rewards(file: RewardFile, folder: Path, models: dict[str, str]) -
     if rewards.entry_point is not None:
         digests["entry_point"] = FunctionReward(rewards.entry_point.function, folder=folder).digest
     return {"file": _without_paths(file.model_dump(mode="json", exclude={"budget"}), digests), **digests}
+
+
+def _all_replied(output: JudgedOutput | AdmittedOutput) -> bool:
+    return not output.refused
 
 
 def _without_paths(content: dict[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:

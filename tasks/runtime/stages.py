@@ -35,12 +35,14 @@ def remembered(
     code: tuple[str, ...],
     force: bool = False,
     there: Callable[[Output], bool] = lambda output: True,
+    lasting: Callable[[Output], bool] = lambda output: True,
 ) -> tuple[Output, Stage]:
     """The stage's output, from the store if these inputs and this code gave it before, else from `compute`.
 
     `code` names the modules that compute it: a change in one of them, or in what they import, computes it again.
-    `there` tells whether the objects that the output names are still in the store. A record that is used is written
-    again: that refreshes it, and all that it names, for garbage collection.
+    `there` tells whether the objects that the output names are still in the store, `lasting` whether another try would
+    give it again: else it is not remembered. A record that is used is written again: that refreshes it, and all that it
+    names, for garbage collection.
     """
     start = time.monotonic()
     named = {"inputs": dict(inputs), "code": code_digest(code)}
@@ -56,6 +58,8 @@ def remembered(
     result = None if force else _kept(kept, output, there)
     if result is None:
         result = compute()
+        if not lasting(result):
+            return result, Stage(name=name, cached=False, seconds=time.monotonic() - start)
     record = {**named, "inputs_sha256": digest_json(named["inputs"]), "output": result.model_dump(mode="json")}
     _keep(home, kept, data := json.dumps(record).encode())
     store.put_bytes(key, data)

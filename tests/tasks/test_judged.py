@@ -29,7 +29,7 @@ def jury(tmp_path, make_plan, monkeypatch):
         asked.extend(questions)
         return [longest(*answers_in(question)) for question in questions]
 
-    monkeypatch.setattr(judged, "ask_of", lambda reach, store, model: ask)
+    monkeypatch.setattr(judged, "ask_of", lambda reach, store, model, refused: ask)
     monkeypatch.setattr(judged, "require_there", lambda reach, store, models: None)
 
     def made(gate=("rewards/accuracies",), **sections):
@@ -76,6 +76,17 @@ def test_what_was_compared_is_looked_up_and_a_champion_is_not_asked_about_itself
     assert (found["new"].wins, found["old"].wins, len(asked)) == ([1.0, 0.5], [0.5, 0.5], 4)
     again, _ = jury(rewards={"judge": {"model": "endpoint:local"}})
     assert again.each(PROMPTS, answers, "old") == found
+    assert len(asked) == 4
+
+
+def test_a_comparison_that_an_endpoint_refused_is_asked_again_by_the_next_run(jury, monkeypatch):
+    answers = (PROMPTS, ["much longer", "c"], ["short", "d"])
+    with monkeypatch.context() as patch:
+        refuse = lambda refused: lambda questions: [refused.append("too long") for _ in questions]  # noqa: E731
+        patch.setattr(judged, "ask_of", lambda reach, store, model, refused: refuse(refused))
+        assert jury(rewards={"judge": {"model": "endpoint:local"}})[0].judged(*answers).wins == [0.5, 0.5]
+    again, asked = jury(rewards={"judge": {"model": "endpoint:local"}})
+    assert again.judged(*answers).wins == [1.0, 0.5]
     assert len(asked) == 4
 
 

@@ -11,10 +11,10 @@ from dpo_core.data.messages import say
 from dpo_core.data.pairs import Message, Pair
 from dpo_core.errors import InputError
 from infra.store.base import Store
-from tasks.curate.answer_store import REFUSED, StoredAnswer
+from tasks.curate.answer_store import StoredAnswer
 from tasks.curate.records import CurationPlan
 from tasks.curate.ways.judges import admitted
-from tasks.curate.ways.scoring import RewardScorer
+from tasks.curate.ways.scoring import RewardScorer, samples_of
 
 Known = Mapping[tuple[str, int], StoredAnswer]
 UNANSWERED, UNSCORED = "no answer came", "the answers have no scores"
@@ -34,8 +34,8 @@ def chosen_pairs(
         for group, pick in zip(groups, selection.picks, strict=True)
         if pick is not None
     ]
-    refused = sum((item.key, REFUSED) in known for item in items)
-    dropped = Counter(selection.dropped) + Counter({UNANSWERED: refused, UNSCORED: len(scorer.unscored)})
+    unanswered = sum(not samples_of(item, known, curation.samples) for item in items)
+    dropped = Counter(selection.dropped) + Counter({UNANSWERED: unanswered, UNSCORED: len(scorer.unscored)})
     told = [selection.length.says] if selection.length.says else []
     told += [f"no score, for instance: {next(iter(scorer.unscored.values()))}"] if scorer.unscored else []
     if not pairs:
@@ -44,7 +44,8 @@ def chosen_pairs(
         do += "temperature leaves nothing to choose"
         raise InputError(f"no pair came of {len(items)} prompts ({says})", where=curation.name, do=do)
     facts = facts_of(1, groups, curation.choice)
-    return pairs, {"dropped": dict(dropped), "notes": told, "facts": facts, "judges": judges}
+    refused = len(scorer.refused)
+    return pairs, {"dropped": dict(dropped), "notes": told, "facts": facts, "judges": judges, "refused": refused}
 
 
 def _pair(item: PromptItem, chosen: Candidate, rejected: Candidate) -> Pair:

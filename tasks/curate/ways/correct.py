@@ -12,7 +12,7 @@ from dpo_core.curate.rewriting import rewritten
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
 from infra.store.base import Store
-from tasks.curate.answer_store import REFUSED, StoredAnswer
+from tasks.curate.answer_store import StoredAnswer
 from tasks.curate.endpoints import ask_of
 from tasks.curate.records import CurationPlan
 from tasks.curate.ways.choose import UNANSWERED, said
@@ -34,10 +34,12 @@ def corrected_pairs(
     if how.renderings is not None:
         return rendered(plan, items, known)
     scorer = RewardScorer(plan, store) if how.better else None
+    refused = scorer.refused if scorer else []
     judges = admitted(plan.curation.rewards, scorer.ask) if scorer else {}
     rows = [(item, one.text) for item in items for one in samples_of(item, known, plan.curation.samples)]
-    found = _corrections(plan, store, rows, how)
-    kept, dropped = [], Counter({UNANSWERED: sum((item.key, REFUSED) in known for item in items)})
+    found = _corrections(plan, store, rows, how, refused)
+    answered = {item.key for item, _ in rows}
+    kept, dropped = [], Counter({UNANSWERED: sum(item.key not in answered for item in items)})
     for (item, answer), correction in zip(rows, found, strict=True):
         if isinstance(correction, Uncorrected):
             dropped[correction.reason] += 1
@@ -51,11 +53,12 @@ def corrected_pairs(
         raise InputError(f"no pair came of {len(rows)} answers ({says})", where=plan.curation.name, do=do)
     distances = np.array([distance for _, distance in kept])
     changes = {f"{share:g}": float(np.quantile(distances, share)) for share in QUANTILES}
-    return [pair for pair, _ in kept], {"dropped": dict(+dropped), "notes": [], "changes": changes, "judges": judges}
+    record = {"dropped": dict(+dropped), "notes": [], "changes": changes, "judges": judges, "refused": len(refused)}
+    return [pair for pair, _ in kept], record
 
 
 def _corrections(
-    plan: CurationPlan, store: Store, rows: Sequence[Row], how: CorrectionWay
+    plan: CurationPlan, store: Store, rows: Sequence[Row], how: CorrectionWay, refused: list[str]
 ) -> list[Corrected | Uncorrected]:
     """By rules first; the stronger model gets what they left, and its reply stands for both."""
     by_rules = [corrected(answer, how.rules, item.wanted) for item, answer in rows]
@@ -63,7 +66,7 @@ def _corrections(
         return list(by_rules)
     before = [found.text if isinstance(found, Corrected) else row[1] for found, row in zip(by_rules, rows, strict=True)]
     asked = [(item.prompt, text) for (item, _), text in zip(rows, before, strict=True)]
-    return rewritten(asked, how.rewriting, ask_of(plan.reach, store, how.model))
+    return rewritten(asked, how.rewriting, ask_of(plan.reach, store, how.model, refused))
 
 
 def _is_better(scorer: RewardScorer, item: PromptItem, answer: str, correction: str) -> bool:

@@ -23,19 +23,24 @@ log = logging.getLogger("dpo.curate")
 
 
 class RewardScorer:
-    """The reward of a curation. `unscored`: digest of a prompt: why its answers have no scores."""
+    """The reward of a curation.
+
+    `unscored`: digest of a prompt: why its answers have no scores. `refused`: why an endpoint gave no reply to a
+    judge's question, each.
+    """
 
     def __init__(self, plan: CurationPlan, store: Store) -> None:
         assert plan.curation.rewards is not None, "the recipe has a reward"
         self._plan, self._store = plan, store
         self._asks: dict[str, Ask] = {}
+        self.refused: list[str] = []
         self.reward = build(plan.curation.rewards, ask=self.ask, load_classifier=_classifier, folder=Path(plan.folder))
         self.unscored: dict[str, str] = {}
 
     def ask(self, judge: JudgeRules) -> Ask:
         """How a judge's model is reached; one that several judges name is loaded once."""
         if judge.model not in self._asks:
-            self._asks[judge.model] = ask_of(self._plan.reach, self._store, judge.model)
+            self._asks[judge.model] = ask_of(self._plan.reach, self._store, judge.model, self.refused)
         return self._asks[judge.model]
 
     def score(self, item: PromptItem, answers: Sequence[str]) -> list[float] | None:
