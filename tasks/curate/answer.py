@@ -103,12 +103,16 @@ def _drawn(
 
 
 def _pilot(plan: CurationPlan, items: Sequence[PromptItem], known: Known) -> list[PromptItem]:
-    """The prompts that are answered first, by lot; none where nothing, or no more than that, is to be drawn."""
+    """The prompts that are answered first, by lot; none where all are answered, or there are no more than that.
+
+    Answers of an earlier run count, and are scored again: what stopped that run stops this one.
+    """
     size = plan.curation.answers.pilot
     if plan.curation.way != "rewards" or not 0 < size < len(items):
         return []
-    drawn = drawn_evenly(items, size, plan.curation.seed)
-    return drawn if missing_of(drawn, known, plan.curation.samples) else []
+    if not missing_of(items, known, plan.curation.samples):
+        return []
+    return drawn_evenly(items, size, plan.curation.seed)
 
 
 def _promise(

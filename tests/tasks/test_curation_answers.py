@@ -8,6 +8,7 @@ import yaml
 
 from dpo_core.curate.curation import load_curation
 from dpo_core.curate.prompts import PromptItem
+from dpo_core.errors import InputError
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.curate import answer, pair
@@ -101,3 +102,13 @@ def test_pairs_are_made_again_where_an_endpoint_refused_a_judges_question_and_el
     again = room.paired(plan)
     assert (again.pairs, again.refused, again.stage.cached) == (3, 0, False)
     assert room.paired(plan).stage.cached
+
+
+def test_a_pilot_that_promises_too_little_stops_the_same_command_again_before_more_is_paid_for(room):
+    # of 2 prompts none gives a pair: at most 1 - 0.025 ** (1 / 2) = 84 % of all do (Clopper and Pearson)
+    pilot = {"samples": 2, "pilot": 2, "min_yield": 0.85}
+    plan = room.plan(rewards={"rules": {"must_match": "never"}}, answers=pilot)
+    for _ in range(2):
+        with pytest.raises(InputError, match="the pilot promises too little"):
+            room.answered(plan)
+        assert room.bill.total == 2
