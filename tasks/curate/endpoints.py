@@ -1,9 +1,11 @@
 """Models behind endpoints, and how a model that judges or corrects is asked: there, or on this machine."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dpo_core.data.pairs import Message
+from dpo_core.errors import InputError
 from dpo_core.rewards.judge import Ask
 from dpo_core.rewards.reward_file import ENDPOINT
 from infra.endpoint.chat import ChatRefused, ChatRequest
@@ -14,6 +16,7 @@ from infra.store.base import Store
 from tasks.curate.records import CurationPlan, Reach
 from tasks.runtime.models import local_model, require_usable
 
+log = logging.getLogger("dpo.curate")
 REPLY = 512  # tokens of a reply of a model on this machine
 ENDLESS = 10**15  # calls or tokens: no limit was set
 
@@ -45,9 +48,10 @@ def require_there(reach: Reach, store: Store, models: Iterable[str]) -> None:
 
 
 def ask_of(reach: Reach, store: Store, model: str, refused: list[str]) -> Ask:
-    """Replies of a model to conversations, one each, by the likeliest tokens; None where an endpoint refuses one.
+    """Replies of a model to conversations, one each, by the likeliest tokens.
 
-    `refused` gets its reason: what is made of such replies is not to be remembered, the next run asks again.
+    None where a question is longer than a model of this machine reads, or an endpoint refuses it: then `refused` gets
+    the reason, and what is made of such replies is not to be remembered, for the next run asks again.
     """
     if not model.startswith(ENDPOINT):
         return _local_ask(reach, model)
@@ -80,7 +84,8 @@ def _local_ask(reach: Reach, model: str) -> Ask:
     loaded: dict[str, Any] = {}
 
     def ask(conversations: Sequence[Sequence[Message]]) -> list[str | None]:
-        from dpo_core.model.answers.answers import texts
+        from dpo_core.model.answers.answers import NoRoom, answers
+        from dpo_core.model.answers.decoding import Decoding
         from dpo_core.model.encode import load_tokenizer
         from tasks.runtime.device import load_on_device
 
@@ -89,7 +94,17 @@ def _local_ask(reach: Reach, model: str) -> Ask:
             require_usable(folder)
             loaded["model"] = load_on_device(folder, threads=reach.threads)
             loaded["tokenizer"] = load_tokenizer(folder)
-        return list(texts(loaded["model"], loaded["tokenizer"], conversations, max_new_tokens=REPLY))
+        replies: list[str | None] = [None] * len(conversations)
+
+        def refuse(number: int, why: InputError) -> None:
+            if not isinstance(why, NoRoom):
+                raise why  # a template that refuses one question refuses all
+            log.warning("question_too_long model=%s question=%d of=%d", model, number + 1, len(conversations))
+
+        model_and_tokenizer = loaded["model"], loaded["tokenizer"]
+        for answer in answers(*model_and_tokenizer, conversations, decoding=Decoding(REPLY), refuse=refuse):
+            replies[answer.prompt] = answer.text
+        return replies
 
     return ask
 

@@ -9,13 +9,16 @@ import yaml
 from dpo_core.curate.curation import load_curation
 from dpo_core.curate.prompts import PromptItem
 from dpo_core.errors import InputError
+from dpo_core.rewards.reward_file import Spending
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.curate import answer, pair
+from tasks.curate.endpoints import ask_of
 from tasks.curate.prompts import put_prompts
-from tasks.curate.records import CurationPlan, Gathered
+from tasks.curate.records import CurationPlan, Gathered, Reach
 from tasks.records import Stage
 from tests.endpoint_server import MODEL, loopback_endpoint
+from tests.tiny import build_tiny_model
 
 PROMPTS = [PromptItem(({"role": "user", "content": f"What is {what}?"},)) for what in ("tin", "gold", "iron")]
 CURATION = {
@@ -112,3 +115,13 @@ def test_a_pilot_that_promises_too_little_stops_the_same_command_again_before_mo
         with pytest.raises(InputError, match="the pilot promises too little"):
             room.answered(plan)
         assert room.bill.total == 2
+
+
+def test_a_question_too_long_for_a_model_of_this_machine_has_no_reply_and_the_others_have_theirs(tmp_path, room):
+    folder = build_tiny_model(tmp_path / "judge", max_positions=64)
+    reach = Reach(endpoints={}, budget=Spending(), scope="c", seed=0, threads=1)
+    asked = [[{"role": "user", "content": text}] for text in ("sea?", "sea? " * 40, "sky?")]
+    refused = []
+    replies = ask_of(reach, room.store, str(folder), refused)(asked)
+    assert [reply is None for reply in replies] == [False, True, False]
+    assert refused == []  # it would be too long tomorrow
