@@ -1,5 +1,6 @@
 """A reward that is a function of the user's own, named in the recipe."""
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dpo_core.data.digests import digest_file
+from dpo_core.data.digests import digest_file, digest_json
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.rewards.reward import Unscored, place_of, require_scores
@@ -22,7 +23,8 @@ class FunctionReward:
     """`package.module:function`, or `path.py:function` from `folder`. The file's code is run when this is made.
 
     function(prompt: list of {"role", "content"}, answers: list of text, wanted: the prompt's row) returns a list of
-    finite numbers, one an answer. Raises InputError where there is no such function.
+    finite numbers, one an answer. `digest`: of the Python files of its package, and of the one that it stands in.
+    Raises InputError where there is no such function.
     """
 
     def __init__(self, named: str, *, folder: Path, name: str = "entry_point") -> None:
@@ -38,7 +40,7 @@ class FunctionReward:
             raise InputError(says, where=f"rewards.{name}", do=f"name one that it has; {SHAPE}")
         _require_shape(found, named, f"rewards.{name}")
         self._function: Function = found
-        self.digest = digest_file(Path(module.__file__)) if module.__file__ else ""  # of the file that it stands in
+        self.digest = _digest(module, found)
 
     def score(self, prompt: Sequence[Message], answers: Sequence[str], wanted: Mapping[str, object]) -> list[float]:
         """What the function says. Raises Unscored, with its name, where it raises or gives no finite numbers."""
@@ -74,6 +76,18 @@ def _module(place: str, folder: Path, where: str) -> ModuleType:
     except Exception as error:
         says = f"{place} cannot be imported: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise InputError(says, where=where, do="mend it, or install what it needs") from error
+
+
+def _digest(module: ModuleType, function: Callable[..., Any]) -> str:
+    top = sys.modules[module.__name__.partition(".")[0]]
+    roots = [Path(root) for root in getattr(top, "__path__", ())]
+    files = {str(file.relative_to(root)): file for root in roots for file in root.rglob("*.py")}
+    with contextlib.suppress(TypeError):  # of a builtin, or an object that can be called
+        source = inspect.getsourcefile(inspect.unwrap(function))
+        files |= {"function": Path(source)} if source else {}
+    if module.__file__:
+        files["module"] = Path(module.__file__)
+    return digest_json({name: digest_file(file) for name, file in files.items()})
 
 
 def _require_shape(function: Callable[..., Any], named: str, where: str) -> None:

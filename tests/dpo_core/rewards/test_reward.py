@@ -96,6 +96,21 @@ def test_a_function_of_a_package_is_a_reward():
     assert FunctionReward("tests.dpo_core.rewards.test_reward:by_length", folder=None).score(ASKED, ["ab"], {}) == [2.0]
 
 
+def test_a_function_of_a_package_is_known_by_every_file_of_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "some_rewards"
+    good = "def good(prompt, answers, wanted):\n    return [1.0 for _ in answers]\n"
+    files = {"__init__.py": "from .impl import good\n", "impl.py": good, "inner/help.py": "X = 1\n"}
+    for name, text in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digests = [FunctionReward("some_rewards:good", folder=None).digest]
+    for name, text in files.items():
+        (package / name).write_text(f"{text}# edited\n")
+        digests.append(FunctionReward("some_rewards:good", folder=None).digest)
+    assert len(set(digests)) == 4
+
+
 def by_length(prompt, answers, wanted):
     return [float(len(answer)) for answer in answers]
 
