@@ -1,6 +1,7 @@
 """Who says which answer is better, from a YAML file: `rewards`, `endpoints`, `budget` of a recipe of curation."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -11,6 +12,9 @@ from dpo_core.recipe_text import read_yaml
 from dpo_core.rewards.config import JudgeRules, Rewards
 
 DO = "name a recipe of curation, or a file with its section `rewards`: docs/rewards.md"
+
+PLACED = {"model", "messages", "n", "stream"}  # parameters of a call that have their place elsewhere
+OPTIONAL = {"temperature", "top_p", "max_tokens", "seed"}  # the same; an endpoint may do without them
 
 ENDPOINT = "endpoint:"  # before the name of one of `endpoints`, wherever a model is named
 
@@ -28,6 +32,19 @@ class EndpointModel(Section):
     retries: int = Field(6, ge=0, description="further tries of a call that a second try can mend")
     temperature: float = Field(0.0, ge=0, description="of judges and of corrections; answers have their own")
     max_tokens: int = Field(512, ge=1, description="of a judge's or a correction's reply")
+    extra: dict[str, Any] = Field(
+        {},
+        description="what else is sent with each call, as it is; null leaves a parameter out: "
+        "temperature, top_p, max_tokens, seed",
+    )
+
+    @model_validator(mode="after")
+    def _extra_can_be_sent(self) -> "EndpointModel":
+        for name, value in self.extra.items():
+            if name in PLACED or (name in OPTIONAL and value is not None):
+                do = "; null leaves it out" if name in OPTIONAL else ""
+                raise ValueError(f"extra names {name}, which is set by the rest of the recipe{do}")
+        return self
 
 
 class Spending(Section):

@@ -11,14 +11,15 @@ from urllib.parse import urlsplit
 
 from infra.errors import BadSetting
 
-RESERVED = {"model", "messages", "n", "stream", "seed", "temperature", "top_p", "max_tokens"}  # not for `extra`
+OWN = {"model", "messages", "n", "stream"}  # not for `extra`
+OPTIONAL = {"seed", "temperature", "top_p", "max_tokens"}  # there as None alone
 BYTES_A_TOKEN = 3  # of UTF-8: most texts have more, so that an estimate is seldom too low
 TOKENS_A_MESSAGE = 8  # of a chat template, about
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """`samples` answers to `messages`; None leaves a parameter out, for endpoints that refuse it.
+    """`samples` answers to `messages`; None leaves a parameter out, also in `extra`, for endpoints that refuse it.
 
     `max_tokens` is of one answer. `extra` goes into the body as it is (`stop`, `response_format`, ...); an endpoint
     that knows `max_completion_tokens` alone gets it there, and no `max_tokens`. Raises BadSetting.
@@ -39,11 +40,21 @@ class ChatRequest:
             *([f"max_tokens {self.max_tokens}"] if self.max_tokens < 1 else []),
             *([f"temperature {self.temperature}"] if not _within(self.temperature, 0.0, math.inf) else []),
             *([f"top_p {self.top_p}"] if not _within(self.top_p, 0.0, 1.0) else []),
-            *(f"extra names {name}, which has a place of its own" for name in sorted(RESERVED & self.extra.keys())),
+            *(f"extra names {name}, which has a place of its own" for name in sorted(self._misplaced)),
         ]
         if wrong:
             do = "ask with samples and max_tokens of 1 or more, temperature of 0 or more, top_p of 0 to 1"
             raise BadSetting(f"this cannot be asked: {', '.join(wrong)}", where="request to an endpoint", do=do)
+
+    @property
+    def most_tokens(self) -> int:
+        """Of one answer."""
+        limit = self.extra.get("max_completion_tokens")
+        return limit if isinstance(limit, int) else self.max_tokens
+
+    @property
+    def _misplaced(self) -> set[str]:
+        return {name for name, value in self.extra.items() if name in OWN or (name in OPTIONAL and value is not None)}
 
 
 class ChatReply(NamedTuple):
@@ -88,8 +99,8 @@ class Call:
             "n": self.count if self.count > 1 else None,  # servers that know no `n` need not be asked for one
         }
         messages = [dict(message) for message in request.messages]
-        kept = {name: value for name, value in given.items() if value is not None}
-        return {"model": self.model, "messages": messages, **kept, **request.extra}
+        whole = {"model": self.model, "messages": messages, **given, **request.extra}
+        return {name: value for name, value in whole.items() if value is not None}
 
     @cached_property
     def digest(self) -> str:
@@ -101,8 +112,8 @@ class Call:
 
     @property
     def most_tokens(self) -> int:
-        """What the call may take: the prompt as estimated, and `max_tokens` for each sample."""
-        return prompt_estimate(self.request.messages) + self.count * self.request.max_tokens
+        """What the call may take: the prompt as estimated, and the longest answer for each sample."""
+        return prompt_estimate(self.request.messages) + self.count * self.request.most_tokens
 
 
 def prompt_estimate(messages: Sequence[Mapping[str, object]]) -> int:

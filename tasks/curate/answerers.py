@@ -109,6 +109,7 @@ class BehindEndpoint:
         answers, samples = self._plan.curation.answers, self._plan.curation.samples
         keys = {key for key, _ in missing}
         asked = [item for item in items if item.key in keys]
+        extra = self._plan.curation.endpoints[self._plan.model.removeprefix(ENDPOINT)].extra
         requests = (
             ChatRequest(
                 messages=list(item.prompt),
@@ -117,6 +118,7 @@ class BehindEndpoint:
                 top_p=answers.top_p,
                 max_tokens=answers.max_new_tokens,
                 seed=self._plan.curation.seed,
+                extra=extra,
             )
             for item in asked
         )

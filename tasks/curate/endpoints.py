@@ -66,6 +66,7 @@ def ask_of(reach: Reach, store: Store, model: str, refused: list[str]) -> Ask:
                 temperature=named.temperature,
                 max_tokens=named.max_tokens,
                 seed=reach.seed,
+                extra=named.extra,
             )
             for messages in conversations
         )
@@ -112,4 +113,5 @@ def _local_ask(reach: Reach, model: str) -> Ask:
 def endpoint_path(plan: CurationPlan, decoding: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides the answers of a model behind an endpoint, as far as this side knows."""
     named = plan.curation.endpoints[plan.model.removeprefix(ENDPOINT)]
-    return {"endpoint": named.url, "model": named.model, **decoding}
+    extra = {"extra": named.extra} if named.extra else {}
+    return {"endpoint": named.url, "model": named.model, **decoding, **extra}

@@ -88,9 +88,15 @@ def test_what_is_sent_is_what_was_asked_for(ask, served):
 
 
 def test_a_parameter_that_is_none_is_not_sent(ask, served):
-    extra = {"max_completion_tokens": 9}
-    in_order(ask(), [asked("hi", temperature=None, top_p=None, seed=None, extra=extra)])
+    extra = {"max_completion_tokens": 9, "top_p": None, "seed": None}
+    in_order(ask(), [asked("hi", temperature=None, extra=extra)])
     assert served[1].bodies[0].keys() == {"model", "messages", "max_completion_tokens"}
+
+
+def test_a_limit_of_tokens_that_is_named_otherwise_counts_against_the_budget():
+    # 2 answers, and 1 byte in a message: 8 + 1 tokens of the prompt
+    request = asked("a", samples=2, extra={"max_completion_tokens": 300})
+    assert Call("http://host/v1", "m", request, number=0, offset=0, count=2).most_tokens == 9 + 600
 
 
 def test_a_second_run_asks_for_nothing_that_was_answered(ask, served):
@@ -365,7 +371,15 @@ def test_one_address_written_in_two_ways_is_one():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"samples": 0}, {"max_tokens": 0}, {"temperature": float("nan")}, {"top_p": 2.0}, {"extra": {"n": 3}}]
+    "wrong",
+    [
+        {"samples": 0},
+        {"max_tokens": 0},
+        {"temperature": float("nan")},
+        {"top_p": 2.0},
+        {"extra": {"n": None}},
+        {"extra": {"seed": 3}},
+    ],
 )
 def test_what_cannot_be_asked_is_refused_before_it_is(wrong):
     with pytest.raises(BadSetting, match="cannot be asked"):

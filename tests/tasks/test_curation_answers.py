@@ -125,3 +125,21 @@ def test_a_question_too_long_for_a_model_of_this_machine_has_no_reply_and_the_ot
     replies = ask_of(reach, room.store, str(folder), refused)(asked)
     assert [reply is None for reply in replies] == [False, True, False]
     assert refused == []  # it would be too long tomorrow
+
+
+def test_what_an_endpoint_does_not_take_is_left_out_of_answers_and_judgements_and_other_extras_are_other_answers(room):
+    extra = {"temperature": None, "top_p": None, "max_completion_tokens": 400, "reasoning_effort": "low"}
+    endpoint = {"url": room.url, "model": MODEL, "extra": extra}
+    made = room.paired(room.plan(endpoints={"loop": endpoint}))
+    assert {*map(frozenset, room.bill.bodies)} == {
+        frozenset({"model", "messages", "seed", "max_completion_tokens", "reasoning_effort", *more})
+        for more in ((), "n")
+    }
+    other = room.plan(endpoints={"loop": {**endpoint, "extra": {**extra, "reasoning_effort": "high"}}})
+    assert room.paired(other).answers != made.answers
+
+
+@pytest.mark.parametrize("extra", [{"temperature": 0.5}, {"model": None}, {"stream": True}])
+def test_what_the_recipe_decides_elsewhere_is_no_extra(room, extra):
+    with pytest.raises(InputError, match=f"extra names {next(iter(extra))}, which is set by the rest of the recipe"):
+        room.plan(endpoints={"loop": {"url": room.url, "model": MODEL, "extra": extra}})
