@@ -115,7 +115,7 @@ class Desk:
             self.passed.get(name, set()).discard(last.item)
             return self._page(name, "settle", first=last.item)
         self.sessions.hold(name, last.item)
-        return self._page(name, "judge")
+        return self._page(name, "skipped" if self._fits(last.item, name, skipped=True) else "judge")
 
     def report(self) -> "PeopleReport":
         """Who judged, and how far they agree."""

@@ -111,6 +111,20 @@ def test_what_was_skipped_comes_again_when_asked_for_and_goes_to_others_meanwhil
         assert anna.says("right", "skipped").progress.complete == 2
 
 
+def test_an_undo_shows_an_item_again_that_was_skipped_before_it_was_decided(source, tmp_path):
+    with room(pairs_file(tmp_path / "two.jsonl", 2), tmp_path) as opened:
+        anna = Someone(opened.desk, "anna")
+        skipped = anna.page().item
+        anna.says("skip")
+        anna.page("skipped")
+        anna.says("tie", "skipped", note="why")
+        page = anna.undo()
+        assert (page.view, page.item, page.former.choice, page.former.note) == ("skipped", skipped, "tie", "why")
+        assert anna.page("skipped") == page
+        anna.says("bad", "skipped")
+        assert [said.choice for said in kept(tmp_path).standing()][-1] == "bad"
+
+
 def test_disagreements_are_settled_knowing_what_people_said(source, tmp_path):
     with room(pairs_file(tmp_path / "one.jsonl", 1), tmp_path, overlap=1.0) as opened:
         anna, ben = Someone(opened.desk, "anna"), Someone(opened.desk, "ben")
