@@ -21,7 +21,9 @@ def curate(
     overrides: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="override one key of the recipe")
     ] = [],  # noqa: B006  (typer copies it)
-    force: Annotated[bool, typer.Option("--force", help="draw every answer anew, stored or not")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="draw every answer anew; an endpoint's on record stay")
+    ] = False,
     as_json: AsJson = False,
 ) -> CommandResult:
     """Make preference pairs: by correcting the model's answers, by choosing among several, or from feedback."""
