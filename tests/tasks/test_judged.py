@@ -47,6 +47,17 @@ def test_a_judge_that_agrees_with_people_too_little_is_refused_before_anything_i
         jury(rewards=JUDGED)[0].require_usable()
 
 
+@pytest.mark.parametrize("min_kappa", [None, 0.5])
+def test_a_judge_with_labels_of_few_prompts_is_refused_before_it_is_asked(jury, tmp_path, min_kappa):
+    judge = {"model": "endpoint:local", "labels": "few.jsonl", "min_kappa": min_kappa}
+    rows = [{"prompt": f"{n % 19}?", "chosen": f"{n}", "rejected": "no"} for n in range(30)]
+    (tmp_path / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, asked = jury(rewards={"judge": judge})
+    with pytest.raises(InputError, match="the labels are of 19 prompts") as caught:
+        found.require_usable()
+    assert (caught.value.where, asked) == (str(tmp_path / "few.jsonl"), [])
+
+
 def test_the_gate_cannot_name_a_mean_reward_that_nobody_gives(jury):
     only_compares = {"judge": {"model": "endpoint:local"}}
     with pytest.raises(InputError, match="no reward here gives an answer a number of its own") as caught:

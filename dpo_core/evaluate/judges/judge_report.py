@@ -69,17 +69,22 @@ def report_of(
     )
 
 
+def require_labels(judge: str, labelled: Sequence[Labelled], *, where: str) -> None:
+    """Raise InputError for labels of fewer than 20 prompts: whatever an estimate from them, it says too little."""
+    prompts = len({pair.cluster for pair in labelled})
+    if prompts < FEWEST_LABELS:
+        says = f"the labels are of {prompts} prompts: they cannot say whether {judge} is to be trusted"
+        raise InputError(says, where=where, do=f"label pairs of {FEWEST_LABELS} prompts at least; a hundred say much")
+
+
 def require_kappa(report: JudgeReport, min_kappa: float, *, where: str) -> None:
     """Raise InputError, with what the judge leans to, where its kappa lies below `min_kappa`. `where`: the labels.
 
     The estimate decides, not the lower end of its interval: to show four times in five that a judge of 0.7 is above 0.6
     takes some 400 labelled pairs, so by the lower end teams would write a number that means nothing. The interval is
-    shown. With fewer than 20 prompts the estimate itself says too little, and the judge is refused.
+    shown.
     """
     found = report.kappa
-    if report.prompts < FEWEST_LABELS:
-        says = f"the labels are of {report.prompts} prompts: they cannot say whether {report.judge} is to be trusted"
-        raise InputError(says, where=where, do=f"label pairs of {FEWEST_LABELS} prompts at least; a hundred say much")
     if math.isnan(found.value):
         says = "people and judge say the same of every pair, always the same: that shows no agreement beyond chance"
         raise InputError(says, where=where, do="label pairs of which now the first and now the second answer is better")

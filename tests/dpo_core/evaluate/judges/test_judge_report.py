@@ -111,10 +111,8 @@ def test_min_kappa_refuses_both_and_says_what_they_lean_to():
     require_kappa(good, 0.7, where="labels.jsonl")
 
 
-def test_few_labels_or_labels_that_all_say_one_thing_admit_nobody():
+def test_labels_that_all_say_one_thing_admit_nobody():
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match="the labels are of 19 prompts"):
-        require_kappa(judge_report(simulated(rng), labelled_pairs(rng, 19)), 0.5, where="l")
     pairs = [pair for pair in labelled_pairs(rng, 200) if pair.label == "first"]
     report = judge_report(simulated(rng), pairs)
     assert math.isnan(report.kappa.value)
