@@ -15,7 +15,9 @@ from dpo_core.rewards.schemas import fits, require_schema
 from dpo_core.rewards.wishes import Wishes, listed
 
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
-_NUMBER = re.compile(r"[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(  # behind a letter, a digit, a dot or a comma it is a hyphen, no sign
+    r"(?:(?<![\w.,])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
+)
 Range = tuple[int, float]  # least and most
 
 

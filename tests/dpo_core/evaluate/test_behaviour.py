@@ -74,6 +74,11 @@ def check_of(tmp_path, **row):
         ({"number": 1234.5}, "It is 7, no: 1,234.50", "1234.5 and then 7"),
         ({"number": -3, "tolerance": 0.2}, "\u22123.1 degrees", "3.1 degrees"),
         ({"number": 0}, "it is 0", "none at all"),
+        ({"number": -5}, "x = -5", "x-5"),
+        ({"number": 4}, "I am GPT-4.", "It is (-4)."),
+        ({"number": 10}, "8-10", "between 8 and -10"),
+        ({"number": 17}, "2024-05-17", "17-05-2024"),
+        ({"number": 3}, "8.-3.", "3.-8."),
         ({"json_schema": True}, '```json\n{"a": [1]}\n```', "{a: 1}"),
         ({"json_schema": {"type": "object", "required": ["age"]}}, '{"age": 3}', '{"name": "x"}'),
         (
