@@ -1,6 +1,6 @@
 """JSON schemas of people's own files: nothing that they name is fetched, and their patterns end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jsonschema
@@ -20,19 +20,29 @@ UNGUARDED = (  # jsonschema looks for these names by itself, in its own way
     "json_schema has patternProperties and unevaluatedProperties, whose patterns could go on without end: write "
     "additionalProperties for the latter"
 )
+ENDLESS = "json_schema refers to itself before it asks anything of a value: it has no end"
+BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # their keys are no keywords
+ONE_OF_EACH: tuple[object, ...] = (None, True, 0, "", [], {})
 NOTHING: Registry[Schema] = Registry()  # has no way to fetch; jsonschema's own would ask the network
 
 
 def fits(value: object, schema: Schema) -> bool:
-    """Whether it does. Raises InputError where the schema leads out of itself, or one of its patterns does not end."""
+    """Whether it does; what is nested too deep, or too large to divide, does not.
+
+    Raises InputError where the schema leads out of itself, or one of its patterns does not end.
+    """
     try:
         return bool(_Validator(schema, registry=NOTHING).is_valid(value))
     except Unresolvable as error:
         raise InputError(f"{AWAY}: {error.ref}", where="a prompt file", do=INSIDE) from None
+    except InputError:
+        raise
+    except (RecursionError, ArithmeticError, ValueError):
+        return False
 
 
 def require_schema(schema: Schema) -> None:
-    """Raise ValueError, in words, for one that is none, that leads out of itself, or whose patterns do not end."""
+    """Raise ValueError, in words, for one that is none, that leads out of itself, or that does not end."""
     try:
         Draft202012Validator.check_schema(schema)
     except Exception as error:  # SchemaError, and what a schema of wrong types raises inside
@@ -44,22 +54,37 @@ def require_schema(schema: Schema) -> None:
     named = any("$id" in part for part in parts)  # then a reference is meant from there: it is resolved when it is used
     for part in parts:
         patterns = [part["pattern"]] if isinstance(part.get("pattern"), str) else []
-        for pattern in [*patterns, *(part.get("patternProperties") or ())]:
+        by_pattern = part.get("patternProperties")
+        for pattern in [*patterns, *(by_pattern if isinstance(by_pattern, Mapping) else ())]:
             require_pattern(pattern)
         if isinstance(part.get("$ref"), str) and not named:
             try:
                 resolver.lookup(part["$ref"])
             except Unresolvable:
                 raise ValueError(f"{AWAY}: {part['$ref']}; {INSIDE}") from None
+    _require_end(schema, [part["$ref"] for part in parts if isinstance(part.get("$ref"), str) and not named])
 
 
-def _parts(schema: object) -> Iterator[Mapping[str, Any]]:
+def _require_end(schema: Schema, references: Sequence[str]) -> None:
+    whole = _Validator(schema, registry=NOTHING)
+    for part in (schema, *({"$ref": reference} for reference in dict.fromkeys(references))):
+        validator = whole.evolve(schema=part)
+        try:
+            for value in ONE_OF_EACH:
+                validator.is_valid(value)
+        except RecursionError:
+            raise ValueError(ENDLESS) from None
+        except Unresolvable as error:
+            raise ValueError(f"{AWAY}: {error.ref}; {INSIDE}") from None
+
+
+def _parts(schema: object, *, by_name: bool = False) -> Iterator[Mapping[str, Any]]:
     """Every object in it, schemas and others: what is no schema may have a key too many looked at, and none too few."""
     if isinstance(schema, Mapping):
         yield schema
         for name, part in schema.items():
-            if name not in ("const", "enum", "default", "examples"):
-                yield from _parts(part)
+            if by_name or name not in ("const", "enum", "default", "examples"):
+                yield from _parts(part, by_name=not by_name and name in BY_NAME)
     elif isinstance(schema, list):
         for part in schema:
             yield from _parts(part)

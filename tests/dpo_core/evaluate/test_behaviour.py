@@ -120,6 +120,13 @@ def test_an_answer_is_held_to_what_is_asked_of_it_beside_words(tmp_path, row, ri
         ),
         ({"json_schema": {"$ref": "#/$defs/name"}}, "refers to what is not in it: #/$defs/name"),
         ({"json_schema": {"$ref": "https://example.org/schema.json"}}, "refers to what is not in it: https://example"),
+        ({"json_schema": {"$ref": "#"}}, "refers to itself before it asks anything"),
+        (
+            {"json_schema": {"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}},
+            "refers to itself before it asks anything",
+        ),
+        ({"json_schema": {"properties": {"default": {"pattern": "(a+)+$"}}}}, "does not end within 1 s"),
+        ({"json_schema": {"$defs": {"enum": {"$ref": "#/$defs/name"}}}}, "refers to what is not in it: #/$defs/name"),
         ({"language": "tlh"}, "language 'tlh' is not told"),
         ({"tolerance": 1.0}, "it asks nothing of the answer"),
         ({"number": "3"}, "number: Input should be a valid number"),
@@ -131,6 +138,20 @@ def test_a_demand_that_cannot_be_meant_is_refused_before_anything_is_asked(tmp_p
         check_of(tmp_path, **row)
     assert says in caught.value.says
     assert caught.value.where.endswith("c.jsonl:1")
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "array", "items": {"$ref": "#"}}, "[[], []]", "[" * 300 + "]" * 300),  # deeper than can be followed
+        ({"multipleOf": 0.01}, "0.5", "9" * 400),  # no float is as large
+        ({"multipleOf": 0.5}, "2", "NaN"),
+        ({"properties": {"patternProperties": True, "const": {"const": 1}}}, '{"const": 1}', '{"const": 2}'),
+    ],
+)
+def test_an_answer_that_no_schema_can_be_held_against_does_not_fit_it(tmp_path, schema, right, wrong):
+    check = check_of(tmp_path, json_schema=schema)
+    assert (check.passes(right), check.passes(wrong)) == (True, False)
 
 
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path):
