@@ -228,7 +228,7 @@ def _names(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
 
 
 def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
-    values = recipe.model_dump()
+    values = recipe.model_dump(exclude_unset=True)
     resolve_paths(values, folder)
     return Recipe.model_validate(values)
 

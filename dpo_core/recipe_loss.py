@@ -67,13 +67,6 @@ class Loss(Section):
         None, ge=0, lt=1, description="LD-DPO: weight of an answer's tokens beyond the length of the pair's shorter one"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _orpo_has_an_nll_term(cls, values: Any) -> Any:
-        loss = values.get("loss") if isinstance(values, dict) and "sft_weight" not in values else None
-        weight = loss.get("orpo") if isinstance(loss, dict) else 1.0 if loss == "orpo" else None
-        return values if weight is None else {**values, "sft_weight": weight}
-
     @field_validator("loss")
     @classmethod
     def _losses_exist(cls, loss: str | dict[str, float]) -> str | dict[str, float]:
@@ -108,6 +101,12 @@ class Loss(Section):
         if option == SMOOTHED and value == 0 and "exo_pair" in names:
             raise ValueError("it makes exo_pair infinite: leave it out (0.001), or set a number above 0")
         return value
+
+    @model_validator(mode="after")
+    def _orpo_has_an_nll_term(self) -> "Loss":
+        if "orpo" in self.mixture and "sft_weight" not in self.model_fields_set:
+            object.__setattr__(self, "sft_weight", self.mixture["orpo"])  # unset still: it goes where orpo goes
+        return self
 
     @property
     def mixture(self) -> dict[str, float]:

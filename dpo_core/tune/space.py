@@ -118,19 +118,19 @@ def setting_of(training: Training, key: str) -> Any:
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Setting], *, where: str = "tune.space") -> Recipe:
-    """The recipe with these keys set. Raises InputError where they cannot be."""
-    values = recipe.training.model_dump()
+    """The recipe with these keys set, as `winner_recipe` writes it. Raises InputError where they cannot be."""
+    values = recipe.model_dump(exclude_unset=True)
     for key, value in settings.items():
-        *sections, name = key.split(".")[1:]
+        *sections, name = key.split(".")
+        if setting_of(recipe.training, ".".join(sections)) is None:
+            do = "write the section into the recipe, or leave the key out of the space"
+            raise InputError(f"the recipe has no {'.'.join(sections)}", where=where, do=do)
         section = values
         for part in sections:
-            if section[part] is None:
-                do = "write the section into the recipe, or leave the key out of the space"
-                raise InputError(f"the recipe has no training.{part}", where=where, do=do)
-            section = section[part]
+            section = section.setdefault(part, {})
         section[name] = value
     try:
-        return recipe.model_copy(update={"training": Training.model_validate(values)})
+        return Recipe.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
         named = ", ".join(f"{key}: {value}" for key, value in settings.items())

@@ -1,12 +1,14 @@
 """What a search may try: its axes, its rungs, and spaces and limits that no search can have."""
 
 import pytest
+import yaml
 
 from dpo_core.errors import InputError
 from dpo_core.recipe import Lora, Recipe, Training
-from dpo_core.recipe_file import checked_recipe
+from dpo_core.recipe_file import checked_recipe, load_recipe
 from dpo_core.tune.rungs import RUNGS, goes_on, pairs_of_trial, pairs_seen, shortened
 from dpo_core.tune.space import Axis, default_space, setting_of, space_of, with_settings
+from dpo_core.tune.winner import winner_recipe
 
 RATE, BETA, EPOCHS = "training.learning_rate", "training.beta", "training.num_train_epochs"
 
@@ -117,3 +119,29 @@ def test_a_rung_is_a_training_of_its_own_on_an_eighth_a_quarter_a_half_or_all_of
 )
 def test_the_better_half_goes_on(value, others, goes):
     assert goes_on(value, others) is goes
+
+
+@pytest.mark.parametrize(
+    ("training", "loss", "weight"),
+    [
+        ({"loss": "sigmoid"}, "orpo", 1.0),
+        ({"loss": "orpo"}, "sigmoid", 0.0),
+        ({"loss": "sigmoid", "sft_weight": 0.0}, "orpo", 0.0),
+        ({"loss": "orpo", "sft_weight": 1.0}, "sigmoid", 1.0),
+        ({}, "orpo", 1.0),
+    ],
+)
+def test_a_trial_trains_what_the_winners_recipe_of_its_settings_loads_as(tmp_path, training, loss, weight):
+    path, tune = tmp_path / "run.yaml", {"space": {"training.loss": ["sigmoid", "orpo"]}}
+    values = {"name": "m", "model": "m", "data": {"train": "t"}, "training": training, "tune": tune}
+    path.write_text(yaml.safe_dump(values))
+    measured = with_settings(load_recipe(path).recipe, {"training.loss": loss}).training
+    (tmp_path / "winner.yaml").write_text(winner_recipe(path, [], {"training.loss": loss}, "trial 1"))
+    assert load_recipe(tmp_path / "winner.yaml").recipe.training == measured
+    assert (measured.loss, measured.sft_weight) == (loss, weight)
+
+
+def test_a_loss_without_a_reference_is_not_searched_in_a_recipe_that_names_one():
+    named = recipe({"space": {"training.loss": ["sigmoid", "orpo"]}}, reference="base")
+    with pytest.raises(InputError, match=r"training\.loss: orpo cannot be: reference names the frozen model"):
+        space_of(named, rows=100, parameters=1)
