@@ -93,8 +93,8 @@ def _measured(
     limits: Mapping[str, Sequence[float]],
     inputs: Mapping[str, object],
 ) -> MeasureOutput:
-    """The start model's own answers, asked for once; its log-probs too where the loss has no reference."""
-    logps = plan.recipe.training.reference_free
+    """The start model's own answers, asked for once; its log-probs too where it is not the loss's reference."""
+    logps = plan.recipe.training.reference_free or plan.model_sha256 != plan.reference_sha256
     asked = {name: value for name, value in inputs.items() if name != "training"}
     asked |= {"start": plan.model_sha256, "tokenizer": plan.tokenizer_sha256, "path": scored.path, "logps": logps}
     asked |= {"data": split.rows.data_sha256, "ids": split.rows.ids_sha256}
@@ -137,7 +137,7 @@ def _metrics(
 ) -> dict[str, float]:
     """Margins in nats, without beta, which would scale them; what was lost is positive."""
     rows = _rows(store, split)
-    before = _sums(start) if plan.recipe.training.reference_free else reference_sums(store, scored.path, rows)
+    before = reference_sums(store, scored.path, rows) if start.logps is None else _sums(start)
     after = _sums(found)
     chosen, rejected = ((new - old).tolist() for new, old in zip(after, before, strict=True))
     margins = [up - down for up, down in zip(chosen, rejected, strict=True)]

@@ -1,6 +1,9 @@
 """A trial that is gone on with after a kill, and what is said of trials at the end."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
@@ -123,3 +126,24 @@ def test_the_start_model_is_measured_anew_by_another_tokenizer_or_of_other_ids(s
         return len(asked)
 
     assert [measured(), measured(), measured("i2"), measured(tokenizer_sha256="t2")] == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("reference", "drift"), [("base", -0.25), ("start", -0.5)])
+def test_a_trial_is_judged_against_the_start_model_whatever_its_reference(search, monkeypatch, reference, drift):
+    # one pair of two tokens a side: reference -4, start -3.5 where it is another model, trained -3
+    store, row = open_store(load_settings()), SimpleNamespace(chosen_ids=[1, 2])
+    monkeypatch.setattr(judge, "_rows", lambda *_: [row])
+    monkeypatch.setattr(judge, "reference_sums", lambda *_: (torch.tensor([-4.0]), torch.tensor([-4.0])))
+
+    def answers(value, logps):
+        logps = {"chosen": [value], "rejected": [-4.0]} if logps else None
+        return MeasureOutput(answers={"samples": []}, logps=logps, nll={}, uptake={})
+
+    monkeypatch.setattr(judge, "_ask", lambda *_, logps, **__: answers(-3.5, logps))
+    plan = search.plan.model_copy(update={"model_sha256": "start", "reference_sha256": reference})
+    rows = Checked.model_construct(data_sha256="d", ids_sha256="i")
+    split = TuningSplit.model_construct(rows=rows, trained_on=80, judged_on=1, prompts=1)
+    scored = Scored.model_construct(path="")
+    start = judge._measured(store, plan, split, scored, {}, {}, {})
+    found = judge._metrics(store, plan, split, scored, {}, start, answers(-3.0, logps=True))
+    assert (found["drift"], found["rewards/margins"]) == (drift, -2 * drift)
