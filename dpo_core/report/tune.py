@@ -82,8 +82,9 @@ def _dots(document: Mapping[str, Any]) -> list[tuple[int, float, float, str]]:
     """Margin against drift of each trial, on the most pairs that it saw; the recommended one on top."""
     dots = []
     for trial in document["trials"]:
-        seen = max((rung["eighths"] for rung in trial["rungs"]), default=0)
-        found = [rung["metrics"] for rung in trial["rungs"] if rung["eighths"] == seen]
+        judged = [rung for rung in trial["rungs"] if rung["metrics"]]  # what diverged has none
+        seen = max((rung["eighths"] for rung in judged), default=0)
+        found = [rung["metrics"] for rung in judged if rung["eighths"] == seen]
         if found:
             drift, margin = (fmean(metrics[name] for metrics in found) for name in ("drift", "rewards/margins"))
             dots.append((trial["number"], drift, margin, _kind(trial, document)))
@@ -93,7 +94,8 @@ def _dots(document: Mapping[str, Any]) -> list[tuple[int, float, float, str]]:
 def _seeds(document: Mapping[str, Any]) -> Iterator[tuple[int, str, float]]:
     """Of each trial that was trained with several seeds: the objective of each, and their spread."""
     for trial in document["trials"]:
-        values = [rung["metrics"][document["objective"]] for rung in trial["rungs"] if rung["eighths"] == LAST]
+        last = [rung["metrics"] for rung in trial["rungs"] if rung["eighths"] == LAST and rung["metrics"]]
+        values = [metrics[document["objective"]] for metrics in last]
         if len(values) > 1:
             yield trial["number"], ", ".join(f"{value:.3g}" for value in values), stdev(values)
 

@@ -88,8 +88,9 @@ def _point(trial: "FrozenTrial", search: Search) -> TriedPoint:
 
     values: dict[int, tuple[float, ...]] = {}
     for record in trial.user_attrs.get(studies.RECORDS, []):
-        value = record["measures"]["metrics"][search.plan.recipe.tune.objective]
-        values[record["eighths"]] = (*values.get(record["eighths"], ()), value)
+        value = record["measures"]["metrics"].get(search.plan.recipe.tune.objective, math.nan)
+        if math.isfinite(value):  # one that is not would be in the mean around all others
+            values[record["eighths"]] = (*values.get(record["eighths"], ()), value)
     place = tuple(axis.place(trial.params[key]) for key, axis in search.space.items())
     feasible = all(value <= 0 for value in trial.constraints.values())
     done = trial.state == TrialState.COMPLETE  # a pruned one has a value too, its last

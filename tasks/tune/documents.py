@@ -17,7 +17,9 @@ class RungLine(Record):
     pairs: int = Field(description="trained on")
     seconds: float = Field(description="of wall time, judging included; of a look-up what the look-up took")
     forwards: int = Field(description="answers that the reference was asked for")
-    metrics: dict[str, float] = Field(description="on the tuning split, against the start model; margins in nats")
+    metrics: dict[str, float] = Field(
+        description="on the tuning split, against the start model; margins in nats; empty where it diverged"
+    )
     judged: str = Field(description="key in the store of the pairs that the figures are of")
 
 

@@ -63,6 +63,7 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
     except InputError as error:
         raise Dropped(error.says) from error
     records = list(trial.user_attrs.get(studies.RECORDS, []))  # of the lives before this one
+    _require_converged(trial, records)
     for eighths in RUNGS:
         training = shortened(settings.training, eighths)
         seeds = range(recipe.tune.seeds if eighths == WHOLE_RUN else 1)
@@ -74,6 +75,7 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
             one = settings.model_copy(update={"training": training, "seed": recipe.seed + place})
             records.append(_train(search, trial, one, eighths, pairs, run))
             trial.set_user_attr(studies.RECORDS, records)
+            _require_converged(trial, records)
         found = [TrialMeasures.model_validate(r["measures"]) for r in records if r["eighths"] == eighths]
         metrics = {name: fmean(m.metrics[name] for m in found) for name in found[0].metrics}
         if wild := [name for name, mean in metrics.items() if not math.isfinite(mean)]:
@@ -100,7 +102,7 @@ def _out_of_budget(trial: "Trial", search: Search, eighths: int) -> None:
 
 
 def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: int, parent: str) -> dict[str, object]:
-    """One training with its measures, as the study records it. Raises Dropped where the numbers run away."""
+    """One training with its measures, as the study records it; one that diverged has none, and says why."""
     from tasks.tune.judge import judged
 
     start = time.monotonic()
@@ -108,15 +110,25 @@ def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: 
     plan = search.plan.model_copy(update={"recipe": recipe})
     child = _nested(plan, f"trial {trial.number}, {eighths}/{WHOLE_RUN}, seed {recipe.seed}", named, parent)
     plan = plan.model_copy(update={"run_id": child})
+    diverged = {}
     try:
         with tracked(plan):
             measures = judged(plan, search.split, search.limits, pairs)
     except Diverged as error:
-        trial.set_constraint("finite", 1.0)
-        raise Dropped(f"diverged on {eighths}/{WHOLE_RUN} of the pairs: {error.says}") from error
+        rows = search.split.rows.eval_key
+        measures = TrialMeasures(weights_sha256="", steps=0, pairs=pairs, forwards=0, metrics={}, judged=rows)
+        diverged = {"diverged": error.says}
     seconds = time.monotonic() - start
     record = {"eighths": eighths, "seed": recipe.seed, "pairs": pairs, "seconds": round(seconds, 2)}
-    return {**record, "measures": measures.model_dump(mode="json")}
+    return {**record, **diverged, "measures": measures.model_dump(mode="json")}
+
+
+def _require_converged(trial: "Trial", records: Sequence[Mapping[str, object]]) -> None:
+    """Raise Dropped where the last training ran away."""
+    if records and "diverged" in records[-1]:
+        trial.set_constraint("finite", 1.0)
+        last = records[-1]
+        raise Dropped(f"diverged on {last['eighths']}/{WHOLE_RUN} of the pairs: {last['diverged']}")
 
 
 def _judge(

@@ -7,7 +7,7 @@ import torch
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from dpo_core.errors import InputError
+from dpo_core.errors import Diverged, InputError
 from dpo_core.recipe import Recipe
 from dpo_core.tune.choice import choose
 from dpo_core.tune.space import space_of
@@ -72,7 +72,7 @@ def test_a_study_belongs_to_its_limits_texts_and_tokens(search, make_plan, chang
 
 
 def measures(value=0.6):
-    metrics = {"preference": value, "drift": 0.0}
+    metrics = {"preference": value, "drift": 0.0, "rewards/margins": 1.0}
     return TrialMeasures(weights_sha256="w", steps=1, pairs=8, forwards=0, metrics=metrics, judged="k")
 
 
@@ -99,6 +99,25 @@ def test_a_trial_that_is_gone_on_with_keeps_what_it_has_spent_and_trains_what_is
     assert after[:3] == before
     assert [(record["eighths"], record["seed"]) for record in after[3:]] == [(8, 0), (8, 1)]
     assert trained == [0, 0, 0, "killed", 0, 1]
+
+
+def test_what_diverges_has_spent_its_pairs_and_is_told_without_figures(search, monkeypatch):
+    def judged(plan, *_):
+        if plan.recipe.training.num_train_epochs > 0.25:
+            raise Diverged("step 3: loss or gradient is not finite", where="f:1", do="look")
+        return measures()
+
+    monkeypatch.setattr(judge, "judged", judged)
+    rows = Checked.model_construct(eval_key="k")
+    search = search.model_copy(update={"split": search.split.model_copy(update={"rows": rows})})
+    [number] = studies.begun_trials(search)
+    try_settings.fn(search, number)
+    found = conclude.conclude.fn(search, "run.yaml", [])
+    [trial] = found.trials
+    assert [(rung.eighths, bool(rung.metrics)) for rung in trial.rungs] == [(1, True), (2, True), (4, False)]
+    assert trial.reason == "diverged on 4/8 of the pairs: step 3: loss or gradient is not finite"
+    assert found.spent["pairs"] == 10 + 20 + 40
+    assert (found.state, trial.state, trial.value) == ("none_holds", "pruned", 0.6)
 
 
 def test_a_trial_without_one_seed_of_its_last_rung_has_not_finished(search):
