@@ -28,9 +28,11 @@ class TrialLine(Record):
 
     number: int = Field(description="0: the recipe's own")
     settings: dict[str, Value] = Field(description="dotted key: value")
-    state: Literal["finished", "pruned", "running"] = Field(description="finished: it saw all pairs")
+    state: Literal["finished", "pruned", "running"] = Field(
+        description="finished: it saw all pairs; running: the budget ended before"
+    )
     value: float | None = Field(description="objective of the highest rung, mean over seeds")
-    reason: str = Field(description="why it was pruned, or which limit it breaks; else empty")
+    reason: str = Field(description="why it was pruned or waits, or which limit it breaks; else empty")
     around: float | None = Field(description="objective of what was tried near it; of finished trials that hold")
     rungs: list[RungLine] = Field(description="its trainings")
 

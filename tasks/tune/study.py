@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dpo.tune")
 RECIPE, RECORDS, REASON, SAME = "recipe", "rungs", "reason", "same_as"  # attributes of a study, of a trial
+WAITS = "waits"  # attribute of a trial that the budget cut: pairs of its next trainings
 STARTUP = 6  # trials drawn at random before what was learned decides
 AGAIN = 20  # draws of settings that were tried, after which the space counts as spent
 
@@ -92,8 +93,9 @@ def begun_trials(search: Search) -> list[int]:
 
     study = open_study(search.study)
     _begin(study, search)
-    running = [t.number for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
-    numbers = [number for number in running if _is_new(study, trial_of(study, search, number))]
+    running = [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
+    due = [t.number for t in running if not (pairs := t.user_attrs.get(WAITS)) or may_go_on(study, search, pairs)]
+    numbers = [number for number in due if _is_new(study, trial_of(study, search, number))][: search.side_by_side]
     drawn = 0
     while len(numbers) < search.side_by_side and drawn < AGAIN and may_begin(study, search):
         trial = trial_of(study, search)

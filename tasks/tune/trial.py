@@ -33,6 +33,10 @@ class Dropped(Exception):
     """A trial that is not worth more pairs; the reason in words."""
 
 
+class Waits(Exception):
+    """A trial that the budget has no room for: it goes on under a larger one."""
+
+
 @task(name="trial", task_run_name="trial-{number}", cache_policy=NO_CACHE)
 def try_settings(search: Search, number: int) -> None:
     """Train, judge, report, rung after rung; what it came to is in the study. Gone on with after a kill."""
@@ -40,6 +44,9 @@ def try_settings(search: Search, number: int) -> None:
 
     study = studies.open_study(search.study)
     trial = studies.trial_of(study, search, number)
+    if trial.user_attrs.get(studies.WAITS):
+        trial.set_user_attr(studies.WAITS, 0)
+        trial.set_user_attr(studies.REASON, "")
     run = _nested(search.plan, f"trial {number}", {"trial": number, "settings": trial.params})
     with tracked(search.plan.model_copy(update={"run_id": run})):
         attach_run(run).params({"settings": trial.params})
@@ -50,13 +57,16 @@ def try_settings(search: Search, number: int) -> None:
             attach_run(run).tags({"pruned": str(dropped)})
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             log.info("trial_dropped number=%d reason='%s'", number, dropped)
+        except Waits as waits:  # not told to the study: it is still running
+            trial.set_user_attr(studies.REASON, str(waits))
+            log.info("trial_waits number=%d reason='%s'", number, waits)
         else:
             study.tell(trial, value)
             log.info("trial_finished number=%d value=%.4f", number, value)
 
 
 def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
-    """The objective after the last rung, mean over seeds. Raises Dropped."""
+    """The objective after the last rung, mean over seeds. Raises Dropped, or Waits."""
     recipe, value = search.plan.recipe, float("nan")
     try:
         settings = with_settings(recipe, trial.params)
@@ -70,7 +80,7 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
         pairs = pairs_seen(training, search.split.trained_on)
         left = seeds[sum(record["eighths"] == eighths for record in records) :]
         if left and not studies.may_go_on(study, search, pairs * len(left)):
-            _out_of_budget(trial, search, eighths)
+            _out_of_budget(trial, search, eighths, pairs * len(left))
         for place in left:
             one = settings.model_copy(update={"training": training, "seed": recipe.seed + place})
             records.append(_train(search, trial, one, eighths, pairs, run))
@@ -88,10 +98,11 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
     return value
 
 
-def _out_of_budget(trial: "Trial", search: Search, eighths: int) -> None:
-    """Raise Dropped; for the recipe's own settings InputError, as nothing could be compared with them."""
+def _out_of_budget(trial: "Trial", search: Search, eighths: int, pairs: int) -> None:
+    """Raise Waits; for the recipe's own settings InputError, as nothing could be compared with them."""
     if trial.number:
-        raise Dropped(f"the budget was spent before {eighths}/{WHOLE_RUN} of the pairs")
+        trial.set_user_attr(studies.WAITS, pairs)
+        raise Waits(f"the budget was spent before {eighths}/{WHOLE_RUN} of the pairs")
     minutes = search.plan.recipe.tune.budget_minutes
     raise InputError(
         f"a budget of {minutes:g} minutes is smaller than one trial: the recipe's own settings took it on less than "

@@ -120,6 +120,24 @@ def test_what_diverges_has_spent_its_pairs_and_is_told_without_figures(search, m
     assert (found.state, trial.state, trial.value) == ("none_holds", "pruned", 0.6)
 
 
+def test_what_the_budget_cut_is_finished_under_a_larger_one(search, monkeypatch):
+    def within(pairs):
+        tune = search.plan.recipe.tune.model_copy(update={"trials": None, "pairs": pairs})
+        plan = search.plan.model_copy(update={"recipe": search.plan.recipe.model_copy(update={"tune": tune})})
+        larger = search.model_copy(update={"plan": plan})
+        while numbers := studies.begun_trials(larger):
+            for number in numbers:
+                try_settings.fn(larger, number)
+        lines = [conclude._line(trial, None) for trial in studies.tried(studies.open_study("s"))]
+        return [(line.state, line.reason, [rung.eighths for rung in line.rungs]) for line in lines]
+
+    monkeypatch.setattr(judge, "judged", lambda plan, *_: measures(0.6 + 100 * plan.recipe.training.learning_rate))
+    own = ("finished", "", [1, 2, 4, 8, 8])  # 10 + 20 + 40 + 2 * 80 pairs of 80
+    assert within(300) == [own, ("running", "the budget was spent before 8/8 of the pairs", [1, 2, 4])]
+    assert within(459) == [own, ("running", "the budget was spent before 8/8 of the pairs", [1, 2, 4])]
+    assert within(460) == [own, own]
+
+
 def test_a_trial_without_one_seed_of_its_last_rung_has_not_finished(search):
     study = studies.open_study("s")
     records = [{"eighths": e, "measures": measures(v).model_dump(mode="json")} for e, v in ((4, 0.7), (8, 0.9))]
