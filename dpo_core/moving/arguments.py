@@ -194,14 +194,19 @@ def read_saving(draft: Draft, cell: Cell) -> None:
 
 
 def read_precision(draft: Draft, sheet: Sheet, halves: tuple[str, ...], *, default: bool) -> None:
-    """The arithmetic: of the switches for bfloat16 and float16, the first that is on; `default` where none is set."""
+    """The arithmetic: of the switches for bfloat16 and float16, the first that is on; `default` where none says so.
+
+    `default` is bfloat16's, so that float16 alone being off leaves it.
+    """
     known = [name for name in halves if usable(sheet, name)]
     on = [name for name in known if str(sheet.values[name]).lower() in ("auto", "full") or sheet.cell(name).flag()]
-    dtype = "bfloat16" if on or (default and not known) else "float32"
+    default = default and not any("bf" in name for name in known)
+    dtype = "bfloat16" if on or default else "float32"
     for name in known:
         cell = sheet.cell(name)
         half = "bf" not in name and name in on
-        draft.take(cell, "training.dtype", dtype, FLOAT16 if half else "", changed=half)
+        says = FLOAT16 if half else "" if on or not default else f"bfloat16 is {draft.tool}'s default"
+        draft.take(cell, "training.dtype", dtype, says, changed=half)
     if not known and default:
         draft.imply(halves[0], "training.dtype", dtype)
 

@@ -76,6 +76,15 @@ def test_the_best_weights_without_a_patience_are_left_to_the_user(place, tool):
     assert "training.early_stopping" in lines["load_best_model_at_end"].says
 
 
+@pytest.mark.parametrize(
+    ("tool", "dtype"), [("trl", "bfloat16"), ("axolotl", "bfloat16"), ("llama-factory", "float32")]
+)
+def test_no_float16_alone_leaves_the_tools_own_arithmetic(place, tool, dtype):
+    recipe, lines = imported(BASES[tool] | {"fp16": False})
+    assert recipe.training.dtype == dtype
+    assert lines["fp16"].outcome == "taken"
+
+
 def test_a_scripts_callback_is_early_stopping(place):
     (place / "s.py").write_text(
         "waits = 5\nc = DPOConfig('out', eval_steps=20)\n"

@@ -117,6 +117,10 @@ def test_every_loss_that_trl_documents_is_taken_or_refused_by_name():
         ({"max_grad_norm": 0}, {"max_grad_norm": 1e9}),
         ({"warmup_steps": 0.2}, {"warmup_ratio": 0.2}),
         ({"max_steps": -1}, {"max_steps": None}),
+        ({"fp16": False}, {"dtype": "bfloat16"}),  # TRL: bf16 is not fp16, where it is not set
+        ({"fp16": True}, {"dtype": "bfloat16"}),
+        ({"bf16": False}, {"dtype": "float32"}),
+        ({"bf16": False, "fp16": False}, {"dtype": "float32"}),
     ],
     ids=str,
 )
