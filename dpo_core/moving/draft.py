@@ -8,7 +8,7 @@ from typing import Any, Literal
 from dpo_core.moving.cells import Cell, NoLiteral
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import checked_recipe
-from dpo_core.recipe_loss import OPTIONS
+from dpo_core.recipe_loss import FOR_ALL, OPTIONS
 
 Outcome = Literal["taken", "changed", "left out"]
 SECRET = re.compile(r"(?<!pad_)token$|_key$|secret|password|webhook", re.IGNORECASE)
@@ -64,7 +64,8 @@ class Draft:
     def option(self, cell: Cell, name: str, value: object) -> None:
         """An option of the loss, which is set already; one that the loss does not have is left out."""
         losses = self.losses
-        if all(name in OPTIONS.get(loss, ()) for loss in losses):
+        acts = [name in OPTIONS.get(loss, ()) for loss in losses]
+        if all(acts) or (any(acts) and name not in FOR_ALL):  # as the recipe asks
             self.take(cell, f"training.{name}", value)
         else:
             self.leave(cell, f"it has no effect with the loss {' + '.join(losses)}")

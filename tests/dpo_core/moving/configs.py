@@ -270,10 +270,11 @@ AXOLOTL = [
         "trl:\n  beta: 0.05\ndatasets:\n  - path: org/p\n",
         {
             "training.loss": {"sigmoid": 0.8, "bco_pair": 0.2},
+            "training.label_smoothing": 0.1,
             "training.sft_weight": 0.5,
             "training.beta": 0.05,
         },
-        "dpo_label_smoothing",
+        "dpo_loss_type",
     ),
 ]
 FULL = "do_train: true\nfinetuning_type: full\n"

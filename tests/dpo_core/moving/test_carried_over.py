@@ -85,6 +85,12 @@ def test_no_float16_alone_leaves_the_tools_own_arithmetic(place, tool, dtype):
     assert lines["fp16"].outcome == "taken"
 
 
+def test_the_smoothing_of_a_mixture_with_bco_is_carried(place):
+    recipe, lines = imported(LLAMA_FACTORY | {"pref_bco_weight": 1, "dpo_label_smoothing": 0.1})
+    assert (recipe.training.loss, recipe.training.label_smoothing) == ({"sigmoid": 0.5, "bco_pair": 0.5}, 0.1)
+    assert lines["dpo_label_smoothing"].outcome == "taken"
+
+
 def test_a_scripts_callback_is_early_stopping(place):
     (place / "s.py").write_text(
         "waits = 5\nc = DPOConfig('out', eval_steps=20)\n"

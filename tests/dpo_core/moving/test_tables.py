@@ -99,6 +99,10 @@ def test_every_loss_that_trl_documents_is_taken_or_refused_by_name():
     [
         ({"loss_type": "robust"}, {"label_smoothing": 0.0}),  # 0.1 here where it is not set
         ({"loss_type": "robust", "label_smoothing": 0.2}, {"label_smoothing": 0.2}),
+        ({"loss_type": ["robust", "bco_pair"], "label_smoothing": 0.2}, {"label_smoothing": 0.2}),
+        ({"loss_type": ["discopop", "hinge"], "discopop_tau": 0.1}, {"discopop_tau": 0.1}),
+        ({"loss_type": ["sigmoid", "bco_pair"], "ld_alpha": 0.3}, {"ld_alpha": 0.3}),
+        ({"loss_type": ["sigmoid", "orpo"], "ld_alpha": 0.3}, {"ld_alpha": None}),  # for every part, or for none
         ({"label_smoothing": 0.0}, {"label_smoothing": None}),
         ({"loss_type": "hinge", "label_smoothing": 0.1}, {"label_smoothing": None}),
         ({"loss_type": "discopop", "discopop_tau": 0.1}, {"discopop_tau": 0.1}),
