@@ -13,7 +13,7 @@ from dpo_core.moving.axolotl_keys import CUT, OF_TRL, TABLE
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
-from dpo_core.moving.losses import DO, refuse_method, set_losses
+from dpo_core.moving.losses import DO, imply_trainer, refuse_method, set_losses
 from dpo_core.moving.sources import find_model, find_pairs, hub_or_file, named_after, set_name, set_pairs, told_split
 from dpo_core.moving.tables import sort_out
 
@@ -69,6 +69,7 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
         draft.take(sheet.cell("dpo_norm_loss"), "training.loss", "sigmoid_norm", "log-ratios are means of tokens")
     else:
         draft.take(rl, "training.loss", LOSSES[kind])
+    imply_trainer(draft, sheet, "dpo_label_smoothing")
     trl = sheet.section("trl")
     betas = [sheet.cell(name) for name in ("rl_beta", "dpo_beta", "beta", "orpo_alpha") if name in sheet]
     betas = [trl.cell("beta"), *betas] if "beta" in trl else betas
@@ -76,8 +77,10 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
         draft.take(cell, "training.beta", cell.number())
     for cell in betas[1:]:
         draft.leave(cell, f"{betas[0].name} says it")
-    if "dpo_label_smoothing" in sheet and sheet.cell("dpo_label_smoothing").number():
-        draft.option(sheet.cell("dpo_label_smoothing"), "label_smoothing", sheet.cell("dpo_label_smoothing").number())
+    if "dpo_label_smoothing" in sheet:
+        smoothing = sheet.cell("dpo_label_smoothing")
+        if smoothing.number() or "robust" in draft.losses:
+            draft.option(smoothing, "label_smoothing", smoothing.number())
     if "dpo_use_weighting" in sheet and sheet.cell("dpo_use_weighting").flag():
         draft.option(sheet.cell("dpo_use_weighting"), "use_weighting", True)
     if "simpo_gamma" in sheet:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dpo_core.moving.cells import Cell
+from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.recipe_loss import OPTIONS
 
@@ -56,3 +56,11 @@ def set_losses(draft: Draft, cell: Cell, names: Sequence[str], weights: Sequence
     for name, weight in zip(names, weights, strict=True):
         if name == "sft":
             draft.take(cell, "training.sft_weight", float(weight), "the NLL of chosen answers", changed=True)
+
+
+def imply_trainer(draft: Draft, sheet: Sheet, smoothing: str) -> None:
+    """What TRL's trainer does where a loss has another default here; `smoothing`: the tool's key of it."""
+    if "bco_pair" in draft.losses:
+        draft.imply("bco_pair's shift", "training.bco_delta", "zero")
+    if "robust" in draft.losses and smoothing not in sheet:
+        draft.imply(smoothing, "training.label_smoothing", 0.0)

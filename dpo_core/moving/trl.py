@@ -11,7 +11,7 @@ from dpo_core.moving.arguments import DATA, DEVICES, DROPOUT, EVALUATING, SPEED,
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
-from dpo_core.moving.losses import set_losses
+from dpo_core.moving.losses import imply_trainer, set_losses
 from dpo_core.moving.sources import (
     SLICE,
     WHOLE_SET,
@@ -147,10 +147,7 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
         set_losses(draft, cell, names, [Cell(cell.file, cell.line, "loss_weights", one).number() for one in weights])
         if "loss_weights" in sheet:
             draft.same(sheet.cell("loss_weights"), "see loss_type")
-    if "bco_pair" in draft.losses:
-        draft.imply("bco_pair's shift", "training.bco_delta", "zero")
-    if "robust" in draft.losses and "label_smoothing" not in sheet:
-        draft.imply("label_smoothing", "training.label_smoothing", 0.0)
+    imply_trainer(draft, sheet, "label_smoothing")
     _divergence(draft, sheet)
     for name in ("label_smoothing", "discopop_tau", "ld_alpha"):
         if usable(sheet, name):

@@ -91,6 +91,14 @@ def test_the_smoothing_of_a_mixture_with_bco_is_carried(place):
     assert lines["dpo_label_smoothing"].outcome == "taken"
 
 
+@pytest.mark.parametrize("smoothing", [{}, {"dpo_label_smoothing": 0}])
+def test_axolotls_losses_have_the_defaults_of_trls_trainer(place, smoothing):
+    asked = {"dpo_loss_type": ["robust", "bco_pair"], "dpo_loss_weights": [0.8, 0.2]}
+    recipe, lines = imported(AXOLOTL | asked | smoothing)
+    assert (recipe.training.bco_delta, recipe.training.label_smoothing) == ("zero", 0.0)
+    assert lines["dpo_label_smoothing"].to == "training.label_smoothing"
+
+
 def test_a_scripts_callback_is_early_stopping(place):
     (place / "s.py").write_text(
         "waits = 5\nc = DPOConfig('out', eval_steps=20)\n"
