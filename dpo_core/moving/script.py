@@ -64,6 +64,8 @@ class _Script:
         self._stopping(put)
         if (model := self._model(trainer)) is not None:
             put("model_name_or_path", *model)
+        if (reference := _argument(trainer, "ref_model", 1)) is not None:
+            put("ref_model", *(self._named_model(reference) or (reference, self._value(reference))))
         self._pairs(trainer, put)
         return Sheet(self.file, values, lines)
 
@@ -107,19 +109,17 @@ class _Script:
 
     def _model(self, trainer: ast.Call | None) -> tuple[ast.expr, object] | None:
         """What DPOTrainer is given as its model; else the one model that the script loads."""
-        given = _argument(trainer, "model", 0) if trainer else None
-        if isinstance(value := self._value(given), str):
-            return (given, value) if given is not None else None
-        loads = [self._resolved(given)] if given is not None else []
-        loads += [
+        loads = [
             call for call in self.calls if isinstance(call.func, ast.Attribute) and "Model" in ast.unparse(call.func)
         ]
-        for call in loads:
-            if isinstance(call, ast.Call) and _called(call) == "from_pretrained":
-                named = _argument(call, "pretrained_model_name_or_path", 0) or _argument(call, "model_name", 0)
-                if named is not None and isinstance(value := self._value(named), str):
-                    return named, value
-        return None
+        return next(filter(None, map(self._named_model, [_argument(trainer, "model", 0), *loads])), None)
+
+    def _named_model(self, node: ast.expr | None) -> tuple[ast.expr, object] | None:
+        """Where a model is named, by itself or in its `from_pretrained`, and the name."""
+        call = self._resolved(node)
+        if isinstance(call, ast.Call) and _called(call) == "from_pretrained":
+            node = _argument(call, "pretrained_model_name_or_path", 0) or _argument(call, "model_name", 0)
+        return (node, value) if node is not None and isinstance(value := self._value(node), str) else None
 
     def _pairs(self, trainer: ast.Call | None, put: Put) -> None:
         """The data sets that DPOTrainer is given, or the one that the script loads."""

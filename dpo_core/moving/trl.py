@@ -25,6 +25,7 @@ from dpo_core.moving.sources import (
     type_of,
 )
 from dpo_core.moving.tables import KeyTable, names, reasons, sort_out
+from dpo_core.recipe_loss import WITHOUT_REFERENCE
 
 TOOL = "TRL 1.16"
 LENGTH = "a longer pair is dropped, not cut (encoding.overlong)"
@@ -92,7 +93,10 @@ EARLIER = KeyTable(
             "any better measurement counts as better": "early_stopping_threshold",
         }
     ),
-    special=names("dataset_mixer rpo_alpha early_stopping_patience"),  # the last of a script's EarlyStoppingCallback
+    special=names(
+        "dataset_mixer rpo_alpha "
+        "early_stopping_patience ref_model"  # of a script's EarlyStoppingCallback and DPOTrainer
+    ),
 )
 TABLE = common.COMMON | common.EARLIER | EARLIER | OWN
 LORA = {"r": "lora_r", "target_modules": "lora_target_modules"}  # of peft's LoraConfig; the other names are the same
@@ -128,6 +132,8 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
     read_early_stopping(draft, sheet, "early_stopping_patience")
     if not model_given:
         _model(draft, sheet)
+    if usable(sheet, "ref_model"):
+        _reference(draft, sheet.cell("ref_model"), sheet.values.get("model_name_or_path"))
     _lora(draft, sheet)
     if not data_given:
         _pairs(draft, sheet)
@@ -215,6 +221,15 @@ def _model(draft: Draft, sheet: Sheet) -> None:
     if usable(sheet, "model_name_or_path"):
         cell = sheet.cell("model_name_or_path")
         draft.take(cell, "model", find_model(cell.text(), cell))
+
+
+def _reference(draft: Draft, cell: Cell, model: object) -> None:
+    if cell.value == model:
+        draft.same(cell, "the start model is the reference unless another is named")
+    elif set(draft.losses) <= set(WITHOUT_REFERENCE):
+        draft.leave(cell, "the loss has no reference")
+    else:
+        draft.take(cell, "reference", find_model(cell.text(), cell))
 
 
 def _pairs(draft: Draft, sheet: Sheet) -> None:

@@ -112,6 +112,28 @@ def test_a_scripts_callback_is_early_stopping(place):
 
 
 @pytest.mark.parametrize(
+    ("trainer", "reference", "outcome"),
+    [
+        ("model, ref_model=AutoModelForCausalLM.from_pretrained('org/base'), args=c", "org/base", "taken"),
+        ("model, ref, c", "org/ref", "taken"),
+        ("model, 'org/base', c", "org/base", "taken"),
+        ("model, ref_model='org/m', args=c", None, "taken"),  # the start model
+        ("model, ref_model=create_reference_model(model), args=c", None, "left out"),
+        ("model, ref_model=None, args=c", None, None),
+    ],
+)
+def test_a_scripts_reference_is_the_recipes_where_it_is_another_model(place, trainer, reference, outcome):
+    (place / "s.py").write_text(
+        "model = AutoModelForCausalLM.from_pretrained('org/m')\nref = AutoModelForCausalLM.from_pretrained('org/ref')\n"
+        f"c = DPOConfig('out')\nDPOTrainer({trainer}, train_dataset=load_dataset('org/p'))\n"
+    )
+    draft = read_config("s.py", Given())
+    recipe = draft.check("s.py")
+    assert (recipe.model, recipe.reference) == ("org/m", reference)
+    assert {line.key: line.outcome for line in draft.lines}.get("ref_model") == outcome
+
+
+@pytest.mark.parametrize(
     ("tool", "more", "share"),
     [
         ("trl", {"num_train_epochs": 1}, 3 / 12),  # 9 of 10 of 100 pairs, 8 a step: 12 steps
