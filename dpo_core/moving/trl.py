@@ -29,6 +29,10 @@ from dpo_core.recipe_loss import WITHOUT_REFERENCE
 
 TOOL = "TRL 1.16"
 LENGTH = "a longer pair is dropped, not cut (encoding.overlong)"
+NO_LENGTH = (
+    "there is always a length here, now 1024 tokens, and a longer pair is dropped: set encoding.max_length to the "
+    "tokens of the longest pair, at most the model's context"
+)
 CODE = "code is trusted by name, not by a switch: trust_remote_code takes a commit, docs/recipe.md"
 REVISION = "a model is named without revision: download that one, and name its folder"
 FROZEN = "the reference stays as it is"
@@ -129,6 +133,8 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
     common.read_precision(draft, sheet, ("bf16", "fp16"), default=True)
     if usable(sheet, "max_length"):
         draft.take(sheet.cell("max_length"), "encoding.max_length", sheet.cell("max_length").whole(), LENGTH)
+    elif "max_length" in sheet.values and "max_length" not in sheet:
+        draft.change(sheet.cell("max_length"), NO_LENGTH)
     read_early_stopping(draft, sheet, "early_stopping_patience")
     if not model_given:
         _model(draft, sheet)

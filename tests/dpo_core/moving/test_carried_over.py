@@ -99,6 +99,14 @@ def test_axolotls_losses_have_the_defaults_of_trls_trainer(place, smoothing):
     assert lines["dpo_label_smoothing"].to == "training.label_smoothing"
 
 
+def test_a_length_that_is_none_is_told_as_changed(place):
+    assert "max_length" not in imported(TRL)[1]
+    recipe, lines = imported(TRL | {"max_length": None})
+    assert recipe.encoding.max_length == 1024
+    assert lines["max_length"].outcome == "changed"
+    assert "set encoding.max_length" in lines["max_length"].says
+
+
 def test_a_scripts_callback_is_early_stopping(place):
     (place / "s.py").write_text(
         "waits = 5\nc = DPOConfig('out', eval_steps=20)\n"
