@@ -4,6 +4,7 @@ How its text becomes values is `dpo_core.recipe_text`.
 """
 
 import difflib
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,8 +104,11 @@ def recipe_of_pairs(
     return checked_recipe(values, {"validation.intended": "--intended"}, "dpo check", overrides)
 
 
-def recipe_of_evaluation(model: str, data: str, overrides: Sequence[str]) -> Recipe:
+def recipe_of_evaluation(model: str, data: str, overrides: Sequence[str], beta: float = 0.1) -> Recipe:
     """What `dpo evaluate` goes by: how pairs are read and encoded, a recipe's defaults but for what `overrides` set."""
+    if not 0 < beta < math.inf:
+        do = "give the beta that the model was trained with: a number above 0, like 0.1"
+        raise InputError(f"rewards are beta times a log-ratio, and beta is {beta:g}", where=f"--beta {beta:g}", do=do)
     for override in overrides:
         if not override.startswith(OF_AN_EVALUATION):
             raise InputError(

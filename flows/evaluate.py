@@ -12,4 +12,4 @@ def evaluate(
     model: str, data: str, reference: str | None = None, beta: float = 0.1, overrides: list[str] | None = None
 ) -> EvaluateDocument:
     """Held-out preference metrics with intervals, whole and by slice. `overrides`: data.text and keys of encoding."""
-    return evaluate_model(recipe_of_evaluation(model, data, overrides or []), reference, beta)
+    return evaluate_model(recipe_of_evaluation(model, data, overrides or [], beta), reference, beta)

@@ -213,7 +213,7 @@ def evaluate(
     """Preference metrics of a model, with 95 % intervals, against a reference if one is named."""
     from dpo_core.recipe_file import recipe_of_evaluation
 
-    recipe_of_evaluation(model, data, overrides)  # a mistake costs no start-up
+    recipe_of_evaluation(model, data, overrides, beta)  # a mistake costs no start-up
     get_ready(to_run_a_flow=True)
     from flows.cli.screens import show_evaluation
     from flows.evaluate import evaluate as flow
