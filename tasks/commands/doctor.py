@@ -157,19 +157,27 @@ def _spool(settings: Settings) -> Iterator[Readiness]:
 
 
 def _prefect(settings: Settings) -> Iterator[Readiness]:
-    from urllib.request import urlopen
+    """Asked as a run asks it: by Prefect's client, with its key, headers and certificates."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
-    url = os.environ.get("PREFECT_API_URL")
+    url = get_current_settings().api.url
     if not url:
         yield Readiness("prefect", "ok", "embedded: a run starts its own server (PREFECT_API_URL is unset)")
         return
-    try:
-        with urlopen(f"{url.rstrip('/')}/health", timeout=5):
-            pass
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client({"timeout": 5}, sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is None:
         yield Readiness("prefect", "ok", f"{without_secrets(url)}: answers")
-    except (OSError, ValueError) as error:
-        says = f"{without_secrets(url)}: {type(error).__name__}"
-        yield Readiness("prefect", "fail", says, "start it with `prefect server start`, or unset PREFECT_API_URL")
+        return
+    says, do = type(error).__name__, "start it with `prefect server start`, or unset PREFECT_API_URL"
+    if isinstance(error, PrefectHTTPStatusError):
+        says = f"HTTP {error.response.status_code}"
+        do = "check PREFECT_API_URL, which ends in /api or a workspace, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+    elif "CERTIFICATE" in str(error):
+        says, do = "its certificate is not trusted", "name its authority's file: PREFECT_API_SSL_CERT_FILE"
+    yield Readiness("prefect", "fail", f"{without_secrets(url)}: {says}", do)
 
 
 def _models(settings: Settings) -> Iterator[Readiness]:

@@ -2,10 +2,13 @@
 
 import json
 
+import httpx
 import pytest
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from flows.cli.app import run
 from infra.settings import load_settings
+from tasks.commands.doctor import _prefect
 from tasks.preflight.findings import RunChecks
 from tests.recipes import tiny_recipe
 from tests.tiny import build_saying
@@ -34,13 +37,35 @@ def test_this_machine_is_ready_and_the_probe_leaves_no_object(home, capfd):
 def test_a_dead_tracking_server_is_exit_2_with_a_remedy_and_the_other_checks_still_run(home, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
     found = findings(capfd, 2)
     assert found["mlflow"]["status"] == "fail"
     assert "MLFLOW_TRACKING_URI" in found["mlflow"]["remedy"]
-    assert found["prefect"]["remedy"] == "start it with `prefect server start`, or unset PREFECT_API_URL"
     assert found["store"]["status"] == "ok"
     assert "hunter2" not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "broken", "status", "says", "remedy"),
+    [
+        ("right", None, "ok", "answers", ""),
+        ("wrong", None, "fail", "HTTP 401", "PREFECT_API_KEY"),
+        ("right", "refused", "fail", "ConnectError", "start it with `prefect server start`, or unset PREFECT_API_URL"),
+        ("right", "CERTIFICATE_VERIFY_FAILED", "fail", "not trusted", "PREFECT_API_SSL_CERT_FILE"),
+    ],
+)
+def test_prefects_server_is_asked_with_prefects_key(home, monkeypatch, key, broken, status, says, remedy):
+    def answer(transport, request):
+        if broken:
+            raise httpx.ConnectError(broken, request=request)
+        assert request.url == "https://prefect.example.com/api/health"
+        return httpx.Response(200 if request.headers.get("Authorization") == "Bearer right" else 401, request=request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    with temporary_settings({PREFECT_API_URL: "https://prefect.example.com/api", PREFECT_API_KEY: key}):
+        [found] = _prefect(load_settings())
+    assert found.status == status
+    assert says in found.says
+    assert remedy in found.remedy
 
 
 def test_a_store_that_ignores_create_only_fails(home, capfd, monkeypatch):
