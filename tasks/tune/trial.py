@@ -103,12 +103,14 @@ def _out_of_budget(trial: "Trial", search: Search, eighths: int, pairs: int) -> 
     if trial.number:
         trial.set_user_attr(studies.WAITS, pairs)
         raise Waits(f"the budget was spent before {eighths}/{WHOLE_RUN} of the pairs")
-    minutes = search.plan.recipe.tune.budget_minutes
+    tune = search.plan.recipe.tune
+    spent = {"trials": tune.trials, "pairs": tune.pairs, "minutes": tune.budget_minutes}
+    given = ", ".join(f"tune.{name}: {limit:g}" for name, limit in spent.items() if limit is not None)
     raise InputError(
-        f"a budget of {minutes:g} minutes is smaller than one trial: the recipe's own settings took it on less than "
+        "the budget is smaller than one trial: it was spent when the recipe's own settings had seen less than "
         f"{eighths}/{WHOLE_RUN} of the pairs",
-        where=f"tune.minutes: {minutes:g}",
-        do="set tune.minutes higher, and run it again: it goes on",
+        where=given,
+        do="set it higher, and run it again: it goes on",
     )
 
 

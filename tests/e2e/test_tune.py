@@ -137,7 +137,12 @@ def test_a_study_of_another_recipe_is_refused_by_what_differs(found, place):
     [
         ("tune.pairs=10", "10 pairs is smaller than one trial: the recipe's own settings take 280", "10", "1,120"),
         ("tune.trials=1", "there is nothing to compare them with", "tune.trials: 1", "10 or more"),
-        ("tune.minutes=0.000001", "smaller than one trial: the recipe's own settings took it", "1e-06", "it goes on"),
+        (
+            "tune.minutes=0.000001",
+            "smaller than one trial: it was spent when the recipe's own settings",
+            "1e-06",
+            "it goes on",
+        ),
     ],
 )
 def test_a_budget_that_holds_no_trial_is_refused_with_what_one_takes(found, place, asked, says, where, do):
