@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights_sha256"  # tag of models and versions
 READY: Literal["READY"] = "READY"  # status of a model that is there as a whole
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
-BESIDE = [SERVED_MODEL.with_name(name) for name in ("served_folder.py", "served_traces.py")]  # it reads them from there
+BESIDE = [SERVED_MODEL.with_name(f"served_{name}.py") for name in ("folder", "chat", "traces")]  # it reads them there
 SERVED_WITH = ("mlflow", "torch", "transformers")
 EXAMPLE = {"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 64}  # shown on the version's page
 LIMITS = {

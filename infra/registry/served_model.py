@@ -25,7 +25,8 @@ REQUEST = {"messages", "tools", "model", "user", "stop", "temperature", "top_p",
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 STOPS = 4  # texts at which an answer may be told to end
 HERE = Path(__file__).parent  # what follows lies beside it, also where it is served
-FOLDER, Traces = run_path(str(HERE / "served_folder.py")), run_path(str(HERE / "served_traces.py"))["Traces"]
+FOLDER, CHAT = run_path(str(HERE / "served_folder.py")), run_path(str(HERE / "served_chat.py"))
+Traces = run_path(str(HERE / "served_traces.py"))["Traces"]
 MESSAGE = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"}
 
 
@@ -68,6 +69,7 @@ class ChatModel(PythonModel):
         self._traces = Traces(HERE, self._limits)
         options: dict[str, Any] = {"trust_remote_code": trusted is not None}
         self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        self._chat = CHAT["Chat"](self._tokenizer)
         dtype = getattr(torch, self._limits.get("dtype", "float32"))
         options |= {"dtype": dtype, "use_safetensors": True, "generation_config": GenerationConfig()}
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
@@ -132,22 +134,25 @@ class ChatModel(PythonModel):
         return Reply(kept, len(prompt), len(new), end is not None or kept != text)
 
     def _encode(self, asked: ServedRequest) -> list[int]:
-        """As in training: a special token that is written in a message stays text."""
+        """As in training: a special token that is written in a message stays text, save what an assistant may write."""
         messages, tools, where = asked.messages, asked.tools, asked.inside.removesuffix(": ") or "the prompt"
         most = min(self._limits.get("max_prompt_tokens", 8192), self._context - 1)
         do = "send a shorter prompt, or load the version with a larger max_prompt_tokens in its model_config"
         if (size := len(json.dumps([messages, tools], default=str))) > CHARACTERS_A_TOKEN * most:
             raise _refusal(f"the prompt has {size} characters, at most {most} tokens are read", where, do)
         try:
-            ids = self._tokenizer.apply_chat_template(
-                messages, tools=tools, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
-            )
+            turns = CHAT["as_trained"](messages)
+        except CHAT["BadTurn"] as error:
+            form = '{"type": "function", "function": {"name": "...", "arguments": "{...}"}}'
+            raise _refusal(str(error), where, f"write each call as {form}") from None
+        try:
+            ids: list[int] = self._chat.ids(turns, tools)
         except Exception as error:  # a template can raise anything
             says = f"the chat template refuses it: {type(error).__name__} {error}"
             raise _refusal(says, where, "send turns as the model was trained on") from None
         if len(ids) > most:
             raise _refusal(f"the prompt has {len(ids)} tokens, at most {most} are read", where, do)
-        return list(ids)
+        return ids
 
     def _decoding(self, asked: ServedRequest, *, room: int) -> Any:
         """How to decode: by what is asked for and nothing else, whatever the folder's generation config says."""

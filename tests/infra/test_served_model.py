@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from openai.types.chat import ChatCompletion
 
 from dpo_core.model.answers.answers import texts
-from dpo_core.model.encode import load_tokenizer
+from dpo_core.model.encode import encode_prompt, load_tokenizer
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.load import load_model
 from dpo_core.model.remote_code import digest_code
@@ -99,17 +99,17 @@ def test_it_computes_in_the_dtype_that_it_was_registered_with(tiny_model):
 
 @pytest.fixture(scope="module")
 def served(tiny_model):
-    """A registered version, and a client of MLflow's own server of it."""
+    """A registered version, a client of MLflow's own server of it, and the model's folder."""
     from mlflow.pyfunc import load_model as load_version
     from mlflow.pyfunc import scoring_server
     from starlette.testclient import TestClient
 
     version = load_version(registered("served", tiny_model), model_config={"max_new_tokens": 16})
-    return version, TestClient(scoring_server.init(version))
+    return version, TestClient(scoring_server.init(version)), tiny_model
 
 
 def test_a_chat_request_over_http_is_answered_as_a_chat_completion_of_openai(served):
-    version, client = served
+    version, client, _ = served
     [text] = version.predict([ASKED], params={"max_new_tokens": 8})
     assert version.predict({"messages": ASKED, "max_tokens": 8})["choices"][0]["message"]["content"] == text
     done = client.post("/invocations", json={"messages": ASKED, "max_tokens": 8, "temperature": 0.0})
@@ -118,8 +118,19 @@ def test_a_chat_request_over_http_is_answered_as_a_chat_completion_of_openai(ser
     assert completion.usage.completion_tokens == 8
 
 
+def test_a_history_of_tool_calls_is_read_as_in_training(served):
+    call = {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": '{"city": "Riga"}'}}
+    turns = [*ASKED, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    turns += [{"role": "tool", "content": "low", "tool_call_id": "c1"}]
+    done = served[1].post("/invocations", json={"messages": turns, "max_tokens": 1})
+    said = [{**turn, "content": turn["content"] or ""} for turn in turns]  # the template writes content alone
+    assert done.json()["usage"]["prompt_tokens"] == len(encode_prompt(said, load_tokenizer(served[2])))
+    refused = served[1].post("/invocations", json={"messages": [{**turns[1], "tool_calls": [{"name": 7}]}]})
+    assert (refused.status_code, "tool call 0 of message 0 names no function" in refused.text) == (400, True)
+
+
 def test_chat_requests_in_one_body_are_answered_in_order_each_as_it_is_alone(served):
-    version, client = served
+    version, client, _ = served
     brief = [{"role": "system", "content": "Be brief."}, *ASKED]
     parts = [{"role": "user", "content": [{"type": "text", "text": "Say"}, {"type": "text", "text": " tree"}]}]
     bodies = [
