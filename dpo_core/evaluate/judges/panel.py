@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message
-from dpo_core.evaluate.judges.win_rate import Contest, win_rate
+from dpo_core.evaluate.judges.win_rate import Contest, wins_of
 from dpo_core.rewards.judge import JudgeReward
 from dpo_core.rewards.reward import Reward, Unscored, require_scores
 
@@ -46,7 +46,7 @@ class Panel:
     def _votes(self, member: Reward, prompts: Prompts, ours: Sequence[str], theirs: Sequence[str]) -> Numbers:
         if isinstance(member, JudgeReward) and member.judge.config.mode == "compare":
             contests = [Contest(*row) for row in zip(prompts, ours, theirs, strict=True)]
-            return list(win_rate(member.judge, contests).values)
+            return list(wins_of(member.judge, contests))
         both = (self._scores(member, prompts, answers) for answers in (ours, theirs))
         return [_better(one, other) for one, other in zip(*both, strict=True)]
 

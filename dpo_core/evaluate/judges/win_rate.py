@@ -1,4 +1,4 @@
-"""How often a model's answers are judged better than another's, as it is and with the length of answers held equal."""
+"""Whose answers a judge finds better, and how often that were so with the length of answers held equal."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from dpo_core.data.digests import prompt_digest
 from dpo_core.data.pairs import Message
-from dpo_core.evaluate.intervals import Interval, mean_interval
+from dpo_core.evaluate.intervals import Interval
 from dpo_core.evaluate.judges.logistic import fit
-from dpo_core.rewards.judge import Judge, Match, Verdict
+from dpo_core.rewards.judge import Judge, Match
 
 CALIPER = 0.1  # log ratio: two answers are longer by as much, if by within a tenth
 ALIKE = 0.01  # of tanh: an even length lies a hundred times farther off than the lengths that were seen lie apart
@@ -25,42 +24,14 @@ class Contest(NamedTuple):
     champion: str
 
 
-class WinRate(NamedTuple):
-    """Shares of contests with 95 % intervals over prompts. `values`: each contest, 1 won, 0.5 tied, 0 lost.
-
-    `length_controlled`: the rate at equal lengths; `rate` where lengths never differ, None for a single prompt.
-    """
-
-    rate: Interval
-    length_controlled: Interval | None
-    values: list[float]
-    unread: int
-
-    @property
-    def tied(self) -> float:
-        """Share of contests."""
-        return self.values.count(0.5) / len(self.values)
-
-
-def win_rate(judge: Judge, contests: Sequence[Contest]) -> WinRate:
-    """Of the challenger, by a judge that is asked in both orders; of equal answers nothing is asked, they tie.
+def wins_of(judge: Judge, contests: Sequence[Contest]) -> list[float]:
+    """Of each contest 1 won, 0.5 tied, 0 lost, by a judge that is asked in both orders; nothing of equal answers.
 
     Raises InputError where too many replies cannot be read.
     """
     matches = [Match(*contest) for contest in contests if contest.challenger != contest.champion]
     asked = iter(judge.verdicts(matches))
-    same = Verdict("tie", "tie")
-    return rate_of(contests, [same if contest.challenger == contest.champion else next(asked) for contest in contests])
-
-
-def rate_of(contests: Sequence[Contest], verdicts: Sequence[Verdict]) -> WinRate:
-    """The same of verdicts (the challenger is `first`) that are there already."""
-    clusters = [prompt_digest(contest.prompt) for contest in contests]
-    values = [verdict.value for verdict in verdicts]
-    rate = mean_interval(values, clusters)
-    more = np.array([len(contest.challenger) - len(contest.champion) for contest in contests], dtype=np.float64)
-    controlled = at_equal_length(np.array(values), more, clusters, rate) if len(set(clusters)) > 1 else None
-    return WinRate(rate, controlled, values, sum(not verdict.read for verdict in verdicts))
+    return [0.5 if contest.challenger == contest.champion else next(asked).value for contest in contests]
 
 
 def at_equal_length(

@@ -43,6 +43,11 @@ def test_a_judge_is_asked_in_both_orders_and_several_vote_by_their_weights():
     assert len(asked) == 4
 
 
+def test_of_no_prompts_a_judge_is_asked_nothing():
+    panel = Panel([JudgeReward(Judge(lambda questions: 1 / 0, JudgeRules(model="m"))), SHORT], {})
+    assert panel.wins([], [], []) == []
+
+
 def test_an_answer_is_scored_once_and_a_prompt_without_a_score_counts_nowhere():
     reward = Reward("own", {"a": 1.0, "b": float("nan"), "c": 0.5})
     panel = Panel([reward], {})

@@ -4,11 +4,12 @@ from scipy.special import expit
 from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 
+from dpo_core.data.digests import prompt_digest
 from dpo_core.evaluate.intervals import mean_interval
 from dpo_core.evaluate.judges.logistic import fit
-from dpo_core.evaluate.judges.win_rate import CALIPER, Contest, even_in_length, rate_of, win_rate
+from dpo_core.evaluate.judges.win_rate import CALIPER, Contest, at_equal_length, even_in_length, wins_of
 from dpo_core.rewards.config import JudgeRules
-from dpo_core.rewards.judge import Judge, Verdict
+from dpo_core.rewards.judge import Judge
 from tests.dpo_core.rewards.test_judge import answers_in, longest
 
 
@@ -16,9 +17,11 @@ def contest(number, challenger, champion):
     return Contest(({"role": "user", "content": f"question {number}"},), challenger, champion)
 
 
-def verdict(value):
-    choice = {1.0: "first", 0.5: "tie", 0.0: "second"}[float(value)]
-    return Verdict(choice, choice)
+def rates(rows, wins):
+    """The rate as it is, and at equal lengths."""
+    clusters, more = [prompt_digest(r.prompt) for r in rows], [len(r.challenger) - len(r.champion) for r in rows]
+    rate = mean_interval(wins, clusters)
+    return rate, at_equal_length(np.array(wins, dtype=float), np.array(more, dtype=float), clusters, rate)
 
 
 def drawn(rng, count, at_equal, by_length):
@@ -26,7 +29,7 @@ def drawn(rng, count, at_equal, by_length):
     more = rng.normal(60, 80, count).astype(int)
     won = rng.random(count) < expit(at_equal + by_length * np.tanh(more / more.std()))
     rows = [contest(i, "x" * (500 + d), "x" * 500) for i, d in enumerate(more)]
-    return rows, [verdict(value) for value in won], more
+    return rows, [float(value) for value in won], more
 
 
 def test_a_win_rate_counts_ties_half_and_asks_nothing_of_equal_answers():
@@ -42,57 +45,51 @@ def test_a_win_rate_counts_ties_half_and_asks_nothing_of_equal_answers():
         contest(2, "a", "bc"),
         contest(3, "ab", "cd"),
     ]
-    found = win_rate(Judge(ask, JudgeRules(model="m")), rows)
-    assert found.values == [1.0, 0.5, 0.0, 0.5]
-    assert (found.rate.value, found.tied, found.unread, len(asked)) == (0.5, 0.5, 0, 6)
-    clusters = [str(i) for i in range(4)]
-    assert found.rate == mean_interval(found.values, clusters)
+    judge = Judge(ask, JudgeRules(model="m"))
+    assert (wins_of(judge, rows), judge.unread, len(asked)) == ([1.0, 0.5, 0.0, 0.5], 0, 6)
 
 
 def test_a_judge_of_places_alone_gives_ties():
-    found = win_rate(
-        Judge(lambda asked: ["A"] * len(asked), JudgeRules(model="m")), [contest(i, "a", "b") for i in range(9)]
-    )
-    assert (found.rate.value, found.tied) == (0.5, 1.0)
+    judge = Judge(lambda asked: ["A"] * len(asked), JudgeRules(model="m"))
+    assert wins_of(judge, [contest(i, "a", "b") for i in range(9)]) == [0.5] * 9
 
 
 @pytest.mark.parametrize(("at_equal", "by_length"), [(0.0, 1.5), (0.7, 1.5), (-1.0, 0.0)])
 def test_the_length_controlled_rate_covers_the_rate_at_equal_lengths(at_equal, by_length):
     rng, held, raw = np.random.default_rng(0), 0, []
     for _ in range(60):
-        rows, verdicts, _ = drawn(rng, 150, at_equal, by_length)
-        found = rate_of(rows, verdicts)
-        held += found.length_controlled.low <= expit(at_equal) <= found.length_controlled.high
-        raw.append(found.rate.value)
+        rows, wins, _ = drawn(rng, 150, at_equal, by_length)
+        rate, controlled = rates(rows, wins)
+        held += controlled.low <= expit(at_equal) <= controlled.high
+        raw.append(rate.value)
     assert held >= 54  # of 60, at 95 %
     if by_length:
         assert np.mean(raw) > expit(at_equal) + 0.08  # what the longer answers alone would have won
 
 
 def test_it_is_the_logistic_regression_of_sklearn_but_for_the_penalty():
-    rows, verdicts, more = drawn(np.random.default_rng(0), 5000, 0.4, 1.2)
+    rows, wins, more = drawn(np.random.default_rng(0), 5000, 0.4, 1.2)
     x = np.tanh(more / more.std())[:, None]
-    plain = LogisticRegression(C=np.inf, tol=1e-8).fit(x, [v.value for v in verdicts])
-    found = rate_of(rows, verdicts)
-    assert found.length_controlled.value == pytest.approx(expit(plain.intercept_[0]), abs=1e-3)
+    plain = LogisticRegression(C=np.inf, tol=1e-8).fit(x, wins)
+    assert rates(rows, wins)[1].value == pytest.approx(expit(plain.intercept_[0]), abs=1e-3)
 
 
 @pytest.mark.parametrize("more", [(2000, 2001, 2002, 2003), (2000, 2100, 2200, 2250), (2000, 1800, 1500, 1600)])
 def test_where_every_answer_is_far_longer_nothing_is_known_of_equal_lengths(more):
     rows = [contest(i, "x" * (10 + extra), "x" * 10) for i, extra in enumerate(more * 5)]
-    found = rate_of(rows, [verdict(value) for value in (1.0, 0.0, 1.0, 1.0) * 5])
-    assert found.length_controlled == (found.rate.value, 0.0, 1.0)
+    rate, controlled = rates(rows, [1.0, 0.0, 1.0, 1.0] * 5)
+    assert controlled == (rate.value, 0.0, 1.0)
 
 
 def test_answers_of_one_length_leave_the_rate_as_it_is():
     rows = [contest(i, "ab", "cd") for i in range(30)]
-    found = rate_of(rows, [verdict(i % 3 != 0) for i in range(30)])
-    assert found.length_controlled == found.rate
+    rate, controlled = rates(rows, [float(i % 3 != 0) for i in range(30)])
+    assert controlled == rate
 
 
 def test_a_challenger_that_is_always_longer_by_as_much_is_not_told_from_its_length():
-    found = rate_of([contest(i, "abc", "d") for i in range(30)], [verdict(1)] * 30)
-    assert found.length_controlled[1:] == (0.0, 1.0)
+    _, controlled = rates([contest(i, "abc", "d") for i in range(30)], [1.0] * 30)
+    assert controlled[1:] == (0.0, 1.0)
 
 
 def test_contests_even_in_length_are_those_with_one_of_the_opposite_sign_and_as_much():
@@ -105,19 +102,19 @@ def test_contests_even_in_length_are_those_with_one_of_the_opposite_sign_and_as_
 
 @pytest.mark.parametrize("at_equal", [0.0, 0.7])
 def test_on_contests_even_in_length_a_leaning_to_length_decides_nothing_and_the_interval_holds_the_truth(at_equal):
-    rng, held, rates = np.random.default_rng(0), 0, []
+    rng, held, means = np.random.default_rng(0), 0, []
     for _ in range(60):
-        rows, verdicts, more = drawn(rng, 300, at_equal, 1.5)
+        rows, wins, more = drawn(rng, 300, at_equal, 1.5)
         kept = np.array(even_in_length([row.challenger for row in rows], [row.champion for row in rows]))
-        values = [one.value for one, mine in zip(verdicts, kept, strict=True) if mine]
+        values = [one for one, mine in zip(wins, kept, strict=True) if mine]
         found = mean_interval(values, [str(i) for i in range(len(values))], shares=True)
         of_those = expit(at_equal + 1.5 * np.tanh(more[kept] / more.std())).mean()
         held += found.low <= of_those <= found.high
-        rates.append(found.value)
+        means.append(found.value)
         assert (more[kept] > 0).sum() == (more[kept] < 0).sum()
         assert abs(np.log1p(500 + more[kept]).mean() - np.log(501)) <= CALIPER
     assert held >= 54  # of 60, at 95 %
-    assert 0.48 <= np.mean(rates) <= expit(at_equal) + 0.02  # drawn towards a half, never beyond what it is
+    assert 0.48 <= np.mean(means) <= expit(at_equal) + 0.02  # drawn towards a half, never beyond what it is
 
 
 @pytest.mark.parametrize(("won", "count"), [(7, 20), (0, 9), (9, 9)])
@@ -146,8 +143,8 @@ def test_the_limits_of_one_share_are_those_of_its_penalised_likelihood():
 
 
 def test_rows_of_one_prompt_are_no_independent_ones():
-    rows, verdicts, _ = drawn(np.random.default_rng(0), 60, 0.2, 1.0)
-    once, five = rate_of(rows, verdicts).length_controlled, rate_of(rows * 5, verdicts * 5).length_controlled
+    rows, wins, _ = drawn(np.random.default_rng(0), 60, 0.2, 1.0)
+    (_, once), (_, five) = rates(rows, wins), rates(rows * 5, wins * 5)
     assert five.high - five.low == pytest.approx(once.high - once.low, rel=0.1)
 
 
