@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
@@ -11,15 +12,18 @@ from infra.store.base import Store
 from tasks.records import Checked, Plan
 from tasks.runtime.pairs import stored_pairs
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 SHOWN = 12  # parts that a message names
 
 
 def require_measurable(store: Store, plan: Plan, checked: Checked) -> None:
-    """Raise InputError where a metric of the gate has no item, whatever is trained."""
+    """Raise InputError where a metric of the gate has no item, or a question cannot be asked, whatever is trained."""
     recipe = plan.recipe
     named = dict(_named(recipe.gate))
     _require_text(recipe, named)
-    _require_template(plan, named)
+    _require_questions(plan, named)
     parts = [metric for metric in named if OF_SLICE.fullmatch(metric)]
     judged = [metric for metric in named if metric in OF_REWARDS]
     if parts or judged:
@@ -63,13 +67,17 @@ def _require_text(recipe: Recipe, named: dict[str, str]) -> None:
         )
 
 
-def _require_template(plan: Plan, named: dict[str, str]) -> None:
+def _require_questions(plan: Plan, named: dict[str, str]) -> None:
     """Questions are asked by a chat template; what the recipe did not ask for by name is left out without one."""
     from dpo_core.model.encode import load_tokenizer
 
     suites, lm_eval = plan.recipe.evaluation.suites, plan.recipe.evaluation.lm_eval
     in_turns = lm_eval is not None and lm_eval.apply_chat_template
-    if not (suites or in_turns) or load_tokenizer(plan.model_folder, trusted_code=plan.trusted_code).chat_template:
+    if not (suites or in_turns):
+        return
+    tokenizer = load_tokenizer(plan.model_folder, trusted_code=plan.trusted_code)
+    if tokenizer.chat_template:
+        suite_ids(plan.recipe, Path(plan.model_folder), tokenizer, plan.trusted_code)
         return
     if not suites:
         raise InputError(
@@ -84,6 +92,30 @@ def _require_template(plan: Plan, named: dict[str, str]) -> None:
         do="add the chat template that the model was trained with (tokenizer_config.json, or chat_template.jinja), "
         "or take evaluation.behaviour and evaluation.retention out",
     )
+
+
+def suite_ids(
+    recipe: Recipe, folder: Path, tokenizer: "PreTrainedTokenizerBase", trusted_code: str | None
+) -> list[tuple[int, ...]]:
+    """Every question of the suites as the model of `folder` is asked it.
+
+    Raises InputError, with its file and line, for one that the chat template refuses, or that fills the context.
+    """
+    from transformers import AutoConfig
+
+    from dpo_core.evaluate.behaviour import read_checks
+    from dpo_core.model.answers.answers import context_of, prompt_ids
+    from dpo_core.model.chat_template import ChatTemplate
+
+    trusted = trusted_code is not None
+    context = context_of(AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trusted))
+    template, asked = ChatTemplate(tokenizer, recipe.encoding.date), list[tuple[int, ...]]()
+    for check in (check for path in recipe.evaluation.suites.values() for check in read_checks(path)):
+        try:
+            asked.append(prompt_ids(check.prompt, template, context))
+        except InputError as error:
+            raise InputError(error.says, where=check.where, do=error.do) from None
+    return asked
 
 
 def _some(names: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """What the gate asks for and no item could show is told before anything is trained."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
 from infra.store.folder import FolderStore
 from tasks.evaluation.measurable import require_measurable
+from tests.tiny import build_tiny_model
 
 
 def said(role, text):
@@ -53,8 +55,6 @@ def test_an_empty_text_that_must_not_get_worse_is_told(ask, tmp_path):
 def test_questions_to_a_model_without_a_chat_template_are_told(ask, tmp_path):
     from transformers import AutoTokenizer
 
-    from tests.tiny import build_tiny_model
-
     folder = build_tiny_model(tmp_path / "plain")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = None
@@ -74,3 +74,19 @@ def test_answers_to_held_out_text_that_asks_nothing_are_told(ask):
     ask(evaluation=rewards, improve=["answers/win_rate"])
     with pytest.raises(InputError, match="no held-out pair is a chat"):
         ask(evaluation=rewards, improve=["answers/win_rate"], plain=True)
+
+
+REFUSES = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+
+
+@pytest.mark.parametrize("prompt", [[{"role": "system", "content": "Be brief."}, *said("user", "a")], "a" * 40])
+def test_a_question_that_cannot_be_put_to_the_model_is_told_with_its_line(ask, tmp_path, prompt):
+    folder = build_tiny_model(tmp_path / "model", max_positions=40)
+    template = folder / "chat_template.jinja"
+    template.write_text(REFUSES + template.read_text())
+    lines = [{"prompt": text, "must_contain": ["a"]} for text in ("b", prompt)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    says = "the chat template refuses it: no system turn" if isinstance(prompt, list) else "the model reads 40"
+    with pytest.raises(InputError, match=says) as caught:
+        ask(folder=folder, evaluation={"behaviour": {"x": str(tmp_path / "x.jsonl")}})
+    assert caught.value.where == f"{tmp_path}/x.jsonl:2"

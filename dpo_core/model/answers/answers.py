@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
@@ -141,7 +141,7 @@ def _asked(
     refuse: Refuse | None,
 ) -> tuple[list[Query], list[dict[int, list[int]]]]:
     """Every different prompt with the samples wanted of it, and by sample the numbers of the prompts that have it."""
-    context = _context(model)
+    context = context_of(model.config)
     owners: dict[tuple[int, ...], dict[int, list[int]]] = {}
     template = ChatTemplate(tokenizer, day)
     for number, prompt in enumerate(prompts):
@@ -149,8 +149,7 @@ def _asked(
         if not some:
             continue
         try:
-            ids = tuple(encode_prompt(prompt, tokenizer, template=template))
-            _require_room(len(ids), context)
+            ids = prompt_ids(prompt, template, context)
         except InputError as error:
             named = type(error)(error.says, where=f"prompt {number + 1} of {len(prompts)}", do=error.do)
             if refuse is None:
@@ -163,6 +162,13 @@ def _asked(
     return asked, list(owners.values())
 
 
+def prompt_ids(prompt: Sequence[Message], template: ChatTemplate, context: int) -> tuple[int, ...]:
+    """What an answer goes on from. Raises InputError where the template refuses the prompt, or no room is left."""
+    ids = tuple(encode_prompt(prompt, template.tokenizer, template=template))
+    _require_room(len(ids), context)
+    return ids
+
+
 def _require_room(tokens: int, context: int) -> None:
     if tokens == 0:
         raise InputError("it has no tokens", where="", do="leave the prompt out, or write something in it")
@@ -171,5 +177,6 @@ def _require_room(tokens: int, context: int) -> None:
         raise NoRoom(says, where="", do="shorten the prompt, leave it out, or take a model that reads more")
 
 
-def _context(model: PreTrainedModel) -> int:
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
+def context_of(config: PreTrainedConfig) -> int:
+    """Tokens that a model reads."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
