@@ -1,4 +1,4 @@
-"""Prompt files that say what an answer must be and must not be; used for behaviour and for retention."""
+"""Prompt files that say what an answer must be and must not be, for behaviour and retention; and neutral text."""
 
 import difflib
 from dataclasses import dataclass
@@ -62,10 +62,7 @@ def read_checks(path: str | Path) -> list[BehaviourCheck]:
         raise InputError(
             "there is no such prompt file", where=str(path), do="check evaluation.behaviour and evaluation.retention"
         )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text: {error.reason}", where=str(path), do="save it as UTF-8") from None
+    lines = _text_of(path, "utf-8-sig").split("\n")
     checks, ids = [], set[str]()
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -81,6 +78,19 @@ def read_checks(path: str | Path) -> list[BehaviourCheck]:
             "the prompt file is empty", where=str(path), do="add at least one line, or take it out of the recipe"
         )
     return checks
+
+
+def read_paragraphs(path: str | Path) -> list[str]:
+    """Paragraphs of a text file; InputError with file and line where it is not UTF-8."""
+    return [text.strip() for text in _text_of(Path(path), "utf-8").split("\n\n") if text.strip()]
+
+
+def _text_of(path: Path, encoding: str) -> str:
+    try:
+        return path.read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"not UTF-8 text: {error.reason}", where=f"{path}:{line}", do="save it as UTF-8") from None
 
 
 def _read_line(line: str, where: str) -> CheckLine:

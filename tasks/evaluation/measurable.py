@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
+from dpo_core.evaluate.behaviour import read_checks, read_paragraphs
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_release import OF_REWARDS, OF_SLICE, Gate
 from infra.store.base import Store
@@ -61,7 +62,7 @@ def _require_chats(pairs: Sequence[Pair], judged: Sequence[str], named: dict[str
 
 def _require_text(recipe: Recipe, named: dict[str, str]) -> None:
     path, metric = recipe.evaluation.neutral_text, "retention/neutral_text"
-    if path is not None and metric in named and not Path(path).read_text(encoding="utf-8").strip():
+    if path is not None and metric in named and not read_paragraphs(path):
         raise InputError(
             f"the file is empty, so {metric} has no paragraph", where=path, do="write some paragraphs into it"
         )
@@ -103,7 +104,6 @@ def suite_ids(
     """
     from transformers import AutoConfig
 
-    from dpo_core.evaluate.behaviour import read_checks
     from dpo_core.model.answers.answers import context_of, prompt_ids
     from dpo_core.model.chat_template import ChatTemplate
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import EncodedPair, Message
-from dpo_core.evaluate.behaviour import BehaviourCheck
+from dpo_core.evaluate.behaviour import BehaviourCheck, read_paragraphs
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.score import score
 from infra.store.base import Store
@@ -159,8 +159,7 @@ def _text_nll(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: 
     """Mean token NLL of each paragraph after its first token, by the digest of its text: what it is known again by."""
     if path is None:
         return {}
-    paragraphs = [text.strip() for text in Path(path).read_text(encoding="utf-8").split("\n\n") if text.strip()]
-    ids = {digest_json(text): tokenizer(text, add_special_tokens=False)["input_ids"] for text in paragraphs}
+    ids = {digest_json(text): tokenizer(text, add_special_tokens=False)["input_ids"] for text in read_paragraphs(path)}
     sequences = {name: (row[:1], row[1:]) for name, row in ids.items() if len(row) > 1}
     values = dict(score(model, list(sequences.values())))
     return {name: float(-values[i].double().mean()) for i, name in enumerate(sequences)}

@@ -8,17 +8,19 @@ from dpo_core.data.digests import digest_file
 from dpo_core.data.hub import is_hub_name
 from dpo_core.data.sources import is_address
 from dpo_core.errors import InputError
-from dpo_core.evaluate.behaviour import read_checks
+from dpo_core.evaluate.behaviour import read_checks, read_paragraphs
 from dpo_core.recipe import Recipe
 from tasks.runtime.sources import version_of_source
 
 
 def digests_of(recipe: Recipe, sources: Sequence[str]) -> dict[str, str]:
-    """Of these sources of pairs and every other file that the recipe names; its suites are read, for their faults."""
+    """Of these sources of pairs and every other file that the recipe names; its texts are read, for their faults."""
     files = {path: digest_file(Path(path)) for path in _files(recipe, sources)}
     files |= {source: version_of_source(source) for source in sources}
     for path in recipe.evaluation.suites.values():
         read_checks(path)
+    if recipe.evaluation.neutral_text is not None:
+        read_paragraphs(recipe.evaluation.neutral_text)
     return files
 
 
