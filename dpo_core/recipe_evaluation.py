@@ -76,6 +76,15 @@ class Evaluation(Section):
         "sealed once stays so",
     )
 
+    @field_validator("retention")
+    @classmethod
+    def _leaves_the_text_its_name(cls, suites: dict[str, str]) -> dict[str, str]:
+        if "neutral_text" in suites:
+            raise ValueError(
+                "retention/neutral_text is the metric of evaluation.neutral_text: give the suite another name"
+            )
+        return suites
+
     @property
     def decisive(self) -> dict[str, object]:
         """Without what is not asked for: a recipe older than such keys is the same one."""

@@ -57,6 +57,10 @@ def test_a_word_or_the_number_of_a_version_is_what_it_is_written_as(recipe, text
     assert recipe(REQUIRED, f"retrain.against={text}").recipe.retrain.against == value
 
 
+def test_a_suite_does_not_take_the_name_of_the_neutral_text(refused):
+    assert "give the suite another name" in refused(f"{REQUIRED}evaluation: {{retention: {{neutral_text: q}}}}\n").says
+
+
 @pytest.mark.parametrize("switch", ["true", "yes", "False"])
 def test_code_is_trusted_by_name_and_not_by_a_switch(refused, switch):
     assert "not by a switch" in refused(f"{REQUIRED}trust_remote_code: {switch}\n").says
