@@ -25,9 +25,8 @@ from infra.store import open_store
 from infra.store.base import Store
 from infra.tracking.runs import attach_run
 from tasks.baseline import Baselines, baselines
+from tasks.evaluation import registrable
 from tasks.evaluation.harness import harness_scores
-from tasks.evaluation.registrable import PAIRS as PAIRS_AGAIN
-from tasks.evaluation.registrable import SIDES
 from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import config_of, local_model, stored_model
@@ -143,8 +142,8 @@ def _evidence(
     pairs = [row.pair for row in encoded]
     samples = draw_samples(pairs, plan.recipe.evaluation.samples)
     edited, edited_ids = _edited(plan, checked, pairs)
-    reference, base, beta = models.reference.weights_sha256, models.baseline, plan.recipe.training.beta
-    parts = {"reference": reference, "challenger": trained.weights_sha256, "baseline": base}
+    ours, reference, base = trained.weights_sha256, models.reference.weights_sha256, models.baseline
+    parts = {"reference": reference, "challenger": ours, "baseline": base}
     parts |= {"anchor": models.anchor} if models.anchor else {}
     found = {
         sha: _answers(store, plan, checked, scored, sha, suites, samples, edited_ids, models)
@@ -154,10 +153,11 @@ def _evidence(
         sha: reference_sums(store, scored.path, encoded) if output.logps is None else _sums(output.logps)
         for sha, output in found.items()
     }
+    registrable.require_finite(found[ours], sums[ours], ours)
     fetch = functools.partial(_folder, store, plan, models=models)
     harness = harness_scores(store, plan, scored, found, fetch)
     judged = jury.each(samples, {sha: output.answers[SAMPLES] for sha, output in found.items()}, base) if jury else {}
-    measured = _measured(found, sums, judged, harness.values, reference, beta)
+    measured = _measured(found, sums, judged, harness.values, reference, plan.recipe.training.beta)
     prompts = {PAIRS: [pair.prompt for pair in pairs], SAMPLES: samples}
     prompts |= {name: [check.prompt for check in checks] for name, checks in suites.items()} | harness.prompts
     own = stored_pairs(store, checked.train_key)
@@ -169,7 +169,7 @@ def _evidence(
     asked = Questions(
         suites, samples, pairs, items, checked.shortcuts, edited, trivial, jury.says(judged) if jury else None
     )
-    first = zip(SIDES, (side[:PAIRS_AGAIN].tolist() for side in sums[trained.weights_sha256]), strict=True)
+    first = zip(registrable.SIDES, (side[: registrable.PAIRS].tolist() for side in sums[ours]), strict=True)
     kept = {"answers": sorted({folder for output in found.values() for folder in output.kept}), "logps": dict(first)}
     return side_by_side(by_part, asked), kept
 

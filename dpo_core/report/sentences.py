@@ -42,7 +42,7 @@ OUTCOMES = {
     "reject_regression": GateWords(
         "REJECTED: something got worse",
         "rejected",
-        "Something is worse beyond chance, a shortcut was learnt, or the new model computes no finite number for it.",
+        "Something is worse beyond chance, or a shortcut was learnt.",
     ),
 }
 

@@ -1,25 +1,46 @@
-"""Weights are registered only if a new process loads them and finds the log-probs that the evaluation measured."""
+"""Weights are registered only if all that they compute is finite, and a new process finds the same log-probs."""
 
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from dpo_core.data.pairs import EncodedPair
+from dpo_core.errors import Diverged
 from dpo_core.model.reference import allowed_difference
 from infra.environment import training_environment
 from infra.errors import InfraError
 from infra.settings import load_settings
 from tasks.evaluation.rescore import RescoreOrder
-from tasks.records import Plan
+from tasks.records import MeasureOutput, Plan
 from tasks.runtime.scratch import scratch_folder
 
 PAIRS = 4  # held-out pairs that are scored again
 SIDES = ("chosen", "rejected")
 DO = "nothing was registered: run the same command with --force, which trains and measures anew; if it stays, report it"
+
+
+def require_finite(measured: MeasureOutput, sums: Sequence[Iterable[float]], weights: str) -> None:
+    """Raise Diverged where the trained model has a log-prob that is no number: no gate could tell what it is worth.
+
+    `sums`: those of the held-out pairs, by side.
+    """
+    asked = {
+        "held-out pairs": list(zip(*sums, strict=True)),
+        "held-out answers with a shortcut": list(zip(*measured.uptake.values(), strict=True)),
+        "paragraphs of evaluation.neutral_text": [(value,) for value in measured.nll.values()],
+    }
+    for kind, rows in asked.items():
+        if lost := sum(not all(map(math.isfinite, row)) for row in rows):
+            raise Diverged(
+                f"the trained model computes no finite number on {lost} of {len(rows)} {kind}",
+                where=f"weights {weights}",
+                do="nothing was registered: lower training.learning_rate or training.max_grad_norm, and train again",
+            )
 
 
 def require_registrable(

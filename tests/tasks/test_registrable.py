@@ -1,16 +1,19 @@
 """Nothing is registered that a new process does not load, or that computes something else there."""
 
+import math
 import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from dpo_core.data.pairs import EncodedPair, Pair
+from dpo_core.errors import Diverged
 from dpo_core.model.load import load_model
 from dpo_core.model.score import score
 from dpo_core.recipe import Recipe
 from infra.errors import InfraError
-from tasks.evaluation.registrable import require_registrable
+from tasks.evaluation.registrable import require_finite, require_registrable
+from tasks.records import MeasureOutput
 from tests.tiny import build_tiny_model
 
 PAIRS = [EncodedPair(Pair((), (), (), where=f"eval.jsonl:{n}"), (5, 6), (7, 8 + n, 1), (9, 1)) for n in range(6)]
@@ -53,3 +56,18 @@ def test_weights_that_do_not_load_are_not(register, folder):
     (folder / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InfraError, match="do not load in a new process: "):
         register()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "uptake", "nll", "says"),
+    [
+        ([-math.inf, math.nan, -1.0], [-1.0], 2.0, "2 of 3 held-out pairs"),
+        ([-1.0] * 3, [math.nan], 2.0, "1 of 1 held-out answers with a shortcut"),
+        ([-1.0] * 3, [-1.0], math.inf, "1 of 1 paragraphs of evaluation.neutral_text"),
+    ],
+)
+def test_weights_that_compute_no_finite_number_are_not(chosen, uptake, nll, says):
+    measured = MeasureOutput(answers={}, logps=None, nll={"a": nll}, uptake={"with": uptake, "without": [-1.0]})
+    with pytest.raises(Diverged, match=f"the trained model computes no finite number on {says}") as caught:
+        require_finite(measured, (chosen, [-1.0] * 3), "abc")
+    assert "nothing was registered: lower training.learning_rate" in caught.value.do
