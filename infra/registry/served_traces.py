@@ -18,10 +18,11 @@ import mlflow
 import yaml
 from mlflow.entities import NoOpSpan
 from mlflow.environment_variables import MLFLOW_TRACE_SAMPLING_RATIO
+from mlflow.exceptions import MlflowException
 
 REGISTERED = "registered_model_meta"  # file that MLflow writes beside a version that it downloads
 WAITING = 500  # answers that wait to be sent; the next ones leave no trace
-PAUSES_S = (1.0, 60.0)  # between two looks for the experiment: at first, at most
+PAUSES_S = (1.0, 60.0)  # between two looks for the experiment: at first, at most, and once it was found
 LAST_S = 5.0  # for what waits when the process ends
 log = logging.getLogger("dpo.traces")
 
@@ -73,22 +74,34 @@ class Traces:
             return ""
 
     def _send(self, experiment: str) -> None:
-        pause, most = PAUSES_S
-        while self._experiment is None:
-            try:
-                self._experiment = _experiment_id(experiment)
-            except Exception as error:
-                log.warning("traces_wait experiment=%r retry_s=%g reason=%.300s", experiment, pause, error)
-                time.sleep(pause)
-                pause = min(2 * pause, most)
+        self._find(experiment)
+        looked = time.monotonic()
         while True:
             span, ended_ns = self._waiting.get()
             try:
-                span.end(end_time_ns=ended_ns)  # sends it
+                if time.monotonic() - looked >= PAUSES_S[1]:
+                    if _is_gone(str(self._experiment)):
+                        self._experiment = None
+                        self._find(experiment)
+                    looked = time.monotonic()
+                span.end(end_time_ns=ended_ns)  # sends it; MLflow tells nobody that an experiment takes no traces
             except Exception as error:
                 log.warning("trace_lost trace=%s reason=%.300s", span.trace_id, error)
             finally:
                 self._waiting.task_done()
+
+    def _find(self, experiment: str) -> None:
+        """Return once it is there; the same reason is told once."""
+        (pause, most), told = PAUSES_S, ""
+        while self._experiment is None:
+            try:
+                self._experiment = _experiment_id(experiment)
+            except Exception as error:
+                if (reason := f"{error}"[:300]) != told:
+                    log.warning("traces_wait experiment=%r retry_s=%g reason=%s", experiment, pause, reason)
+                told = reason
+                time.sleep(pause)
+                pause = min(2 * pause, most)
 
     def _finish(self) -> None:
         end = time.monotonic() + LAST_S
@@ -110,10 +123,25 @@ def _registered(folder: Path) -> tuple[str, str]:
 
 
 def _experiment_id(name: str) -> str:
-    """Where MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID says, else the experiment of that name; made if missing."""
+    """Where MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID says, else the experiment of that name; made if missing.
+
+    Raises RuntimeError for a deleted one: MLflow finds it, and takes no traces for it.
+    """
     client = mlflow.MlflowClient()
     name, number = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name, os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if number and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
-        return str(client.get_experiment(number).experiment_id)
-    found = client.get_experiment_by_name(name)
-    return str(client.create_experiment(name) if found is None else found.experiment_id)
+    named = "MLFLOW_EXPERIMENT_NAME" in os.environ
+    found = client.get_experiment(number) if number and not named else client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name))
+    if found.lifecycle_stage == "deleted":
+        do = f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
+        raise RuntimeError(f"it is deleted, so answers leave no trace: {do}, or name another by MLFLOW_EXPERIMENT_NAME")
+    return str(found.experiment_id)
+
+
+def _is_gone(experiment: str) -> bool:
+    """Whether the server says so; of one that is away nothing is known."""
+    try:
+        return bool(mlflow.MlflowClient().get_experiment(experiment).lifecycle_stage == "deleted")
+    except MlflowException as error:
+        return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
