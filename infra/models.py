@@ -13,7 +13,7 @@ from infra.store.base import digest
 
 COMMIT = 40  # hex digits
 ADAPTER = "adapter_config.json"
-HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.*"]
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab.*", "README.md"]
 COPIES = ["consolidated*.safetensors", "original/*"]  # the same weights once more, in another layout
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from prefect import task
@@ -40,7 +41,7 @@ from tasks.runtime.datasets import dataset_tags
 from tasks.runtime.models import stored_model
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import code_digest, remembered
-from tasks.runtime.start import REQUEST, START, START_WEIGHTS
+from tasks.runtime.start import LICENCE, REQUEST, START, START_WEIGHTS, licence_of_start
 
 log = logging.getLogger("dpo.release")
 CHALLENGER = "challenger"
@@ -77,6 +78,7 @@ def _new_version(
         name, source = f"{plan.recipe.name}-{context}", f"{store.url}/{key}"
         run.dataset(name=name, sha256=sha256, source=source, context=context, rows=rows)
     known = {tag: run.tag(of_run) for tag, of_run in OF_RUN.items()}
+    known[LICENCE] = licence_of_start(plan.start_model, Path(plan.model_folder))
     tags = {
         "base_model": plan.start_model,
         "pairs": checked.rows_kept,

@@ -37,6 +37,7 @@ from tasks.documents import (
 from tasks.lineage import report_key
 from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, SeedModel, Trained
 from tasks.runtime.datasets import TRAIN_TAG
+from tasks.runtime.start import LICENCE
 from tasks.seeds.spread import seed_lines, spreads, unstable
 from tasks.weights import remove_old_weights
 
@@ -252,7 +253,7 @@ def _facts(
         version=registered.version,
         made=datetime.now(UTC).date().isoformat(),
         base_model=without_secrets(plan.start_model),
-        licence=licence_of(Path(plan.model_folder)),
+        licence=tags.get(LICENCE) or licence_of(Path(plan.model_folder)),
         pairs={
             "kept after the data check": checked.rows_kept,
             "in quarantine": checked.rows_quarantined,

@@ -1,12 +1,14 @@
 """Which model a run starts from, by a name that does not move: an alias is resolved once."""
 
 import logging
+from pathlib import Path
 
 from infra.errors import ObjectMissing
 from infra.registry import versions
 
 log = logging.getLogger("dpo.plan")
 START, START_WEIGHTS, REQUEST = "dpo.start_model", "dpo.reference_weights_sha256", "dpo.request"  # tags of a version
+LICENCE = "licence"  # one more: of its start model
 
 
 def start_model(model: str, request: str) -> str:
@@ -28,3 +30,15 @@ def start_model(model: str, request: str) -> str:
         except ObjectMissing:  # deleted since: what the alias means now is all there is
             pass
     return f"models:/{name}/{found.number}"
+
+
+def licence_of_start(model: str, folder: Path) -> str | None:
+    """What the model card in the start model's folder names; of a registered version, what it was registered with."""
+    from dpo_core.report.model_card import licence_of
+
+    if (found := licence_of(folder)) is not None or not model.startswith("models:/"):
+        return found
+    try:
+        return versions.resolve(model).tags.get(LICENCE)
+    except ObjectMissing:  # deleted since
+        return None

@@ -7,6 +7,7 @@ import pytest
 from infra import models
 from infra.errors import BadSetting, InfraError
 from infra.models import fetch_model
+from tests.tiny import build_tiny_model
 
 BYTES = b"GGUF" + bytes(100)
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -108,6 +109,13 @@ def test_a_malformed_registry_name_is_refused(model, tmp_path):
 def test_a_hub_model_that_is_not_here_says_that_we_are_offline(tmp_path):
     with pytest.raises(InfraError, match="HF_HUB_OFFLINE is set"):
         fetch_model("some-team/some-model", tmp_path)
+
+
+def test_of_a_hub_model_the_card_is_fetched_too_which_names_its_licence(tmp_path, monkeypatch):
+    asked, folder = {}, build_tiny_model(tmp_path / "model")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda model, **how: asked.update(how) or folder)
+    assert fetch_model("some-team/some-model", tmp_path) == folder
+    assert "README.md" in asked["allow_patterns"]
 
 
 def test_a_text_that_is_no_name_at_all_is_refused(tmp_path):
