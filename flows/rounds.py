@@ -13,15 +13,17 @@ def rounds(recipe: str, overrides: list[str] | None = None, force: bool = False)
     """As many rounds as the recipe says, or until the gate finds no gain, or answers run away: then nothing is trained.
 
     Each round is a run of `curate` and one of `retrain`, with their own MLflow runs; run again, what is finished is a
-    look-up, and with `force` is done anew. Raises DataCheckFailed where a round's pairs must not be trained on.
+    look-up. `force` draws every answer anew; a round that comes to the same pairs keeps its training and its verdict.
+    Raises DataCheckFailed where a round's pairs must not be trained on.
     """
     story = begin(recipe, overrides or [])
     while not (ended := finished(story)):
-        line = None if force else recorded(story)
-        if line is None:
+        line = recorded(story)
+        if line is None or force:
             made = curate(recipe, story.curation_overrides, force=force)
-            away = ran_away(story, made)
-            trained = None if away else retrain(story.retrain_recipe, story.retrain_overrides(made), force=force)
-            line = record(story, made, trained)
+            if line is None or line.curation.dataset != made.dataset:
+                away = ran_away(story, made)
+                trained = None if away else retrain(story.retrain_recipe, story.retrain_overrides(made))
+                line = record(story, made, trained)
         story = story.with_round(line)
     return RoundsDocument(rounds=list(story.lines), ended=ended)

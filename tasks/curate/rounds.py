@@ -145,7 +145,10 @@ def finished(story: Story) -> str:
 
 
 def record(story: Story, made: CurateDocument, trained: Retrained | None) -> RoundLine:
-    """What a round came to, written down; `trained`: None where its answers had run away."""
+    """What a round came to, written down; `trained`: None where its answers had run away.
+
+    One that was made before is replaced by one that was promoted alone: the champion now may be of a later round.
+    """
     document = trained.document if trained else None
     metrics: dict[str, object] = {name: value.value for name, value in document.metrics.items()} if document else {}
     line = RoundLine(
@@ -155,6 +158,7 @@ def record(story: Story, made: CurateDocument, trained: Retrained | None) -> Rou
         verdict=document.verdict if document else None,
         metrics=metrics,
     )
-    open_store(load_settings(), patient=True).put_bytes(_place(story), line.model_dump_json(by_alias=True).encode())
+    if line.verdict == "promote" or recorded(story) is None:
+        open_store(load_settings(), patient=True).put_bytes(_place(story), line.model_dump_json(by_alias=True).encode())
     log.info("round number=%d dataset=%s model=%s verdict=%s", line.number, made.dataset, line.model, line.verdict)
     return line

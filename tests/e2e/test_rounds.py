@@ -109,18 +109,6 @@ def test_the_command_again_makes_no_round_anew(told, recipe, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(told.to_json()))
 
 
-def test_force_makes_a_finished_round_anew(told, recipe, monkeypatch):
-    from flows.rounds import rounds
-
-    done, after = [], iter(["", "", "the end"])
-    monkeypatch.setattr("flows.rounds.finished", lambda story: next(after))
-    monkeypatch.setattr("flows.rounds.curate", lambda *given, force: done.append(force) or told.rounds[0].curation)
-    monkeypatch.setattr("flows.rounds.retrain", lambda *given, force: done.append(force))
-    monkeypatch.setattr("flows.rounds.record", lambda story, made, trained: told.rounds[0])
-    assert rounds(str(recipe), force=True).rounds == [told.rounds[0]] * 2
-    assert done == [True] * 4
-
-
 def test_from_a_champion_the_reference_is_the_version_that_was_champion_and_a_new_champion_begins_anew(told, recipe):
     from tasks.curate.rounds import begin
 

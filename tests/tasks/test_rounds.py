@@ -1,10 +1,13 @@
 """Rounds that were made are looked up for as long as all that decided them is the same."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from flows.rounds import rounds
+from tasks.curate.documents import CurateDocument
 from tasks.curate.rounds import begin
 from tasks.records import HarnessPlan
 from tests.recipes import write_jsonl
@@ -100,3 +103,58 @@ def test_another_task_of_lm_eval_under_the_same_name_makes_other_rounds(recipe, 
         return key(recipe)
 
     assert with_task("1") == with_task("1") != with_task("2")
+
+
+class Makes:
+    """Curations and trainings that cost nothing: of each round the data set and the gate's verdict."""
+
+    def __init__(self, *made):
+        self.made, self.forced, self.trained = iter(made), [], 0
+
+    def curate(self, recipe, overrides, force):
+        dataset, self.verdict = next(self.made)
+        self.forced.append(force)
+        empty = {"pilot": "", "left_out": {}, "dropped": {}, "notes": [], "facts": None, "changes": {}, "judges": {}}
+        known = {"way": "rewards", "model": "m", "verdict": "pass", "report": "", "mlflow_run_id": ""}
+        counts = dict.fromkeys(("rows", "new", "prompts", "answers"), 1)
+        made = {"dataset": dataset, "changed": True, "spent": [], "stages": []}
+        return CurateDocument(**empty, **known, **counts, **made)
+
+    def retrain(self, recipe, overrides):
+        self.trained += 1
+        version = int(overrides[0].rpartition("@")[2])  # one a data set
+        return SimpleNamespace(document=SimpleNamespace(model="n", version=version, verdict=self.verdict, metrics={}))
+
+
+@pytest.fixture
+def told(recipe, request, monkeypatch):
+    """Make rounds, of which each comes to a data set and a verdict."""
+    name = f"name={request.node.name.replace('_', '-')}"
+
+    def rounds_of(*made, force=False):
+        work = Makes(*made)
+        monkeypatch.setattr("flows.rounds.curate", work.curate)
+        monkeypatch.setattr("flows.rounds.retrain", work.retrain)
+        return rounds.fn(str(recipe), [name], force), work
+
+    return rounds_of
+
+
+PROMOTED = (("dataset:c@1", "promote"), ("dataset:c@2", "promote"))
+
+
+def test_rounds_by_force_whose_pairs_come_out_the_same_keep_what_was_trained_and_its_verdict(told):
+    first, _ = told(*PROMOTED)
+    forced, work = told(("dataset:c@1", "hold_no_gain"), ("dataset:c@2", "hold_no_gain"), force=True)
+    assert (work.forced, work.trained) == ([True, True], 0)
+    assert first == forced == told()[0]
+
+
+def test_other_pairs_by_force_are_trained_on_and_replace_a_round_once_they_are_promoted(told):
+    first, _ = told(*PROMOTED)
+    held, work = told(("dataset:c@3", "reject_regression"), force=True)
+    assert (work.trained, held.ended) == (1, "round 1: the gate found no gain (reject_regression)")
+    assert told()[0] == first
+    anew, _ = told(("dataset:c@4", "promote"), ("dataset:c@5", "hold_no_gain"), force=True)
+    assert [line.model for line in anew.rounds] == ["models:/n/4", "models:/n/5"]
+    assert told()[0] == anew != first
