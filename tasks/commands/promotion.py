@@ -54,16 +54,17 @@ def promote(store: Store, name: str, version: int, *, who: str, why: str) -> Pro
 def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> PromotionDocument:
     """Back to the champion before, or to version `to`: it is fetched, checked, and has to answer before it is named.
 
-    The same rollback again (by the same person, for the same reason) is what a killed one left: it goes no further.
+    The same rollback again (by the same person, for the same reason), while it is what made the champion, goes no
+    further: it completes one that was killed.
     """
     _require_model(name)
     champion, answered = Champion(store, name), set[int]()
     seen = champion.settle()
 
     def decide(state: Standing) -> PromotionRecord | None:
-        last = state.records[-1].what if state.records else None
-        same = last is not None and (last.kind, last.who, last.why) == ("rollback", who, why)
-        if (same and last is not None and to in (None, last.version)) or (to is not None and to == state.champion):
+        made = None if state.moved is None else state.moved.what
+        same = made is not None and (made.kind, made.who, made.why) == ("rollback", who, why)
+        if (same and to is None) or (to is not None and to == state.champion):
             return None
         _require_unmoved(seen, state, name, "to go back from it")
         number = to if to is not None else _previous(state, name)

@@ -237,6 +237,23 @@ def test_a_rollback_goes_to_the_champion_before_and_the_same_again_no_further(st
 
 
 @pytest.mark.usefixtures("answers")
+def test_the_same_rollback_goes_no_further_after_other_entries_until_there_is_another_champion(store, name):
+    def back():
+        return promotion.rollback(store, name, None, who="ada", why="worse").champion_version
+
+    versions.set_tags(name, 3, {TAG: ""})
+    by_hand(store, name, 1), by_hand(store, name, 2), by_hand(store, name, 3)
+    for lift in (False, True):
+        assert back() == 2
+        promotion.hold(store, name, lift=lift, who="ada", why="worse")
+    assert back() == 2
+    assert promotion.history(store, name).barred == [3]
+    by_hand(store, name, 3)
+    assert back() == 2
+    assert kinds(store, name).count("rollback") == 2
+
+
+@pytest.mark.usefixtures("answers")
 def test_a_rollback_goes_past_no_approval(store, name):
     by_hand(store, name, 1)
     with pytest.raises(InputError, match="it never was champion, and needs approval to become one") as refused:
