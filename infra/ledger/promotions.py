@@ -53,7 +53,7 @@ class Standing:
     """What a ledger says now."""
 
     seq: int = 0
-    line: tuple[tuple[int, str], ...] = ()  # champions, version and weights, each over the one before
+    line: tuple[tuple[int, str], ...] = ()  # champions, version and weights, in the order of their last promotions
     champion: int | None = None
     weights: str = ""  # of the champion
     barred: Mapping[str, LedgerRecord] = field(default_factory=dict)  # weights that a person left: by which record
@@ -66,7 +66,8 @@ class Standing:
     @property
     def first(self) -> int | None:
         """The first champion there was."""
-        return self.line[0][0] if self.line else None
+        moves = (record.what for record in self.records if record.what.kind in MOVES)
+        return next((what.version for what in moves if what.version is not None), None)
 
     @property
     def previous(self) -> tuple[int, str] | None:
@@ -131,19 +132,21 @@ def still_waiting(state: Standing, now: datetime) -> dict[int, LedgerRecord]:
 def _moved(state: Standing, record: LedgerRecord) -> Standing:
     """Another champion. Who goes back, or moves the alias past us, bars the version that he leaves.
 
-    So are the champions between the two: each came after the one that is right. An alias that was moved to a version
-    that never was champion says nothing of why: that it was meant is the one thing that is sure, and no run undoes it.
+    So are the champions between the two, which leave the line: each came after the one that is right. An alias that was
+    moved to a version that never was champion says nothing of why: that it was meant is the one thing that is sure,
+    and no run undoes it. A champion that is promoted once more comes last, and nobody has left those between.
     """
     what, line = record.what, state.line
     new = None if what.version is None else (what.version, what.weights_sha256)
     barred = dict(state.barred)
-    if what.kind in ("rollback", "outside_change") and what.over is not None:
-        barred[what.over_weights_sha256] = record
-        between = line[line.index(new) + 1 :] if new is not None and new in line else ()
-        barred |= dict.fromkeys((weights for _, weights in between), record)
+    if what.kind in ("rollback", "outside_change"):
+        later = line[line.index(new) + 1 :] if new is not None and new in line else ()
+        line = line[: len(line) - len(later)]
+        if what.over is not None:
+            barred |= dict.fromkeys((what.over_weights_sha256, *(weights for _, weights in later)), record)
     if new is not None:
         barred.pop(new[1], None)
-        line = (*line[: line.index(new)], new) if new in line else (*line, new)
+        line = (*(champion for champion in line if champion != new), new)
     return replace(
         state,
         line=line,

@@ -254,6 +254,17 @@ def test_the_same_rollback_goes_no_further_after_other_entries_until_there_is_an
 
 
 @pytest.mark.usefixtures("answers")
+def test_a_champion_that_is_promoted_once_more_is_gone_back_from_to_the_one_that_it_replaced(store, name):
+    versions.set_tags(name, 3, {TAG: ""})
+    by_hand(store, name, 1), by_hand(store, name, 2), by_hand(store, name, 3), by_hand(store, name, 1)
+    assert versions.by_alias(name, "previous-champion").number == 3
+    assert Champion(store, name).look().state.first == 1
+    assert promotion.rollback(store, name, None, who="ada", why="worse").champion_version == 3
+    assert promotion.history(store, name).barred == [1]
+    assert promotion.rollback(store, name, None, who="ada", why="still worse").champion_version == 2
+
+
+@pytest.mark.usefixtures("answers")
 def test_a_rollback_goes_past_no_approval(store, name):
     by_hand(store, name, 1)
     with pytest.raises(InputError, match="it never was champion, and needs approval to become one") as refused:
@@ -412,7 +423,8 @@ class Ledger(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.state, self.champion, self.barred, self.held = Standing(), None, set(), False
-        self.line, self.left = [], set()  # left: for a version that never was champion, by the alias
+        self.line, self.first = [], None
+        self.left = set()  # for a version that never was champion, by the alias
 
     def add(self, kind, version=None):
         over = {"over": self.champion, "over_weights_sha256": f"w{self.champion}" if self.champion else ""}
@@ -426,10 +438,18 @@ class Ledger(RuleBasedStateMachine):
         self.become(version)
 
     def become(self, version):
-        self.line = self.line[: self.line.index(version)] if version in self.line else self.line
-        self.line = [*self.line, version]
+        self.line = [*(champion for champion in self.line if champion != version), version]
+        self.first = self.first or version
         self.champion = version
         self.barred.discard(version)
+
+    def go_back(self, version):
+        """Who comes after it has not been: all of them are barred."""
+        left = self.line[self.line.index(version) + 1 :] if version in self.line else []
+        self.line = self.line[: len(self.line) - len(left)]
+        self.barred |= {self.champion, *left}
+        self.become(version)
+        return left
 
     @precondition(lambda self: self.state.previous is not None and self.champion is not None)
     @rule()
@@ -438,9 +458,8 @@ class Ledger(RuleBasedStateMachine):
         assert target != self.champion
         assert target not in self.barred - self.left
         self.add("rollback", target)
-        self.barred |= {self.champion, *self.line[self.line.index(target) :]}
         self.left.discard(self.champion)
-        self.become(target)
+        self.go_back(target)
 
     @precondition(lambda self: self.champion is not None)
     @rule()
@@ -455,11 +474,10 @@ class Ledger(RuleBasedStateMachine):
     def moved_outside(self, version):
         if version == self.champion:
             return
-        back = self.line[self.line.index(version) :] if version in self.line else []
+        new, former = version not in self.line, self.champion
         self.add("outside_change", version)
-        self.barred |= {self.champion, *back}
-        self.left = self.left - set(back) if back else self.left | {self.champion}
-        self.become(version)
+        back = self.go_back(version)
+        self.left = self.left | {former} if new else self.left - {version, *back}
 
     @rule(lift=st.booleans())
     def hold(self, lift):
@@ -480,6 +498,9 @@ class Ledger(RuleBasedStateMachine):
         assert (self.state.held is not None) == self.held
         assert self.state.weights not in self.state.barred or self.champion is None
         assert self.state.seq == len(self.state.records)
+        assert self.state.first == self.first
+        before = [v for v in self.line if v != self.champion and v not in self.barred - self.left]
+        assert self.state.previous == ((before[-1], f"w{before[-1]}") if before else None)
 
 
 TestLedger = Ledger.TestCase
