@@ -9,12 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord, Standing, expired, still_waiting
 from infra.registry import versions
-from infra.registry.production import PRODUCTION
 from infra.registry.weights import require_weights
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.records import Gated, Plan, Promoted, Registered, Stage
-from tasks.runtime.approval import TAG, Policy, move_record, wait_record
+from tasks.runtime.approval import Policy, move_record, wait_record
 from tasks.runtime.forms import ask_by_form, end_forms
 from tasks.runtime.provenance import user
 
@@ -29,7 +28,8 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
     """
     name, version = plan.recipe.name, registered.version
     champion, left = Champion(open_store(load_settings(), patient=True), name), ""
-    policy, now = _policy(plan, version), datetime.now(UTC)
+    wanted, now = plan.recipe.promotion, datetime.now(UTC)
+    policy = Policy(wanted.approval == "required", wanted.approval_expires_days)
 
     def decide(state: Standing) -> PromotionRecord | None:
         nonlocal left
@@ -70,16 +70,6 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
         waiting_until=wait.what.expires if wait else None,
         stage=stage,
     )
-
-
-def _policy(plan: Plan, version: int) -> Policy:
-    """The recipe's, which the version carries from now on: `dpo promote` has no recipe."""
-    wanted = plan.recipe.promotion
-    policy = Policy(wanted.approval == "required", wanted.approval_expires_days)
-    carried = {TAG: str(policy.expires_days) if policy.required else "", PRODUCTION: wanted.production or ""}
-    tags = versions.by_number(plan.recipe.name, version).tags
-    versions.set_tags(plan.recipe.name, version, {t: new for t, new in carried.items() if tags.get(t, "") != new})
-    return policy
 
 
 def _left(plan: Plan, state: Standing, version: int, weights: str, ran_away: str) -> str:

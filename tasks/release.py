@@ -36,6 +36,7 @@ from tasks.records import (
     Stage,
     Trained,
 )
+from tasks.runtime.approval import policy_tags
 from tasks.runtime.code import RUN
 from tasks.runtime.datasets import dataset_tags
 from tasks.runtime.models import stored_model
@@ -58,6 +59,9 @@ def register(plan: Plan, checked: Checked, scored: Scored, trained: Trained, eva
     known = found is not None and KEY in found.tags and not removed(found.tags) and not plan.force
     if found is not None and known:
         version = found.number
+        wanted = policy_tags(plan.recipe.promotion)  # the recipe that made it may have had another
+        changed = {tag: new for tag, new in wanted.items() if found.tags.get(tag, "") != new}
+        versions.set_tags(plan.recipe.name, version, changed)
     else:
         version = _new_version(store, plan, checked, scored, trained, evaluated)
     challenger = versions.by_alias(plan.recipe.name, CHALLENGER)
@@ -93,6 +97,7 @@ def _new_version(
         PLACE: f"{store.url}/{trained.model_key}",
         REPORT: report_key(plan.recipe.name, trained.weights_sha256),
         "code.sha256": code_digest(RUN),
+        **policy_tags(plan.recipe.promotion),
         **write_lineage(store, plan, checked, scored, trained, evaluated),
     }
     folder = stored_model(store, trained.model_key, load_settings().home)

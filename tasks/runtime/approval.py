@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from dpo_core.recipe_release import Promotion
 from infra.ledger.promotions import Kind, PromotionRecord, Standing
+from infra.registry.production import PRODUCTION
 from infra.registry.versions import Version
 
 TAG = "dpo.approval"  # of a version: days that a wait lasts, where approval is required
@@ -23,6 +25,12 @@ class Policy:
 
     required: bool = False
     expires_days: float = 7.0
+
+
+def policy_tags(wanted: Promotion) -> dict[str, str]:
+    """The section as tags of the version, from its first moment on: `dpo promote` has no recipe."""
+    days = str(wanted.approval_expires_days) if wanted.approval == "required" else ""
+    return {TAG: days, PRODUCTION: wanted.production or ""}
 
 
 def policy_of(found: Version) -> Policy:

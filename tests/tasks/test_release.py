@@ -15,6 +15,7 @@ from infra.errors import Damaged, InfraError
 from infra.ledger.champion import Champion
 from infra.ledger.promotions import PromotionRecord
 from infra.registry import versions
+from infra.registry.production import PRODUCTION
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import open_run
@@ -22,8 +23,10 @@ from tasks.baseline import BASELINE, BASELINE_WEIGHTS, Base, Baselines, _baselin
 from tasks.commands import promotion
 from tasks.commands.evaluate_model import _start_of
 from tasks.evaluate import _folder
+from tasks.lineage import KEY
 from tasks.promote import promote
-from tasks.release import gate
+from tasks.release import gate, register
+from tasks.runtime.approval import TAG
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS, start_model
 from tests.tiny import build_tiny_model
 
@@ -189,6 +192,30 @@ def test_where_approval_is_required_a_run_leaves_its_version_waiting(registered,
     assert outcome(promote.fn(*given)) == (1, True, "")
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_version_needs_the_approval_of_its_recipe_as_soon_as_it_is_registered(
+    registered, name, make_plan, recipe, store, tiny_model, monkeypatch, known
+):
+    for function, made in (("stored_model", tiny_model), ("encoded_pairs", []), ("require_registrable", None)):
+        monkeypatch.setattr(f"tasks.release.{function}", lambda *given, made=made: made)
+    monkeypatch.setattr("tasks.release.write_lineage", lambda *given: {KEY: "lineage/x.json"})
+    first = registered("a", **{KEY: "lineage/x.json"})
+    weights = first.weights_sha256 if known else digest_weights(tiny_model)
+    store.put_bytes("pairs.jsonl", b"")
+    rules = recipe.promotion.model_copy(update={"approval": "required", "production": "prod.x"})
+    plan = make_plan(
+        recipe=recipe.model_copy(update={"name": name, "promotion": rules}), model_folder="", run_id=first.run_id
+    )
+    checked = SimpleNamespace(train_key="pairs.jsonl", eval_key="pairs.jsonl", eval_ids_key="", rows_kept=1)
+    checked.data_sha256 = "d"
+    trained, evaluated = SimpleNamespace(weights_sha256=weights, model_key="m"), SimpleNamespace(logps={})
+    done = register.fn(plan, checked, None, trained, evaluated)
+    assert done.stage.cached == known
+    tags = versions.by_number(name, done.version).tags
+    assert (tags[TAG], tags[PRODUCTION]) == ("7.0", "prod.x")
+    assert promotion.promote(store, name, done.version, who="ada", why="its run was killed").action == "wait"
+
+
 @pytest.mark.parametrize("ended", ["expire", "decline"])
 def test_a_version_that_got_no_approval_is_not_asked_for_again_unless_forced(
     registered, release, name, recipe, store, ended
@@ -240,8 +267,6 @@ def test_a_wait_that_a_run_asked_for_ends_where_the_version_is_gated_again_and_d
 def test_a_wait_that_a_person_asked_for_outlives_a_verdict_and_is_none_of_the_run(
     registered, release, name, recipe, store
 ):
-    from tasks.runtime.approval import TAG
-
     registered("a", **{TAG: "7"})
     promotion.promote(store, name, 1, who="ada", why="the suite was wrong")
     required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 7.0})
