@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from infra.prefect_logs import show_on_page
 from infra.settings import load_settings, prepare_environment
 from infra.store import open_store
-from tasks.commands import promotion
+from tasks.commands import promotion, waits
 from tasks.ledger_documents import PromotionDocument
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -25,16 +25,18 @@ class ApprovalForm(RunInput):
 
 
 @flow(name="approve")
-def approve(name: str, version: int) -> PromotionDocument:
+def approve(name: str, version: int, entry: int | None = None) -> PromotionDocument:
     """Wait, with no process alive, for a person's decision on a version that waits for approval.
 
-    Raises InputError where the version does not wait, or not for this person's approval.
+    `entry`: the wait's number in the ledger. Raises InputError where the version does not wait, or was asked for anew
+    since, or not for this person's approval.
     """
     show_on_page()
     settings = load_settings()
     prepare_environment(settings)
     store = open_store(settings)
-    asked = promotion.asked_for(store, name, version)
+    asked = waits.asked_for(store, name, version, entry)
     form = ApprovalForm.with_initial_data(description=asked.says)
     given = suspend_flow_run(wait_for_input=form, timeout=asked.seconds_left)
-    return promotion.approve(store, name, version, by=given.by, why=given.why, reject=given.approve == "no")
+    reject = given.approve == "no"
+    return promotion.approve(store, name, version, by=given.by, why=given.why, reject=reject, entry=entry)

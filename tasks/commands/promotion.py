@@ -1,31 +1,26 @@
 """What people do to a model's champion by hand: promote, roll back, hold, approve; and the history of it all."""
 
 import logging
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
 from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import MOVES, Kind, LedgerRecord, PromotionRecord, Standing, expired, still_waiting
+from infra.ledger.promotions import MOVES, Kind, PromotionRecord, Standing, expired, still_waiting
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
 from infra.registry.weights import removed, require_weights
-from infra.secrets import without_secrets
 from infra.store.base import Store
-from infra.tracking.client import tracking_uri
+from tasks.commands.waits import too_late, wait_of
 from tasks.ledger_documents import History, HistoryEntry, PromotionDocument
 from tasks.runtime.approval import move_record, policy_of, wait_record
 from tasks.runtime.forms import follow
 
 log = logging.getLogger("dpo.promotion")
-DIGEST = re.compile("[0-9a-f]{40,}")  # too long for the narrow form of Prefect's page
 
 
 def promote(store: Store, name: str, version: int, *, who: str, why: str) -> PromotionDocument:
@@ -91,20 +86,23 @@ def hold(store: Store, name: str, *, lift: bool, who: str, why: str) -> Promotio
     return _done(champion, champion.settle(), decide)
 
 
-def approve(store: Store, name: str, version: int, *, by: str, why: str, reject: bool = False) -> PromotionDocument:
-    """Promote a version that waits for approval, or end its wait. Not by who asked for it, not after its expiry."""
+def approve(
+    store: Store, name: str, version: int, *, by: str, why: str, reject: bool = False, entry: int | None = None
+) -> PromotionDocument:
+    """Promote a version that waits for approval, or end its wait. Not by who asked for it, not after its expiry.
+
+    `entry`: the wait that is meant, by its number in the ledger; None: the one that there is.
+    """
     kind: Kind = "decline" if reject else "approve"
     found = versions.by_number(name, version)
     champion, late = Champion(store, name), list[str]()
 
     def decide(state: Standing) -> PromotionRecord | None:
         late.clear()
-        if version not in state.waiting:
-            last = state.settled.get(version)
-            if last is not None and (last.what.kind, last.what.who, last.what.why) == (kind, by, why):
-                return None
-            raise _not_waiting(name, version, last)
-        wait = state.waiting[version]
+        last = state.settled.get(version)
+        if last is not None and (last.what.kind, last.what.who, last.what.why) == (kind, by, why):
+            return None
+        wait = wait_of(state, name, version, entry)
         if expired(wait, datetime.now(UTC)):
             late.append(str(wait.what.expires))
             return move_record("expire", state, found, who="", why="nobody approved it in time")
@@ -124,40 +122,8 @@ def approve(store: Store, name: str, version: int, *, by: str, why: str, reject:
 
     document = _done(champion, champion.settle(), decide)
     if late:
-        raise _too_late(name, version, late[0])
+        raise too_late(name, version, late[0])
     return document
-
-
-@dataclass(frozen=True)
-class ApprovalRequest:
-    """What a version's wait for approval says to who may give it."""
-
-    says: str  # Markdown
-    seconds_left: int
-
-
-def asked_for(store: Store, name: str, version: int) -> ApprovalRequest:
-    """The wait of a version. Raises InputError where it does not wait, or no more."""
-    state = Champion(store, name).look().state
-    wait = state.waiting.get(version)
-    if wait is None:
-        raise _not_waiting(name, version, state.settled.get(version))
-    what, now = wait.what, datetime.now(UTC)
-    left = (datetime.fromisoformat(str(what.expires)) - now).total_seconds()
-    if left < 1:
-        raise _too_late(name, version, str(what.expires))
-    over = "no champion" if what.over is None else f"version {what.over}"
-    lines = [f"Shall version {version} of **{name}** replace {over}? {what.who} asked for it: {what.why}", ""]
-    lines += [f"- {key}: `{DIGEST.sub(_short, value)}`" for key, value in what.evidence.items()]
-    lines += ["", f"In full: `dpo history {name} --json`. Keys are meant in `{without_secrets(store.url)}`."]
-    registry = without_secrets(tracking_uri()).rstrip("/")
-    if registry.startswith("http"):
-        lines[:0] = [f"[The version in MLflow]({registry}/#/models/{quote(name)}/versions/{version})", ""]
-    return ApprovalRequest("\n".join(lines), int(left))
-
-
-def _short(digest: re.Match[str]) -> str:
-    return f"{digest[0][:12]}…"
 
 
 def history(store: Store, name: str, *, verify: bool = False) -> History:
@@ -245,21 +211,6 @@ def _require_approval(state: Standing, found: Version, name: str) -> None:
         do = f"ask for it: dpo promote {name} {found.number} --why ..."
         says = "it never was champion, and needs approval to become one"
         raise InputError(says, where=f"{name} version {found.number}", do=do)
-
-
-def _too_late(name: str, version: int, expired_at: str) -> InputError:
-    do = "`dpo promote` asks for approval anew, and so does `dpo retrain --force`"
-    return InputError(f"its approval expired at {expired_at}", where=f"{name} version {version}", do=do)
-
-
-def _not_waiting(name: str, version: int, last: LedgerRecord | None) -> InputError:
-    ended = {"approve": "was approved", "promote": "was promoted", "decline": "was rejected", "expire": "expired"}
-    says = "it does not wait for approval"
-    if last is not None:
-        by = f" by {last.what.who}" if last.what.who else ""
-        how = "ended, for a run gated it again," if last.what.gated_again else ended.get(last.what.kind, "ended")
-        says += f": its wait {how}{by} at {last.at[:16]}"
-    return InputError(says, where=f"{name} version {version}", do=f"see what was recorded: dpo history {name}")
 
 
 def _require_model(name: str) -> None:

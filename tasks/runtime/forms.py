@@ -18,7 +18,7 @@ ENDED = {  # kind of the record that ended a wait: how the state of its form is 
 def ask_by_form(name: str, wait: LedgerRecord) -> None:
     """Have a form for a version that waits, once a wait."""
     key = f"approve-{name}-{wait.what.version}-entry-{wait.seq}"
-    ask_for_run(f"{FLOW}/{FLOW}", {"name": name, "version": wait.what.version}, key=key)
+    ask_for_run(f"{FLOW}/{FLOW}", {"name": name, "version": wait.what.version, "entry": wait.seq}, key=key)
 
 
 def follow(name: str, before: Standing, now: Standing) -> None:

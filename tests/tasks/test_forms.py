@@ -2,6 +2,8 @@
 
 import pytest
 
+from dpo_core.errors import InputError
+from flows.approve import ApprovalForm, approve
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.commands import promotion
@@ -80,3 +82,18 @@ def test_a_server_that_is_away_does_not_keep_anybody_from_approving(store, name,
     monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **given: 1 / 0)
     assert promotion.approve(store, name, 3, by="grace", why="seen").champion_version == 3
     assert "suspended_runs_not_ended flow=approve" in caplog.text
+
+
+def test_a_form_that_outlived_its_wait_decides_on_no_later_one(store, name, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tasks.runtime.forms.ask_for_run", lambda deployment, given, *, key: asked.append(given))
+    given = ApprovalForm(approve="yes", by="grace", why="seen")
+    monkeypatch.setattr("flows.approve.suspend_flow_run", lambda **options: given)
+    promotion.promote(store, name, 1, who="linus", why="launch")
+    promotion.promote(store, name, 3, who="ada", why="it rose over that one, too")
+    [anew] = asked
+    with pytest.raises(InputError, match="it was asked for anew, over version 1, by ada at 20"):
+        approve.fn(**{**anew, "entry": 1})
+    with pytest.raises(InputError, match="asked for anew"):
+        promotion.approve(store, name, 3, by="grace", why="seen", entry=1)
+    assert approve.fn(**anew).champion_version == 3
