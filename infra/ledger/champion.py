@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from infra.errors import Damaged, InfraError
 from infra.ledger.chain import Chain, Moved
 from infra.ledger.create_only import require_create_only
-from infra.ledger.promotions import LedgerRecord, PromotionRecord, Standing, state_of
+from infra.ledger.promotions import MOVES, LedgerRecord, PromotionRecord, Standing, state_of
 from infra.registry import versions
 from infra.registry.aliases import alias_and_tag, move_alias, set_model_tag
 from infra.registry.production import copy_if_asked
@@ -65,7 +65,7 @@ class Champion:
             view = self.look()
         if view.shown[0] < view.state.seq:
             log.info("ledger_repairs name=%s champion=%s entry=%d", self.name, view.state.champion, view.state.seq)
-            self.show()
+            self.show(must_copy=False)
             view = self.look()
         return view.state
 
@@ -82,7 +82,7 @@ class Champion:
                 if last:
                     raise
                 continue
-            self.show()
+            self.show(must_copy=record.kind in MOVES)
             return self.look().state
         raise AssertionError
 
@@ -93,21 +93,36 @@ class Champion:
         said = (self.name, base + 1, record.kind, record.version)
         log.info("ledger_appended name=%s entry=%d kind=%s version=%s", *said)
 
-    def show(self) -> None:
-        """Set the alias to what the ledger's end says, read it back, and write down that it shows this entry."""
+    def show(self, *, must_copy: bool) -> None:
+        """Set the alias to what the ledger's end says, read it back, and write down that it shows this entry.
+
+        A copy for production that fails is left to the next command, which may well be the one that goes back from
+        this champion; with `must_copy` it is an error.
+        """
         for _ in range(TRIES):
             view = self.look()
             if view.alias == view.state.champion:
                 if view.state.records and view.shown[0] < (end := view.state.records[-1]).seq:
                     before = view.state.previous
                     move_alias(self.name, PREVIOUS, before and before[0])
-                    if view.alias is not None:
-                        copy_if_asked(self.name, view.alias)
+                    if view.alias is not None and not self._copied(view.alias, must_copy):
+                        return
                     set_model_tag(self.name, SHOWN, f"{end.seq}:{end.sha256}")
                 return
             move_alias(self.name, ALIAS, view.state.champion)
         do = "another process sets it too: wait for it, then run again"
         raise InfraError("the alias champion does not stay as it was set", where=f"registered model {self.name}", do=do)
+
+    def _copied(self, version: int, must_copy: bool) -> bool:
+        try:
+            copy_if_asked(self.name, version)
+        except InfraError as error:
+            if must_copy:
+                raise
+            says = 'production_not_copied name=%s version=%d reason=%r action="the next command tries it again"'
+            log.warning(says, self.name, version, error.says)
+            return False
+        return True
 
     def _foreign(self, view: View) -> bool:
         """Whether the alias is where no record of ours has put it, or may still be about to."""
@@ -137,4 +152,4 @@ class Champion:
             self.append(record, base=state.seq)
         except Moved:  # another process of ours records it
             return
-        self.show()
+        self.show(must_copy=False)

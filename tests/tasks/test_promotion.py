@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.remote_code import digest_code
-from infra.errors import Damaged, InfraError, ObjectMissing
+from infra.errors import Damaged, InfraError, ObjectMissing, Rejected
 from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import _asked
@@ -111,6 +111,30 @@ def test_a_copy_that_a_killed_process_left_unfinished_is_made_by_the_next_comman
     assert versions.by_alias(target, "champion") is None
     assert not by_hand(store, name, 1).changed
     assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/1"
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_champion_that_cannot_be_copied_to_production_is_gone_back_from(store, name, monkeypatch, caplog):
+    target = f"prod-{name}"
+    versions.set_tags(name, 2, {PRODUCTION: target})
+
+    def refused(name, number):
+        if number == 2:
+            raise Rejected("no right to write it", where=target, do="ask for it")
+
+    by_hand(store, name, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("infra.ledger.champion.copy_if_asked", refused)
+        with pytest.raises(Rejected):
+            by_hand(store, name, 2)
+        assert promotion.hold(store, name, lift=False, who="ada", why="w").champion_version == 2
+        assert "production_not_copied" in caplog.text
+        assert promotion.rollback(store, name, None, who="ada", why="w").champion_version == 1
+        assert versions.by_alias(name, "champion").number == 1
+        with pytest.raises(Rejected):
+            by_hand(store, name, 2)
+    promotion.hold(store, name, lift=True, who="ada", why="w")
+    assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/2"
 
 
 def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once(store, name):
