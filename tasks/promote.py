@@ -34,22 +34,22 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
     def decide(state: Standing) -> PromotionRecord | None:
         nonlocal left
         left = ""
-        waits = still_waiting(state, now).get(version)
-        if gated.verdict != "promote" and waits is not None and waits.what.by_run:
+        wait = state.waiting.get(version)  # an expired one too: the verdict is newer
+        if gated.verdict != "promote" and wait is not None and wait.what.by_run:
             why = f"gated again, {gated.verdict}: {'; '.join(gated.reasons)}"
             return move_record("decline", state, versions.by_number(name, version), who="", why=why, by_run=True)
         if gated.verdict != "promote" or state.champion == version:
             return None
         found = versions.by_number(name, version)
         require_weights(name, version, found.tags)
-        if version in state.waiting and expired(state.waiting[version], now):
+        if wait is not None and expired(wait, now):
             return move_record("expire", state, found, who="", why="nobody approved it in time", by_run=True)
         if left := _left(plan, state, version, found.weights_sha256, ran_away):
             return None
         why = "; ".join(gated.reasons)
         if not policy.required:
             return move_record("promote", state, found, who=user(), why=why, by_run=True)
-        if version in state.waiting and state.waiting[version].what.over_weights_sha256 == state.weights:
+        if wait is not None and wait.what.over_weights_sha256 == state.weights:
             return None
         return wait_record(state, found, policy, who=user(), why=why, by_run=True)
 
@@ -60,14 +60,14 @@ def promote(plan: Plan, registered: Registered, gated: Gated, ran_away: str = ""
         state = champion.commit(decide)  # anew with --force; else it is said why not
     if left:
         log.warning('not_promoted name=%s version=%d why="%s"', name, version, left)
-    wait = None if left or gated.verdict != "promote" else still_waiting(state, now).get(version)
-    if wait is not None:
-        ask_by_form(name, wait)  # also where a run that was killed here had recorded the wait
+    asked = None if left or gated.verdict != "promote" else still_waiting(state, now).get(version)
+    if asked is not None:
+        ask_by_form(name, asked)  # also where a run that was killed here had recorded the wait
     stage = Stage(name="promote", cached=state.seq == before, seconds=0.0)
     return Promoted(
         champion_version=state.champion,
         not_promoted=left,
-        waiting_until=wait.what.expires if wait else None,
+        waiting_until=asked.what.expires if asked else None,
         stage=stage,
     )
 

@@ -238,11 +238,17 @@ def test_a_version_that_got_no_approval_is_not_asked_for_again_unless_forced(
     assert kinds == ["wait", ended, "wait"]
 
 
-def test_a_wait_that_has_expired_is_not_told_as_one_where_the_gate_says_no_by_now(registered, release, name, recipe):
+def test_a_wait_that_has_expired_ends_by_a_verdict_too_and_is_asked_for_again_without_force(
+    registered, release, name, recipe, store
+):
     registered("a")
     required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
     release(1, promotion=required)
     assert release(1, promotion=required, verdict="hold_no_gain").waiting_until is None
+    weeks = required.model_copy(update={"approval_expires_days": 7})
+    again = release(1, promotion=weeks)
+    assert (again.waiting_until is not None, again.not_promoted) == (True, "")
+    assert [record.what.kind for record in Champion(store, name).look().state.records] == ["wait", "decline", "wait"]
 
 
 def test_a_wait_that_a_run_asked_for_ends_where_the_version_is_gated_again_and_does_not_pass(
