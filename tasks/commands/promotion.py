@@ -36,10 +36,9 @@ def promote(store: Store, name: str, version: int, *, who: str, why: str) -> Pro
         require_weights(name, version, versions.by_number(name, version).tags)
         _require_unmoved(seen, state, name, "to promote over it")
         if policy.required and not _approved(state, version):
-            wait = state.waiting.get(version)
-            over = None if wait is None else wait.what.over_weights_sha256
-            if wait is not None and over == state.weights and not expired(wait, datetime.now(UTC)):
-                return None
+            wait = still_waiting(state, datetime.now(UTC)).get(version)
+            if wait is not None and not wait.what.by_run and wait.what.over_weights_sha256 == state.weights:
+                return None  # a run's wait becomes a person's: no later verdict ends it
             return wait_record(state, found, policy, who=who, why=why)
         return move_record("promote", state, found, who=who, why=why)
 

@@ -281,6 +281,18 @@ def test_a_wait_that_a_person_asked_for_outlives_a_verdict_and_is_none_of_the_ru
     assert promotion.approve(store, name, 1, by="grace", why="it was").champion_version == 1
 
 
+def test_a_wait_of_a_run_becomes_that_of_the_person_who_promotes_the_version_and_outlives_a_verdict(
+    registered, release, name, recipe, store
+):
+    registered("a", **{TAG: "7"})
+    required = recipe.promotion.model_copy(update={"approval": "required"})
+    release(1, promotion=required)
+    asked = [promotion.promote(store, name, 1, who="ada", why="the suite was wrong").action for _ in range(2)]
+    assert asked == ["wait", "none"]
+    release(1, promotion=required, verdict="hold_no_gain")
+    assert promotion.approve(store, name, 1, by="grace", why="it was").champion_version == 1
+
+
 def test_a_forced_run_that_finds_an_expired_wait_asks_anew(registered, release, name, recipe, store):
     registered("a")
     required = recipe.promotion.model_copy(update={"approval": "required", "approval_expires_days": 1e-9})
