@@ -17,6 +17,7 @@ class PromotionDocument(Document):
     champion_version: int | None = Field(description="the present champion")
     held: bool = Field(description="whether no run may promote")
     waiting: list[int] = Field(description="versions that wait for approval")
+    overtaken: list[int] = Field(description="of these, those over a former champion: `dpo promote` asks anew")
     entry: int = Field(description="number of the ledger's last entry")
 
 
@@ -46,6 +47,7 @@ class History(Document):
     verdict: Literal["pass", "fail"] = Field(description="fail where there are problems: exit code 1")
     held: str | None = Field(description="why no run may promote; null: it may")
     waiting: list[int] = Field(description="versions that wait for approval")
+    overtaken: list[int] = Field(description="of these, those over a former champion: `dpo promote` asks anew")
     expired: list[int] = Field(description="versions that nobody approved in time, where no entry says so yet")
     barred: list[int] = Field(description="versions that a person left: no run promotes them")
     weights_removed: list[int] = Field(description="versions whose weights `registry.keep` removed")

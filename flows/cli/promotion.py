@@ -10,6 +10,7 @@ from flows.cli.command import AsJson, get_ready, prints_result
 from flows.cli.console import FAILED, CommandResult, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from infra.store.base import Store
@@ -118,9 +119,8 @@ def _shown(document: "PromotionDocument") -> CommandResult:
         champion = f"version {document.champion_version}" if document.champion_version else "none"
         head = document.action.replace("_", " ").upper() if document.changed else "UNCHANGED"
         console.print(f"[bold]{head}[/]  {document.model}; champion: {champion}; ledger entry {document.entry}")
-        for version in document.waiting:
-            command = f"dpo approve {document.model} {version} --by WHO --why ..."
-            console.print(f"  version {version} waits for approval: {command}")
+        for line in _waits(document):
+            console.print(Text(f"  {line}"), soft_wrap=True)
         if document.held:
             console.print(f"  no run promotes: dpo hold {document.model} --lift --why ... ends that")
 
@@ -132,10 +132,8 @@ def _show_history(console: Console, found: "History") -> None:
     console.print(f"[bold]{found.model}[/]  champion: {champion}", soft_wrap=True)
     for entry in found.entries:
         console.print(Text(_line(entry)), soft_wrap=True)
-    for version in found.waiting:
-        console.print(
-            Text(f"version {version} waits for approval: dpo approve {found.model} {version} --by WHO --why ...")
-        )
+    for line in _waits(found):
+        console.print(Text(line), soft_wrap=True)
     for version in found.expired:
         again = f"dpo promote {found.model} {version} --why ... asks for it anew"
         console.print(Text(f"version {version}: nobody approved it in time; {again}"), soft_wrap=True)
@@ -146,6 +144,14 @@ def _show_history(console: Console, found: "History") -> None:
         console.print(Text(f"on hold: {printable(found.held)}", style="bold yellow"))
     for problem in found.problems:
         console.print(Text(problem, style="bold red"), soft_wrap=True)
+
+
+def _waits(found: "History | PromotionDocument") -> "Iterator[str]":
+    for version in found.waiting:
+        over, do = "", f"dpo approve {found.model} {version} --by WHO --why ..."
+        if version in found.overtaken:
+            over, do = " over a former champion", f"dpo promote {found.model} {version} --why ... asks anew"
+        yield f"version {version} waits for approval{over}: {do}"
 
 
 def _line(entry: "HistoryEntry") -> str:

@@ -129,6 +129,12 @@ def still_waiting(state: Standing, now: datetime) -> dict[int, LedgerRecord]:
     return {version: wait for version, wait in state.waiting.items() if not expired(wait, now)}
 
 
+def overtaken(state: Standing, now: datetime) -> list[int]:
+    """Those of them that were asked for over a former champion: they are not approved over the present one."""
+    waits = still_waiting(state, now).items()
+    return sorted(version for version, wait in waits if wait.what.over_weights_sha256 != state.weights)
+
+
 def _moved(state: Standing, record: LedgerRecord) -> Standing:
     """Another champion. Who goes back, or moves the alias past us, bars the version that he leaves.
 

@@ -9,7 +9,7 @@ from dpo_core.errors import InputError
 from infra.errors import ObjectMissing
 from infra.ledger.chain import Moved
 from infra.ledger.champion import Champion
-from infra.ledger.promotions import MOVES, Kind, PromotionRecord, Standing, expired, still_waiting
+from infra.ledger.promotions import MOVES, Kind, PromotionRecord, Standing, expired, overtaken, still_waiting
 from infra.registry import versions
 from infra.registry.aliases import is_registered
 from infra.registry.versions import Version
@@ -142,6 +142,7 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
         verdict="fail" if problems else "pass",
         held=state.held.what.why if state.held else None,
         waiting=sorted(waits),
+        overtaken=overtaken(state, datetime.now(UTC)),
         expired=sorted(state.waiting.keys() - waits.keys()),
         barred=sorted({w.version for w in said if w.weights_sha256 in state.barred and w.version is not None}),
         weights_removed=sorted(v.number for v in versions.all_versions() if v.name == name and removed(v.tags)),
@@ -180,6 +181,7 @@ def _done(
         champion_version=state.champion,
         held=state.held is not None,
         waiting=sorted(still_waiting(state, datetime.now(UTC))),
+        overtaken=overtaken(state, datetime.now(UTC)),
         entry=state.seq,
     )
 

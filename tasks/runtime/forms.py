@@ -38,7 +38,7 @@ def end_forms(name: str, before: Standing, now: Standing) -> None:
 
 def _end(name: str, version: int, ended: LedgerRecord) -> None:
     by = f" by {ended.what.who}" if ended.what.who else ""
-    said = ENDED.get(ended.what.kind, "NoLongerWaiting")
+    said = "GatedAgain" if ended.what.gated_again else ENDED.get(ended.what.kind, "NoLongerWaiting")
     why = f": {ended.what.why}" if ended.what.why else ""
     message = f"{ended.what.kind}{by} at {ended.at[:16]}, entry {ended.seq} of the ledger{why}"
     end_suspended_runs(FLOW, functools.partial(_is_of, name, version), state=said, message=message)

@@ -80,6 +80,19 @@ def test_each_command_prints_what_holds_after_it(dpo, name, store, monkeypatch):
     assert recorded == [action for action, *_ in lines.values() if action != "none"] == entries(name, store)
 
 
+def test_what_can_be_done_about_a_wait_over_a_former_champion_is_told(dpo, name, capfd):
+    dpo("promote 3 --by ada")
+    assert dpo("history")[1]["overtaken"] == []
+    document = dpo("promote 1 --by ada")[1]
+    assert (document["waiting"], document["overtaken"]) == ([3], [3])
+    for command in (["history", name], ["promote", name, "1", "--by", "ada", "--why", "w"]):
+        assert run(command) == 0
+        said = capfd.readouterr().out
+        over = f"version 3 waits for approval over a former champion: dpo promote {name} 3 --why ... asks anew"
+        assert over in said
+        assert "dpo approve" not in said
+
+
 def test_a_history_with_a_problem_exits_with_one(dpo, name):
     dpo("promote 1")
     versions.set_tags(name, 1, {versions.WEIGHTS: "e" * 64})

@@ -4,10 +4,13 @@ import pytest
 
 from dpo_core.errors import InputError
 from flows.approve import ApprovalForm, approve
+from infra.ledger.champion import Champion
+from infra.registry import versions
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.commands import promotion
-from tasks.runtime.approval import TAG
+from tasks.runtime.approval import TAG, Policy, move_record, wait_record
+from tasks.runtime.forms import follow
 from tests.letters import register_letters
 
 
@@ -76,6 +79,15 @@ def test_each_other_end_of_a_wait_has_its_state(store, name, form):
     assert asked()[1] == "Suspended"
     promotion.approve(store, name, 3, by="grace", why="too short", reject=True)
     assert asked()[:2] == ("CANCELLED", "AlreadyRejected")
+
+
+def test_a_form_whose_wait_ended_by_a_verdict_does_not_say_that_a_person_rejected_it(store, name, form):
+    register_letters(made := f"{name}-by-run")
+    champion, asked = Champion(store, made), form(of=made)
+    run = {"found": versions.by_number(made, 3), "who": "", "why": "w", "by_run": True}
+    waits = champion.commit(lambda state: wait_record(state, policy=Policy(required=True), **run))
+    follow(made, waits, champion.commit(lambda state: move_record("decline", state, **run)))
+    assert asked()[:2] == ("CANCELLED", "GatedAgain")
 
 
 def test_a_server_that_is_away_does_not_keep_anybody_from_approving(store, name, client, monkeypatch, caplog):
