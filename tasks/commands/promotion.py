@@ -109,7 +109,12 @@ def approve(
             says, do = f"{by} asked for this version: somebody else approves it", "name another person with --by"
             raise InputError(says, where=f"{name} version {version}", do=do)
         if not reject:
-            require_weights(name, version, versions.by_number(name, version).tags)
+            tags = versions.by_number(name, version).tags
+            require_weights(name, version, tags)
+            if wait.what.by_run and (verdict := tags.get("gate.verdict", "promote")) != "promote":
+                says = f"a run gated it again since it waits, {verdict}: {tags.get('gate.reasons', '')}"
+                do = f"dpo promote {name} {version} --why ... asks for approval all the same; --reject ends the wait"
+                raise InputError(says, where=f"{name} version {version}", do=do)
         if not reject and state.weights != wait.what.over_weights_sha256:
             says = f"version {state.champion} is champion now, and version {version} was compared with {wait.what.over}"
             do = (

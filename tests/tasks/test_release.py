@@ -281,6 +281,18 @@ def test_a_wait_that_a_person_asked_for_outlives_a_verdict_and_is_none_of_the_ru
     assert promotion.approve(store, name, 1, by="grace", why="it was").champion_version == 1
 
 
+def test_a_verdict_of_a_run_that_was_killed_before_it_ended_the_wait_is_not_approved_over(
+    registered, release, name, recipe, store
+):
+    registered("a", **{TAG: "7"})
+    release(1, promotion=recipe.promotion.model_copy(update={"approval": "required"}))
+    versions.set_tags(name, 1, {"gate.verdict": "reject_regression", "gate.reasons": "it fell"})
+    with pytest.raises(InputError, match="gated it again since it waits, reject_regression: it fell"):
+        promotion.approve(store, name, 1, by="grace", why="seen")
+    promotion.promote(store, name, 1, who="ada", why="the suite was wrong")
+    assert promotion.approve(store, name, 1, by="grace", why="it was").champion_version == 1
+
+
 def test_a_wait_of_a_run_becomes_that_of_the_person_who_promotes_the_version_and_outlives_a_verdict(
     registered, release, name, recipe, store
 ):
