@@ -5,7 +5,7 @@ from prefect import flow
 from flows.curate import curate
 from flows.retrain import retrain
 from tasks.curate.documents import RoundsDocument
-from tasks.curate.rounds import begin, finished, ran_away, record, recorded
+from tasks.rounds import begin, finished, ran_away, record, recorded
 
 
 @flow(name="rounds")

@@ -110,7 +110,7 @@ def test_the_command_again_makes_no_round_anew(told, recipe, capsys):
 
 
 def test_from_a_champion_the_reference_is_the_version_that_was_champion_and_a_new_champion_begins_anew(told, recipe):
-    from tasks.curate.rounds import begin
+    from tasks.rounds import begin
 
     from_alias = ["model=models:/letter@champion"]
     story = begin(str(recipe), from_alias)

@@ -8,8 +8,8 @@ import yaml
 
 from flows.rounds import rounds
 from tasks.curate.documents import CurateDocument
-from tasks.curate.rounds import begin
 from tasks.records import HarnessPlan
+from tasks.rounds import begin
 from tests.recipes import write_jsonl
 from tests.tiny import build_tiny_model
 
@@ -99,7 +99,7 @@ def test_other_weights_in_the_folder_of_a_model_are_other_rounds(recipe, name):
 def test_another_task_of_lm_eval_under_the_same_name_makes_other_rounds(recipe, monkeypatch):
     def with_task(sha256):
         task = HarnessPlan(sha256=sha256, prompts=12)
-        monkeypatch.setattr("tasks.curate.rounds.harness_plan", lambda asked: {"sums": task})
+        monkeypatch.setattr("tasks.rounds.harness_plan", lambda asked: {"sums": task})
         return key(recipe)
 
     assert with_task("1") == with_task("1") != with_task("2")

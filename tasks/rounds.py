@@ -19,6 +19,7 @@ from tasks.curate.documents import CurateDocument, RoundLine
 from tasks.curate.plan import answering_model, content_of, fixed_version, sources_of
 from tasks.documents import Retrained
 from tasks.evaluation.harness import harness_plan
+from tasks.evaluation.judged import content_of_rewards
 from tasks.online.plan import online_inputs
 from tasks.plan import by_content
 from tasks.runtime.models import local_model
@@ -100,8 +101,6 @@ def _named(run: Recipe) -> list[object]:
     online = online_inputs(run.training.online) if run.training.online else None
     found.append(by_content(online, harness_plan(run.evaluation.lm_eval)))
     if run.evaluation.rewards:
-        from tasks.evaluation.judged import content_of_rewards
-
         rewards = Path(run.evaluation.rewards)
         found.append(content_of_rewards(load_reward_file(rewards), rewards.parent, {}))
     if run.reference and not run.reference.startswith("models:/"):  # an alias moves with the rounds themselves
