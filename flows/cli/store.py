@@ -91,8 +91,8 @@ def gc(
     garbage = find_garbage(store, older_than_s=older_than_days * DAY_S)
     leftovers = find_leftovers(home, older_than_s=older_than_days * DAY_S)
     if delete:
+        leftovers = remove_leftovers(leftovers, home)
         remove(store, garbage)
-        remove_leftovers(leftovers)
     items = [GarbageItem(size=u.size, modified=_time(u.modified), name=u.name) for u in garbage.units]
     items += [
         GarbageItem(size=o.size, modified=_time(o.modified), name=f"unfinished {o.key}") for o in garbage.unfinished

@@ -229,6 +229,7 @@ def _download(name: str, version: Version, folder: Path) -> Path:
     target = folder / f"{name}-{version.number}-{(version.weights_sha256 or version.run_id)[:12]}"  # of this registry
     if target.is_dir():
         if not _differing(target, version):
+            target.touch()  # housekeeping goes by its last use
             return target
         shutil.rmtree(target)
     scratch = folder / f".{target.name}.{uuid.uuid4().hex}"

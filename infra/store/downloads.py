@@ -55,6 +55,7 @@ def fetch_objects(objects: Objects, folder: Path) -> Path:
         path = home / key
         if not path.is_file():
             _fetch(objects.bucket, key, etag, path)
+    home.touch()  # housekeeping goes by its last use
     return home / next(iter(objects.etags)) if objects.single else home
 
 

@@ -7,8 +7,10 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from filelock import FileLock, Timeout
 
@@ -27,19 +29,21 @@ class Leftover:
 
 def find_leftovers(home: Path, *, older_than_s: float) -> list[Leftover]:
     """Folders that nothing has used for so long; no copy while a training is at work here. Removes nothing."""
-    runs = home / "runs"
-    at_work = {lock.stem for lock in runs.glob("*.lock") if _held(lock)}
-    trainings = [path for path in sorted(runs.glob("*")) if path.is_dir() and path.name not in at_work]
-    copies = [] if at_work else _copies(home / "downloads")
-    found = map(_leftover, [*trainings, *copies])
+    trainings = [path for path in sorted((home / "runs").glob("*")) if path.is_dir() and not _held(path)]
+    copies = [] if _at_work(home) else _copies(home / "downloads")
+    found = [one for path in (*trainings, *copies) if (one := _leftover(path)) is not None]
     return [one for one in found if one.used < time.time() - older_than_s]
 
 
-def remove_leftovers(leftovers: list[Leftover]) -> None:
-    """Remove them; a training that somebody went on with since is left."""
+def remove_leftovers(leftovers: list[Leftover], home: Path) -> list[Leftover]:
+    """Remove them, save what somebody has come back to since; those that are gone."""
     for one in leftovers:
-        if _leftover(one.path).used <= one.used:
-            shutil.rmtree(one.path, ignore_errors=True)
+        training = one.path.parent == home / "runs"
+        with suppress(Timeout), FileLock(_lock(one.path), timeout=0) if training else nullcontext():
+            now = _leftover(one.path)
+            if now is not None and now.used <= one.used and (training or not _at_work(home)):
+                shutil.rmtree(one.path, ignore_errors=True)
+    return [one for one in leftovers if not one.path.exists()]
 
 
 def _copies(downloads: Path) -> Iterator[Path]:
@@ -50,15 +54,29 @@ def _copies(downloads: Path) -> Iterator[Path]:
             yield folder
 
 
-def _leftover(folder: Path) -> Leftover:
-    stats = [path.stat() for path in folder.rglob("*") if path.is_file()] or [folder.stat()]
-    return Leftover(folder, sum(stat.st_size for stat in stats), max(max(s.st_mtime, s.st_atime) for s in stats))
-
-
-def _held(lock: Path) -> bool:
-    """Whether a training holds it."""
+def _leftover(folder: Path) -> Leftover | None:
+    """None where it is removed meanwhile. Who uses a copy that is there touches its folder."""
     try:
-        with FileLock(lock, timeout=0):
+        stats = [path.stat() for path in (folder, *folder.rglob("*"))]
+    except FileNotFoundError:
+        return None
+    files = [stat for stat in stats if not S_ISDIR(stat.st_mode)]
+    used = max(stats[0].st_mtime, *(time for stat in files for time in (stat.st_mtime, stat.st_atime)))
+    return Leftover(folder, sum(stat.st_size for stat in files), used)
+
+
+def _at_work(home: Path) -> bool:
+    return any(_held(lock.with_suffix("")) for lock in (home / "runs").glob("*.lock"))
+
+
+def _lock(training: Path) -> Path:
+    return training.with_suffix(".lock")
+
+
+def _held(training: Path) -> bool:
+    """Whether somebody trains there."""
+    try:
+        with FileLock(_lock(training), timeout=0):
             return False
     except Timeout:
         return True

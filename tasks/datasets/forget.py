@@ -22,6 +22,8 @@ from tasks.runtime.datasets import fetched_copies, ids_of, rows_left, rows_named
 
 SHORTEST = 8  # digits of an id that is not written out
 WHOLE = 64
+# of data checks, of curations, and of training.online
+ROWS_OF_RUNS = ("train.jsonl", "eval.jsonl", "pairs.jsonl", "checked.jsonl", "online.jsonl")
 DIGITS = frozenset("0123456789abcdef")
 Ids = NDArray[np.bytes_]
 
@@ -69,8 +71,8 @@ def every_version(store: Store) -> Iterator[DatasetVersion]:
 
 
 def _rows_of_runs(store: Store, names: frozenset[str]) -> list[str]:
-    """The folders of rows, as data checks kept them, that hold one of the ids: all of them are read."""
-    kept = [key for key in store.list("data/") if PurePosixPath(key).name in ("train.jsonl", "eval.jsonl")]
+    """The folders of rows, as checks, curations and trainings kept them, that hold one of the ids: all are read."""
+    kept = [key for key in store.list("data/") if PurePosixPath(key).name in ROWS_OF_RUNS]
     return sorted({f"{PurePosixPath(key).parent}/" for key in kept if rows_hold(store, key, names)})
 
 

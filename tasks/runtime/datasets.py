@@ -92,6 +92,7 @@ def local_dataset(source: str, home: Path) -> Path:
     digest = _digest(version, out)
     path = _fetched(home) / f"{version.name}@{version.number}-{digest[:12]}" / ROWS
     if path.is_file() and (len(out) or digest_file(path) == version.sha256):
+        path.parent.touch()  # housekeeping goes by its last use
         return path
     with scratch_folder(home) as scratch:
         fetched = scratch / ROWS

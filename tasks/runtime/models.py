@@ -85,4 +85,5 @@ def stored_model(store: Store, key: str, home: Path) -> Path:
     """A stored model as a folder on this machine."""
     folder = home / "downloads" / key
     store.get_folder(key, folder)
+    folder.touch()  # housekeeping goes by its last use
     return folder

@@ -246,7 +246,8 @@ def test_old_trainings_and_copies_are_leftovers_and_what_is_at_work_young_or_fro
         path = tmp_path / name
         path.parent.mkdir(parents=True)
         path.write_bytes(b"12")
-        if "young" not in name:
+    for path in tmp_path.rglob("*"):
+        if path.name != "young":
             os.utime(path, (time.time() - 30 * DAY_S,) * 2)
     folders = {str(tmp_path / name).rsplit("/", 2 if "/k/" in name or "step" in name else 1)[0] for name in old}
     with FileLock(tmp_path / "runs" / "b.lock"):
@@ -256,6 +257,10 @@ def test_old_trainings_and_copies_are_leftovers_and_what_is_at_work_young_or_fro
     assert {str(one.path) for one in found} == folders
     assert {one.size for one in found} == {2}
     (tmp_path / old[0]).touch()  # gone on with after it was listed
-    remove_leftovers(found)
-    assert {one.path.name for one in found if one.path.exists()} == {"a"}
+    (tmp_path / old[1]).parent.touch()
+    with FileLock(tmp_path / "runs" / "b.lock"):
+        assert remove_leftovers(found, tmp_path) == []
+    removed = remove_leftovers(found, tmp_path)
+    assert {one.path for one in set(found) - set(removed)} == {tmp_path / "runs/a", (tmp_path / old[1]).parent}
+    assert not any(one.path.exists() for one in removed)
     assert all((tmp_path / name).exists() for name in (*kept, "downloads/s3/4567/young"))
