@@ -99,7 +99,8 @@ def _named(run: Recipe) -> list[object]:
     """What stands in the files and models that a recipe names, and in those that these name in their turn."""
     found: list[object] = [digests_of(run, [run.data.eval] if run.data.eval else [])]
     online = online_inputs(run.training.online) if run.training.online else None
-    found.append(by_content(online, harness_plan(run.evaluation.lm_eval)))
+    if more := by_content(online, harness_plan(run.evaluation.lm_eval)):
+        found.append(more)
     if run.evaluation.rewards:
         rewards = Path(run.evaluation.rewards)
         found.append(content_of_rewards(load_reward_file(rewards), rewards.parent, {}))

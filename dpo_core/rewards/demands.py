@@ -15,8 +15,8 @@ from dpo_core.rewards.schemas import fits, require_schema
 from dpo_core.rewards.wishes import Wishes, listed
 
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
-_NUMBER = re.compile(  # behind a letter, a digit, a dot or a comma it is a hyphen, no sign
-    r"(?:(?<![\w.,])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(  # behind a Latin letter, a digit or a dot it is a hyphen, no sign; Chinese writes no space there
+    r"(?:(?<![0-9A-Za-z\u00c0-\u024f_.])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
 )
 Range = tuple[int, float]  # least and most
 

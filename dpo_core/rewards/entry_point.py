@@ -87,7 +87,8 @@ def _digest(module: ModuleType, function: Callable[..., Any]) -> str:
         files |= {"function": Path(source)} if source else {}
     if module.__file__:
         files["module"] = Path(module.__file__)
-    return digest_json({name: digest_file(file) for name, file in files.items()})
+    digests = {name: digest_file(file) for name, file in files.items()}
+    return digests.popitem()[1] if len({*digests.values()}) == 1 else digest_json(digests)
 
 
 def _require_shape(function: Callable[..., Any], named: str, where: str) -> None:

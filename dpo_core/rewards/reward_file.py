@@ -34,6 +34,7 @@ class EndpointModel(Section):
     max_tokens: int = Field(512, ge=1, description="of a judge's or a correction's reply")
     extra: dict[str, Any] = Field(
         {},
+        exclude_if=lambda extra: not extra,  # what says nothing is no part of a key
         description="what else is sent with each call, as it is; null leaves a parameter out: "
         "temperature, top_p, max_tokens, seed",
     )

@@ -83,7 +83,9 @@ class Jury:
         """Each judge that has labels, held against them, once. Raises InputError for one that agrees too little."""
 
         def compute() -> AdmittedOutput:
-            return AdmittedOutput(reports=admitted(self.file.rewards, self._ask), refused=len(self._refused))
+            before = len(self._refused)
+            reports = admitted(self.file.rewards, self._ask)
+            return AdmittedOutput(reports=reports, refused=len(self._refused) - before)
 
         if not any(judge.labels for judge in self.file.rewards.judges.values()):
             return {}
@@ -110,10 +112,10 @@ class Jury:
         """Our answers against theirs; what was asked before is looked up."""
 
         def compute() -> JudgedOutput:
-            panel = self._asked()
+            panel, before = self._asked(), len(self._refused)
             scores = panel.scores(prompts, ours) if self.file.absolute else []
             wins = panel.wins(prompts, ours, theirs)
-            return JudgedOutput(wins=wins, scores=scores, unscored=panel.unscored, refused=len(self._refused))
+            return JudgedOutput(wins=wins, scores=scores, unscored=panel.unscored, refused=len(self._refused) - before)
 
         inputs = {"content": self.content, "answers": digest_json([list(prompts), list(ours), list(theirs)])}
         output, _ = remembered(

@@ -76,6 +76,8 @@ def check_of(tmp_path, **row):
         ({"number": 0}, "it is 0", "none at all"),
         ({"number": -5}, "x = -5", "x-5"),
         ({"number": 4}, "I am GPT-4.", "It is (-4)."),
+        ({"number": -5}, "答案是-5", "答案是5"),
+        ({"number": -3}, "The point is (2,-3).", "The point is (2,3)."),
         ({"number": 10}, "8-10", "between 8 and -10"),
         ({"number": 17}, "2024-05-17", "17-05-2024"),
         ({"number": 3}, "8.-3.", "3.-8."),
