@@ -39,14 +39,15 @@ def look(
     """Record that a challenger (its weights) is gated on these items; the same again is the same look.
 
     Those that came after its first look that counts do not: a candidate that passed is not held later because of them,
-    nor where other code evaluates it anew. It keeps its place among the candidates that were gated on half of these
-    items, so no more of them are let through than looks are planned. On other items it has none, and is the last.
+    nor where other code evaluates it anew: it keeps its place among the candidates that were gated on these items, so
+    no more of them are let through than looks are planned. On other items, half of them old, it is the last.
     """
     compared, since = set(items), (now or datetime.datetime.now(datetime.UTC)) - YEAR
     chain = Chain(store, f"looks/{name}")
     data = json.dumps(sorted(compared)).encode()
     key = f"looked_at/{name}/{hashlib.sha256(data).hexdigest()}.json"
-    same = {"challenger": challenger, "evaluation": evaluation, "items": key}
+    own = {"challenger": challenger, "items": key}
+    same = own | {"evaluation": evaluation}
 
     @again_if_moved
     def recorded() -> list[Entry]:
@@ -59,10 +60,9 @@ def look(
         return [*entries, chain.append(body, base=len(entries))]
 
     counted = list(_counted(store, recorded(), compared, since))
+    places = [place for place, (entry, _) in enumerate(counted, 1) if own.items() <= entry.body.items()]
+    counted = counted[: places[0]] if places else counted
     names = [str(entry.body["challenger"]) for entry, _ in counted]
-    if challenger in names:
-        place = names.index(challenger) + 1
-        counted, names = counted[:place], names[:place]
     seen = compared.intersection(set().union(*(items for _, items in counted)))
     candidates = {challenger, *names}
     return Look(len(candidates), max(0, 2 * len(seen) - len(compared) + 1))

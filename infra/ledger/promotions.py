@@ -148,8 +148,8 @@ def _moved(state: Standing, record: LedgerRecord) -> Standing:
     if what.kind in ("rollback", "outside_change"):
         later = line[line.index(new) + 1 :] if new is not None and new in line else ()
         line = line[: len(line) - len(later)]
-        if what.over is not None:
-            barred |= dict.fromkeys((what.over_weights_sha256, *(weights for _, weights in later)), record)
+        left = (what.over_weights_sha256,) if what.over is not None else ()
+        barred |= dict.fromkeys((*left, *(weights for _, weights in later)), record)
     if new is not None:
         barred.pop(new[1], None)
         line = (*(champion for champion in line if champion != new), new)

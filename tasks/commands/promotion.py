@@ -12,6 +12,7 @@ from infra.ledger.champion import Champion
 from infra.ledger.promotions import MOVES, Kind, PromotionRecord, Standing, expired, overtaken, still_waiting
 from infra.registry import versions
 from infra.registry.aliases import is_registered
+from infra.registry.production import PRODUCTION
 from infra.registry.versions import Version
 from infra.registry.weights import removed, require_weights
 from infra.store.base import Store
@@ -139,8 +140,13 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
         _require_model(name)
     problems = _problems(name, state) if verify else []
     waits, said = still_waiting(state, datetime.now(UTC)), [record.what for record in state.records]
+    ours = [version for version in versions.all_versions() if version.name == name]
+    copied = any(version.tags.get(PRODUCTION) for version in ours if version.number == state.champion)
     if view.alias != state.champion:
         problems.append(f"the alias champion is on version {view.alias}, the ledger says {state.champion}")
+    elif state.moved and view.shown[0] < state.moved.seq and copied:
+        says = f"entry {state.moved.seq} is not finished, so that its copy for production may be missing"
+        problems.append(f"{says}; the next promotion, hold or run of {name} tries it again, and logs why it fails")
     return History(
         model=name,
         champion_version=state.champion,
@@ -150,7 +156,7 @@ def history(store: Store, name: str, *, verify: bool = False) -> History:
         overtaken=overtaken(state, datetime.now(UTC)),
         expired=sorted(state.waiting.keys() - waits.keys()),
         barred=sorted({w.version for w in said if w.weights_sha256 in state.barred and w.version is not None}),
-        weights_removed=sorted(v.number for v in versions.all_versions() if v.name == name and removed(v.tags)),
+        weights_removed=sorted(version.number for version in ours if removed(version.tags)),
         problems=problems,
         entries=[HistoryEntry(seq=r.seq, at=r.at, sha256=r.sha256, **r.what.model_dump()) for r in state.records],
     )

@@ -48,7 +48,7 @@ def test_a_candidate_that_other_code_evaluates_anew_keeps_its_place_on_the_same_
     assert [looked(name, evaluation="by other code").number for name in "aba"] == [1, 2, 1]
     assert looked("c").number == 3
     assert [looked(name, second).number for name in "ca"] == [1, 2]  # there a has no place yet
-    assert looked("a", [*first[:20], *second[:20]], "of both halves").number == 1
+    assert looked("a", [*first[:20], *second[:20]], "of both halves").number == 3
 
 
 def test_fresh_items_reopen_what_was_spent(looked):

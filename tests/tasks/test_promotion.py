@@ -129,12 +129,15 @@ def test_a_champion_that_cannot_be_copied_to_production_is_gone_back_from(store,
             by_hand(store, name, 2)
         assert promotion.hold(store, name, lift=False, who="ada", why="w").champion_version == 2
         assert "production_not_copied" in caplog.text
+        [problem] = promotion.history(store, name).problems
+        assert "its copy for production may be missing" in problem
         assert promotion.rollback(store, name, None, who="ada", why="w").champion_version == 1
         assert versions.by_alias(name, "champion").number == 1
         with pytest.raises(Rejected):
             by_hand(store, name, 2)
     promotion.hold(store, name, lift=True, who="ada", why="w")
     assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/2"
+    assert promotion.history(store, name).problems == []
 
 
 def test_a_version_that_needs_approval_waits_and_another_person_approves_it_once(store, name):
