@@ -48,8 +48,16 @@ def _call(given: Any, place: str) -> dict[str, Any]:
         arguments = None
     if not isinstance(arguments, dict):
         raise BadTurn(f"the arguments of {place} are no JSON object")
-    call: dict[str, Any] = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+    named = {"name": function["name"], "arguments": without_nulls(arguments)}
+    call: dict[str, Any] = {"type": "function", "function": named}
     return call | {"id": given["id"]} if isinstance(given.get("id"), str) else call
+
+
+def without_nulls(value: Any) -> Any:
+    """What is null was not given: training reads its data so."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 class Chat:
@@ -64,7 +72,7 @@ class Chat:
 
         marks = [self._frame if message["role"] == "assistant" else self._control for message in messages]
         chat = [mark_control_tokens(dict(message), those) for message, those in zip(messages, marks, strict=True)]
-        text = self._write(chat, mark_control_tokens(tools, self._control) or None)
+        text = self._write(chat, mark_control_tokens(without_nulls(tools), self._control) or None)
         return list(encode_marked_chat(self._tokenizer, text))
 
     def _write(self, chat: Sequence[Mapping[str, Any]], tools: Any = None) -> str:

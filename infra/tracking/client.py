@@ -103,6 +103,8 @@ def _kind(error: Exception) -> type[InfraError]:
     from sqlalchemy.exc import OperationalError
 
     if isinstance(error, MlflowException):
+        if "out-of-date database schema" in str(error):  # of an older MLflow: its text says how to upgrade it
+            return InfraError
         return Rejected if error.error_code in NO else InfraError if error.error_code in NO_RIGHTS else Unavailable
     if isinstance(error, s3_errors()):
         return InfraError if is_final(error) or "Credentials" in type(error).__name__ else Unavailable

@@ -100,7 +100,9 @@ def deliver_all(spool: Path, uri: str, server: str) -> None:
         if ours and next(journal.waiting(), None) is not None:
             with suppress(Rejected):  # a warning has said so
                 try_to_deliver(journal, uri)
-        elif logged.ended or (ours and _is_abandoned(journal, logged.tags.get(OPENING, ""), uri)):
+            continue
+        opening = logged.tags.get(OPENING, "")
+        if logged.ended or (_is_abandoned(journal, opening, uri) if ours else journal.idle_s() > WEEK_S):
             journal.tidy(ended=True)
 
 

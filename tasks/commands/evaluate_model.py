@@ -88,7 +88,7 @@ def _encoded(rules: Recipe, read: ReadPairs, models: "Sequence[tuple[Path, str |
     tokenizer, *others = (load_tokenizer(folder, trusted_code=trusted) for folder, trusted in models)
     if any(other.get_vocab() != tokenizer.get_vocab() for other in others):
         raise InputError(
-            "the reference has another vocabulary than the model: their log-probs cannot be compared",
+            "the reference has another vocabulary than the model, if by one token: their log-probs cannot be compared",
             where=f"reference: {models[1][0]}",
             do="name the model that it was trained from, or another with its tokenizer: --reference MODEL",
         )

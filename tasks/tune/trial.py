@@ -104,7 +104,7 @@ def _out_of_budget(trial: "Trial", search: Search, eighths: int, pairs: int) -> 
         trial.set_user_attr(studies.WAITS, pairs)
         raise Waits(f"the budget was spent before {eighths}/{WHOLE_RUN} of the pairs")
     tune = search.plan.recipe.tune
-    spent = {"trials": tune.trials, "pairs": tune.pairs, "minutes": tune.budget_minutes}
+    spent = {"pairs": tune.pairs, "minutes": tune.budget_minutes}
     given = ", ".join(f"tune.{name}: {limit:g}" for name, limit in spent.items() if limit is not None)
     raise InputError(
         "the budget is smaller than one trial: it was spent when the recipe's own settings had seen less than "

@@ -80,9 +80,9 @@ def refused(capfd):
 
 
 def files_of(folder: Path) -> list[str]:
-    """What a refused run left behind, the services' own databases and logs aside."""
+    """What a refused run left behind, the services' own databases and logs and the lock of scratch folders aside."""
     mine = [path for path in folder.rglob("*") if path.is_file() and "prefect" not in path.parts]
-    return sorted(path.name for path in mine if not path.name.startswith("mlflow.db"))
+    return sorted(path.name for path in mine if not path.name.startswith(("mlflow.db", "scratch.lock")))
 
 
 # The recipe: refused before anything starts.

@@ -393,8 +393,7 @@ def test_an_evaluation_takes_the_model_that_the_version_was_trained_from_or_says
     registered("a", **{START: str(tiny_model), START_WEIGHTS: "d" * 64})
     assert _start_of(f"models:/{name}/1") == (str(tiny_model), "d" * 64)
     assert _start_of("./folder") == (None, None)
-    local = evaluate_model.local_model
-    monkeypatch.setattr(evaluate_model, "local_model", lambda model, home, pin: local(str(tiny_model), home))
+    monkeypatch.setattr(evaluate_model, "trusted_model", lambda model, pin: (tiny_model, None))
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"prompt": "a", "chosen": " b", "rejected": " c"}\n' * 3)
     rules = recipe_of_evaluation(f"models:/{name}/1", str(pairs), [])
