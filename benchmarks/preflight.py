@@ -1,6 +1,6 @@
 """How far `dpo doctor RUN.yaml` is off: its estimates against ten real steps of the same run.
 
-    python benchmarks/preflight.py          # the demo's recipe and six shapes by lot
+    python benchmarks/preflight.py          # the five recipes and six shapes by lot, those that lack on this processor
     python benchmarks/preflight.py report   # the saved rows into docs/preflight.md
 
 Memory is the most that the training process had (a process of its own, a checkpoint included) against the estimate of
@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from benchmarks.train_step import processor  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "preflight.json"
 PAGE = ROOT / "docs" / "preflight.md"
 BEGIN, END = "<!-- bench-preflight -->\n", "<!-- end of bench-preflight -->"
-DEMO = ROOT / "examples/identity/retrain.yaml"
+RECIPES = ("identity", "multilingual", "instructions", "safety", "capability")
 SHAPES, SEED = 6, 20
 PAIRS = 120
 FAMILIES = ("llama", "qwen3", "mistral")
@@ -116,14 +117,28 @@ def measure(name: str, recipe: Path) -> dict[str, Any]:
 
 def main() -> None:
     """All rows; saved as they come."""
-    rows: list[dict[str, Any]] = [measure("examples/identity", DEMO)]
-    for number in range(SHAPES):
-        with tempfile.TemporaryDirectory() as folder:
-            shape = draw(number)
-            row = measure(told(shape), write(shape, Path(folder), number))
-            rows.append({**row, "drawn": shape})
+    rows: list[dict[str, Any]] = []
+    for row in measured(made()):
+        rows.append(row)
         RESULTS.write_text(json.dumps({"processor": processor(), "threads": 1, "rows": rows}, indent=1) + "\n")
-    report()
+        report()
+
+
+def made() -> dict[str, dict[str, Any]]:
+    """The saved rows by their shapes, if they are of this processor."""
+    saved = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {row["shape"]: row for row in saved["rows"]} if saved.get("processor") == processor() else {}
+
+
+def measured(saved: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row after the other; those that are saved are not made again."""
+    for name in (f"examples/{name}" for name in RECIPES):
+        yield saved.get(name) or measure(name, ROOT / name / "retrain.yaml")
+    for number in range(SHAPES):
+        shape = draw(number)
+        with tempfile.TemporaryDirectory() as folder:
+            name = told(shape)
+            yield saved.get(name) or measure(name, write(shape, Path(folder), number)) | {"drawn": shape}
 
 
 def told(shape: dict[str, Any]) -> str:
