@@ -22,12 +22,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.recipes import ORDER  # noqa: E402
 from benchmarks.train_step import processor  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "preflight.json"
 PAGE = ROOT / "docs" / "preflight.md"
 BEGIN, END = "<!-- bench-preflight -->\n", "<!-- end of bench-preflight -->"
-RECIPES = ("identity", "multilingual", "instructions", "safety", "capability")
 SHAPES, SEED = 6, 20
 PAIRS = 120
 FAMILIES = ("llama", "qwen3", "mistral")
@@ -132,7 +132,7 @@ def made() -> dict[str, dict[str, Any]]:
 
 def measured(saved: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """One row after the other; those that are saved are not made again."""
-    for name in (f"examples/{name}" for name in RECIPES):
+    for name in (f"examples/{name}" for name in ORDER):
         yield saved.get(name) or measure(name, ROOT / name / "retrain.yaml")
     for number in range(SHAPES):
         shape = draw(number)
