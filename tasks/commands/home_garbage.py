@@ -61,7 +61,7 @@ def _leftover(folder: Path) -> Leftover | None:
     except FileNotFoundError:
         return None
     files = [stat for stat in stats if not S_ISDIR(stat.st_mode)]
-    used = max(stats[0].st_mtime, *(time for stat in files for time in (stat.st_mtime, stat.st_atime)))
+    used = max([stats[0].st_mtime, *(time for stat in files for time in (stat.st_mtime, stat.st_atime))])
     return Leftover(folder, sum(stat.st_size for stat in files), used)
 
 

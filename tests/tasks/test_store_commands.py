@@ -264,3 +264,9 @@ def test_old_trainings_and_copies_are_leftovers_and_what_is_at_work_young_or_fro
     assert {one.path for one in set(found) - set(removed)} == {tmp_path / "runs/a", (tmp_path / old[1]).parent}
     assert not any(one.path.exists() for one in removed)
     assert all((tmp_path / name).exists() for name in (*kept, "downloads/s3/4567/young"))
+
+
+def test_a_training_that_was_killed_before_its_first_file_is_a_leftover_of_no_bytes(tmp_path):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    os.utime(tmp_path / "runs" / "a", (time.time() - 30 * DAY_S,) * 2)
+    assert [(one.path.name, one.size) for one in find_leftovers(tmp_path, older_than_s=WEEK_S)] == [("a", 0)]
