@@ -1,7 +1,7 @@
 """What a registered model and its versions carry for people: aliases, tags, descriptions; set without a second look."""
 
 from infra.secrets import without_secrets
-from infra.tracking.client import mlflow_errors
+from infra.tracking.client import mlflow_errors, set_past_others
 from infra.tracking.runs import connect
 
 DESCRIPTION = 5000  # characters that MLflow's tables hold of a description
@@ -37,14 +37,14 @@ def move_alias(name: str, alias: str, number: int | None) -> None:
         if number is None:
             client.delete_registered_model_alias(name, alias)
         else:
-            client.set_registered_model_alias(name, alias, str(number))
+            set_past_others(client.set_registered_model_alias, name, alias, str(number))
 
 
 def set_model_tag(name: str, key: str, value: str) -> None:
     """Set a tag of the registered model itself."""
     client = connect()
     with mlflow_errors(f"tag model {name}"):
-        client.set_registered_model_tag(name, key, value)
+        set_past_others(client.set_registered_model_tag, name, key, value)
 
 
 def describe(name: str, number: int, text: str) -> None:

@@ -22,7 +22,7 @@ from infra.registry.logged_model import WEIGHTS, log_model
 from infra.registry.weights import require_weights, restore_weights
 from infra.secrets import without_secrets
 from infra.store.base import digest
-from infra.tracking.client import mlflow_errors, tracking_uri
+from infra.tracking.client import mlflow_errors, set_past_others, tracking_uri
 from infra.tracking.runs import connect
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def register(
             client.create_model_version(name, f"models:/{model_id}", run_id, tags=all_tags, model_id=model_id)
         first, *others = _versions(client, name, weights_sha256)  # a lost answer can leave two: the lowest is it
         for other in others:
-            client.set_model_version_tag(name, str(other.number), DUPLICATE, str(first.number))
+            set_past_others(client.set_model_version_tag, name, str(other.number), DUPLICATE, str(first.number))
     restore_weights(name, first.number, first.tags, model_folder)
     set_tags(name, first.number, {key: value for key, value in tags.items() if first.tags.get(key) != str(value)})
     return by_number(name, first.number)
@@ -160,7 +160,7 @@ def set_tags(name: str, number: int, tags: Mapping[str, object]) -> None:
     client = connect()
     with mlflow_errors(f"tag version {number} of {name}"):
         for key, value in tags.items():
-            client.set_model_version_tag(name, str(number), key, str(value))
+            set_past_others(client.set_model_version_tag, name, str(number), key, str(value))
 
 
 def download(name: str, which: int | str, folder: Path) -> Path:

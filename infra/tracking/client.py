@@ -3,7 +3,7 @@
 import functools
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,18 @@ def single_tries() -> Iterator[None]:
             del os.environ[RETRIES]
         else:
             os.environ[RETRIES] = before
+
+
+def set_past_others(write: Callable[..., object], *names: str) -> None:
+    """Set a tag or an alias; once more where another process made it between MLflow's look and insert: a BAD_REQUEST."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        write(*names)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        write(*names)
 
 
 def _kind(error: Exception) -> type[InfraError]:

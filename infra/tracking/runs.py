@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from infra.errors import InfraError
 from infra.secrets import without_secrets, without_user
 from infra.settings import load_settings
-from infra.tracking.client import client_of, mlflow_errors, tracking_uri
+from infra.tracking.client import client_of, mlflow_errors, set_past_others, tracking_uri
 from infra.tracking.delivery import OPENING, deliver_all
 from infra.tracking.journal import journals
 from infra.tracking.run import Run, mlflow_name
@@ -46,11 +46,11 @@ def open_run(
             runs = _runs(client, experiment_id, run_key)
         first, *others = runs
         for other in others:
-            client.set_tag(other.info.run_id, DUPLICATE, first.info.run_id)
+            set_past_others(client.set_tag, other.info.run_id, DUPLICATE, first.info.run_id)
             client.set_terminated(other.info.run_id, "KILLED")
         opening = uuid.uuid4().hex if first.info.status != "FINISHED" else ""
         if opening:
-            client.set_tag(first.info.run_id, OPENING, opening)
+            set_past_others(client.set_tag, first.info.run_id, OPENING, opening)
     return _opened(first, opening)
 
 

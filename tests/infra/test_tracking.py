@@ -3,18 +3,23 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from mlflow.exceptions import MlflowException
 from mlflow.experiments import commands as experiments
-from sqlalchemy import make_url
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from sqlalchemy import event, make_url
+from sqlalchemy.orm import Session
 
 from infra.errors import BadSetting, InfraError
 from infra.settings import sqlite_url
-from infra.tracking.client import client_of, tracking_uri
+from infra.tracking.client import client_of, set_past_others, tracking_uri
 from infra.tracking.runs import DUPLICATE, RUN_KEY, attach_run, connect, open_run
 
 
@@ -159,6 +164,36 @@ def test_three_processes_may_make_the_same_new_database(tmp_path, forkserver):
     answers = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], answers
     assert len({out for out, _ in answers}) == 1  # and agree on one run
+
+
+def test_a_tag_that_another_process_sets_between_mlflows_look_and_its_insert_is_set_by_the_last_to_come(run):
+    database = make_url(tracking_uri()).database
+    others = iter(["theirs"])
+
+    def set_first(*_):
+        for value in others:
+            with closing(sqlite3.connect(database)) as connection, connection:
+                connection.execute("INSERT INTO tags (key, value, run_uuid) VALUES ('raced', ?, ?)", (value, run.id))
+
+    event.listen(Session, "before_flush", set_first)
+    try:
+        set_past_others(connect().set_tag, run.id, "raced", "ours")
+    finally:
+        event.remove(Session, "before_flush", set_first)
+    assert next(others, None) is None
+    assert read(run).data.tags["raced"] == "ours"
+
+
+def test_what_mlflow_refuses_for_good_is_asked_once():
+    asked = []
+
+    def refuse(*names):
+        asked.append(names)
+        raise MlflowException("no such version", RESOURCE_DOES_NOT_EXIST)
+
+    with pytest.raises(MlflowException, match="no such version"):
+        set_past_others(refuse, "m", "1")
+    assert asked == [("m", "1")]
 
 
 def test_tables_that_a_killed_run_began_to_make_are_made_anew(tmp_path, monkeypatch):
