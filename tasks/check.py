@@ -88,7 +88,7 @@ def check(plan: Plan) -> Checked:
     counts = (checked.rows_kept, checked.rows_quarantined, checked.rows_dropped)
     log.info("data_checked verdict=%s of=%s kept=%d quarantined=%d dropped=%d", checked.verdict, _of(checked), *counts)
     if checked.verdict == "fail":
-        raise DataCheckFailed(document)
+        raise DataCheckFailed(document, recipe.name)
     _warn(checked)
     return checked
 

@@ -30,15 +30,15 @@ class CheckDocument(Document):
 
 
 class DataCheckFailed(RuntimeError):
-    """The pairs must not be trained on; `document` says why."""
+    """The pairs must not be trained on; `document` says why. `name`: of the model, or of the curation's data set."""
 
-    def __init__(self, document: CheckDocument) -> None:
+    def __init__(self, document: CheckDocument, name: str) -> None:
         reasons = [f.says for f in document.findings if f.severity == "fail" and not f.intended]
         super().__init__(f"the data check failed: {'; '.join(reasons[:3])} (report: {document.report})")
-        self.document = document
+        self.document, self.name = document, name
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.document,)
+        return type(self), (self.document, self.name)
 
 
 class StageLine(Record):

@@ -37,7 +37,8 @@ def named_end(run: Callable[Given, Retrained]) -> Callable[Given, Retrained]:
         except DataCheckFailed as failed:
             document = failed.document
             found = [f"- **{finding.severity}** {finding.check}: {finding.says}" for finding in document.findings]
-            _show("data", DATA_FAILED, ["# The data check failed", "", *found, "", f"report: `{document.report}`"])
+            page = ["# The data check failed", "", *found, "", f"report: `{document.report}`"]
+            _show(failed.name, DATA_FAILED, page)
             return Failed(name=DATA_FAILED, message=without_secrets(str(failed)), data=failed)
         name = NAMES[done.document.state]
         _show(done.document.model, name, _page(done))

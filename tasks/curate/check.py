@@ -74,5 +74,5 @@ def check_pairs(plan: CurationPlan, paired: Paired) -> PairsChecked:
     publish(plan.name, plan.run_id, plan.run_url, document, reports_key, without_secrets(load_settings().store_url))
     log.info("pairs_checked verdict=%s kept=%d of=%d", checked.verdict, checked.rows_kept, checked.rows_in)
     if checked.verdict == "fail":
-        raise DataCheckFailed(document)
+        raise DataCheckFailed(document, plan.name)
     return checked

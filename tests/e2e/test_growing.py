@@ -111,7 +111,7 @@ def ends(recipe):
         for run in client.read_flow_runs(flow_filter=flows, sort=FlowRunSort.START_TIME_ASC):
             if run.parameters["recipe"] == recipe:
                 of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-                told = [a for a in client.read_artifacts(artifact_filter=of_run) if str(a.key).startswith("retrain-")]
+                told = [a for a in client.read_artifacts(artifact_filter=of_run) if a.key == "retrain-tiny"]
                 found.append((run.state.type.value, run.state.name, [str(a.data).splitlines()[0] for a in told]))
     return found
 

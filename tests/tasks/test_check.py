@@ -1,6 +1,7 @@
 """The check task on a folder store, and the files that it writes."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from dpo_core.recipe_file import recipe_of_pairs
 from infra.settings import load_settings
 from tasks.check import check
 from tasks.commands.check_pairs import check_only
-from tasks.documents import DataCheckFailed
+from tasks.documents import CheckDocument, DataCheckFailed
 from tasks.runtime.stages import remembered
+from tasks.states import named_end
 
 
 def write(path, rows):
@@ -93,3 +95,16 @@ def test_a_column_named_by_half_a_surrogate_pair_is_written_as_an_escape(tmp_pat
     data = write(tmp_path / "p.jsonl", neutral(20, **{"\ud800": 1}))
     check_only(recipe_of_pairs(data, None, None, [], []), tmp_path / "report", load_settings())
     assert "\\ud800 (20 rows)" in (tmp_path / "report/quality.html").read_text()
+
+
+def test_a_run_that_the_check_ended_has_its_models_artifact_as_other_ends_have(monkeypatch):
+    shown = []
+    monkeypatch.setattr("tasks.states.create_markdown_artifact", lambda _, *, key, description: shown.append(key))
+    document = CheckDocument.model_construct(findings=[], report="quality.html")
+
+    @named_end
+    def run():
+        raise pickle.loads(pickle.dumps(DataCheckFailed(document, "My Model")))  # as it comes out of a task
+
+    assert run().name == "DataFailed"
+    assert shown == ["retrain-my-model"]
