@@ -30,7 +30,7 @@ class RunChecks:
         from tasks.preflight.estimate import preflight
 
         self.preflight = found = preflight(self.recipe, self.overrides, settings, trial=self.trial)
-        yield from told(found)
+        yield from told(found, settings.train_timeout_s)
 
     def lm_eval(self, settings: Settings) -> Iterator[Readiness]:
         """Whether the tasks that the recipe names are here, and can be asked."""
@@ -53,13 +53,13 @@ class RunChecks:
             yield Readiness("gate", "warn" if few else "ok", condition.obstacle or condition.says, remedy)
 
 
-def told(found: Preflight) -> Iterator[Readiness]:
-    """Each part of the estimates as a line."""
+def told(found: Preflight, limit_s: int) -> Iterator[Readiness]:
+    """Each part of the estimates as a line; `limit_s`: the most seconds that a training may take."""
     yield _pairs(found)
     yield from _memory(found)
-    yield _time(found)
+    yield _time(found, limit_s)
     if found.trial is not None:
-        yield _trial(found)
+        yield _trial(found, limit_s)
     yield _disk(found)
     for setting in found.untried:
         says = (
@@ -111,7 +111,7 @@ def _terms(phase: PhaseMemory) -> str:
     return ", ".join(f"{name} {_gib(size)}" for name, size in sizes.items() if size)
 
 
-def _time(found: Preflight) -> Readiness:
+def _time(found: Preflight, limit_s: int) -> Readiness:
     seconds = found.seconds
     if seconds.training is None or seconds.reference is None:
         return Readiness("time", "warn", "not measured", "--trial takes ten steps with the model itself")
@@ -120,14 +120,21 @@ def _time(found: Preflight) -> Readiness:
         f"reference about {_time_text(seconds.reference)}, where none is stored",
         f"evaluation at most {_time_text(seconds.evaluation or 0.0)}",
     ]
-    return Readiness("time", "ok", "; ".join(parts))
+    return _in_time("time", "; ".join(parts), seconds.training, limit_s)
 
 
-def _trial(found: Preflight) -> Readiness:
+def _trial(found: Preflight, limit_s: int) -> Readiness:
     trial = found.trial
     assert trial is not None
     says = f"{trial.steps} steps took {trial.step:.3g} s each: all of them about {_time_text(trial.training)}"
-    return Readiness("trial", "ok", f"{says}; the process had {_gib(trial.peak)} GiB at most")
+    says += f"; the process had {_gib(trial.peak)} GiB at most"
+    return _in_time("trial", says, trial.training, limit_s)
+
+
+def _in_time(check: str, says: str, training: float, limit_s: int) -> Readiness:
+    if training <= limit_s:
+        return Readiness(check, "ok", says)
+    return Readiness(check, "warn", says, f"set DPO_TRAIN_TIMEOUT_S higher: a training is ended after {limit_s} s")
 
 
 def _disk(found: Preflight) -> Readiness:

@@ -9,7 +9,8 @@ from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_setting
 from flows.cli.app import run
 from infra.settings import load_settings
 from tasks.commands.doctor import _prefect
-from tasks.preflight.findings import RunChecks
+from tasks.preflight.findings import RunChecks, _time, _trial
+from tasks.preflight.records import Duration, Preflight, Trial
 from tests.recipes import tiny_recipe
 from tests.tiny import build_saying
 
@@ -115,3 +116,24 @@ def test_a_recipe_whose_prompts_are_too_few_for_its_gate_is_told_before_it_runs(
     assert (found.status, found.says.split(":")[0]) == ("warn", "improve behaviour/words")
     assert "12 prompts" in found.says
     assert "ask 20 different prompts or more" in found.remedy
+
+
+def test_a_training_that_would_be_ended_for_its_time_is_told_with_the_setting():
+    def told(training, limit_s):
+        seconds = Duration(reference=1.0, training=training, step=1.0, evaluation=1.0)
+        trial = Trial(steps=10, step=1.0, training=training, peak=1, program=1)
+        found = Preflight.model_construct(seconds=seconds, trial=trial)
+        return [(line.status, line.remedy) for line in (_time(found, limit_s), _trial(found, limit_s))]
+
+    assert told(21_600.0, 21_600) == [("ok", "")] * 2
+    remedy = "set DPO_TRAIN_TIMEOUT_S higher: a training is ended after 21600 s"
+    assert told(21_601.0, 21_600) == [("warn", remedy)] * 2
+
+
+def test_the_run_checks_go_by_the_time_that_is_set_on_this_machine(monkeypatch):
+    limits = []
+    monkeypatch.setattr("tasks.preflight.estimate.preflight", lambda *_, **__: None)
+    monkeypatch.setattr("tasks.preflight.findings.told", lambda _, limit_s: limits.append(limit_s) or [])
+    monkeypatch.setenv("DPO_TRAIN_TIMEOUT_S", "77")
+    assert list(RunChecks("run.yaml", [], trial=False).run(load_settings())) == []
+    assert limits == [77]
