@@ -137,7 +137,7 @@ def explain(error: Exception, *, url: str, bucket: str, key: str) -> InfraError:
     elif code in FULL:
         says, do = (
             f"{at} has no room left ({code})",
-            "make room there (`dpo store gc`), then run the same command again",
+            "make room there (`dpo store gc --delete`), then run the same command again",
         )
     elif code in ("AccessDenied", "403", "Forbidden"):
         says = f"{at} denies access ({code})"

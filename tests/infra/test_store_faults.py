@@ -16,7 +16,7 @@ from infra.store import s3_upload
 from infra.store.base import digest
 from infra.store.folder import FolderStore
 from infra.store.s3 import S3Store
-from infra.store.s3_client import is_final
+from infra.store.s3_client import explain, is_final
 from tests.s3_server import BUCKET, READER
 
 
@@ -268,6 +268,11 @@ def test_what_a_server_answers_is_put_in_words(s3_url, code, status, says):
     store._client.meta.events.register("before-call.s3.PutObject", answers)
     with pytest.raises(InfraError, match=says):
         store.put_bytes("a", b"")
+
+
+def test_of_a_store_without_room_the_remedy_is_a_command_that_makes_some():
+    full = ClientError({"Error": {"Code": "InsufficientStorage"}}, "PutObject")
+    assert "`dpo store gc --delete`" in explain(full, url="s3://b", bucket="b", key="k").do
 
 
 def test_flipped_bytes_of_a_folder_store_are_refused(tmp_path):
