@@ -86,7 +86,7 @@ class EntryPoint(Section):
 class JudgeRules(Section):
     """A language model that is asked which answer is better, or how good one is."""
 
-    model: str = Field(description="who judges, as `answers` names models: an endpoint's model, or a model folder")
+    model: str = Field(description="who judges: endpoint:NAME of `endpoints`, or a model as `model` takes it")
     rubric: str = Field(
         "how well the answer does what the user asks: correct, complete, clear, and no longer than it need be",
         min_length=1,

@@ -2,11 +2,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from dpo_core.errors import InputError
 from dpo_core.rewards.config import Classifier, EntryPoint, JudgeRules, Length, Rewards, Rules
 from dpo_core.rewards.reward import Unscored
+from dpo_core.rewards.reward_file import EndpointModel, RewardFile
 from dpo_core.rewards.rules import RuleReward
 
 ASKED = [{"role": "user", "content": "What is the sea?"}]
@@ -125,3 +127,12 @@ def test_the_docs_list_every_key_and_every_key_says_what_it_is(section):
     part = text.partition(f"\n### `{section.__name__}`")[2].partition("\n#")[0]
     assert re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) == list(section.model_fields)
     assert all(field.description for field in section.model_fields.values())
+
+
+def test_the_judge_of_the_docs_is_asked_by_the_name_of_its_endpoint():
+    page = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    text = page.partition("## How a judge is admitted")[2].partition("```yaml\n")[2].partition("```")[0]
+    served = EndpointModel(url="http://127.0.0.1/v1", model="any")
+    with pytest.raises(ValidationError, match="endpoint:judge, which `endpoints` does not have"):
+        RewardFile(**yaml.safe_load(text))
+    assert RewardFile(**yaml.safe_load(text), endpoints={"judge": served}).rewards.judge.model == "endpoint:judge"
