@@ -1,11 +1,14 @@
 """Every shipped recipe, and the table that benchmarks/recipes.py makes of their runs."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from benchmarks import recipes
+from dpo_core.curate.curation import load_curation
 from dpo_core.evaluate.behaviour import read_checks
 from dpo_core.recipe_file import load_recipe
 
@@ -33,6 +36,30 @@ def test_every_recipe_names_files_that_are_there_and_can_be_read(file):
     recipe = load_recipe(file).recipe
     for path in {**recipe.evaluation.behaviour, **recipe.evaluation.retention}.values():
         assert len(read_checks(path)) >= 20
+
+
+PAGES = [*EXAMPLES.glob("*/README.md"), *EXAMPLES.glob("*/*.yaml")]
+TYPED = "\n".join(page.read_text() for page in PAGES)
+
+
+def test_nothing_that_is_typed_is_exported_over_a_file_that_is_shipped():
+    exported = re.findall(r"dpo data export \S+ (\S+)", TYPED)
+    assert [file for file in exported if (EXAMPLES.parent / file).exists()] == []
+
+
+def test_a_model_that_is_typed_is_meant_from_where_one_types():
+    assert re.findall(r"--set model=(?!\$PWD/)\S*", TYPED) == []  # ./my-8b would be a folder beside the recipe
+
+
+def test_the_command_that_makes_the_held_out_pairs_of_the_demo_can_be_typed_from_the_root(monkeypatch):
+    monkeypatch.chdir(EXAMPLES.parent)
+    text = (EXAMPLES / "identity" / "curate.yaml").read_text()
+    words = shlex.split(re.search(r"^#   dpo curate (.*)$", text, re.MULTILINE)[1])
+    made = load_curation(words[0], words[2::2])
+    assert set(words[1::2]) == {"--set"}
+    assert (made.name, made.correction.renderings.lot) == ("identity-eval", "0-eval")
+    sources = [Path(source.path) for source in made.prompts.sources]
+    assert [source.name for source in sources if source.is_file()] == ["identity.eval.jsonl", "neutral.eval.jsonl"]
 
 
 def test_a_recipe_without_pairs_needs_a_curation_beside_it_and_an_aim(tmp_path):
