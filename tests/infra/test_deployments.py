@@ -4,6 +4,7 @@ import asyncio
 import fnmatch
 import importlib
 import re
+import shlex
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +47,28 @@ def test_a_misspelt_key_would_be_seen():
     from prefect.cli.deploy._models import DeploymentConfig
 
     assert unknown_keys(DeploymentConfig, {"name": "x", "schedulez": []}) == {"schedulez"}
+
+
+def test_prefect_takes_what_the_readme_types_and_what_deploys_asks_nothing():
+    """At its prompts, Enter has each run clone the repository: a relative DPO_HOME is gone with that clone."""
+    import prefect.cli  # noqa: F401  (its commands register with the app)
+    from prefect.cli._app import _app
+
+    ended = {"exit_on_error": False, "print_error": False}
+    done = []
+    for line in re.findall(r"^    prefect (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE):
+        given = _app.meta.parse_args(shlex.split(line, comments=True), **ended)[1].arguments
+        _app.parse_args(list(given["tokens"]), **ended)
+        done.append((given["tokens"][:2], given.get("prompt")))
+    commands = [("server", "start"), ("server", "status"), ("work-pool", "create"), ("deploy", "--all")]
+    assert [command for command, _ in done] == [*commands, ("worker", "start")]
+    assert dict(done)["deploy", "--all"] is False
+
+
+def test_every_deploy_that_is_named_anywhere_asks_nothing():
+    files = [ROOT / "README.md", ROOT / "prefect.yaml", *ROOT.glob("docs/*.md"), *ROOT.glob("infra/**/*.py")]
+    named = re.findall(r"\bprefect( --no-prompt)? deploy --", "".join(file.read_text() for file in files))
+    assert named == [" --no-prompt"] * 4
 
 
 def test_a_second_run_of_a_scheduled_deployment_never_starts_beside_the_first():
