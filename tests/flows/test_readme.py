@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
 import typer.main
 
 from dpo_core.evaluate.behaviour import CheckLine, read_checks
 from flows.cli import console
 from flows.cli.app import app
+from infra.settings import Settings, sqlite_url
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -27,6 +29,19 @@ def test_every_command_and_option_that_the_readme_types_is_there():
     for name, rest in typed:
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest.partition("#")[0])) <= options, name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/serving.md"])
+def test_what_mlflow_itself_is_told_is_the_file_that_runs_write_where_no_server_is_set(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DPO_HOME", raising=False)
+    [told] = re.findall(r"^    export MLFLOW_TRACKING_URI=(sqlite\S+)", (ROOT / page).read_text(), re.MULTILINE)
+    assert told.replace("$PWD", str(tmp_path)) == sqlite_url(Settings().home / "mlflow.db")
+
+
+def test_of_the_commands_of_the_readme_no_two_write_one_recipe():
+    written = re.findall(r"^    dpo (?:init|import .* -o) (\S+\.yaml)", README, re.MULTILINE)
+    assert len(set(written)) == len(re.findall(r"^    dpo (?:init|import) ", README, re.MULTILINE)) == 2
 
 
 def test_the_prompt_file_of_the_docs_is_one(tmp_path):
