@@ -159,7 +159,7 @@ class Desk:
         found = []
         for item in self.order:
             people = decided.get(item, ())
-            if len(people) + (item in elsewhere) < self.wanted[item] and self.judged.said_by(item, name) is None:
+            if len(people) + elsewhere[item] < self.wanted[item] and self.judged.said_by(item, name) is None:
                 found.append(item)
         return found
 

@@ -2,6 +2,7 @@
 
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 AWAY_S = 1800.0  # without a sign of somebody, their item may go to others
@@ -82,12 +83,12 @@ class Sessions:
         """Take it away."""
         self._held.pop(name, None)
 
-    def held_by_others(self, name: str) -> set[str]:
-        """What lies before others who are there."""
+    def held_by_others(self, name: str) -> Counter[str]:
+        """What lies before others who are there, and before how many of them."""
         now = time.monotonic()
-        return {
+        return Counter(
             item for other, item in self._held.items() if other != name and now - self._seen.get(other, now) < AWAY_S
-        }
+        )
 
 
 def _window(session: str) -> str:

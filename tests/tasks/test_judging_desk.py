@@ -75,6 +75,17 @@ def test_two_people_share_the_items_and_only_the_overlap_is_judged_twice(source,
         assert anna.page().progress.complete == 10
 
 
+def test_of_five_people_at_once_two_judge_an_item_of_the_overlap(source, tmp_path):
+    with room(source, tmp_path, overlap=1.0) as opened:
+        five = [Someone(opened.desk, name) for name in ("anna", "ben", "cleo", "dora", "emil")]
+        while waiting := [person for person in five if person.page().item]:
+            for person in waiting:
+                if person.page().item:
+                    person.says("tie")
+        judged = kept(tmp_path)
+        assert {item: len(judged.of(item)) for item in opened.desk.order} == dict.fromkeys(opened.desk.order, 2)
+
+
 def test_an_undo_shows_the_item_again_with_what_was_said_and_reaches_back_over_a_restart(source, tmp_path):
     with room(source, tmp_path) as opened:
         anna = Someone(opened.desk, "anna")
