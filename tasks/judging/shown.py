@@ -12,17 +12,26 @@ from tasks.judging.records import Progress, ShownChoice, ShownItem, ShownMessage
 def shown(item: JudgedItem, left: str) -> ShownItem:
     """The item with one of its answers on the left."""
     answers = item.answers if left == "first" else item.answers[::-1]
+    one_is_edited = len(answers) == 1
     return ShownItem(
         id=item.id,
         prompt=_messages(item.prompt),
-        left=_messages(answers[0]),
-        right=_messages(answers[1]) if len(answers) == 2 else [],
+        left=_to_edit(answers[0]) if one_is_edited else _messages(answers[0]),
+        right=[] if one_is_edited else _messages(answers[1]),
         tools=json.dumps(list(item.tools), ensure_ascii=False, indent=1) if item.tools else "",
     )
 
 
 def _messages(messages: Sequence[Message]) -> list[ShownMessage]:
     return [ShownMessage(role=message["role"], text=text_of([message])) for message in messages]
+
+
+def _to_edit(answer: Sequence[Message]) -> list[ShownMessage]:
+    """What an answer says, which is edited, after a turn of what it thought, which stays as it is."""
+    [message] = answer
+    thoughts = message.get("reasoning_content")
+    before = [ShownMessage(role="thoughts", text=thoughts)] if thoughts else []
+    return [*before, ShownMessage(role=message["role"], text=message["content"])]
 
 
 def remark(said: Judgement, left: str) -> Voice:

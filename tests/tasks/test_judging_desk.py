@@ -270,6 +270,21 @@ def test_an_edit_that_changes_nothing_is_refused(tmp_path, text, why):
     assert (pair.chosen[0]["content"], pair.rejected[0]["content"], pair.meta["by"]) == ("No, 0.", "no 0", "correction")
 
 
+def test_of_an_answer_that_thinks_first_what_it_says_alone_is_edited(tmp_path):
+    answer = {"role": "assistant", "content": "no", "reasoning_content": "hm"}
+    row = {"prompt": [{"role": "user", "content": "?"}], "chosen": [{**answer, "content": "yes"}], "rejected": [answer]}
+    (tmp_path / "one.jsonl").write_text(json.dumps(row) + "\n")
+    with room(str(tmp_path / "one.jsonl"), tmp_path, mode="edit") as opened:
+        anna = Someone(opened.desk, "anna")
+        shown = anna.page().item.left
+        assert [(turn.role, turn.text) for turn in shown] == [("thoughts", "hm"), ("assistant", "no")]
+        with pytest.raises(Refusal, match="nothing was changed"):
+            anna.says("edit", text=shown[-1].text)
+        anna.says("edit", text=f"{shown[-1].text}, never")
+    [pair] = pairs_of_judged(kept(tmp_path)).pairs
+    assert pair.chosen == ({**answer, "content": "no, never"},)
+
+
 def test_answers_that_nobody_compared_are_judged_two_by_two(tmp_path):
     rows = [{"prompt": "a?", "answers": ["1", "2", "3", "4"]}, {"prompt": "b?", "answers": ["5"]}, {"prompt": "a?"}]
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
