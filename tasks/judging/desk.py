@@ -84,6 +84,9 @@ class Desk:
         if settles and asked.choice == "skip":
             self.passed.setdefault(name, set()).add(item.id)
             return self._page(name, asked.view)
+        settled = self.judged.settlement(item.id) if settles else None
+        if settled is not None and settled.by != name:
+            raise Refusal(f"{settled.by} has settled this meanwhile", "go on with the next one", kind="settled")
         left = self.lots.left(item.id, name) if len(item.answers) == 2 else ""
         judgement = Judgement(
             id=uuid.uuid4().hex,

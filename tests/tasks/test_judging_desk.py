@@ -157,6 +157,23 @@ def test_disagreements_are_settled_knowing_what_people_said(source, tmp_path):
     assert [pair.chosen[0]["content"] for pair in pairs_of_judged(kept(tmp_path)).pairs] == ["yes 0"]
 
 
+def test_what_somebody_settled_meanwhile_is_not_settled_over_their_word(tmp_path):
+    with room(pairs_file(tmp_path / "one.jsonl", 1), tmp_path, overlap=1.0) as opened:
+        anna, ben, cleo = (Someone(opened.desk, name) for name in ("anna", "ben", "cleo"))
+        anna.prefers("yes")
+        ben.prefers("no")
+        item = cleo.page("settle").item.id
+        anna.prefers("yes", "settle")
+        with pytest.raises(Refusal, match="anna has settled this meanwhile") as caught:
+            opened.desk.judge(cleo.ask(item=item, choice="tie", view="settle"))
+        assert caught.value.kind == "settled"
+        assert cleo.page("settle").item is None
+        assert kept(tmp_path).settlement(item).by == "anna"
+        anna.undo()
+        anna.says("tie", "settle")
+    assert kept(tmp_path).settlement(item).choice == "tie"
+
+
 def test_a_second_window_of_one_name_is_told_and_the_first_one_stops_when_it_goes_on(here):
     first = Someone(here, "Anna")
     first.says("tie")

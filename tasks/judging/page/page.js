@@ -45,7 +45,10 @@ async function run(work) {
     trouble();
   } catch (error) {
     if (error.kind === "session") question({ question: "in_use", says: `${error.says}.` });
-    else if (error.status) trouble(error.says, `${error.do}.`, error.status === 507 ? work : null);
+    else if (error.status) {
+      trouble(error.says, `${error.do}.`, error.status === 507 ? work : null);
+      if (error.kind === "settled") await ask("page").then(draw, () => {});
+    }
     else trouble("dpo judge does not answer; this is not saved yet.", "Start it again if it has ended: all that was saved is kept.", work);
   } finally {
     state.busy = false;
