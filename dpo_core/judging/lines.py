@@ -85,6 +85,7 @@ class Judged:
     opened: list[Opened] = field(default_factory=list)
     judgements: dict[str, Judgement] = field(default_factory=dict)
     undone: set[str] = field(default_factory=set)
+    _said: dict[str, list[Judgement]] = field(default_factory=dict)  # of each item, in order, undone ones too
     _by_item: dict[str, dict[str, Judgement]] = field(default_factory=dict)
 
     def add(self, line: Line) -> None:
@@ -98,6 +99,7 @@ class Judged:
             self._recount(self.judgements[line.judgement].item)
         elif line.id not in self.judgements:
             self.judgements[line.id] = line
+            self._said.setdefault(line.item, []).append(line)
             if line.id not in self.undone:
                 self._by_item.setdefault(line.item, {})[_voice(line)] = line
 
@@ -135,9 +137,7 @@ class Judged:
         return [self.items[item] for item, said in self.voices() if any(one.choice != "skip" for one in said)]
 
     def _recount(self, item: str) -> None:
-        self._by_item[item] = {
-            _voice(said): said for said in self.judgements.values() if said.item == item and said.id not in self.undone
-        }
+        self._by_item[item] = {_voice(said): said for said in self._said[item] if said.id not in self.undone}
 
 
 def _voice(said: Judgement) -> str:

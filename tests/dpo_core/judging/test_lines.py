@@ -24,6 +24,22 @@ def test_the_newest_judgement_of_a_person_stands_and_an_undo_brings_the_one_befo
     assert judged.standing() == []
 
 
+def test_an_undo_looks_at_the_judgements_of_its_own_item_alone():
+    class Watched(dict):
+        looked_at = 0
+
+        def values(self):
+            self.looked_at += len(self)
+            return super().values()
+
+    judged = Judged(judgements=Watched())
+    for said in [says(one, "anna", "tie") for one in map(item, range(50))]:
+        judged.add(said)
+        judged.add(Undo(judgement=said.id, by="anna", when=WHEN))
+    assert judged.judgements.looked_at == 0
+    assert judged.standing() == []
+
+
 def test_a_settlement_is_no_voice():
     judged = of(ONE, says(ONE, "anna", "first"), says(ONE, "ben", "second"), says(ONE, "anna", "tie", settles=True))
     assert [(one.by, one.choice) for one in judged.of(ONE.id)] == [("anna", "first"), ("ben", "second")]
