@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -55,6 +55,11 @@ class JudgedItem:
     def cluster(self) -> str:
         """Items of one prompt are one group in every interval."""
         return prompt_digest(self.prompt)
+
+    def filled(self, other: "JudgedItem") -> "JudgedItem":
+        """With what the other, of the same words, says of where they are from and this one does not."""
+        more = {name: getattr(self, name) or getattr(other, name) for name in ("source", "plain", "writers", "row_id")}
+        return replace(self, **more)
 
     def to_line(self) -> dict[str, object]:
         """As a file of judgements holds it, so that what was judged outlives the file that it came from."""

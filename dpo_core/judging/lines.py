@@ -1,7 +1,8 @@
 """A file of judgements: JSON lines that are only ever added, and what they say together.
 
     {"kind": "opened", ...}      a source was opened: its name, digest, number of items, what is asked
-    {"kind": "item", ...}        what is judged, with all its words, before the first judgement of it
+    {"kind": "item", ...}        what is judged, with all its words, before the first judgement of it; again, where
+                                 more is known of where they are from
     {"kind": "judgement", ...}   one person's choice
     {"kind": "undo", ...}        that person took it back
 
@@ -89,11 +90,12 @@ class Judged:
     _by_item: dict[str, dict[str, Judgement]] = field(default_factory=dict)
 
     def add(self, line: Line) -> None:
-        """Take in one more line; a judgement or an item that is known already changes nothing."""
+        """Take in one more line; a judgement that is known already changes nothing."""
         if isinstance(line, Opened):
             self.opened.append(line)
         elif isinstance(line, JudgedItem):
-            self.items.setdefault(line.id, line)
+            known = self.items.get(line.id)
+            self.items[line.id] = known.filled(line) if known else line
         elif isinstance(line, Undo):
             self.undone.add(line.judgement)
             self._recount(self.judgements[line.judgement].item)
@@ -102,6 +104,11 @@ class Judged:
             self._said.setdefault(line.item, []).append(line)
             if line.id not in self.undone:
                 self._by_item.setdefault(line.item, {})[_voice(line)] = line
+
+    def knows(self, item: JudgedItem) -> bool:
+        """Whether an item stands there with all that is said of it here."""
+        known = self.items.get(item.id)
+        return known is not None and known.filled(item) == known
 
     def of(self, item: str) -> list[Judgement]:
         """What each person says of an item, skips included, by the newest judgement of each; no settlement."""

@@ -100,7 +100,7 @@ class Desk:
             seconds=round(asked.seconds, 1),
             when=_now(),
         )
-        self._add(*([] if item.id in self.judged.items else [item]), judgement)
+        self._add(*([] if self.judged.knows(item) else [item]), judgement)
         self.sessions.release(name)
         self.former.pop(name, None)
         return self._page(name, asked.view)

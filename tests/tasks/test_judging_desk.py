@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import InputError
-from dpo_core.judging.lines import read_judged
+from dpo_core.judging.items import JudgedItem
+from dpo_core.judging.lines import read_judged, written
 from dpo_core.judging.verdicts import pairs_of_judged
 from infra.errors import InfraError
+from infra.pages.append_only import AppendOnlyFile
 from tasks.judging.sessions import Refusal
+from tests.dpo_core.judging.said import says
 from tests.tasks.judging_room import Someone, pairs_file, room
 
 
@@ -264,6 +267,23 @@ def test_a_judgement_that_cannot_be_saved_is_not_shown_as_said(here, tmp_path, m
         anna.says("tie")
     monkeypatch.undo()
     assert (anna.page().item, anna.page().progress.done) == (item, 0)
+
+
+def test_what_the_source_knows_of_an_item_that_was_imported_first_is_kept_once(tmp_path):
+    row = {"prompt": "?", "chosen": "a", "rejected": "b", "chosen_model": "gold", "source": "support", "id": "row-7"}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row) + "\n")
+    with room(str(tmp_path / "p.jsonl"), tmp_path, overlap=1.0) as opened:
+        [item] = opened.desk.source.items.values()
+    bare = JudgedItem(item.prompt, item.answers)
+    with AppendOnlyFile(tmp_path / "j.jsonl") as file:
+        file.add(written(bare, says(bare, "ben", "first")))
+    with room(str(tmp_path / "p.jsonl"), tmp_path, overlap=1.0) as opened:
+        anna = Someone(opened.desk, "anna")
+        anna.prefers("a")
+        anna.undo()
+        anna.prefers("a")
+    assert kept(tmp_path).items[item.id] == item
+    assert (tmp_path / "j.jsonl").read_bytes().count(b'"kind": "item"') == 2
 
 
 def test_an_item_that_is_not_there_is_refused(here):

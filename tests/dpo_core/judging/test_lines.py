@@ -46,6 +46,16 @@ def test_a_settlement_is_no_voice():
     assert judged.settlement(ONE.id).choice == "tie"
 
 
+def test_an_item_that_comes_again_adds_what_was_not_known_of_it():
+    bare, rich = item(1, source="s"), item(1, source="other", plain=True, writers=("v", "w"), row_id="7")
+    judged = of(bare)
+    assert not judged.knows(rich)
+    judged.add(rich)
+    assert judged.items == {bare.id: item(1, source="s", plain=True, writers=("v", "w"), row_id="7")}
+    assert judged.knows(rich)
+    assert judged.knows(bare)
+
+
 def test_lines_are_read_as_they_were_written_and_a_torn_last_one_is_not_counted(tmp_path):
     lines = [
         ONE,
