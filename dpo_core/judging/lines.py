@@ -13,6 +13,9 @@ saved, and is not counted.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +31,7 @@ COMPARED = ("first", "second", "tie", "bad")  # choices that compare; bad: neith
 EDITED = ("edit", "fine")  # choices where one answer is corrected; fine: nothing is to be corrected
 KINDS = ("opened", "item", "judgement", "undo")
 NOTE_LIMIT = 10_000  # characters
+BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 DO = "restore the line from a backup, or take it out: each line stands for itself"
 
 
@@ -98,7 +102,8 @@ class Judged:
             self.items[line.id] = known.filled(line) if known else line
         elif isinstance(line, Undo):
             self.undone.add(line.judgement)
-            self._recount(self.judgements[line.judgement].item)
+            if line.judgement in self.judgements:
+                self._recount(self.judgements[line.judgement].item)
         elif line.id not in self.judgements:
             self.judgements[line.id] = line
             self._said.setdefault(line.item, []).append(line)
@@ -152,20 +157,38 @@ def _voice(said: Judgement) -> str:
 
 
 def read_judged(paths: Iterable[str | Path]) -> Judged:
-    """What some files of judgements say together. Raises InputError with file and line where one is no such line."""
-    judged = Judged()
+    """What some files of judgements say together: each in its order, all of them by time, and else as they are named.
+
+    Raises InputError with file and line where one is no such line.
+    """
+    read = Judged()
+    timed: list[tuple[datetime, Line]] = []
     for path in map(Path, paths):
         try:
             data = path.read_bytes()
         except OSError as error:
             says = f"the judgements cannot be read: {error.strerror or error}"
             raise InputError(says, where=str(path), do="check the path; `dpo judge FILE` makes such a file") from None
-        add_lines(judged, data, str(path))
+        lines = add_lines(read, data, str(path))
+        timed += zip(accumulate(map(_time, lines), max), lines, strict=True)
+    judged = Judged()
+    for _, line in sorted(timed, key=itemgetter(0)):
+        judged.add(line)
     return judged
 
 
-def add_lines(judged: Judged, data: bytes, path: str) -> None:
-    """The lines of one file, a torn last one left out."""
+def _time(line: Line) -> datetime:
+    """Where it is not known, before all others."""
+    try:
+        told = datetime.fromisoformat("" if isinstance(line, JudgedItem) else line.when)
+    except ValueError:
+        return BEFORE_ALL
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+def add_lines(judged: Judged, data: bytes, path: str) -> list[Line]:
+    """Take in the lines of one file, a torn last one left out. Returns them."""
+    lines: list[Line] = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         if not line.strip():
             continue
@@ -177,6 +200,8 @@ def add_lines(judged: Judged, data: bytes, path: str) -> None:
             says = f"takes back the judgement {found.judgement}, which does not stand before it"
             raise InputError(says, where=f"{path}:{number}", do=DO)
         judged.add(found)
+        lines.append(found)
+    return lines
 
 
 def parse_line(line: bytes, where: str) -> Line:

@@ -81,6 +81,37 @@ def test_a_copy_of_the_same_file_counts_once(tmp_path):
     assert len(read_judged([tmp_path / "a", tmp_path / "b"]).standing()) == 1
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_the_newest_judgement_of_several_files_stands_however_they_are_named(tmp_path, order):
+    early, late = says(ONE, "anna", "first", when="2026-11-29T10:00:00+00:00"), says(ONE, "anna", "second")
+    late = late.model_copy(update={"when": "2026-11-29T09:30:00-01:00"})
+    (tmp_path / "a").write_bytes(written(ONE, early))
+    (tmp_path / "b").write_bytes(written(ONE, late))
+    files = [tmp_path / name for name in order]
+    assert [said.choice for said in read_judged(files).of(ONE.id)] == ["second"]
+    taken_back = Undo(judgement=late.id, by="anna", when="2026-11-29T12:00:00Z")
+    (tmp_path / "b").write_bytes(written(ONE, late, taken_back))
+    assert [said.choice for said in read_judged(files).of(ONE.id)] == ["first"]
+    (tmp_path / "a").write_bytes(written(ONE, early, taken_back.model_copy(update={"judgement": early.id})))
+    assert read_judged(files).standing() == []
+
+
+@pytest.mark.parametrize("when", ["1970-01-01T00:00:00+00:00", "then", ""])
+def test_in_one_file_the_later_line_stands_whatever_its_time(tmp_path, when):
+    lines = (ONE, says(ONE, "anna", "first"), says(ONE, "anna", "tie", when=when))
+    (tmp_path / "a").write_bytes(written(*lines))
+    (tmp_path / "b").write_bytes(written(TWO, says(TWO, "ben", "bad")))
+    for files in ("ab", "ba"):
+        assert [said.choice for said in read_judged(tmp_path / name for name in files).of(ONE.id)] == ["tie"]
+
+
+def test_an_undo_in_another_file_than_its_judgement_takes_it_back_whatever_its_time(tmp_path):
+    said = says(ONE, "anna", "first")
+    (tmp_path / "a").write_bytes(written(ONE, said))
+    (tmp_path / "b").write_bytes(written(Undo(judgement=said.id, by="anna", when="2020-01-01T00:00:00Z")))
+    assert read_judged([tmp_path / "a", tmp_path / "b"]).standing() == []
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
