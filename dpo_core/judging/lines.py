@@ -6,7 +6,7 @@
     {"kind": "judgement", ...}   one person's choice
     {"kind": "undo", ...}        that person took it back
 
-The words stand in it so that a judgement never loses what it is of. A last line without its end was never shown as
+The words stand in it so that a judgement never loses what it is of. A last line that was torn midway was never shown as
 saved, and is not counted.
 """
 
@@ -32,7 +32,8 @@ EDITED = ("edit", "fine")  # choices where one answer is corrected; fine: nothin
 KINDS = ("opened", "item", "judgement", "undo")
 NOTE_LIMIT = 10_000  # characters
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-DO = "restore the line from a backup, or take it out: each line stands for itself"
+BEGINNINGS = tuple(f'{{"kind": "{kind}"'.encode() for kind in KINDS)  # as `written` has them
+DO = "name a file of judgements; in one, restore the line from a backup, or take it out: each stands for itself"
 
 
 class Opened(Record):
@@ -186,10 +187,25 @@ def _time(line: Line) -> datetime:
     return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
+def whole_lines(data: bytes) -> bytes:
+    """The data of a file without a last line that was torn; one that lacks only its end is given it."""
+    end = data.rfind(b"\n") + 1
+    return data[:end] if _is_torn(data[end:]) else data + b"\n"
+
+
+def _is_torn(tail: bytes) -> bool:
+    """Whether what stands after the last end of a line is the first part of a line, as it is written here."""
+    try:
+        json.JSONDecoder().raw_decode(tail.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return any(beginning.startswith(tail[: len(beginning)]) for beginning in BEGINNINGS)
+    return False
+
+
 def add_lines(judged: Judged, data: bytes, path: str) -> list[Line]:
     """Take in the lines of one file, a torn last one left out. Returns them."""
     lines: list[Line] = []
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+    for number, line in enumerate(whole_lines(data).split(b"\n")[:-1], 1):
         if not line.strip():
             continue
         found = parse_line(line, f"{path}:{number}")

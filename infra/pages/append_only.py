@@ -1,7 +1,7 @@
 """A file that is only ever added to, by one process at a time; what was added is on the disk before anything else.
 
-A process that is killed while it writes leaves a last line without its end. The next one to open the file cuts that
-off: it was never said to be saved.
+A process that is killed while it writes leaves a last line without its end, which was never said to be saved. Who opens
+the file next knows what its lines are: they have it cut off once they know that the file is theirs.
 """
 
 import contextlib
@@ -16,10 +16,11 @@ DO = "free space there, or name another file with --to"
 
 
 class AppendOnlyFile:
-    """Opened for one writer. `data` is what it held then, whole lines only; `healed` the bytes that were cut off."""
+    """Opened for one writer. `data` is what it held then; `healed` the bytes that were cut off since."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.healed = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
@@ -29,18 +30,22 @@ class AppendOnlyFile:
             raise InfraError(says, where=str(path), do="check the folder, and who may write there") from None
         try:
             self._lock()
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            self.healed = len(data) - whole
-            if self.healed:
-                os.ftruncate(self._file, whole)
-                os.fsync(self._file)
-            self.data = data[:whole]
+            self.data = path.read_bytes()
             if fresh:
                 _sync_folder(path.parent)
         except BaseException:
             os.close(self._file)
             raise
+
+    def heal(self, whole: bytes) -> None:
+        """Make its end that of its whole lines, which are its data cut short or with an end to the last line."""
+        if len(whole) > len(self.data):
+            self.add(whole[len(self.data) :])
+        elif len(whole) < len(self.data):
+            self.healed = len(self.data) - len(whole)
+            os.ftruncate(self._file, len(whole))
+            os.fsync(self._file)
+        self.data = whole
 
     def add(self, data: bytes) -> None:
         """Add whole lines. They are on the disk when this returns; after an error none of them is in the file."""

@@ -9,7 +9,18 @@ from dpo_core.data.messages import as_compared
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.judging.items import JudgedItem, JudgingMode
-from dpo_core.judging.lines import EDITED, Judged, JudgedChoice, Judgement, Line, Opened, Undo, add_lines, written
+from dpo_core.judging.lines import (
+    EDITED,
+    Judged,
+    JudgedChoice,
+    Judgement,
+    Line,
+    Opened,
+    Undo,
+    add_lines,
+    whole_lines,
+    written,
+)
 from dpo_core.judging.lots import Lots
 from dpo_core.judging.verdicts import disagreements
 from infra.pages.append_only import AppendOnlyFile
@@ -32,6 +43,7 @@ class Desk:
         self.source, self.file, self.mode, self.lots = source, file, mode, lots
         self.judged = Judged()
         add_lines(self.judged, file.data, str(file.path))
+        file.heal(whole_lines(file.data))
         self._require_mode()
         self.order = lots.order(source.items.values())
         self.wanted = {name: lots.wanted(name) for name in self.order}

@@ -14,7 +14,7 @@ from dpo_core.evaluate.judges.people import people_report
 from dpo_core.judging.argilla import argilla_people, argilla_record, argilla_rows
 from dpo_core.judging.foreign import ForeignFormat, fresh_judgements, read_records
 from dpo_core.judging.label_studio import label_studio_people, label_studio_record, label_studio_tasks
-from dpo_core.judging.lines import Judged, Line, add_lines, read_judged, written
+from dpo_core.judging.lines import Judged, Line, add_lines, read_judged, whole_lines, written
 from dpo_core.judging.verdicts import pairs_of_judged
 from infra.pages.append_only import AppendOnlyFile
 from tasks.judging.documents import JudgedExport, JudgedImport, PeopleDocument, UnreadRecord
@@ -73,6 +73,7 @@ def import_judgements(file: Path, to: Path, form: ForeignFormat | None) -> Judge
     with AppendOnlyFile(to) as kept:
         judged = Judged()
         add_lines(judged, kept.data, str(to))
+        kept.heal(whole_lines(kept.data))
         lines: list[Line] = []
         fresh = list(fresh_judgements(records, judged))
         for item, said in fresh:

@@ -60,9 +60,9 @@ def open_desk(source: str, options: JudgingOptions, home: Path) -> Iterator[Open
         do = "name another file with --to: judgements are added to the end of it"
         raise InputError("judgements cannot stand in the file that is judged", where=str(path), do=do)
     with AppendOnlyFile(path) as file, listening(options.port) as listener:
+        desk = Desk(opened, file, options.mode, Lots(options.seed, options.overlap))
         if file.healed:
             log.warning("torn_line_cut file=%s bytes=%d action='it was never shown as saved'", path, file.healed)
-        desk = Desk(opened, file, options.mode, Lots(options.seed, options.overlap))
         token = new_token() if options.token else ""
         url = address(listener.getsockname()[1], token)
         yield OpenDesk(desk, guarded(routes_of(desk), token), listener, url)

@@ -159,6 +159,14 @@ def test_what_cannot_be_used_is_an_error_with_place_and_remedy(typed, folder):
         assert error["do"]
 
 
+def test_an_import_into_a_file_of_something_else_is_refused_and_the_file_stays_as_it_is(typed, folder):
+    typed("export", "j.jsonl", "--to", "out.json", "--format", "argilla")
+    (folder / "config.json").write_text('{"lr": 1e-4}')
+    error = typed("import", "out.json", "--to", "config.json", code=2)["error"]
+    assert error["says"].startswith("not a line of judgements")
+    assert (folder / "config.json").read_text() == '{"lr": 1e-4}'
+
+
 def test_a_source_that_cannot_be_judged_is_refused_before_a_page_is_served(typed, folder):
     (folder / "bad.jsonl").write_text('{"prompt": "?"}\n')
     for line, says_so in (

@@ -8,15 +8,21 @@ from infra.errors import InfraError
 from infra.pages.append_only import AppendOnlyFile
 
 
-def test_a_torn_last_line_is_cut_off_and_whole_ones_stay(tmp_path):
+def test_a_file_is_as_it_was_until_it_is_healed_and_then_its_torn_last_line_is_cut_off_or_ended(tmp_path):
     path = tmp_path / "new" / "j.jsonl"
     with AppendOnlyFile(path) as file:
         file.add(b'{"a": 1}\n')
     with path.open("ab") as other:
         other.write(b'{"b": ')
     with AppendOnlyFile(path) as file:
+        assert file.data == path.read_bytes() == b'{"a": 1}\n{"b": '
+        file.heal(b'{"a": 1}\n')
         assert (file.data, file.healed) == (b'{"a": 1}\n', 6)
-        file.add(b'{"c": 3}\n')
+        file.add(b'{"c": 3}')
+    assert path.read_bytes() == b'{"a": 1}\n{"c": 3}'
+    with AppendOnlyFile(path) as file:
+        file.heal(file.data + b"\n")
+        assert (file.data, file.healed) == (b'{"a": 1}\n{"c": 3}\n', 0)
     assert path.read_bytes() == b'{"a": 1}\n{"c": 3}\n'
 
 

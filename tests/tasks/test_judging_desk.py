@@ -355,6 +355,29 @@ def test_what_does_not_go_together_is_refused_before_a_page_is_opened(source, tm
     assert do in caught.value.do
 
 
+@pytest.mark.parametrize("words", ['{"lr": 1e-4}', '{\n "lr": 1e-4\n}', "a note"])
+def test_a_file_of_something_else_is_refused_and_stays_as_it_is(source, tmp_path, words):
+    (tmp_path / "j.jsonl").write_text(words)
+    with pytest.raises(InputError, match="not a line of judgements") as caught, room(source, tmp_path):
+        pass
+    assert caught.value.do.startswith("name a file of judgements")
+    assert (tmp_path / "j.jsonl").read_text() == words
+
+
+def test_a_last_judgement_without_its_end_is_kept_and_a_torn_one_is_cut_off(source, tmp_path):
+    with room(source, tmp_path) as opened:
+        anna = Someone(opened.desk, "anna")
+        anna.says("tie")
+        anna.says("bad")
+    file = tmp_path / "j.jsonl"
+    whole = file.read_bytes()
+    for tail in (b"", b'\n{"kind": "judgement", "it'):
+        file.write_bytes(whole[:-1] + tail)
+        with room(source, tmp_path) as opened:
+            assert Someone(opened.desk, "anna").page().progress.done == 2
+        assert file.read_bytes() == whole
+
+
 def test_a_file_of_judgements_is_no_source(source, tmp_path):
     with room(source, tmp_path) as opened:
         Someone(opened.desk, "anna").says("tie")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dpo_core.errors import InputError
-from dpo_core.judging.lines import Judged, Undo, add_lines, holds_judgements, read_judged, written
+from dpo_core.judging.lines import Judged, Undo, add_lines, holds_judgements, read_judged, whole_lines, written
 from tests.dpo_core.judging.said import item, of, says
 
 ONE, TWO = item(1), item(2)
@@ -70,15 +70,25 @@ def test_lines_are_read_as_they_were_written_and_a_torn_last_one_is_not_counted(
     assert whole.items == {ONE.id: ONE, TWO.id: TWO}
     assert whole.standing() == [lines[1], lines[3]]
     data = file.read_bytes()
-    for cut in range(len(written(*lines[:3])), len(data)):
+    for cut in range(len(written(*lines[:3])), len(data) - 1):
         file.write_bytes(data[:cut])
         assert read_judged([file]).standing() == [lines[1]]
+    file.write_bytes(data[:-1])  # an editor left out the end
+    assert read_judged([file]).standing() == [lines[1], lines[3]]
 
 
 def test_a_copy_of_the_same_file_counts_once(tmp_path):
     for name in "ab":
         (tmp_path / name).write_bytes(written(ONE, says(ONE, "anna", "first", id="j")))
     assert len(read_judged([tmp_path / "a", tmp_path / "b"]).standing()) == 1
+
+
+@pytest.mark.parametrize("tail", [b'{"lr": 1e-4}', b'{"kind": "Pod"', b'{"kind": "undo"} {', b"notes", b"\xff"])
+def test_a_last_line_without_its_end_that_is_no_part_of_a_line_of_judgements_is_named(tail):
+    assert whole_lines(tail) == tail + b"\n"
+    with pytest.raises(InputError, match="not a line of judgements") as caught:
+        add_lines(Judged(), written(ONE) + tail, "j.jsonl")
+    assert caught.value.where == "j.jsonl:2"
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
