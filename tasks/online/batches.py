@@ -205,7 +205,7 @@ def read_drawings(path: Path) -> list[OnlineDrawing]:
     """What `OnlineBatches.kept` wrote; none where there is no such file."""
     if not path.is_file():
         return []
-    return [OnlineDrawing.model_validate_json(line) for line in path.read_text().splitlines()]
+    return [OnlineDrawing.model_validate_json(line) for line in path.read_bytes().splitlines()]
 
 
 def _reasons(draft: OnlineDraft) -> str:

@@ -42,7 +42,7 @@ def write_prompts(
 
 def keep_learnt(store: Store, folder: Path, output: OnlineOutput, path: Mapping[str, str | int]) -> OnlineOutput:
     """Store the pairs as a data check keeps its own, and their reference log-probs as the reference pass does."""
-    pairs = [FreshPair.model_validate(json.loads(line)) for line in (folder / FILE).read_text().splitlines()]
+    pairs = [FreshPair.model_validate(json.loads(line)) for line in (folder / FILE).read_bytes().splitlines()]
     rows = lines_of([Pair.from_row(pair.row) for pair in pairs])[0]
     key = f"data/{sha256(rows).hexdigest()}/online.jsonl"
     store.put_bytes(key, rows)

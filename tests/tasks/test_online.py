@@ -8,9 +8,18 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from dpo_core.curate.online.curves import OnlineFacts
+from dpo_core.data.messages import say
+from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
 from infra.errors import InfraError
-from tasks.online.drawing import OnlineDraft
+from infra.settings import load_settings
+from infra.store import open_store
+from tasks.online.batches import read_drawings
+from tasks.online.drawing import FreshPair, OnlineDraft, OnlineDrawing
+from tasks.online.keeping import keep_learnt
+from tasks.records import OnlineOutput
+from tasks.runtime.pairs import stored_pairs
 from tasks.training import worker
 from tests.endpoint_server import MODEL, loopback_endpoint
 from tests.tasks.online_life import OFF, Tracker, figures, learnt, train_in, write_work
@@ -116,6 +125,20 @@ def test_a_reward_that_pays_for_length_is_stopped_by_the_rule_on_length(tmp_path
     assert lengths[-1] > 1.5 * lengths[0]
     assert told(tracker, "online/tokens") == lengths  # that of the last drawing too, which no step came after
     assert all(pair["row"]["meta"]["step"] < result["steps"] for pair in learnt(folder))
+
+
+def test_a_separator_of_lines_in_an_answer_ends_no_line_of_what_is_kept(tmp_path):
+    said = say("assistant", "one\u2028two\u2029three\x85four"), say("assistant", "no")
+    pair = Pair(tuple(say("user", "?")), *map(tuple, said))
+    fresh = FreshPair(row=pair.to_row(), prompt_ids=(1,), chosen_ids=(2,), rejected_ids=(3,), reference=None)
+    facts = dict.fromkeys(OnlineFacts.model_fields, 0)
+    drawing = OnlineDrawing(facts=facts, prompts=1, tokens=2, pairs=[fresh], dropped={})
+    (tmp_path / "online.jsonl").write_text(f"{drawing.model_dump_json()}\n")
+    assert read_drawings(tmp_path / "online.jsonl") == [drawing]
+    (tmp_path / "online.jsonl").write_text(f"{fresh.model_dump_json()}\n")
+    store = open_store(load_settings().model_copy(update={"store_url": str(tmp_path / "store")}))
+    output = keep_learnt(store, tmp_path, OnlineOutput(pairs=1, prompts=1, answers=2, tokens=2), {})
+    assert stored_pairs(store, output.rows) == [pair]
 
 
 @pytest.mark.parametrize(
