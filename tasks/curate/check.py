@@ -1,5 +1,6 @@
 """The data check of new pairs, before they are a version of anything."""
 
+import json
 import logging
 from hashlib import sha256
 
@@ -16,7 +17,9 @@ from tasks.curate.records import CurationPlan, Paired, PairsChecked, PairsCheckO
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.publish import publish
 from tasks.data_check.request import Request
+from tasks.datasets.rows import columns_of
 from tasks.documents import DataCheckFailed
+from tasks.runtime.pairs import stored_pairs
 from tasks.runtime.scratch import scratch_folder
 from tasks.runtime.stages import remembered
 
@@ -40,7 +43,8 @@ def check_pairs(plan: CurationPlan, paired: Paired) -> PairsChecked:
     def compute() -> PairsCheckOutput:
         with scratch_folder(home) as scratch:
             rows = scratch / f"{plan.name}.jsonl"
-            store.get_file(paired.key, rows)
+            read = (columns_of(pair) for pair in stored_pairs(store, paired.key))
+            rows.write_text("".join(f"{json.dumps(columns)}\n" for columns in read))
             request = Request(
                 str(rows),
                 None,

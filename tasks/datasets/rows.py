@@ -48,7 +48,7 @@ def pair_of(row: Pair | Mapping[str, object], where: str) -> Pair:
 
 def line_of(pair: Pair) -> bytes:
     """The row's line. Raises InputError for a pair that would not be read back as it is."""
-    line = json.dumps(_columns(pair), ensure_ascii=False, allow_nan=False)
+    line = json.dumps(columns_of(pair), ensure_ascii=False, allow_nan=False)
     try:
         data = line.encode() + b"\n"
         row = parse(line)
@@ -62,7 +62,8 @@ def line_of(pair: Pair) -> bytes:
     return data
 
 
-def _columns(pair: Pair) -> dict[str, object]:
+def columns_of(pair: Pair) -> dict[str, object]:
+    """TRL's columns: texts where the pair is plain, which as messages would be read back as a chat."""
     text = pair.plain
     columns: dict[str, object] = {
         "id": pair.id,

@@ -56,6 +56,14 @@ def test_what_people_agree_on_is_exported_as_pairs_that_a_run_reads(typed, folde
     assert "call it pairs.jsonl" in typed("export", "j.jsonl", "--to", "pairs.csv", code=2)["error"]["do"]
 
 
+def test_pairs_of_text_are_exported_as_text(typed, folder):
+    one = item(0, plain=True)
+    (folder / "texts.jsonl").write_bytes(written(one, says(one, "anna", side(one, "yes"))))
+    typed("export", "texts.jsonl", "--to", "pairs.jsonl")
+    [pair] = read_pairs(folder / "pairs.jsonl").pairs
+    assert (pair.plain, pair.chosen[0]["content"], pair.meta["annotator"]) == (True, "yes 0", "anna")
+
+
 def test_people_read_agreement_kappa_and_what_is_to_be_settled(typed):
     said = typed("report", "j.jsonl", as_json=False)
     for part in ("3 items judged, 2 pairs", "anna: 3 judged", "anna and ben: 1 items, agreement 0%", "1 to settle"):

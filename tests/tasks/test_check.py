@@ -2,17 +2,26 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dpo_core.curate.curation import Curation
 from dpo_core.data.digests import digest_file
+from dpo_core.data.pairs import lines_of
+from dpo_core.data.shapes import to_pair
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import recipe_of_pairs
 from infra.settings import load_settings
+from infra.store import open_store
 from tasks.check import check
 from tasks.commands.check_pairs import check_only
+from tasks.curate.check import check_pairs
+from tasks.curate.records import CurationPlan, Paired
 from tasks.documents import CheckDocument, DataCheckFailed
+from tasks.records import Stage
+from tasks.runtime.pairs import stored_pairs
 from tasks.runtime.stages import remembered
 from tasks.states import named_end
 
@@ -108,3 +117,20 @@ def test_a_run_that_the_check_ended_has_its_models_artifact_as_other_ends_have(m
 
     assert run().name == "DataFailed"
     assert shown == ["retrain-my-model"]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_check_of_a_curation_passes_text_on_as_text_and_messages_as_messages(tmp_path, monkeypatch, plain):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tasks.curate.check.publish", lambda *_: None)
+    store = open_store(load_settings())
+    pairs = [replace(to_pair(row, ""), plain=plain) for row in neutral(60, meta={"annotator": "anna"})]
+    store.put_bytes("pairs.jsonl", lines_of(pairs)[0])
+    counts = {"pairs": 60, "new": 60, "dropped": {}, "notes": []}
+    paired = Paired(key="pairs.jsonl", **counts, stage=Stage(name="pair", cached=False, seconds=0.0))
+    curation = Curation(name="c", model="m", feedback={"judgements": ["j.jsonl"]})
+    content = {"validation": {}, "encoding": {}}
+    given = {"folder": str(tmp_path), "sources": {}, "threads": 1, "force": False, "run_id": "", "run_url": ""}
+    plan = CurationPlan(curation=curation, content=content, model="m", **given)
+    checked = stored_pairs(store, check_pairs.fn(plan, paired).rows_key)
+    assert [(pair.id, pair.plain) for pair in checked] == [(pair.id, plain) for pair in pairs]
