@@ -8,18 +8,19 @@ from collections.abc import Iterator, Mapping
 from uuid import NAMESPACE_URL, uuid5
 
 from dpo_core.data.messages import BadRow, kind_of
-from dpo_core.data.pairs import text_of
+from dpo_core.data.rated_answers import number_of
 from dpo_core.judging.foreign import (
     NOBODY,
+    NOTHING,
     ForeignRecord,
     ForeignVote,
     choice_of,
     compared_items,
     field_of,
-    prompt_of_field,
-    shown_prompt,
-    text_of_field,
+    item_of,
+    shown_texts,
 )
+from dpo_core.judging.items import JudgedItem
 from dpo_core.judging.lines import Judged, JudgedChoice
 
 PROMPTS = ("prompt", "instruction", "question", "context", "chat")
@@ -41,10 +42,10 @@ def argilla_rows(judged: Judged) -> Iterator[dict[str, object]]:
         pairs = [(one, _user(one.by)) for one in said]
         responses = {"preference": [{"value": LABELS[one.choice], "user_id": user} for one, user in pairs]}
         notes = [{"value": one.note, "user_id": user} for one, user in pairs if one.note]
-        first, second = (text_of(answer) for answer in item.answers)
+        prompt, first, second = shown_texts(item)
         yield {
             "id": item.id,
-            "fields": {"prompt": shown_prompt(item), "response1": first, "response2": second},
+            "fields": {"prompt": prompt, "response1": first, "response2": second},
             "metadata": {},
             "suggestions": {},
             "responses": responses | ({"note": notes} if notes else {}),
@@ -63,8 +64,16 @@ def _user(name: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"dpo-judge:{name}"))
 
 
-def argilla_record(row: Mapping[str, object], where: str, people: Mapping[str, str] = NOBODY) -> ForeignRecord:
-    """A record of Argilla. Raises BadRow for one that lacks what it needs. `people`: as `argilla_people`."""
+def argilla_record(
+    row: Mapping[str, object],
+    where: str,
+    people: Mapping[str, str] = NOBODY,
+    known: Mapping[str, JudgedItem] = NOTHING,
+) -> ForeignRecord:
+    """A record of Argilla. Raises BadRow for one that lacks what it needs.
+
+    `people`: as `argilla_people`; `known`: the items that may have gone there, by id.
+    """
     fields = row.get("fields")
     if not isinstance(fields, Mapping):
         raise BadRow(f"fields is {kind_of(fields)}, not an object")
@@ -87,12 +96,9 @@ def argilla_record(row: Mapping[str, object], where: str, people: Mapping[str, s
         user = str(field_of(given, ("user_id", "user"), place))
         choice = _choice(field_of(given, ("value",), place), f"{place}.value", names)
         votes.append(ForeignVote(people.get(user, user), choice, notes.get(user, "")))
-    return ForeignRecord(
-        prompt_of_field(field_of(fields, PROMPTS, "fields"), "fields.prompt"),
-        (text_of_field(fields[names[0]], f"fields.{names[0]}"), text_of_field(fields[names[1]], f"fields.{names[1]}")),
-        tuple(votes),
-        where,
-    )
+    shown = {"fields.prompt": field_of(fields, PROMPTS, "fields")} | {f"fields.{name}": fields[name] for name in names}
+    item, turned = item_of(shown, known.get(str(row.get("id"))))
+    return ForeignRecord(item, turned, tuple(votes), where)
 
 
 def _given(value: object, question: str) -> list[Mapping[str, object]]:
@@ -108,8 +114,8 @@ def _choice(value: object, place: str, names: tuple[str, str]) -> JudgedChoice:
     if len(value) != 2:
         raise BadRow(f"{place} ranks {len(value)} answers, not two")
     if all(isinstance(one, Mapping) for one in value):
-        ranks = [(field_of(one, ("rank",), place), field_of(one, ("value",), place)) for one in value]
-        if ranks[0][0] == ranks[1][0]:
+        ranks = [number_of(field_of(one, ("rank",), place), f"{place}.rank") for one in value]
+        if ranks[0] == ranks[1]:
             return "tie"
-        return choice_of(min(ranks, key=lambda rank: float(rank[0]))[1], place, names)
+        return choice_of(field_of(value[ranks.index(min(ranks))], ("value",), place), place, names)
     return choice_of(value[0], place, names)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from dpo_core.data.conversations import side_of
 from dpo_core.data.digests import digest_json
 from dpo_core.data.messages import BadRow, kind_of, require_words, say
 from dpo_core.data.pairs import Message, text_of
 from dpo_core.errors import InputError
 from dpo_core.judging.items import JudgedItem, compared
-from dpo_core.judging.lines import Judged, JudgedChoice, Judgement
+from dpo_core.judging.lines import Judged, JudgedChoice, Judgement, problem_of
 
 ForeignFormat = Literal["argilla", "label-studio"]
 UNKNOWN_TIME = "1970-01-01T00:00:00+00:00"
@@ -39,29 +41,26 @@ class ForeignVote:
 
 @dataclass(frozen=True)
 class ForeignRecord:
-    """A record of another program: an item, and what was said of it. `where`: its place in the file."""
+    """A record of another program: an item, and what was said of it. `where`: its place in the file.
 
-    prompt: tuple[Message, ...]
-    answers: tuple[str, str]
+    `turned`: the record has the second of the item's answers first.
+    """
+
+    item: JudgedItem
+    turned: bool
     votes: tuple[ForeignVote, ...]
     where: str
 
-    def item(self) -> JudgedItem:
-        """As it is judged here."""
-        one, other = (say("assistant", text) for text in self.answers)
-        return compared(self.prompt, one, other)
-
     def judgements(self) -> Iterator[Judgement]:
-        """Each vote, under an id of what it says."""
-        item = self.item()
-        straight = item.answers[0][0]["content"] == self.answers[0]
-        other = {"first": "second", "second": "first"}
+        """Each vote, under an id of what it says. Raises BadRow for one that is too long, or no text."""
+        other = {"first": "second", "second": "first"} if self.turned else {}
         for vote in self.votes:
-            choice = vote.choice if straight else other.get(vote.choice, vote.choice)
-            name = digest_json([item.id, vote.by, choice, vote.note, vote.when])[:32]
-            yield Judgement.model_validate(
-                {"id": name, "item": item.id, "by": vote.by, "choice": choice, "note": vote.note, "when": vote.when}
-            )
+            choice = other.get(vote.choice, vote.choice)
+            said = {"item": self.item.id, "by": vote.by, "choice": choice, "note": vote.note, "when": vote.when}
+            try:
+                yield Judgement.model_validate({"id": digest_json(list(said.values()))[:32], **said})
+            except ValidationError as error:
+                raise BadRow(f"what {vote.by[:40]!r} says: {problem_of(error)}") from None
 
 
 def fresh_judgements(records: Iterable[ForeignRecord], judged: Judged) -> Iterator[tuple[JudgedItem, Judgement]]:
@@ -71,9 +70,8 @@ def fresh_judgements(records: Iterable[ForeignRecord], judged: Judged) -> Iterat
     What went there and comes back as it was is nothing that they say now.
     """
     latest = {
-        (said.item, said.by): (item, said, vote.mark)
+        (said.item, said.by): (record.item, said, vote.mark)
         for record in records
-        for item in [record.item()]
         for vote, said in zip(record.votes, record.judgements(), strict=True)
     }
     earlier: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
@@ -93,6 +91,7 @@ def fresh_judgements(records: Iterable[ForeignRecord], judged: Judged) -> Iterat
 
 Reader = Callable[[Mapping[str, object], str], ForeignRecord]
 NOBODY: Mapping[str, str] = {}
+NOTHING: Mapping[str, JudgedItem] = {}
 
 
 def read_records(path: Path, reader: Reader, program: str) -> tuple[list[ForeignRecord], list[InputError]]:
@@ -106,7 +105,7 @@ def read_records(path: Path, reader: Reader, program: str) -> tuple[list[Foreign
         rows = (
             json.loads(text)
             if text.lstrip().startswith("[")
-            else [json.loads(line) for line in text.splitlines() if line.strip()]
+            else [json.loads(line) for line in text.split("\n") if line.strip()]
         )
     except OSError as error:
         raise InputError(f"the file cannot be read: {error.strerror or error}", where=str(path), do=do) from None
@@ -119,7 +118,9 @@ def read_records(path: Path, reader: Reader, program: str) -> tuple[list[Foreign
         try:
             if not isinstance(row, Mapping):
                 raise BadRow(f"it is {kind_of(row)}, not an object")
-            records.append(reader(row, where))
+            record = reader(row, where)
+            list(record.judgements())  # a vote may be none
+            records.append(record)
         except BadRow as bad:
             wrong.append(InputError(f"not a record of {program}: {bad}", where=where, do=do))
     if not records:
@@ -129,12 +130,27 @@ def read_records(path: Path, reader: Reader, program: str) -> tuple[list[Foreign
 
 def field_of(row: Mapping[str, object], names: Sequence[str], place: str) -> Any:
     """The first of these fields that is there. Raises BadRow."""
-    name = next((name for name in names if row.get(name) not in (None, "")), None)
+    name = next((name for name in names if row.get(name) not in (None, "", [])), None)
     if name is None:
         raise BadRow(
             f"{place} lacks {' or '.join(names)}; it has {', '.join(sorted(map(str, row)))[:200] or 'nothing'}"
         )
     return row[name]
+
+
+def item_of(shown: Mapping[str, object], went: JudgedItem | None) -> tuple[JudgedItem, bool]:
+    """The item of a prompt and two answers, and whether it has these the other way round. Raises BadRow.
+
+    `shown`: what the record has of each, by its place there; `went`: the item that it was made of, which it stays
+    while the texts are those that went.
+    """
+    if went is not None and tuple(shown.values()) == shown_texts(went):
+        return went, False
+    asked, *answers = shown.items()
+    prompt = prompt_of_field(asked[1], asked[0])
+    one, other = (text_of_field(answer, place) for place, answer in answers)
+    item = compared(prompt, say("assistant", one), say("assistant", other))
+    return item, item.answers[0][0]["content"] != one
 
 
 def prompt_of_field(value: object, place: str) -> tuple[Message, ...]:
@@ -168,11 +184,13 @@ def choice_of(value: object, place: str, names: Sequence[str] = ()) -> JudgedCho
     raise BadRow(f"{place} is {str(value)[:40]!r}: which answer that prefers is not known")
 
 
-def shown_prompt(item: JudgedItem) -> str:
-    """A prompt as one text: a question as it is, a conversation with its roles."""
+def shown_texts(item: JudgedItem) -> tuple[str, str, str]:
+    """Prompt and answers as a text each: a question as it is, a conversation with its roles."""
+    first, second = map(text_of, item.answers)
     if len(item.prompt) == 1:
-        return text_of(item.prompt)
-    return "\n\n".join(f"{message['role']}: {text_of([message])}" for message in item.prompt)
+        return text_of(item.prompt), first, second
+    prompt = "\n\n".join(f"{message['role']}: {text_of([message])}" for message in item.prompt)
+    return prompt, first, second
 
 
 def compared_items(judged: Judged) -> Iterator[tuple[JudgedItem, list[Judgement]]]:

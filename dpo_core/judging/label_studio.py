@@ -7,24 +7,26 @@ bad) and `<TextArea name="note">` over `$prompt`, `$answer1`, `$answer2`: docs/j
 from collections.abc import Iterator, Mapping
 
 from dpo_core.data.messages import BadRow, kind_of
-from dpo_core.data.pairs import text_of
 from dpo_core.judging.foreign import (
     NOBODY,
+    NOTHING,
     UNKNOWN_TIME,
     ForeignRecord,
     ForeignVote,
     choice_of,
     compared_items,
     field_of,
-    prompt_of_field,
-    shown_prompt,
-    text_of_field,
+    item_of,
+    shown_texts,
 )
+from dpo_core.judging.items import JudgedItem
 from dpo_core.judging.lines import Judged, JudgedChoice, Judgement
 
 PROMPTS = ("prompt", "instruction", "question", "input")
 FIRST = ("answer1", "text1", "response1", "output1", "left", "chosen")
 SECOND = ("answer2", "text2", "response2", "output2", "right", "rejected")
+CHOOSING = {"pairwise": "selected", "choices": "choices"}  # types of results, and what has the choice in them
+NAMES = ("preference", "verdict")
 SIDES = {"first": "left", "second": "right"}
 VERDICTS = {"tie": "tie", "bad": "both bad"}
 
@@ -32,8 +34,7 @@ VERDICTS = {"tie": "tie", "bad": "both bad"}
 def label_studio_tasks(judged: Judged) -> Iterator[dict[str, object]]:
     """A task an item. Its data names people by the marks of their results: there a person is a number."""
     for item, said in compared_items(judged):
-        first, second = (text_of(answer) for answer in item.answers)
-        data = {"prompt": shown_prompt(item), "answer1": first, "answer2": second}
+        data = dict(zip(("prompt", "answer1", "answer2"), shown_texts(item), strict=True))
         people = {"judged": item.id, "judged_by": {_mark(one): one.by for one in said}}
         yield {"data": data | people, "annotations": [_annotation(one) for one in said]}
 
@@ -63,8 +64,16 @@ def label_studio_people(judged: Judged) -> dict[str, str]:
     return {_mark(said): said.by for said in judged.judgements.values()}
 
 
-def label_studio_record(row: Mapping[str, object], where: str, people: Mapping[str, str] = NOBODY) -> ForeignRecord:
-    """A task of Label Studio. Raises BadRow for one that lacks what it needs. `people`: as `label_studio_people`."""
+def label_studio_record(
+    row: Mapping[str, object],
+    where: str,
+    people: Mapping[str, str] = NOBODY,
+    known: Mapping[str, JudgedItem] = NOTHING,
+) -> ForeignRecord:
+    """A task of Label Studio. Raises BadRow for one that lacks what it needs.
+
+    `people`: as `label_studio_people`; `known`: the items that may have gone there, by id.
+    """
     data = row.get("data")
     if not isinstance(data, Mapping):
         raise BadRow(f"data is {kind_of(data)}, not an object")
@@ -74,15 +83,10 @@ def label_studio_record(row: Mapping[str, object], where: str, people: Mapping[s
     named = data.get("judged_by")
     names = named if isinstance(named, Mapping) else people
     votes = (_vote(given, names, f"annotations[{n}]") for n, given in enumerate(annotations))
-    return ForeignRecord(
-        prompt_of_field(field_of(data, PROMPTS, "data"), "data.prompt"),
-        (
-            text_of_field(field_of(data, FIRST, "data"), "data.answer1"),
-            text_of_field(field_of(data, SECOND, "data"), "data.answer2"),
-        ),
-        tuple(vote for vote in votes if vote is not None),
-        where,
-    )
+    fields = {"prompt": PROMPTS, "answer1": FIRST, "answer2": SECOND}
+    shown = {f"data.{name}": field_of(data, names, "data") for name, names in fields.items()}
+    item, turned = item_of(shown, known.get(str(data.get("judged"))))
+    return ForeignRecord(item, turned, tuple(vote for vote in votes if vote is not None), where)
 
 
 def _vote(given: object, names: Mapping[str, object], place: str) -> ForeignVote | None:
@@ -115,19 +119,17 @@ def _person(value: object) -> str:
 
 
 def _choice(result: list[Mapping[str, object]], place: str) -> JudgedChoice:
-    for number, one in enumerate(result):
-        value = one.get("value")
-        if one.get("type") not in ("pairwise", "choices"):
-            continue
-        if not isinstance(value, Mapping):
-            raise BadRow(f"{place}[{number}].value is {kind_of(value)}, not an object")
-        if one["type"] == "pairwise":
-            return choice_of(
-                field_of(value, ("selected",), f"{place}[{number}].value"), f"{place}[{number}].value.selected"
-            )
-        chosen = field_of(value, ("choices",), f"{place}[{number}].value")
-        return choice_of(chosen[0] if isinstance(chosen, list) else chosen, f"{place}[{number}].value.choices")
-    raise BadRow(f"{place} has no result of type pairwise or choices")
+    """What the pairwise result says; else the choices that are named as ours; else the first, whatever their name."""
+    told = [(number, one) for number, one in enumerate(result) if str(one.get("type")) in CHOOSING]
+    if not told:
+        raise BadRow(f"{place} has no result of type pairwise or choices")
+    number, one = min(told, key=lambda found: (found[1]["type"] != "pairwise", found[1].get("from_name") not in NAMES))
+    value, place = one.get("value"), f"{place}[{number}].value"
+    if not isinstance(value, Mapping):
+        raise BadRow(f"{place} is {kind_of(value)}, not an object")
+    name = CHOOSING[str(one["type"])]
+    chosen = field_of(value, (name,), place)
+    return choice_of(chosen[0] if isinstance(chosen, list) else chosen, f"{place}.{name}")
 
 
 def _note(result: list[Mapping[str, object]]) -> str:

@@ -235,11 +235,15 @@ def parse_line(line: bytes, where: str) -> Line:
             return Opened.model_validate(row)
         raise BadRow(f"its kind is {str(kind)[:40]!r}, none of {', '.join(KINDS)}")
     except ValidationError as error:
-        problem = error.errors(include_input=False)[0]
-        says = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        raise InputError(f"not a line of judgements: {says}", where=where, do=DO) from None
+        raise InputError(f"not a line of judgements: {problem_of(error)}", where=where, do=DO) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"not a line of judgements: {error}", where=where, do=DO) from None
+
+
+def problem_of(error: ValidationError) -> str:
+    """The first thing that is wrong, after its place."""
+    problem = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def holds_judgements(path: str | Path) -> bool:

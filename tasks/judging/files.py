@@ -69,8 +69,9 @@ def import_judgements(file: Path, to: Path, form: ForeignFormat | None) -> Judge
     Records that lack something are left out and named. Raises InputError where none can be read.
     """
     record, people, program = READERS[form or _form_of(file)]
-    known = people(read_judged([to] if to.exists() else []))
-    records, wrong = read_records(file, functools.partial(record, people=known), program)
+    there = read_judged([to] if to.exists() else [])
+    reader = functools.partial(record, people=people(there), known=there.items)
+    records, wrong = read_records(file, reader, program)
     with AppendOnlyFile(to) as kept:
         judged = Judged()
         add_lines(judged, kept.data, str(to))

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from dpo_core.data.messages import say
 from dpo_core.data.readers import read_pairs
+from dpo_core.judging.items import compared
 from dpo_core.judging.lines import read_judged, written
 from flows.cli.app import run
 from tasks.judging import documents
@@ -134,6 +136,28 @@ def test_an_export_that_comes_back_as_it_went_takes_back_nothing_that_was_said_s
     assert typed("import", "out.json", "--to", "said.jsonl")["judgements"] == 1
     [[_, [said]]] = read_judged([folder / "said.jsonl"]).voices()
     assert (said.by, said.choice) == ("ada", "tie")
+
+
+@pytest.mark.parametrize("form", ["argilla", "label-studio"])
+def test_a_conversation_with_tools_that_comes_back_counts_once_and_is_whole(typed, folder, form):
+    call = {"type": "function", "function": {"name": "look", "arguments": {"at": "sea"}}}
+    answers = say("assistant", "no"), [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    tools = ({"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}},)
+    one = compared([*say("system", "Be brief."), *say("user", "Is it blue?")], *answers, tools=tools)
+    (folder / "said.jsonl").write_bytes(written(one, says(one, "ada", "first")))
+    typed("export", "said.jsonl", "--to", "out.json", "--format", form)
+    assert typed("import", "out.json", "--to", "said.jsonl")["judgements"] == 0
+    row = json.loads((folder / "out.json").read_text())[0]
+    if form == "argilla":
+        row["responses"]["preference"].append({"value": "response2", "user_id": "ben"})
+    else:
+        result = {"type": "pairwise", "value": {"selected": "right"}}
+        row["annotations"].append({"completed_by": {"email": "ben"}, "result": [result]})
+    (folder / "out.json").write_text(json.dumps([row]))
+    assert typed("import", "out.json", "--to", "said.jsonl")["judgements"] == 1
+    judged = read_judged([folder / "said.jsonl"])
+    assert list(judged.items.values()) == [one]
+    assert {said.by: said.choice for said in judged.of(one.id)} == {"ada": "first", "ben": "second"}
 
 
 @pytest.mark.parametrize("named", [["ada"], None])

@@ -5,9 +5,12 @@ import re
 
 import pytest
 
+from dpo_core.data.messages import say
+from dpo_core.data.pairs import text_of
 from dpo_core.errors import InputError
 from dpo_core.judging.argilla import argilla_record, argilla_rows
 from dpo_core.judging.foreign import read_records
+from dpo_core.judging.items import compared
 from dpo_core.judging.label_studio import label_studio_record, label_studio_tasks
 from tests.dpo_core.judging.said import item, of, says
 
@@ -32,7 +35,7 @@ def test_what_people_said_comes_back_as_it_went(program, tmp_path):
     file.write_text(json.dumps(list(write(JUDGED))))
     records, wrong = read_records(file, reader, program)
     assert wrong == []
-    back = [(record.item().id, one.choice, one.note) for record in records for one in record.judgements()]
+    back = [(record.item.id, one.choice, one.note) for record in records for one in record.judgements()]
     went = [(one.item, one.choice, one.note) for one in JUDGED.standing() if one.choice != "skip"]
     assert sorted(back) == sorted(went)
     people = {one.by for record in records for one in record.judgements()}
@@ -40,6 +43,26 @@ def test_what_people_said_comes_back_as_it_went(program, tmp_path):
     assert program == "argilla" or people == {"anna", "ben"}  # there a person is a UUID
     again, _ = read_records(file, reader, program)
     assert [one.id for r in again for one in r.judgements()] == [one.id for r in records for one in r.judgements()]
+
+
+TALK = compared(
+    [*say("system", "Be brief."), *say("user", "Which is it?")],
+    say("assistant", "yes"),
+    [{"role": "assistant", "content": "no", "reasoning_content": "hm"}],
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_record_is_the_item_that_it_was_made_of_while_it_shows_its_texts(program):
+    write, reader = PROGRAMS[program]
+    [row] = write(of(TALK, says(TALK, "anna", "second")))
+    record = reader(row, "f", known={TALK.id: TALK})
+    assert record.item is TALK
+    assert [one.choice for one in record.judgements()] == ["second"]
+    shown = "system: Be brief.\n\nuser: Which is it?"
+    assert text_of(reader(row, "f").item.prompt) == shown  # of an item that is not known there are its words alone
+    row["fields" if program == "argilla" else "data"]["prompt"] += " Now?"
+    assert text_of(reader(row, "f", known={TALK.id: TALK}).item.prompt) == f"{shown} Now?"
 
 
 def argilla(**changes):
@@ -56,9 +79,12 @@ def label_studio(result, data=None, **more):
     return {"data": about, "annotations": [{"completed_by": {"email": "a@b.c"}, "result": result, **more}]}
 
 
+TOPIC = {"type": "choices", "from_name": "topic", "value": {"choices": ["A"]}}
+
+
 def preferred(record):
     """The text that each vote prefers."""
-    answers = record.item().answers
+    answers = record.item.answers
     names = {"first": answers[0][0]["content"], "second": answers[1][0]["content"]}
     return [names.get(one.choice, one.choice) for one in record.judgements()]
 
@@ -84,6 +110,9 @@ def test_labels_and_rankings_of_argilla(value, wins):
     [
         ([{"type": "pairwise", "value": {"selected": "right"}}], "no"),
         ([{"type": "choices", "value": {"choices": ["both bad"]}}], "bad"),
+        ([TOPIC, {"type": "pairwise", "from_name": "preference", "value": {"selected": "right"}}], "no"),
+        ([TOPIC, {"type": "choices", "from_name": "verdict", "value": {"choices": ["tie"]}}], "tie"),
+        ([TOPIC], "yes"),
     ],
 )
 def test_results_of_label_studio(result, wins):
@@ -108,6 +137,13 @@ def test_an_annotation_keeps_its_person_by_its_own_mark_wherever_it_stands():
 
 
 PAIRWISE = [{"type": "pairwise", "value": {"selected": "left"}}]
+VOTE = {"preference": [{"value": "tie", "user_id": "u"}]}
+LONG = {"value": "n" * 10_001, "user_id": "u"}
+
+
+def ranked(*ranks):
+    value = [{"value": f"response{n}", "rank": rank} for n, rank in enumerate(ranks, 1)]
+    return argilla(responses={"preference": [{"value": value, "user_id": "u"}]})
 
 
 @pytest.mark.parametrize(
@@ -123,9 +159,14 @@ PAIRWISE = [{"type": "pairwise", "value": {"selected": "left"}}]
             argilla(responses={"preference": [{"value": "4", "user_id": "u"}]}),
             r"responses.preference\[0\].value is '4': which answer that prefers is not known",
         ),
+        (argilla_record, ranked("first", 1), r"responses.preference\[0\].value.rank is text, not a number"),
+        (argilla_record, argilla(responses={**VOTE, "note": [LONG]}), "note: String should have at most 10000 char"),
+        (argilla_record, argilla(responses={**VOTE, "note": [{**LONG, "value": "\ud800"}]}), "note: .* valid string"),
         (label_studio_record, {"data": {}}, "annotations is null, not a list"),
         (label_studio_record, label_studio(PAIRWISE, data={"prompt": "?"}), "data lacks answer1 or text1"),
         (label_studio_record, label_studio(None), r"annotations\[0\].result is null"),
+        (label_studio_record, label_studio([{"type": "choices", "value": {"choices": []}}]), "value lacks choices"),
+        (label_studio_record, label_studio([{"type": ["pairwise"]}]), "no result of type pairwise or choices"),
         (label_studio_record, label_studio([]), "no result of type pairwise or choices"),
         (label_studio_record, label_studio([{"type": "pairwise", "value": {}}]), r"result\[0\].value lacks selected"),
         (label_studio_record, label_studio(PAIRWISE, completed_by=None), r"annotations\[0\] lacks completed_by"),
@@ -142,6 +183,15 @@ def test_a_record_that_lacks_something_is_named_and_the_others_are_read(reader, 
     file.write_text(json.dumps([row]))
     with pytest.raises(InputError, match="not a record of P"):
         read_records(file, reader, "P")
+
+
+def test_a_separator_of_lines_within_a_text_ends_no_line_of_json(tmp_path):
+    text = "one\u2028two\u2029three\x85four"
+    rows = [argilla(fields={"prompt": text, "response1": "yes", "response2": "no"}), argilla()]
+    file = tmp_path / "export.jsonl"
+    file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\r\n" for row in rows))
+    records, wrong = read_records(file, argilla_record, "Argilla")
+    assert ([text_of(record.item.prompt) for record in records], wrong) == ([text, "?"], [])
 
 
 def test_what_is_no_export_is_refused(tmp_path):
