@@ -45,6 +45,8 @@ NAMED = {
 RATE, BETA, BATCH, EVERY = 5e-5, 0.1, 8, 2
 RULES = {"max_sentences": 2, "min_words": 3, "count": "all"}
 ASKED_AT_ONCE = 16  # prompts of a drawing
+REACHED = 0.9  # share of the drawn answers that is looked for
+PICTURE = ROOT / "docs" / "images" / "online-reward.svg"
 
 
 class Size(NamedTuple):
@@ -273,44 +275,85 @@ def one(way: str, seed: int, size: Size, file: Path) -> None:
     file.write_text(json.dumps(told | made, indent=1))
 
 
-def report(results: Path) -> None:
-    """The table of docs/online.md."""
-    from scipy import stats
+def learnt(run: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+    """(tokens generated, seconds, mean reward) where the last 128 answers or a little more are looked at together."""
+    asked = ASKED_AT_ONCE * 8 if run["way"] != "trl" else 2 * BATCH
+    found, window = list[tuple[float, float, float]](), list[float]()
+    tokens = 0.0
+    for point in run["points"]:
+        if "online/reward" not in point:
+            continue
+        tokens = point["online/tokens_generated"]
+        window = [*window, point["online/reward"]][-(128 // asked) :]
+        if len(window) == 128 // asked:
+            found.append((tokens, point["seconds"], sum(window) / len(window)))
+    return found
 
+
+def report(results: Path) -> None:
+    """The tables and the picture of docs/online.md."""
     runs = [json.loads(file.read_text()) for file in sorted(results.glob("*-*.json"))]
-    lines = [
-        "| way | seed | held-out rule kept | tokens generated | reward: first, last | seconds | steps, pairs |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for run in sorted(runs, key=lambda run: (run["seed"], WAYS.index(run["way"]))):
-        low, high = stats.binomtest(run["met"], run["checks"]).proportion_ci(0.95, "exact")
-        rewards = [point["online/reward"] for point in run["points"] if "online/reward" in point]
-        seconds = run["points"][-1]["seconds"]
-        share = f"{run['met'] / run['checks']:.1%} ({low:.1%} to {high:.1%})"
-        cells = [
-            NAMED[run["way"]],
-            str(run["seed"]),
-            share,
-            f"{run['tokens']:,}",
-            f"{rewards[0]:.2f}, {rewards[-1]:.2f}",
-        ]
-        lines.append("| " + " | ".join([*cells, f"{seconds:.0f}", f"{run['steps']}, {run['pairs']}"]) + " |")
-    by_seed = {(run["way"], run["seed"]): run["points"][-1]["seconds"] / run["tokens"] for run in runs}
-    ratios = [by_seed["trl", seed] / by_seed["online", seed] for way, seed in sorted(by_seed) if way == "trl"]
-    if ratios:
-        lines += [
-            "",
-            f"Seconds a generated token, TRL's to ours, by seed: {', '.join(f'{ratio:.2f}' for ratio in ratios)}.",
-        ]
-    if runs:
-        first = runs[0]
-        lines += [
-            "",
-            f"{first['prompts']} prompts, {first['threads']} threads of {first['processor']}, TRL {first['trl']}.",
-        ]
+    runs.sort(key=lambda run: (run["seed"], WAYS.index(run["way"])))
+    if not runs:
+        return
+    first = runs[0]
+    threads = f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}"
+    lines = [f"{first['prompts']} prompts, {threads} of {first['processor']}, TRL {first['trl']}.", ""]
+    lines += ["| way | seed | held-out rule kept | tokens generated | seconds | steps, pairs |", "|---|---|---|---|---|---|"]
+    for run in runs:
+        cells = [NAMED[run["way"]], str(run["seed"]), _share(run["met"], run["checks"]), f"{run['tokens']:,}"]
+        cells += [f"{run['points'][-1]['seconds']:,.0f}", f"{run['steps']}, {run['pairs']}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"Until {REACHED:.0%} of the answers that are drawn keep the rule (mean of the last 128):", ""]
+    lines += ["| seed | tokens: ours | TRL's | ratio | seconds: ours | TRL's | ratio |", "|---|---|---|---|---|---|---|"]
+    by_name = {(run["way"], run["seed"]): run for run in runs}
+    for seed in sorted({run["seed"] for run in runs if run["way"] == "trl"}):
+        ours_at, trls_at = (_reached(learnt(by_name[way, seed])) for way in ("online", "trl"))
+        cells = [str(seed)]
+        for one, other in zip(ours_at, trls_at, strict=True):
+            cells += [_number(one), _number(other), f"{other / one:.1f}" if one and other else ""]
+        lines.append(f"| {' | '.join(cells)} |")
     text = PAGE.read_text()
     head, rest = text.split(BEGIN)
     PAGE.write_text(head + BEGIN + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+    draw(runs)
+
+
+def draw(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Reward over tokens and over time; a line a seed."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "online"
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    for run in runs:
+        color = f"C{WAYS.index(run['way'])}"
+        tokens, seconds, rewards = zip(*learnt(run), strict=True)
+        for panel, along in zip(panels, (tokens, seconds), strict=True):
+            panel.plot(along, rewards, color=color, marker=".", label=NAMED[run["way"]].strip("`") if not run["seed"] else None)
+    for panel, name in zip(panels, ("tokens generated", "seconds"), strict=True):
+        panel.set_xlabel(name)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("answers that keep the rule")
+    panels[1].legend(frameon=False)
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+def _share(met: int, of: int) -> str:
+    from scipy import stats
+
+    low, high = stats.binomtest(met, of).proportion_ci(0.95, "exact")
+    return f"{met / of:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _reached(points: Sequence[tuple[float, float, float]]) -> tuple[float | None, float | None]:
+    return next(((tokens, seconds) for tokens, seconds, reward in points if reward >= REACHED), (None, None))
+
+
+def _number(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:,.0f}"
 
 
 def main() -> None:
@@ -347,10 +390,10 @@ def main() -> None:
 def _smollm() -> Path:
     import yaml
 
-    from infra.models import fetch_model
+    from tasks.runtime.models import local_model
 
     named = yaml.safe_load((EXAMPLE / "retrain.yaml").read_text())["model"]
-    return fetch_model(named, ROOT / ".dpo")
+    return local_model(named, ROOT / ".dpo")
 
 
 if __name__ == "__main__":
