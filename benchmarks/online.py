@@ -299,13 +299,19 @@ def report(results: Path) -> None:
     first = runs[0]
     threads = f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}"
     lines = [f"{first['prompts']} prompts, {threads} of {first['processor']}, TRL {first['trl']}.", ""]
-    lines += ["| way | seed | held-out rule kept | tokens generated | seconds | steps, pairs |", "|---|---|---|---|---|---|"]
+    lines += [
+        "| way | seed | held-out rule kept | tokens generated | seconds | steps, pairs |",
+        "|---|---|---|---|---|---|",
+    ]
     for run in runs:
         cells = [NAMED[run["way"]], str(run["seed"]), _share(run["met"], run["checks"]), f"{run['tokens']:,}"]
         cells += [f"{run['points'][-1]['seconds']:,.0f}", f"{run['steps']}, {run['pairs']}"]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Until {REACHED:.0%} of the answers that are drawn keep the rule (mean of the last 128):", ""]
-    lines += ["| seed | tokens: ours | TRL's | ratio | seconds: ours | TRL's | ratio |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "| seed | tokens: ours | TRL's | ratio | seconds: ours | TRL's | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
     by_name = {(run["way"], run["seed"]): run for run in runs}
     for seed in sorted({run["seed"] for run in runs if run["way"] == "trl"}):
         ours_at, trls_at = (_reached(learnt(by_name[way, seed])) for way in ("online", "trl"))
@@ -332,7 +338,9 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> None:
         color = f"C{WAYS.index(run['way'])}"
         tokens, seconds, rewards = zip(*learnt(run), strict=True)
         for panel, along in zip(panels, (tokens, seconds), strict=True):
-            panel.plot(along, rewards, color=color, marker=".", label=NAMED[run["way"]].strip("`") if not run["seed"] else None)
+            panel.plot(
+                along, rewards, color=color, marker=".", label=NAMED[run["way"]].strip("`") if not run["seed"] else None
+            )
     for panel, name in zip(panels, ("tokens generated", "seconds"), strict=True):
         panel.set_xlabel(name)
         panel.grid(alpha=0.3)

@@ -38,6 +38,9 @@ LIBRARIES = ("DO_NOT_TRACK", "TOKENIZERS_PARALLELISM", "TRANSFORMERS_VERBOSITY",
 PASSED = (*SERVICES, *SYSTEM, *DEVICES, *LIBRARIES)
 NETWORK = ("NCCL_", "TORCH_NCCL_", "GLOO_", "UCX_", "FI_")  # also passed where DPO_ACCELERATE_CONFIG is set
 
+# oneDNN's kernels (bf16 on a CPU) are made for a shape and kept: rows of a thousand lengths would hold hundreds of MiB.
+KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}  # torch's own, oneDNN's; 1024 each
+
 # What a run forgets as it begins: its score and evaluation stages compute in its own process.
 FORGOTTEN = (
     *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"),
@@ -62,7 +65,7 @@ def training_environment(given: Mapping[str, str], *, several: bool) -> dict[str
     passed = (*PASSED, *NETWORK) if several else PASSED
     kept = {name: value for name, value in given.items() if is_listed(name, passed) and not is_listed(name, FORGOTTEN)}
     path = python_path(given.get("PYTHONPATH", ""))
-    return {**kept, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", NO_DOTENV: "1"}
+    return {**kept, **KERNELS, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", NO_DOTENV: "1"}
 
 
 def forget_foreign() -> None:

@@ -117,6 +117,19 @@ def measure_speed(
     return Speed(rates[0], update, rates[1]), method
 
 
+def warm_up(training: Training, accelerator: Accelerator) -> None:
+    """A step of a model of a few thousand weights: what any step loads (peft, kernels, a thread) is there then."""
+    config = AutoConfig.for_model(
+        "llama", vocab_size=128, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+    )
+    lora = training.lora and training.lora.model_copy(update={"target_modules": "all-linear"})
+    pairs = [Example(str(i), (5, 6, 7 + i), (8, 9 + i), (9 + i, 8, 8), None, None) for i in range(2)]
+    with ExitStack() as open_models:
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        small = _Model(model, training.model_copy(update={"lora": lora}), accelerator, open_models, time.perf_counter)
+        small.seconds(pairs)
+
+
 def with_reference(scorer: Scorer, batch: Sequence[Example], dtype: str) -> list[Example]:
     """The pairs with the log-probs that the model gives them now, as at the start of a run.
 

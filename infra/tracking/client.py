@@ -97,7 +97,7 @@ def single_tries() -> Iterator[None]:
 
 
 def set_past_others(write: Callable[..., object], *names: str) -> None:
-    """Set a tag or an alias; once more where another process made it between MLflow's look and insert: a BAD_REQUEST."""
+    """Set a tag or an alias; once more where another process made it between MLflow's look and insert (BAD_REQUEST)."""
     from mlflow.exceptions import MlflowException
 
     try:

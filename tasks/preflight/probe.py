@@ -54,7 +54,7 @@ class ProbeOrder(Record):
 class Probed(Record):
     """What it found. Bytes are those of the process; of a GPU where it trains on one."""
 
-    program: int = Field(description="bytes before any model was there")
+    program: int = Field(description="bytes before the model was there, after a step of a tiny one")
     peak: int = Field(description="bytes at most")
     device_peak: int | None = None
     mode: str = Field(description="how log-probs are computed: shared, packed or padded")
@@ -89,6 +89,12 @@ def probed(folder: Path, order: ProbeOrder, examples: Sequence[Example]) -> Prob
     return Probed.model_validate_json((folder / "probed.json").read_bytes())
 
 
+def forget_high_water() -> None:
+    """From here on `high_water` counts anew."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def high_water() -> int:
     """Bytes of memory that this process had at most. Not `ru_maxrss`: that has the parent's, from before the exec."""
     with suppress(OSError):
@@ -106,6 +112,7 @@ def run(folder: Path) -> None:
     from accelerate import Accelerator
 
     import tasks.training.worker  # noqa: F401
+    from dpo_core.preflight.speed import warm_up
     from tasks.runtime.device import load_on_device  # noqa: F401
 
     order = ProbeOrder.model_validate_json((folder / "order.json").read_bytes())
@@ -113,6 +120,7 @@ def run(folder: Path) -> None:
     bf16 = order.training.dtype == "bfloat16"
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=not torch.cuda.is_available())
     examples = read_examples(folder / "examples.jsonl")
+    warm_up(order.training, accelerator)
     program = psutil.Process().memory_info().rss
     found = (_trial if order.trial else _speed)(order, examples, accelerator, folder)
     if torch.cuda.is_available():
@@ -167,6 +175,7 @@ def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     first = {i for step in steps_of(len(examples), order.training, order.seed, first=order.trial) for i in step}
     with scoring(policy) as scorer:
         scored = with_reference(scorer, [examples[i] for i in sorted(first)], order.training.dtype)
+        forget_high_water()  # the training process scores no pairs before its steps
         examples = [*examples]
         for i, pair in zip(sorted(first), scored, strict=True):
             examples[i] = pair
