@@ -18,7 +18,7 @@ from dpo_core.data.hub import is_hub_name
 from dpo_core.data.sources import SUFFIXES, is_address
 from dpo_core.errors import InputError
 from dpo_core.recipe import Recipe
-from dpo_core.recipe_text import read_yaml
+from dpo_core.recipe_text import names_of, place_of, read_yaml
 
 RECIPES = (".yaml", ".yml")
 FOREIGN = (".csv", ".tsv", ".zip", ".tar", ".safetensors", ".gguf")  # neither recipe nor pairs
@@ -174,7 +174,7 @@ def _apply(values: dict[str, Any], origins: dict[str, str], override: str, kind:
     if not equals or not key:
         raise InputError("an override is key=value", where=where, do="for example --set training.beta=0.2")
     value, lines = read_yaml(text, where, key, kind)
-    *parents, last = key.split(".")
+    *parents, last = names_of(key, kind)
     target = values
     for parent in parents:
         if target.get(parent) is None:
@@ -192,14 +192,16 @@ def explain(
     error: ValidationError, origins: Mapping[str, str], file: str, kind: type[BaseModel] = Recipe
 ) -> InputError:
     """The first problem in the words of the recipe; the others as a count."""
-    problem = error.errors()[0]
-    more = error.error_count() - 1
-    place = [part for part in problem["loc"] if isinstance(part, str)]
+    first, *others = error.errors()
+    unknown = [e for e in others if e["type"] == "extra_forbidden" and e["loc"][:-1] == first["loc"][:-1]]
+    problem = unknown[0] if unknown and first["type"] == "missing" else first  # what is missing is likely misspelt
+    more = len(others)
+    place, _ = place_of(problem["loc"], kind)
     key = ".".join(place)
     where = f"{_origin(key, origins) or file}, key {key}" if key else file
     rest = f" ({more} more after it)" if more else ""
     if problem["type"] == "extra_forbidden":
-        known = _names(kind, place[:-1])
+        _, known = place_of(problem["loc"][:-1], kind)
         near = difflib.get_close_matches(place[-1], known, n=1)
         do = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
         return InputError(f"unknown key {place[-1]!r}{rest}", where=where, do=do)
@@ -219,16 +221,6 @@ def _origin(key: str, origins: Mapping[str, str]) -> str | None:
     while key and key not in origins:
         key = key.rpartition(".")[0]
     return origins.get(key)
-
-
-def _names(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
-    for part in place:
-        if part not in kind.model_fields:  # a name of the user's own, in a table of sections
-            continue
-        annotation = kind.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        kind = next(found for found in candidates if isinstance(found, type) and issubclass(found, BaseModel))
-    return list(kind.model_fields)
 
 
 def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:

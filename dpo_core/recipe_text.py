@@ -6,7 +6,7 @@ key tells: one that holds text keeps it as it was written, one that holds a numb
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -62,13 +62,56 @@ def read_yaml(text: str, where: str, key: str = "", kind: object = Recipe) -> tu
 def annotation_of(key: str, kind: object = Recipe) -> object:
     """The type of a dotted key of the recipe, or of another model; Any where there is no such key."""
     annotation: object = kind
-    for part in filter(None, key.split(".")):
-        section, table = _section(annotation), _table(annotation)
-        if section is not None and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-        else:
-            annotation = table if table is not None else Any
+    for name in names_of(key, kind):
+        annotation = _inside(annotation, name)
     return annotation
+
+
+def names_of(key: str, kind: object = Recipe) -> list[str]:
+    """A dotted key in its names; one of a table may have dots itself."""
+    names: list[str] = []
+    annotation, rest = kind, key.split(".") if key else []
+    while rest:
+        taken = _taken(annotation, rest)
+        names.append(".".join(rest[:taken]))
+        annotation, rest = _inside(annotation, names[-1]), rest[taken:]
+    return names
+
+
+def place_of(loc: Sequence[str | int], kind: object) -> tuple[list[str], list[str]]:
+    """The names in a place of pydantic's, which has numbers of items and its own types too; the keys known there."""
+    annotation, names, of_several = kind, list[str](), False
+    for part in loc:
+        if of_several:  # it says which of them it means
+            of_several = False
+            continue
+        if isinstance(part, int):
+            annotation = _items(annotation)
+        else:
+            names.append(part)
+            annotation = _inside(annotation, part)
+        of_several = len([one for one in _kinds(annotation) if one is not types.NoneType]) > 1
+    section = _section(annotation)
+    return names, list(section.model_fields) if section else []
+
+
+def _inside(annotation: object, name: str) -> object:
+    section, table = _section(annotation), _table(annotation)
+    if section is not None and name in section.model_fields:
+        return section.model_fields[name].annotation
+    return table if table is not None else Any
+
+
+def _taken(annotation: object, rest: Sequence[str]) -> int:
+    """How many of these are the first name: in a table all before a key of its values, if they can have any."""
+    values = _table(annotation)
+    if values is None or Any in _kinds(values) or _table(values) is not None:
+        return 1
+    section = _section(values)
+    if section is None:
+        return len(rest)
+    alone = _kinds(values) == (section,)
+    return next((n for n in range(1, len(rest)) if rest[n] in section.model_fields), 1 if alone else len(rest))
 
 
 def _require_plain(root: yaml.Node, where: str) -> None:
@@ -129,8 +172,7 @@ def _typed(loader: yaml.SafeLoader, node: yaml.Node, annotation: object) -> obje
             typed[str(key.value)] = _typed(loader, inner, kind)
         return typed
     if isinstance(node, yaml.SequenceNode):
-        inside = next((typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is list), Any)
-        return [_typed(loader, inner, inside) for inner in node.value]
+        return [_typed(loader, inner, _items(annotation)) for inner in node.value]
     whole = int in kinds and node.tag == INT  # of `champion`, `base` or the number of a version
     if node.tag != NULL and not whole and (str in kinds or _is_words(kinds)):
         return node.value
@@ -164,6 +206,11 @@ def _is_words(kinds: tuple[object, ...]) -> bool:
 
 def _section(annotation: object) -> type[BaseModel] | None:
     return next((kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _items(annotation: object) -> object:
+    """The type of a list's items; Any where it is none."""
+    return next((typing.get_args(kind)[0] for kind in _kinds(annotation) if typing.get_origin(kind) is list), Any)
 
 
 def _table(annotation: object) -> object:

@@ -161,6 +161,31 @@ def test_an_override_is_the_origin_of_what_it_set_and_of_nothing_else(recipe):
     assert "training.lora.r" not in origins
 
 
+@pytest.mark.parametrize(
+    ("keys", "key", "do"),
+    [
+        ("low: 0.1, high: 1.0, logg: true", "logg", "did you mean 'log'?"),
+        ("low: 0.1, hihg: 1.0", "hihg", "did you mean 'high'?"),
+        ("low: 0.1, high: 1.0, steps: 3", "steps", "known keys here: low, high, log"),
+    ],
+)
+def test_a_wrong_key_of_a_range_is_told_with_the_known_ones(refused, keys, key, do):
+    error = refused(f"{REQUIRED}tune:\n  space:\n    training.beta: {{{keys}}}\n")
+    assert error.says.startswith(f"unknown key {key!r}")
+    assert error.where.endswith(f"run.yaml:6, key tune.space.training.beta.{key}")
+    assert error.do == do
+
+
+def test_an_override_reaches_into_a_table_whose_names_have_dots(recipe, tmp_path):
+    text = f"{REQUIRED}tune: {{space: {{training.beta: {{low: 0.1, high: 0.2}}, training.lora.r: [8, 16]}}}}\n"
+    found = recipe(text, "tune.space.training.beta.high=1e0", "tune.space.training.lora.r=[4, 8]").recipe.tune.space
+    assert (found["training.beta"].low, found["training.beta"].high) == (0.1, 1.0)
+    assert found["training.lora.r"] == [4, 8]
+    named = recipe(REQUIRED, "tune.space.training.beta=[0.1, 0.2]", "evaluation.behaviour.v1.2=a.jsonl").recipe
+    assert named.tune.space == {"training.beta": [0.1, 0.2]}
+    assert named.evaluation.behaviour == {"v1.2": str(tmp_path / "a.jsonl")}
+
+
 def test_a_check_of_pairs_takes_aims_and_rules_and_refuses_what_only_a_run_has():
     rules = recipe_of_pairs("p.jsonl", None, None, ["Athene"], ["validation.min_pairs=3", "encoding.max_length=64"])
     assert rules.validation.intended == ["Athene"]
