@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +26,13 @@ from infra.errors import ProcessFailed
 from infra.secrets import without_secrets
 from infra.settings import Settings
 from tasks.runtime.workers import memory_facts, oom_kills
+from tasks.training.wanted import require_wanted
 
 log = logging.getLogger("dpo.train")
 SINGLE = ROOT / "infra" / "accelerate" / "single.yaml"  # always one by name: the user's default is for other work
 IGNORE_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "train")  # launcher and worker would print tracebacks
 ROOM = 1 << 20  # bytes: a disk with less is full
+EVERY_S = 1.0  # how often it is asked whether a training is wanted still
 EXAMPLES, ASIDE = "examples.jsonl", "aside.jsonl"  # to train on, and set aside by training.early_stopping
 LAST = 200  # lines of what it said that are kept
 GO_ON = "the same command goes on from its last checkpoint"
@@ -54,16 +57,18 @@ def launch(folder: Path, settings: Settings) -> None:
         environment["PET_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGQUIT"
     kills = oom_kills()
     before = psutil.Process().children()
+    process: subprocess.Popen[bytes] | None = None
     try:  # begins before the process does: Ctrl-C in between would leave it running
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         heard = Listener(process)
-        code = process.wait(timeout=settings.train_timeout_s)
+        code = _ended(process, settings.train_timeout_s)
     except subprocess.TimeoutExpired:
-        _stop(before)
+        _stop(process, before)
         says = f"the training took longer than DPO_TRAIN_TIMEOUT_S, {settings.train_timeout_s} s, and was ended"
         raise ProcessFailed(says, where=str(folder), do=f"set it higher; {GO_ON}") from None
-    except BaseException:
-        _stop(before)
+    except BaseException as error:
+        if process is not None or isinstance(error, KeyboardInterrupt):
+            _stop(process, before)
         raise
     heard.join(10)  # a process that it left behind may hold the other end
     if code == 0:
@@ -172,18 +177,35 @@ def _error(folder: Path) -> dict[str, str]:
     return error
 
 
-def _stop(before: Sequence[psutil.Process]) -> None:
-    """End the launcher, a child that was not there before, and its workers.
+def _ended(process: "subprocess.Popen[bytes]", limit_s: float) -> int:
+    """Its exit code. Raises TimeoutExpired after `limit_s` seconds, KeyboardInterrupt once nobody wants it any more."""
+    end = time.monotonic() + limit_s
+    while True:
+        require_wanted()
+        left = end - time.monotonic()
+        try:
+            return process.wait(timeout=min(left, EVERY_S))
+        except subprocess.TimeoutExpired:
+            if left <= EVERY_S:
+                raise
+
+
+def _stop(process: "subprocess.Popen[bytes] | None", before: Sequence[psutil.Process]) -> None:
+    """End the launcher and its workers; where its start was interrupted it is a child that was not there before.
 
     They share our process group (so that a kill reaches all) and not our Ctrl-C.
     """
+    children = psutil.Process().children()
+    if process is None:
+        launchers = [child for child in children if child not in before]
+    else:
+        launchers = [child for child in children if child.pid == process.pid]
     family = []
-    for launcher in psutil.Process().children():
-        if launcher not in before:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                family += [launcher, *launcher.children(recursive=True)]
-    for process in family:
+    for launcher in launchers:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(family, timeout=20)[1]:
-        process.kill()
+            family += [launcher, *launcher.children(recursive=True)]
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.terminate()
+    for one in psutil.wait_procs(family, timeout=20)[1]:
+        one.kill()

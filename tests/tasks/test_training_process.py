@@ -108,6 +108,25 @@ def test_a_training_that_takes_too_long_is_told_by_its_setting(settings, order):
         launch(order("long"), settings.model_copy(update={"train_timeout_s": 0}))
 
 
+def test_a_training_that_takes_too_long_ends_no_other_that_began_meanwhile(settings, order, monkeypatch):
+    others = []
+
+    def listened(process):
+        others.append(subprocess.Popen(["sleep", "600"]))
+        return Listener(process)
+
+    monkeypatch.setattr("tasks.training.process.Listener", listened)
+    before = psutil.Process().children(recursive=True)
+    try:
+        with pytest.raises(ProcessFailed, match="took longer"):
+            launch(order("long"), settings.model_copy(update={"train_timeout_s": 0}))
+        [left] = [child for child in psutil.Process().children(recursive=True) if child not in before]
+        assert (left.pid, others[0].poll()) == (others[0].pid, None)
+    finally:
+        others[0].kill()
+        others[0].wait()
+
+
 def test_ctrl_c_in_the_moment_of_the_start_leaves_no_process(settings, order, tmp_path, monkeypatch):
     def interrupted(process):
         raise KeyboardInterrupt
