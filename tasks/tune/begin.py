@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dpo_core.errors import InputError
 from dpo_core.memory import usable_memory
+from dpo_core.model.folder.headers import read_headers
 from dpo_core.tune.rungs import pairs_of_trial
 from dpo_core.tune.space import space_of
 from infra.settings import load_settings, usable_cores
@@ -27,7 +28,7 @@ def begin_search(plan: Plan, split: TuningSplit) -> Search:
     if plan.recipe.training.online is not None:
         says = "a search trains on pairs that are there; this recipe's come from the model in training"
         raise InputError(says, where="training.online", do="search without it: --set training.online=null")
-    recipe, name = plan.recipe, plan.recipe.tune.study or plan.recipe.name
+    recipe, name = plan.recipe, studies.study_of(plan.recipe)
     parameters = _parameters(Path(plan.model_folder))
     search = Search(
         plan=plan,
@@ -89,5 +90,5 @@ def room_for(parameters: int) -> int:
 
 
 def _parameters(folder: Path) -> int:
-    """By the size of its files: four bytes each at most."""
-    return max(1, sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4)
+    headers = [read_headers(file) for file in folder.glob("*.safetensors")]
+    return max(1, sum(tensor.elements for header in headers for tensor in header.values()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from dpo_core.recipe import Recipe
 from dpo_core.tune.choice import Chosen, TriedPoint, choose, seed_spread
 from dpo_core.tune.rungs import WHOLE_RUN
 from dpo_core.tune.space import Axis
@@ -28,8 +29,11 @@ FEW = 4  # finished trials, below which nothing is said of importance
 
 
 @task(name="conclude", cache_policy=NO_CACHE)
-def conclude(search: Search, recipe: str, overrides: list[str]) -> TuneDocument:
-    """Write the page, its document and the winner's recipe to `DPO_HOME/reports`, and to the MLflow run."""
+def conclude(search: Search, recipe: str, written: Recipe) -> TuneDocument:
+    """Write the page, its document and the winner's recipe to `DPO_HOME/reports`, and to the MLflow run.
+
+    `written`: what the file `recipe` said when the search began.
+    """
     study = studies.open_study(search.study)
     found = studies.tried(study)
     points = [_point(trial, search) for trial in found]
@@ -40,7 +44,7 @@ def conclude(search: Search, recipe: str, overrides: list[str]) -> TuneDocument:
     winner = folder / "winner.yaml"
     if chosen is not None:
         note = f"trial {chosen.number} of the study {search.study}: dpo tune {Path(recipe).name}"
-        winner.write_text(winner_recipe(Path(recipe), overrides, settings, note), encoding="utf-8")
+        winner.write_text(winner_recipe(written, Path(recipe).parent, settings, note), encoding="utf-8")
     split = search.split
     document = TuneDocument(
         state=_state(chosen),

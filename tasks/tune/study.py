@@ -6,10 +6,16 @@ What is tried next depends on the record and on the trial's number alone, not on
 import functools
 import json
 import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import InputError
+from dpo_core.recipe import Recipe
 from dpo_core.tune.rungs import RUNGS, pairs_seen, shortened
 from dpo_core.tune.space import Axis, Setting, setting_of
 from infra.settings import load_settings
@@ -26,11 +32,38 @@ RECIPE, RECORDS, REASON, SAME = "recipe", "rungs", "reason", "same_as"  # attrib
 WAITS = "waits"  # attribute of a trial that the budget cut: pairs of its next trainings
 STARTUP = 6  # trials drawn at random before what was learned decides
 AGAIN = 20  # draws of settings that were tried, after which the space counts as spent
+_counting = threading.Lock()
+_under_way: dict[tuple[str, int], int] = {}  # study and trial: pairs of its trainings that this process has begun
 
 
 @functools.lru_cache(maxsize=4)
 def _storage(url: str, home: str) -> "RDBStorage":
     return study_storage(load_settings())
+
+
+def study_of(recipe: Recipe) -> str:
+    """The name of the study of a recipe's search."""
+    return recipe.tune.study or recipe.name
+
+
+@contextmanager
+def only_search(recipe: Recipe) -> Iterator[None]:
+    """Two searches at a time would train the same trials. Raises InputError where another is in this study."""
+    home, name = load_settings().home, study_of(recipe)
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / f"study-{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"another `dpo tune` searches in the study {name!r} now",
+            where=lock.lock_file,
+            do="wait until it has ended, or give this search a name of its own, --set tune.study=NAME",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_study(name: str) -> "Study":
@@ -95,9 +128,11 @@ def begun_trials(search: Search) -> list[int]:
     _begin(study, search)
     running = [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
     due = [t.number for t in running if not (pairs := t.user_attrs.get(WAITS)) or may_go_on(study, search, pairs)]
-    numbers = [number for number in due if _is_new(study, trial_of(study, search, number))][: search.side_by_side]
+    own_ended = study.trials[0].state.is_finished()
+    side_by_side = search.side_by_side if own_ended else 1  # beside others it might find the budget spent
+    numbers = [number for number in due if _is_new(study, trial_of(study, search, number))][:side_by_side]
     drawn = 0
-    while len(numbers) < search.side_by_side and drawn < AGAIN and may_begin(study, search):
+    while len(numbers) < side_by_side and drawn < AGAIN and may_begin(study, search, beside=len(numbers)):
         trial = trial_of(study, search)
         if _is_new(study, trial):
             numbers.append(trial.number)
@@ -138,14 +173,36 @@ def left(study: "Study", search: Search) -> dict[str, float]:
     return {name: float("inf") if amount is None else amount - used[name] for name, amount in given.items()}
 
 
-def may_begin(study: "Study", search: Search) -> bool:
-    """Whether the budget has a trial left, and the pairs of a first rung."""
+def may_begin(study: "Study", search: Search, *, beside: int = 0) -> bool:
+    """Whether the budget has a trial left, and the pairs of a first rung; `beside`: of trials that begin with it."""
     first = pairs_seen(shortened(search.plan.recipe.training, RUNGS[0]), search.split.trained_on)
     has = left(study, search)
-    return has["trials"] > 0 and has["minutes"] > 0 and has["pairs"] >= first
+    return has["trials"] > 0 and has["minutes"] > 0 and has["pairs"] >= first * (beside + 1)
 
 
 def may_go_on(study: "Study", search: Search, pairs: int) -> bool:
     """Whether it has so many pairs left."""
     has = left(study, search)
     return has["minutes"] > 0 and has["pairs"] >= pairs
+
+
+def reserve(study: "Study", search: Search, number: int, pairs: int) -> bool:
+    """Whether it has so many left beside what other trials are training on; from then on this one is."""
+    with _counting:
+        others = [n for (name, other), n in _under_way.items() if name == study.study_name and other != number]
+        if has := may_go_on(study, search, pairs + sum(others)):
+            _under_way[study.study_name, number] = pairs
+        return has
+
+
+def record(study: "Study", trial: "Trial", records: Sequence[dict[str, object]], pairs: int) -> None:
+    """Keep the trainings of a trial, of which the last was on so many pairs that were reserved."""
+    with _counting:
+        trial.set_user_attr(RECORDS, records)
+        _under_way[study.study_name, trial.number] -= pairs
+
+
+def release(study: "Study", number: int) -> None:
+    """The trial trains no more."""
+    with _counting:
+        _under_way.pop((study.study_name, number), None)

@@ -4,11 +4,13 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, wait
 
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import Diverged, InputError
@@ -19,6 +21,7 @@ from infra.settings import load_settings
 from infra.tracking.runs import attach_run, open_run
 from tasks.records import Plan
 from tasks.runtime.tracked import tracked
+from tasks.training.wanted import require_wanted, stops_threads
 from tasks.tune import study as studies
 from tasks.tune.records import Search, TrialMeasures
 
@@ -35,6 +38,27 @@ class Dropped(Exception):
 
 class Waits(Exception):
     """A trial that the budget has no room for: it goes on under a larger one."""
+
+
+def try_side_by_side(search: Search, numbers: Sequence[int]) -> None:
+    """One trial in this thread, which hears Ctrl-C; several in threads of their own, which are told of it."""
+    if len(numbers) == 1:
+        try_settings(search, numbers[0])
+        return
+    trials: list[PrefectFuture[None]] = []
+    with stops_threads() as stop:
+        try:
+            for number in numbers:
+                trials.append(try_settings.submit(search, number))
+            wait(trials)
+        except BaseException:
+            stop.set()
+            for trial in trials:
+                with suppress(KeyboardInterrupt):
+                    trial.wait()
+            raise
+    for trial in trials:
+        trial.result()
 
 
 @task(name="trial", task_run_name="trial-{number}", cache_policy=NO_CACHE)
@@ -63,6 +87,8 @@ def try_settings(search: Search, number: int) -> None:
         else:
             study.tell(trial, value)
             log.info("trial_finished number=%d value=%.4f", number, value)
+        finally:
+            studies.release(study, number)
 
 
 def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
@@ -79,12 +105,13 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
         seeds = range(recipe.tune.seeds if eighths == WHOLE_RUN else 1)
         pairs = pairs_seen(training, search.split.trained_on)
         left = seeds[sum(record["eighths"] == eighths for record in records) :]
-        if left and not studies.may_go_on(study, search, pairs * len(left)):
+        if left and not studies.reserve(study, search, trial.number, pairs * len(left)):
             _out_of_budget(trial, search, eighths, pairs * len(left))
         for place in left:
+            require_wanted()
             one = settings.model_copy(update={"training": training, "seed": recipe.seed + place})
             records.append(_train(search, trial, one, eighths, pairs, run))
-            trial.set_user_attr(studies.RECORDS, records)
+            studies.record(study, trial, records, pairs)
             _require_converged(trial, records)
         found = [TrialMeasures.model_validate(r["measures"]) for r in records if r["eighths"] == eighths]
         metrics = {name: fmean(m.metrics[name] for m in found) for name in found[0].metrics}

@@ -326,19 +326,23 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
     assert ".partial" not in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("group", [True, False], ids=["ctrl-c", "kill"])
-def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, group):
+@pytest.mark.parametrize(
+    ("command", "group"),
+    [("retrain", True), ("retrain", False), ("tune", True)],
+    ids=["ctrl-c", "kill", "ctrl-c in the first of a trial's trainings"],
+)
+def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, command, group):
     """Its children are real: a forked one is no child of the one that started it, and children are what is ended."""
     from prefect.settings import get_current_settings
 
     recipe(training={"num_train_epochs": 1000.0, "learning_rate": 1e-4})
-    command = [sys.executable, "-m", "tests.faults.life", "retrain", "run.yaml"]
+    arguments = [sys.executable, "-m", "tests.faults.life", command, "run.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment |= {TRACE: str(place / "trace"), CHILDREN: INTERPRETER}
     if not group:  # Ctrl-C has to spare the temporary server; a kill goes past it
         environment["PREFECT_API_URL"] = get_current_settings().api.url
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    process = subprocess.Popen(arguments, env=environment, start_new_session=True, **pipes)
     deadline = time.monotonic() + 120
     while not list((place / "home").glob("runs/*/order.json")):
         assert process.poll() is None, process.stderr.read()
@@ -350,7 +354,7 @@ def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_proce
     assert out.strip() == ""
     last = err.rstrip().splitlines()[-3:]
     assert last[0] == "stopped: interrupted: nothing finished is lost"
-    assert last[2].endswith("dpo retrain run.yaml")
+    assert last[2].endswith(f"dpo {command} run.yaml")
     deadline = time.monotonic() + 15  # the server may still be closing its database
     while (left := processes_of(place / "home")) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -19,6 +19,7 @@ from tasks.check import check
 from tasks.plan import plan
 from tasks.runtime.pairs import stored_pairs
 from tasks.tune import study as studies
+from tasks.tune.study import begun_trials, only_search
 from tests.faults.searching import Searched, keeps_its_promises
 from tests.postgres_server import PASSWORD
 from tests.recipes import tiny_recipe
@@ -122,6 +123,33 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(found, place, m
     monkeypatch.setattr("tasks.tune.trial._train", None)
     again = tune(place)
     assert again.model_dump(exclude={"mlflow_run_id"}) == found.model_dump(exclude={"mlflow_run_id"})
+
+
+def test_the_winner_is_made_of_what_was_searched_also_where_the_recipe_was_edited_meanwhile(found, place, monkeypatch):
+    recipe, winner = Path(place), Path(found.recipe).read_text()
+    text = recipe.read_text()
+
+    def edited(search):
+        recipe.write_text(text.replace("num_train_epochs: 2.0", "num_train_epochs: 3.0"))
+        return begun_trials(search)
+
+    monkeypatch.setattr("flows.tune.begun_trials", edited)
+    try:
+        again = tune(place)
+        assert recipe.read_text() != text
+    finally:
+        recipe.write_text(text)
+    assert Path(again.recipe).read_text() == winner
+
+
+def test_a_second_search_in_a_study_is_refused_and_leaves_the_run_of_the_first_alone(found, place):
+    with (
+        only_search(load_recipe(place).recipe),
+        pytest.raises(InputError, match="another `dpo tune` searches in the study 'tiny'") as caught,
+    ):
+        tune(place)
+    assert "tune.study" in caught.value.do
+    assert MlflowClient().get_run(found.mlflow_run_id).info.status == "FINISHED"
 
 
 def test_a_study_of_another_recipe_is_refused_by_what_differs(found, place):

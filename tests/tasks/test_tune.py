@@ -1,25 +1,33 @@
 """A trial that is gone on with after a kill, and what is said of trials at the end."""
 
+import json
+import signal
+import sys
+import threading
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
+from prefect import flow
 
 from dpo_core.errors import Diverged, InputError
 from dpo_core.recipe import Recipe
+from dpo_core.recipe_tune import Tune
 from dpo_core.tune.choice import choose
-from dpo_core.tune.space import space_of
+from dpo_core.tune.space import Axis, space_of
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import open_run
 from tasks.records import Checked, MeasureOutput, Scored
+from tasks.training.process import Listener, launch
 from tasks.tune import conclude, judge
 from tasks.tune import study as studies
 from tasks.tune.begin import begin_search
 from tasks.tune.records import Search, TrialMeasures, TuningSplit
-from tasks.tune.trial import try_settings
+from tasks.tune.trial import try_settings, try_side_by_side
 
 RATE = "training.learning_rate"
 
@@ -71,6 +79,20 @@ def test_a_study_belongs_to_its_limits_texts_and_tokens(search, make_plan, chang
         begin(**changed)
 
 
+def test_weights_of_bf16_are_counted_each_and_not_by_their_bytes(search, make_plan, tmp_path):
+    folder, size = tmp_path / "model", 2_200_000_000  # bytes of 1.1 billion, more than a small model has
+    folder.mkdir()
+    tensor = {"dtype": "BF16", "shape": [1_100, 1_000_000], "data_offsets": [0, size]}
+    header = json.dumps({"weight": tensor}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)  # no room of the disk is taken
+    recipe = search.plan.recipe.model_copy(update={"tune": Tune(trials=4)})
+    split = search.split.model_copy(update={"rows": Checked.model_construct(data_sha256="d", ids_sha256="i")})
+    begun = begin_search.fn(make_plan(recipe=recipe, model_folder=str(folder)), split)
+    assert (begun.space[RATE].low, begun.space[RATE].high) == (1e-7, 1e-5)
+
+
 def measures(value=0.6):
     metrics = {"preference": value, "drift": 0.0, "rewards/margins": 1.0}
     return TrialMeasures(weights_sha256="w", steps=1, pairs=8, forwards=0, metrics=metrics, judged="k")
@@ -112,7 +134,7 @@ def test_what_diverges_has_spent_its_pairs_and_is_told_without_figures(search, m
     search = search.model_copy(update={"split": search.split.model_copy(update={"rows": rows})})
     [number] = studies.begun_trials(search)
     try_settings.fn(search, number)
-    found = conclude.conclude.fn(search, "run.yaml", [])
+    found = conclude.conclude.fn(search, "run.yaml", search.plan.recipe)
     [trial] = found.trials
     assert [(rung.eighths, bool(rung.metrics)) for rung in trial.rungs] == [(1, True), (2, True), (4, False)]
     assert trial.reason == "diverged on 4/8 of the pairs: step 3: loss or gradient is not finite"
@@ -136,6 +158,73 @@ def test_what_the_budget_cut_is_finished_under_a_larger_one(search, monkeypatch)
     assert within(300) == [own, ("running", "the budget was spent before 8/8 of the pairs", [1, 2, 4])]
     assert within(459) == [own, ("running", "the budget was spent before 8/8 of the pairs", [1, 2, 4])]
     assert within(460) == [own, own]
+
+
+@pytest.fixture
+def two(search):
+    """As many trials side by side, of a range, within so many pairs."""
+
+    def within(pairs):
+        tune = search.plan.recipe.tune.model_copy(update={"trials": None, "pairs": pairs})
+        plan = search.plan.model_copy(update={"recipe": search.plan.recipe.model_copy(update={"tune": tune})})
+        space = {RATE: Axis(low=1e-5, high=1e-3, log=True)}
+        return search.model_copy(update={"plan": plan, "space": space, "side_by_side": 2})
+
+    return within
+
+
+def test_the_recipes_own_settings_run_alone_to_their_end_and_no_more_begin_than_the_budget_holds(two, monkeypatch):
+    monkeypatch.setattr(judge, "judged", lambda *_: measures())
+    assert studies.begun_trials(two(240)) == [0]
+    assert studies.begun_trials(two(240)) == [0], "gone on with"
+    try_settings.fn(two(240), 0)
+    assert studies.begun_trials(two(240)) == [1], "10 pairs are left of 240, of which the own settings took 230"
+    assert studies.begun_trials(two(250)) == [1, 2]
+
+
+def test_what_trains_beside_a_trial_is_not_in_its_budget(two, monkeypatch):
+    """The own settings take 230 pairs, each other trial 10, then 20; the second one is tried in a training of 20."""
+    search, calls = two(280), []
+
+    def judged(*_):
+        calls.append(None)
+        if len(calls) == 5 + 2:
+            try_settings.fn(search, 2)
+        return measures()
+
+    monkeypatch.setattr(judge, "judged", judged)
+    [own] = studies.begun_trials(search)
+    try_settings.fn(search, own)
+    assert studies.begun_trials(search) == [1, 2]
+    try_settings.fn(search, 1)
+    _, first, second = studies.open_study("s").trials
+    assert [[record["pairs"] for record in trial.user_attrs[studies.RECORDS]] for trial in (first, second)] == [
+        [10, 20],
+        [10],
+    ]
+    assert second.user_attrs[studies.WAITS] == 20
+
+
+def test_ctrl_c_ends_the_trainings_of_trials_side_by_side(search, prefect_server, tmp_path, monkeypatch):
+    python, started = tmp_path / "python", []
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    def listened(process):
+        started.append(process)
+        if len(started) == 2:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return Listener(process)
+
+    monkeypatch.setattr("tasks.training.process.Listener", listened)
+    monkeypatch.setattr(judge, "judged", lambda *_: launch(tmp_path, load_settings()))
+    before = psutil.Process().children(recursive=True)
+    own = [*studies.begun_trials(search), studies.trial_of(studies.open_study("s"), search).number]
+    with pytest.raises(KeyboardInterrupt):
+        flow(lambda: try_side_by_side(search, own), name="two")()
+    assert len(started) == 2
+    assert [child for child in psutil.Process().children(recursive=True) if child not in before] == []
 
 
 def test_a_trial_without_one_seed_of_its_last_rung_has_not_finished(search):

@@ -5,7 +5,7 @@ import yaml
 
 from dpo_core.errors import InputError
 from dpo_core.recipe import Lora, Recipe, Training
-from dpo_core.recipe_file import checked_recipe, load_recipe
+from dpo_core.recipe_file import checked_recipe, load_as, load_recipe
 from dpo_core.tune.rungs import RUNGS, goes_on, pairs_of_trial, pairs_seen, shortened
 from dpo_core.tune.space import Axis, default_space, setting_of, space_of, with_settings
 from dpo_core.tune.winner import winner_recipe
@@ -136,7 +136,8 @@ def test_a_trial_trains_what_the_winners_recipe_of_its_settings_loads_as(tmp_pat
     values = {"name": "m", "model": "m", "data": {"train": "t"}, "training": training, "tune": tune}
     path.write_text(yaml.safe_dump(values))
     measured = with_settings(load_recipe(path).recipe, {"training.loss": loss}).training
-    (tmp_path / "winner.yaml").write_text(winner_recipe(path, [], {"training.loss": loss}, "trial 1"))
+    written, _ = load_as(Recipe, path)
+    (tmp_path / "winner.yaml").write_text(winner_recipe(written, tmp_path, {"training.loss": loss}, "trial 1"))
     assert load_recipe(tmp_path / "winner.yaml").recipe.training == measured
     assert (measured.loss, measured.sft_weight) == (loss, weight)
 
