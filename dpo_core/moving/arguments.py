@@ -135,26 +135,36 @@ def batch_of(each: int, accumulated: int, devices: int) -> str:
 
 
 def read_warmup(draft: Draft, sheet: Sheet, default: float) -> None:
-    """The share of the steps that warm up; of a number of steps, where it is known how many there are."""
+    """The share of the steps that warm up; of a number of steps, where it is known how many there are.
+
+    Where both are set, steps above zero count, as in transformers 4 (get_warmup_steps): later ones have no ratio.
+    """
     ratio, steps = sheet.cell("warmup_ratio"), sheet.cell("warmup_steps")
-    if "warmup_ratio" in sheet and usable(sheet, "warmup_ratio"):
+    counted = usable(sheet, "warmup_steps")
+    if usable(sheet, "warmup_ratio") and not (counted and steps.number() > 0):
         draft.take(ratio, "training.warmup_ratio", ratio.number())
-        if "warmup_steps" in sheet:
+        if counted:
             draft.leave(steps, "warmup_ratio says it")
-    elif "warmup_steps" in sheet and usable(sheet, "warmup_steps"):
-        number = steps.number()
-        if number < 1:
-            draft.take(steps, "training.warmup_ratio", number)
-            return
-        total, of = _steps(draft)
-        if total:
-            share = min(1.0, round(number / total, 6))
-            draft.take(steps, "training.warmup_ratio", share, f"{number:g} of {of}", changed=True)
-        else:
-            says = "a share is asked for: divide it by the run's steps, set training.warmup_ratio (now 0.1)"
-            draft.leave(steps, f"{says}; {of}")
+    elif counted:
+        _warmup_steps(draft, steps)
+        if usable(sheet, "warmup_ratio"):
+            draft.leave(ratio, "warmup_steps says it")
     elif "warmup_ratio" not in sheet and "warmup_steps" not in sheet:
         draft.imply("warmup_steps", "training.warmup_ratio", default)
+
+
+def _warmup_steps(draft: Draft, cell: Cell) -> None:
+    number = cell.number()
+    if number < 1:
+        draft.take(cell, "training.warmup_ratio", number)
+        return
+    total, of = _steps(draft)
+    if total:
+        share = min(1.0, round(number / total, 6))
+        draft.take(cell, "training.warmup_ratio", share, f"{number:g} of {of}", changed=True)
+    else:
+        says = "a share is asked for: divide it by the run's steps, set training.warmup_ratio (now 0.1)"
+        draft.leave(cell, f"{says}; {of}")
 
 
 def _steps(draft: Draft) -> tuple[int, str]:

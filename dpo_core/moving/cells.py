@@ -78,6 +78,7 @@ class Sheet:
     values: Mapping[str, Any]
     lines: Mapping[str, int] = field(default_factory=dict)  # of dotted keys, from the top of the file
     prefix: str = ""
+    plain: bool = False  # a script's TrainingArguments, of the time before TRL had a DPOConfig
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None

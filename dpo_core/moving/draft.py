@@ -56,10 +56,10 @@ class Draft:
         """The cell has no counterpart."""
         self._note(cell, "left out", None, says)
 
-    def imply(self, name: str, key: str, value: object) -> None:
-        """A default of the tool that is another one than the recipe's: it stands in no line of the file."""
+    def imply(self, name: str, key: str, value: object, by: str = "") -> None:
+        """A default of the tool (or of `by`) that is another than the recipe's: it stands in no line of the file."""
         cell = Cell("", None, name, value)
-        self.take(cell, key, value, f"not in the file: {self.tool}'s default")
+        self.take(cell, key, value, f"not in the file: {by or self.tool}'s default")
 
     def option(self, cell: Cell, name: str, value: object) -> None:
         """An option of the loss, which is set already; one that the loss does not have is left out."""

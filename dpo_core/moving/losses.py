@@ -25,6 +25,7 @@ OTHER_METHODS = {
     "reinforcement": "answers that are rewarded while it trains, not pairs",
     "aot_unpaired": "answers that are no pairs",
 }
+UNSMOOTHED = ("sigmoid", "sigmoid_norm")  # losses that TRL 1.16 gives no label_smoothing, as earlier ones did
 DO = (
     "import a config of DPO, IPO, SimPO or ORPO; of answers with labels or rewards `dpo curate` makes pairs "
     "(docs/curation.md)"
@@ -64,3 +65,20 @@ def imply_trainer(draft: Draft, sheet: Sheet, smoothing: str) -> None:
         draft.imply("bco_pair's shift", "training.bco_delta", "zero")
     if "robust" in draft.losses and smoothing not in sheet:
         draft.imply(smoothing, "training.label_smoothing", 0.0)
+
+
+def set_smoothing(draft: Draft, cell: Cell, idle: Sequence[str]) -> None:
+    """`label_smoothing`, one number for all losses. `idle`: those that are smoothed here, and not by the tool."""
+    value, key = cell.number(), "training.label_smoothing"
+    unsmoothed = " + ".join(name for name in draft.losses if name in idle)
+    smoothed = [name for name in draft.losses if name not in idle and "label_smoothing" in OPTIONS[name]]
+    if value == 0 and "robust" not in draft.losses:
+        draft.same(cell, "it changes nothing")
+    elif value == 0 or not unsmoothed:
+        draft.option(cell, "label_smoothing", value)
+    elif smoothed:
+        says = f"{unsmoothed} is smoothed by it too, which it is not in {draft.tool}"
+        draft.take(cell, key, value, says, changed=True)
+    else:
+        says = f"{draft.tool} does nothing with it in {unsmoothed}; earlier versions did cDPO: for that set {key}"
+        draft.leave(cell, says)

@@ -10,7 +10,7 @@ from dpo_core.moving.losses import DO
 from dpo_core.moving.tables import names
 
 Put = Callable[[str, ast.expr, object], None]  # a key, where its value stands, and the value
-CONFIG, TRAINER, STOPPING = "DPOConfig", "DPOTrainer", "EarlyStoppingCallback"
+CONFIG, PLAIN, TRAINER, STOPPING = "DPOConfig", "TrainingArguments", "DPOTrainer", "EarlyStoppingCallback"
 RANK = 8  # of peft's LoraConfig where it names none, and its lora_alpha
 OTHERS = names(
     "SFTConfig KTOConfig GRPOConfig RLOOConfig PPOConfig RewardConfig ORPOConfig CPOConfig BCOConfig OnlineDPOConfig "
@@ -67,12 +67,12 @@ class _Script:
         if (reference := _argument(trainer, "ref_model", 1)) is not None:
             put("ref_model", *(self._named_model(reference) or (reference, self._value(reference))))
         self._pairs(trainer, put)
-        return Sheet(self.file, values, lines)
+        return Sheet(self.file, values, lines, plain=_called(config) == PLAIN)
 
     def _config(self) -> ast.Call:
         found = [call for call in self.calls if _called(call) == CONFIG]
         if not found and self._last(TRAINER):  # before TRL had a DPOConfig
-            found = [call for call in self.calls if _called(call) == "TrainingArguments"]
+            found = [call for call in self.calls if _called(call) == PLAIN]
         if len(found) > 1:
             places = ", ".join(str(call.lineno) for call in found)
             do = "keep one in a copy of the script and import that"

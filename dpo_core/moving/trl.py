@@ -11,7 +11,7 @@ from dpo_core.moving.arguments import DATA, DEVICES, DROPOUT, EVALUATING, SPEED,
 from dpo_core.moving.cells import Cell, Sheet
 from dpo_core.moving.draft import Draft
 from dpo_core.moving.early_stopping import read_early_stopping
-from dpo_core.moving.losses import imply_trainer, set_losses
+from dpo_core.moving.losses import UNSMOOTHED, imply_trainer, set_losses, set_smoothing
 from dpo_core.moving.sources import (
     SLICE,
     WHOLE_SET,
@@ -128,9 +128,11 @@ def read_trl(sheet: Sheet, draft: Draft, devices: int, *, data_given: bool, mode
     special = {cell.name for cell in sort_out(sheet, TABLE, draft)}
     if "training.num_train_epochs" not in draft.values and "num_train_epochs" not in sheet:
         draft.imply("num_train_epochs", "training.num_train_epochs", 3.0)
+    if sheet.plain and "learning_rate" not in sheet:
+        draft.imply("learning_rate", "training.learning_rate", 5e-5, "transformers")
     _loss(draft, sheet)
     common.read_common(draft, sheet, devices)
-    common.read_precision(draft, sheet, ("bf16", "fp16"), default=True)
+    common.read_precision(draft, sheet, ("bf16", "fp16"), default=not sheet.plain)
     if usable(sheet, "max_length"):
         draft.take(sheet.cell("max_length"), "encoding.max_length", sheet.cell("max_length").whole(), LENGTH)
     elif "max_length" in sheet.values and "max_length" not in sheet:
@@ -161,7 +163,9 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
             draft.same(sheet.cell("loss_weights"), "see loss_type")
     imply_trainer(draft, sheet, "label_smoothing")
     _divergence(draft, sheet)
-    for name in ("label_smoothing", "discopop_tau", "ld_alpha"):
+    if usable(sheet, "label_smoothing"):
+        set_smoothing(draft, sheet.cell("label_smoothing"), () if sheet.plain else UNSMOOTHED)
+    for name in ("discopop_tau", "ld_alpha"):
         if usable(sheet, name):
             _number_option(draft, sheet.cell(name))
     if usable(sheet, "use_weighting") and sheet.cell("use_weighting").flag():
@@ -189,8 +193,7 @@ def _divergence(draft: Draft, sheet: Sheet) -> None:
 def _number_option(draft: Draft, cell: Cell) -> None:
     """An option of the loss that is a number; one at its neutral value says nothing."""
     value = cell.number()
-    none = {"ld_alpha": 1.0, "label_smoothing": 0.0}.get(cell.name)
-    if value == none and not (cell.name == "label_smoothing" and "robust" in draft.losses):
+    if cell.name == "ld_alpha" and value == 1:
         draft.same(cell, "it changes nothing")
     else:
         draft.option(cell, cell.name, value)

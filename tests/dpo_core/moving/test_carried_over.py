@@ -91,6 +91,36 @@ def test_the_smoothing_of_a_mixture_with_bco_is_carried(place):
     assert lines["dpo_label_smoothing"].outcome == "taken"
 
 
+def test_a_smoothing_that_trl_does_nothing_with_is_left_out_so_that_the_loss_stays_the_same(place):
+    recipe, lines = imported(TRL | {"label_smoothing": 0.1})
+    assert recipe.training.label_smoothing is None
+    assert lines["label_smoothing"].outcome == "left out"
+    assert "earlier versions did cDPO" in lines["label_smoothing"].says
+    recipe, lines = imported(TRL | {"loss_type": ["sigmoid", "robust"], "label_smoothing": 0.1})
+    assert recipe.training.label_smoothing == 0.1
+    assert lines["label_smoothing"].outcome == "changed"
+    assert "sigmoid is smoothed by it too" in lines["label_smoothing"].says
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "dtype", "smoothing"),
+    [
+        ("", 5e-5, "float32", None),
+        (", learning_rate=1e-6, bf16=True", 1e-6, "bfloat16", None),
+        (", fp16=False", 5e-5, "float32", None),
+        ("), label_smoothing=(0.1", 5e-5, "float32", 0.1),  # cDPO then
+    ],
+)
+def test_a_script_without_dpo_config_has_the_defaults_of_training_arguments(place, given, rate, dtype, smoothing):
+    trainer = f"DPOTrainer('org/m', None, args=TrainingArguments('out'{given}), train_dataset=load_dataset('org/p'))\n"
+    (place / "s.py").write_text(trainer)
+    draft = read_config("s.py", Given())
+    training = draft.check("s.py").training
+    assert (training.learning_rate, training.dtype, training.label_smoothing) == (rate, dtype, smoothing)
+    [told] = [line for line in draft.lines if line.key == "learning_rate"]
+    assert (told.says == "not in the file: transformers's default") is (rate == 5e-5)
+
+
 @pytest.mark.parametrize("smoothing", [{}, {"dpo_label_smoothing": 0}])
 def test_axolotls_losses_have_the_defaults_of_trls_trainer(place, smoothing):
     asked = {"dpo_loss_type": ["robust", "bco_pair"], "dpo_loss_weights": [0.8, 0.2]}
@@ -159,6 +189,14 @@ def test_a_warm_up_of_steps_is_a_share_of_those_that_the_pairs_make(place, tool,
     assert recipe.training.warmup_ratio == pytest.approx(share, abs=1e-6)
     assert lines["warmup_steps"].outcome == "changed"
     assert f"3 of {'' if 'max_steps' in more else 'about '}" in lines["warmup_steps"].says
+
+
+@pytest.mark.parametrize("tool", ["trl", "llama-factory"])
+@pytest.mark.parametrize(("steps", "share", "idle"), [(3, 0.1, "warmup_ratio"), (0, 0.2, "warmup_steps")])
+def test_of_a_ratio_and_steps_of_warm_up_the_steps_count_if_there_are_any(place, tool, steps, share, idle):
+    recipe, lines = imported(BASES[tool] | {"warmup_ratio": 0.2, "warmup_steps": steps, "max_steps": 30})
+    assert recipe.training.warmup_ratio == share
+    assert lines[idle].outcome == "left out"
 
 
 def test_held_out_pairs_of_their_own_leave_all_others_to_train_on(place):

@@ -104,6 +104,10 @@ def test_every_loss_that_trl_documents_is_taken_or_refused_by_name():
         ({"loss_type": ["sigmoid", "bco_pair"], "ld_alpha": 0.3}, {"ld_alpha": 0.3}),
         ({"loss_type": ["sigmoid", "orpo"], "ld_alpha": 0.3}, {"ld_alpha": None}),  # for every part, or for none
         ({"label_smoothing": 0.0}, {"label_smoothing": None}),
+        ({"label_smoothing": 0.1}, {"label_smoothing": None}),  # of sigmoid: TRL does nothing with it
+        ({"loss_type": "sigmoid_norm", "label_smoothing": 0.1}, {"label_smoothing": None}),
+        ({"loss_type": "aot", "label_smoothing": 0.1}, {"label_smoothing": 0.1}),
+        ({"loss_type": "exo_pair", "label_smoothing": 0.1}, {"label_smoothing": 0.1}),
         ({"loss_type": "hinge", "label_smoothing": 0.1}, {"label_smoothing": None}),
         ({"loss_type": "discopop", "discopop_tau": 0.1}, {"discopop_tau": 0.1}),
         ({"discopop_tau": 0.05}, {"discopop_tau": None}),
