@@ -7,7 +7,8 @@ from pydantic import Field
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.records import Document, Record
 from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, StopRecord, UptakeRecord
-from tasks.records import Environment, SeedLine, SpreadLine, Stage
+from tasks.records import Environment, Stage
+from tasks.seeds.records import SeedLine, SpreadLine
 
 
 class CheckDocument(Document):
@@ -114,7 +115,9 @@ class RetrainDocument(Document):
     training: TrainingFigures = Field(description="the training, also where it was looked up")
     seeds: list[SeedLine] = Field([], description="of training.seeds, where it is more than 1")
     spread: dict[str, SpreadLine] = Field({}, description="of each metric of the gate over these seeds")
-    unstable: str = Field("", description="in words, where seeds differ by more than was gained; else empty")
+    unstable: str = Field(
+        "", description="in words, where seeds differ by more than was gained, or one diverged; else empty"
+    )
     report: str = Field(description="the page, on this machine")
     data_report: str = Field("", description="the page of the data check, on this machine")
 

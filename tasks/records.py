@@ -211,32 +211,6 @@ class Evaluated(EvaluateOutput):
     stage: Stage
 
 
-class SeedModel(Record):
-    """A model of one seed, trained and evaluated."""
-
-    seed: int
-    trained: Trained
-    evaluated: Evaluated
-
-
-class SeedLine(Record):
-    """One of several seeds."""
-
-    seed: int = Field(description="of data order and adapters")
-    weights_sha256: str = Field(description="of its weights")
-    metrics: dict[str, float] = Field(description="those that the gate names")
-    chosen: bool = Field(description="the middle one, which was gated")
-
-
-class SpreadLine(Record):
-    """One metric over seeds."""
-
-    low: float = Field(description="least")
-    median: float = Field(description="middle")
-    high: float = Field(description="most")
-    deviation: float = Field(description="standard deviation")
-
-
 class Registered(Record):
     """The model version of these weights."""
 

@@ -35,9 +35,10 @@ from tasks.documents import (
     TrainingFigures,
 )
 from tasks.lineage import report_key
-from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, SeedModel, Trained
+from tasks.records import Checked, Evaluated, Gated, Plan, Promoted, Registered, Scored, Trained
 from tasks.runtime.datasets import TRAIN_TAG
 from tasks.runtime.start import LICENCE
+from tasks.seeds.records import DivergedSeed, SeedModel
 from tasks.seeds.spread import seed_lines, spreads, unstable
 from tasks.weights import remove_old_weights
 
@@ -62,18 +63,19 @@ def summarise(
     registered: Registered,
     gated: Gated,
     promoted: Promoted,
-    tried: Sequence[SeedModel] = (),
+    tried: Sequence[SeedModel | DivergedSeed] = (),
 ) -> Retrained:
     """The document of `dpo retrain --json`, and what people see; the run's page beside it.
 
-    `tried`: the candidates of all seeds, where there are several.
+    `tried`: what the seeds came to, where there are several.
     """
     done = (checked, scored, trained, evaluated, registered, gated, promoted)
     store = open_store(load_settings(), patient=True)
     evidence = EvaluationEvidence.model_validate_json(store.get_bytes(evaluated.key))
     key = report_key(plan.recipe.name, trained.weights_sha256)
     page = load_settings().home / key
-    stages = [*(output.stage for output in done), *(one.trained.stage for one in tried)]
+    models = [one for one in tried if isinstance(one, SeedModel)]
+    stages = [*(output.stage for output in done), *(one.trained.stage for one in models)]
     changed = not all(stage.cached for stage in stages)
     lines = seed_lines(plan, tried, plan.seed)
     document = RetrainDocument(

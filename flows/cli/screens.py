@@ -76,9 +76,10 @@ def show_retrain(console: Console, done: "Retrained") -> None:
 
 def _seeds(console: Console, document: "RetrainDocument") -> None:
     """How far the seeds lie apart, a line a metric."""
+    count = sum(not line.diverged for line in document.seeds)
     for name, spread in document.spread.items():
         ends = f"{spread.low:.4g} to {spread.high:.4g}, median {spread.median:.4g}"
-        console.print(Text(f"{len(document.seeds)} seeds: {name} {ends}"), soft_wrap=True)
+        console.print(Text(f"{count} seeds: {name} {ends}"), soft_wrap=True)
 
 
 def show_check(console: Console, document: "CheckDocument", most: int = 5) -> None:

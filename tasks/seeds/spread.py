@@ -3,26 +3,32 @@
 from collections.abc import Sequence
 from statistics import median, stdev
 
-from tasks.records import Gated, Plan, SeedLine, SeedModel, SpreadLine
+from tasks.records import Gated, Plan
+from tasks.seeds.records import DivergedSeed, SeedLine, SeedModel, SpreadLine
 
 
-def seed_lines(plan: Plan, found: Sequence[SeedModel], chosen: int) -> list[SeedLine]:
+def seed_lines(plan: Plan, tried: Sequence[SeedModel | DivergedSeed], chosen: int) -> list[SeedLine]:
     """What each seed came to; none where there is one alone."""
-    if len(found) < 2:
-        return []
-    return [
-        SeedLine(
-            seed=one.seed,
-            weights_sha256=one.trained.weights_sha256,
-            metrics={name: one.evaluated.metrics[name].value for name in _asked(plan, one)},
-            chosen=one.seed == chosen,
-        )
-        for one in found
-    ]
+    return [_line(plan, one, chosen) for one in tried] if len(tried) > 1 else []
+
+
+def _line(plan: Plan, one: SeedModel | DivergedSeed, chosen: int) -> SeedLine:
+    if isinstance(one, DivergedSeed):
+        return SeedLine(seed=one.seed, weights_sha256="", metrics={}, chosen=False, diverged=one.says)
+    return SeedLine(
+        seed=one.seed,
+        weights_sha256=one.trained.weights_sha256,
+        metrics={name: one.evaluated.metrics[name].value for name in _asked(plan, one)},
+        chosen=one.seed == chosen,
+    )
 
 
 def spreads(lines: Sequence[SeedLine]) -> dict[str, SpreadLine]:
-    """Of each metric of the gate that all seeds have: least, median, most, and the standard deviation over seeds."""
+    """Of each metric of the gate that all seeds have: least, median, most, and the standard deviation over seeds.
+
+    Seeds that diverged are not among them.
+    """
+    lines = [line for line in lines if not line.diverged]
     names = [name for name in (lines[0].metrics if lines else ()) if all(name in line.metrics for line in lines)]
     by_metric = {name: [line.metrics[name] for line in lines] for name in names}
     return {
@@ -32,13 +38,14 @@ def spreads(lines: Sequence[SeedLine]) -> dict[str, SpreadLine]:
 
 
 def unstable(gated: Gated, lines: Sequence[SeedLine]) -> str:
-    """In words, where seeds differ by more than was gained; else empty."""
-    said = []
+    """In words, where seeds differ by more than was gained, or one diverged; else empty."""
+    said = [f"seed {line.seed} diverged ({line.diverged})" for line in lines if line.diverged]
+    count = len(lines) - len(said)
     for name, spread in spreads(lines).items():
         gain = next((c.difference for c in gated.conditions if c.metric == name and c.rule == "improve"), None)
         width = spread.high - spread.low
         if gain is not None and width > gain:
-            said.append(f"{name} differs by {width:.3g} between {len(lines)} seeds, and {gain:.3g} is gained")
+            said.append(f"{name} differs by {width:.3g} between {count} seeds, and {gain:.3g} is gained")
     return f"{'; '.join(said)}: another seed may lose it, and the middle one was gated" if said else ""
 
 

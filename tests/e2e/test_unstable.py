@@ -1,10 +1,13 @@
 """An unstable case made on purpose: a data set with a shortcut, and a learning rate too high for plain DPO."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from dpo_core.errors import Diverged
 from flows.retrain import retrain
+from tasks.train import train
 from tests.recipes import NOUNS, tiny_recipe, write_jsonl
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.campaign, pytest.mark.timeout(1800)]
@@ -36,3 +39,21 @@ def test_five_seeds_show_their_spread_and_the_lucky_one_is_not_what_is_gated(tmp
     gated = next(line for line in done.seeds if line.chosen)
     assert right[2] == gated.metrics["rewards/accuracies"] < right[-1]
     assert done.weights_sha256 == gated.weights_sha256
+
+
+def test_a_seed_that_diverges_is_told_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    def train_or_diverge(plan, checked, scored):
+        if plan.seed == 1:
+            raise Diverged("step 3: loss or gradient is not finite", where="pairs.jsonl, row 1", do="look at it")
+        return train(plan, checked, scored)
+
+    monkeypatch.setattr("flows.retrain.train", train_or_diverge)
+    done = retrain(str(tiny_recipe(tmp_path / "recipe")), ["training.seeds=3"]).document
+    assert [bool(line.diverged) for line in done.seeds] == [False, True, False]
+    assert done.unstable.startswith("seed 1 diverged (step 3: loss or gradient is not finite)")
+    first, _, last = (line.metrics.get("rewards/accuracies") for line in done.seeds)
+    assert done.metrics["rewards/accuracies"].value == min(first, last)
+    assert ">diverged</td>" in Path(done.report).read_text()

@@ -1,12 +1,17 @@
 """Of several seeds the middle one goes to the gate, and their spread is told."""
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 
+from dpo_core.errors import Diverged
 from dpo_core.evaluate.conditions import Condition
 from dpo_core.recipe import Recipe
 from dpo_core.report.documents import Estimate
-from tasks.records import Evaluated, Gated, SeedLine, SeedModel, Stage, Trained
+from tasks.records import Evaluated, Gated, Stage, Trained
 from tasks.seeds import several
+from tasks.seeds.records import DivergedSeed, SeedLine, SeedModel
 from tasks.seeds.spread import seed_lines, spreads, unstable
 
 STAGE = Stage(name="s", cached=False, seconds=0.0)
@@ -83,3 +88,60 @@ def test_a_spread_wider_than_the_gain_is_told(gain, warns):
     said = unstable(gated, lines)
     assert ("m differs by 0.2 between 3 seeds, and 0.1 is gained" in said) is warns
     assert bool(said) is warns
+
+
+def diverged(seed):
+    return DivergedSeed(seed=seed, says="step 3: not finite", where=f"row {seed}", do="look")
+
+
+def test_a_seed_that_diverges_is_among_those_tried_and_the_others_go_on(plan, monkeypatch):
+    ended = []
+
+    @contextmanager
+    def tracked(one):
+        try:
+            yield
+        except Diverged:
+            ended.append(one.run_id)
+            raise
+
+    monkeypatch.setattr(several, "tracked", tracked)
+    monkeypatch.setattr(several, "open_run", lambda *_, run_name, **__: SimpleNamespace(id=run_name))
+
+    def tried_of(seeds):
+        recipe = plan.recipe.model_copy(update={"training": plan.recipe.training.model_copy(update={"seeds": seeds})})
+        tried = []
+        for one in several.each_seed(plan.model_copy(update={"recipe": recipe})):
+            with several.attempt(one, tried):
+                if one.seed == 7:
+                    raise Diverged("step 3: not finite", where="row 7", do="look")
+                tried.append(candidate(one.seed, 0.6))
+        return tried
+
+    assert tried_of(3) == [diverged(7), candidate(8, 0.6), candidate(9, 0.6)]
+    assert ended == ["seed 7"], "its own MLflow run has failed"
+    with pytest.raises(Diverged, match=r"^step 3: not finite"):
+        tried_of(1)
+
+
+def test_a_seed_that_diverged_counts_as_the_worst_and_is_told_without_figures(plan, monkeypatch):
+    monkeypatch.setattr(several, "attach_run", lambda run: Nowhere())
+    tried = [candidate(7, 0.9), diverged(8), candidate(9, 0.7)]
+    assert several.middle(plan, tried)[0].seed == 9
+    lines = seed_lines(plan, tried, 9)
+    assert [(line.seed, line.diverged, line.chosen) for line in lines] == [
+        (7, "", False),
+        (8, "step 3: not finite", False),
+        (9, "", True),
+    ]
+    found = spreads(lines[1:2] + lines)["rewards/accuracies"]
+    assert (found.low, found.median, found.high) == (0.7, 0.8, 0.9)
+    said = unstable(Gated(verdict="promote", reasons=[], conditions=[], notes=[], stage=STAGE), lines)
+    assert said.startswith("seed 8 diverged (step 3: not finite): another seed may lose it")
+
+
+def test_where_the_middle_seed_diverged_the_run_ends_and_names_each_that_did(plan):
+    tried = [candidate(7, 0.9), diverged(8), candidate(9, 0.7), diverged(10)]
+    says = "2 of 4 seeds diverged, the middle one among them. seed 8: step 3: not finite; seed 10: step 3: not finite"
+    with pytest.raises(Diverged, match=f"^{says}\n  where: seed 8: row 8\n  do:    look$"):
+        several.middle(plan, tried)
