@@ -20,11 +20,12 @@ STEPS = 6  # that are timed
 
 @dataclass(frozen=True)
 class Asking:
-    """Prompts, the longest answer in tokens, and how many are in work at once."""
+    """Prompts, the longest answer in tokens, how many are in work at once at most, and the answers to each prompt."""
 
     prompts: Sequence[Ids]
     max_new_tokens: int
     width: int
+    each: int = 1
 
     @property
     def longest(self) -> int:
@@ -38,6 +39,11 @@ class Asking:
         return [(prompt, (token,) * self.max_new_tokens) for token in range(2)]
 
     @property
+    def answers(self) -> int:
+        """To all prompts."""
+        return self.each * len(self.prompts)
+
+    @property
     def tokens(self) -> int:
         """Of all prompts."""
         return sum(map(len, self.prompts))
@@ -45,11 +51,11 @@ class Asking:
     def rows(self, token_bytes: int) -> int:
         """In work at once: the memory of keys and values may hold fewer than `width`."""
         fitting = max(1, BYTES // token_bytes // max(1, self.longest) - 1)
-        return max(1, min(self.width, len(self.prompts), fitting))
+        return max(1, min(self.width, self.answers, fitting))
 
     def steps(self, token_bytes: int) -> int:
         """Were every answer as long as may be."""
-        return -(-len(self.prompts) // self.rows(token_bytes)) * self.max_new_tokens
+        return -(-self.answers // self.rows(token_bytes)) * self.max_new_tokens
 
 
 def token_bytes(model: torch.nn.Module, dtype: str) -> int:

@@ -12,7 +12,7 @@ from dpo_core.data.pairs import Example
 from dpo_core.model.logprobs import Method
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.model.score import rows_of as scored_rows
-from dpo_core.preflight.answers import Asking, token_bytes
+from dpo_core.preflight.answers import token_bytes
 from dpo_core.preflight.memory import OnMeta
 from dpo_core.preflight.operations import NOTHING, Costs, Operations, rows_of_step, steps_of
 from dpo_core.preflight.ranges import outside
@@ -29,9 +29,9 @@ from tasks.preflight.model import on_meta
 from tasks.preflight.needs import Needs, scored_row
 from tasks.preflight.online import UNTIMED, Answering, answering_of
 from tasks.preflight.probe import Probed, ProbeOrder, probed
-from tasks.preflight.questions import questions_of
+from tasks.preflight.questions import Questions, questions_of
 from tasks.preflight.records import Duration, PhaseMemory, Preflight, Trial, UntriedSetting, Volume
-from tasks.preflight.rows import Rows, rows_of
+from tasks.preflight.rows import Rows, from_champion, rows_of
 from tasks.runtime.datasets import pinned
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.scratch import scratch_folder
@@ -43,7 +43,6 @@ STEPS = 10  # of a trial
 PROGRAM = 620 << 20  # bytes of a training process without a model, where none could be started
 BEST = Method("shared", head=True)
 ASKED = 16  # prompts of the evaluation that an answer's step is timed on
-MODELS = 2  # that are asked: the new one, and what it is compared with
 COUNTED = 1024  # pairs that are laid out to count the operations of a pass over all
 
 
@@ -115,6 +114,7 @@ class Estimator:
 
     def probe(self, trial: int) -> Probed:
         """Steps on this machine, in a process of their own."""
+        asked = self.questions.widest
         order = ProbeOrder(
             model_folder=str(self.folder),
             trusted_code=self.trusted,
@@ -122,8 +122,8 @@ class Estimator:
             seed=self.recipe.seed,
             threads=self.settings.num_threads,
             trial=trial,
-            questions=[list(ids) for ids in self.questions.prompts[:ASKED]],
-            width=min(self.questions.width, len(self.questions.prompts)),
+            questions=[list(ids) for ids in asked.prompts[:ASKED]],
+            width=min(asked.width, asked.answers),
             processor=self.processor,
         )
         with scratch_folder(self.settings.home) as scratch:
@@ -152,8 +152,8 @@ class Estimator:
             return []
 
     @cached_property
-    def questions(self) -> Asking:
-        """What the evaluation asks a model."""
+    def questions(self) -> Questions:
+        """What the evaluation asks the models."""
         return questions_of(self.recipe, self.folder, self.trusted, self.rows)
 
     @cached_property
@@ -215,14 +215,13 @@ class Estimator:
         step = mean(rate.seconds(work) for work in self.works) / self.launch.ranks + self.speed.update_s
         everything = score.seconds(self.scored)
         share = self.rows.held_out_pairs / (self.rows.pairs + self.rows.held_out_pairs)
-        steps = self.questions.steps(token_bytes(self.shapes, self.training.dtype))
-        prompts = score.layers * self.costs.token * self.questions.tokens
-        answers = steps * self.speed.answer_step_s + prompts
+        size, seeds = token_bytes(self.shapes, self.training.dtype), self.training.seeds
+        answers = self.questions.seconds(seeds, size, self.speed.answer_step_s, score.layers * self.costs.token)
         return Duration(
             reference=0.0 if self.training.reference_free else round(everything, 1),
             training=round(step * self.steps + self.measuring(everything) + writing, 1),
             step=round(step, 3),
-            evaluation=round(MODELS * answers + share * everything, 1),
+            evaluation=round(answers + seeds * share * everything, 1),
         )
 
     def measuring(self, everything: float) -> float:
@@ -284,6 +283,7 @@ def preflight(
         weights=run.weights,
         trained=run.trained,
         ranks=run.launch.ranks,
+        seeds=recipe.training.seeds,
         device=run.machine.device,
         mode=run.method.mode if run.speed is None else run.speed.mode,
         volume=run.volume,
@@ -296,5 +296,5 @@ def preflight(
         disk=disk,
         free_disk=free_disk(settings.home),
         untried=[UntriedSetting(**vars(one)) for one in found],
-        notes=run.notes + ([UNTIMED] if answering else []),
+        notes=run.notes + ([UNTIMED] if answering else []) + from_champion(recipe),
     )

@@ -116,7 +116,7 @@ def _time(found: Preflight, limit_s: int) -> Readiness:
     if seconds.training is None or seconds.reference is None:
         return Readiness("time", "warn", "not measured", "--trial takes ten steps with the model itself")
     parts = [
-        f"training about {_time_text(seconds.training)}, {seconds.step:.3g} s a step",
+        f"training about {_of_all(seconds.training, found.seeds)}, {seconds.step:.3g} s a step",
         f"reference about {_time_text(seconds.reference)}, where none is stored",
         f"evaluation at most {_time_text(seconds.evaluation or 0.0)}",
     ]
@@ -126,7 +126,7 @@ def _time(found: Preflight, limit_s: int) -> Readiness:
 def _trial(found: Preflight, limit_s: int) -> Readiness:
     trial = found.trial
     assert trial is not None
-    says = f"{trial.steps} steps took {trial.step:.3g} s each: all of them about {_time_text(trial.training)}"
+    says = f"{trial.steps} steps took {trial.step:.3g} s each: all of them about {_of_all(trial.training, found.seeds)}"
     says += f"; the process had {_gib(trial.peak)} GiB at most"
     return _in_time("trial", says, trial.training, limit_s)
 
@@ -151,6 +151,10 @@ def _disk(found: Preflight) -> Readiness:
 
 def _gib(size: int) -> str:
     return f"{size / GIB:.2f}" if size < 10 * GIB else f"{size / GIB:.0f}"
+
+
+def _of_all(seconds: float, seeds: int) -> str:
+    return f"{_time_text(seeds * seconds)}{f' for {seeds} seeds' if seeds > 1 else ''}"
 
 
 def _time_text(seconds: float) -> str:

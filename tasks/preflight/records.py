@@ -31,7 +31,7 @@ class Remedy(Record):
 class Volume(Record):
     """What the run has to compute; tokens of a text that is shared in a row count once where it is."""
 
-    steps: int = Field(description="optimizer steps")
+    steps: int = Field(description="optimizer steps of one seed")
     pairs: int = Field(description="trained on, each once")
     held_out_pairs: int = Field(description="pairs that are not trained on")
     held_out_prompts: int = Field(description="different prompts of theirs")
@@ -47,10 +47,11 @@ class Duration(Record):
     """Seconds, from a measured speed; null where it could not be measured."""
 
     reference: float | None = Field(description="log-probs under the reference, were none stored yet")
-    training: float | None = Field(description="all steps, and the checkpoints")
+    training: float | None = Field(description="all steps of one seed, and the checkpoints")
     step: float | None = Field(description="a step, on average")
     evaluation: float | None = Field(
-        description="at most, were every answer as long as may be: two models, as a champion's answers are remembered"
+        description="of all seeds, at most, were every answer as long as may be: a model more is asked than there are "
+        "seeds, as a champion's answers are remembered"
     )
 
 
@@ -59,7 +60,7 @@ class Trial(Record):
 
     steps: int = Field(description="taken")
     step: float = Field(description="seconds a step, the first left out")
-    training: float = Field(description="seconds for all steps and checkpoints")
+    training: float = Field(description="seconds for all steps and checkpoints of one seed")
     peak: int = Field(description="bytes at most of the process that trained, a checkpoint included")
     program: int = Field(description="of them: before the model was there")
 
@@ -90,6 +91,7 @@ class Preflight(Record):
     weights: int = Field(description="of the model: how many")
     trained: int = Field(description="of them, or of its adapters: how many are trained")
     ranks: int = Field(description="processes that train")
+    seeds: int = Field(1, description="that are trained one after the other, each with all steps: training.seeds")
     device: Literal["cpu", "cuda"] = Field(description="where the model computes")
     mode: str = Field(description="how log-probs are computed: shared, packed or padded")
     volume: Volume = Field(description="what there is to compute")

@@ -23,6 +23,10 @@ from tasks.runtime.sources import local_source
 
 ENCODED = 4096  # pairs of a side that are encoded; of more, so many evenly spaced ones
 LONGEST = 32  # and the longest ones
+AT_MOST = (
+    "retrain.start: champion: the training is taken to be that of a first run, on all pairs; over a champion it is on "
+    "the pairs new to it, and on retrain.replay of the others"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ def rows_of(recipe: Recipe, tokenizer: Path, trusted_code: str | None, settings:
         prompts = count_groups([pair.prompt for pair in data.spool.pairs(kept_out.tolist())])
     counts = {"pairs": round(len(train) * fits), "held_out_pairs": len(kept_out), "held_out_prompts": prompts}
     return Rows(_examples(encoded), _examples(asked), left_out=1 - fits, **counts)
+
+
+def from_champion(recipe: Recipe) -> list[str]:
+    """What to know of a run that starts from the version in use: its rows are at most these."""
+    return [AT_MOST] if recipe.retrain.start == "champion" else []
 
 
 def _examples(encoded: Sequence[EncodedPair]) -> list[Example]:

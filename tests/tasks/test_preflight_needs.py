@@ -1,4 +1,4 @@
-"""What a run needs before it begins: the longest pair wherever it comes, and the answers of a training online."""
+"""What a run needs before it begins: its longest pair, the answers of a training online, every seed and answer."""
 
 import pytest
 import yaml
@@ -9,10 +9,13 @@ from dpo_core.preflight.answers import Asking
 from dpo_core.recipe import Lora, Recipe, Training
 from dpo_core.recipe_file import load_recipe
 from infra.settings import load_settings
+from tasks.preflight import estimate
 from tasks.preflight.estimate import Estimator
+from tasks.preflight.findings import told
 from tasks.preflight.machine import Launch, Machine
 from tasks.preflight.needs import Needs
 from tasks.preflight.online import Answering, answering_of
+from tasks.preflight.probe import Probed
 from tasks.preflight.rows import Rows
 from tests.dpo_core.preflight.test_memory import WEIGHTS, on_meta
 from tests.recipes import NOUNS, tiny_recipe, write_jsonl
@@ -86,3 +89,33 @@ def test_steps_online_are_those_that_its_prompts_make_and_not_its_pairs(tmp_path
         run = Estimator(recipe, tmp_path, None, settings, rows, MACHINE, LAUNCH, answering=answering)
         assert run.steps == steps
         assert len(answering.asked.prompts) == 6 * CURATION["answers"]["samples"]
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """The preflight of a tiny run: no memory is counted, and a step of answers takes a second."""
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    speed = Probed(program=0, peak=0, mode="shared", head=True, answer_step_s=1.0)
+    monkeypatch.setattr(Estimator, "speed", speed)
+    monkeypatch.setattr(Estimator, "memory", [])
+    recipe = str(tiny_recipe(tmp_path / "run"))
+    return lambda *overrides: estimate.preflight(recipe, overrides, load_settings())
+
+
+def test_each_seed_is_trained_evaluated_and_kept_and_every_answer_counted(quick):
+    asked = ("evaluation.answers=10", "evaluation.kl=5", "evaluation.again=20")
+    one, three = (quick(f"training.seeds={seeds}", *asked) for seeds in (1, 3))
+    # answers of 8 tokens: 23 likeliest ones in one batch of 128, 200 drawn ones in two, 20 again in two of 10; the new
+    # models draw 5 more. One new model and another: 2 (8 + 16 + 16) + 8; three: 4 * 40 + 3 * 8
+    assert (one.seconds.evaluation, three.seconds.evaluation) == (88, 184)
+    assert (one.seeds, three.seeds) == (1, 3)
+    assert one.disk.kept > 3 * one.disk.model  # and the log-probs of the reference
+    assert three.disk.kept - one.disk.kept == three.disk.peak - one.disk.peak == 2 * 2 * one.disk.model
+    [says] = [line.says for line in told(three) if line.check == "time"]
+    assert " s for 3 seeds, " in says
+
+
+def test_a_run_that_starts_from_the_champion_is_told_that_it_may_train_on_less(quick):
+    for start, count in (("base", 0), ("champion", 1)):
+        notes = quick(f"retrain.start={start}").notes
+        assert len([note for note in notes if note.startswith("retrain.start")]) == count
