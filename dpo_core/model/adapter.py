@@ -1,6 +1,7 @@
 """A LoRA adapter by itself, the usual end of supervised fine-tuning: merged into its base, as a model folder."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dpo_core.model.identity import digest_model, digest_tokenizer, tokenizer_fi
 from dpo_core.model.remote_code import require_no_other_code
 
 MERGE = "merge it yourself (peft: merge_and_unload, then save_pretrained) and name that folder"
+BESIDE = ("gaussian", "eva", "orthogonal", "mica")  # other ways to begin an adapter take a part out of the base
 
 
 def is_adapter(folder: Path) -> bool:
@@ -30,6 +32,10 @@ def base_of(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         do = f"write the base model into base_model_name_or_path of {ADAPTER}, or {MERGE}"
         raise InputError("this adapter does not name its base", where=str(folder / ADAPTER), do=do)
+    begun = config.get("init_lora_weights")
+    if isinstance(begun, str) and begun.lower() not in BESIDE:
+        says = f"this adapter was begun by {begun}, which changes the base too: {base} alone is not what it belongs to"
+        raise InputError(says, where=str(folder / ADAPTER), do=MERGE)
     if config.get("revision") not in (None, "main"):
         says = f"this adapter wants the revision {config['revision']} of {base}"
         do = f"fetch that revision into a folder and name it as base_model_name_or_path in {ADAPTER}"
@@ -40,10 +46,20 @@ def base_of(folder: Path) -> str:
     return base
 
 
+def adapters_of_ties(wrapped: Any) -> list[str]:
+    """The modules with an adapter whose weight another module has too: merged, it would change both."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    plain = wrapped.get_base_model()
+    owners = Counter(id(weight) for module in plain.modules() for weight in module.parameters(recurse=False))
+    adapted = [(name, module) for name, module in plain.named_modules() if isinstance(module, BaseTunerLayer)]
+    return [n for n, module in adapted if any(owners[id(w)] > 1 for w in module.get_base_layer().parameters())]
+
+
 def merged_name(adapter: Path, base: Path) -> str:
     """The digest of all that a merged folder comes from."""
     own = {name: digest_file(adapter / name) for name in (ADAPTER, ADAPTER_WEIGHTS, *tokenizer_files(adapter))}
-    return digest_json([own, digest_model(base), digest_tokenizer(base)])
+    return digest_json(["untied", own, digest_model(base), digest_tokenizer(base)])  # once, ties were not looked at
 
 
 def merge_adapter(adapter: Path, base: Path, folder: Path) -> Path:
@@ -75,6 +91,10 @@ def merge_adapter(adapter: Path, base: Path, folder: Path) -> Path:
             faults += [f"{named(unused)} are not used"] if unused else []
             says = f"the adapter does not fit its base: {'; '.join(faults) or 'it changes nothing'}"
             raise InputError(says, where=str(adapter), do=f"correct base_model_name_or_path in {ADAPTER}")
+        if tied := adapters_of_ties(wrapped):
+            says = f"the adapter changes {named(tied)}, whose weight is tied to another in {base}"
+            do = "save the base untied (tie_word_embeddings false, a tensor for each) and name it as its base"
+            raise InputError(says, where=str(adapter), do=do)
         plain = wrapped.merge_and_unload(safe_merge=True)
     except InputError:
         raise

@@ -67,6 +67,13 @@ def test_it_is_merged_with_its_base_once_and_answers_as_both_together(adapter, b
     assert (folder / "model.safetensors").stat().st_mtime_ns == changed
 
 
+@pytest.mark.parametrize("begun", [False, "gaussian", "orthogonal"])
+def test_how_it_began_does_not_matter_where_the_base_stayed_as_it_is(adapter, tmp_path, begun):
+    change(adapter, init_lora_weights=begun)
+    folder = local_model(str(adapter), tmp_path / "home")
+    torch.testing.assert_close(load_model(folder)(IDS).logits, logits(tmp_path), atol=1e-4, rtol=1e-4)
+
+
 def test_another_base_or_another_adapter_is_another_model(adapter, base, tmp_path):
     first = local_model(str(adapter), tmp_path / "home")
     build_tiny_model(base, seed=1)
@@ -114,6 +121,17 @@ def add_one(adapter):
     save_file(tensors, adapter / "adapter_model.safetensors")
 
 
+def on_the_head(adapter):
+    """Of the tiny model its weight is the embeddings', too."""
+    rows = load_file(adapter.parent / "base" / "model.safetensors")["model.embed_tokens.weight"].shape[0]
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    tensors["base_model.model.lm_head.lora_A.weight"] = torch.ones(4, 32)
+    tensors["base_model.model.lm_head.lora_B.weight"] = torch.ones(rows, 4)
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    change(adapter, target_modules=[*config["target_modules"], "lm_head"])
+
+
 FAULTS = {
     "another type": (lambda a: change(a, peft_type="IA3"), "an adapter of type IA3 cannot be merged"),
     "no base": (lambda a: change(a, base_model_name_or_path=None), "does not name its base"),
@@ -125,6 +143,9 @@ FAULTS = {
     "a tensor more": (add_one, "does not fit its base|are not used"),
     "another rank": (lambda a: change(a, r=8), "cannot be merged into"),
     "damaged weights": (lambda a: (a / "adapter_model.safetensors").write_bytes(b"x" * 99), "no sound safetensors"),
+    "PiSSA": (lambda a: change(a, init_lora_weights="pissa_niter_4"), "begun by pissa_niter_4, which changes the base"),
+    "OLoRA": (lambda a: change(a, init_lora_weights="olora"), "begun by olora, which changes the base"),
+    "a tied head": (on_the_head, "changes lm_head, whose weight is tied"),
     "no JSON": (lambda a: (a / "adapter_config.json").write_text("{"), "adapter_config.json is no JSON object"),
 }
 
