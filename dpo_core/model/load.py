@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from dpo_core.errors import InputError
@@ -101,6 +109,7 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     transformers_logging.disable_progress_bar()
     try:
         with _reading_once():
+            _require_positions(file)
             _convert(file, partial)
     except InputError:
         raise
@@ -137,6 +146,30 @@ def _reading_once() -> Iterator[None]:
     finally:
         for name, function in asked.items():
             setattr(gguf, name, function)
+
+
+def _require_positions(file: Path) -> None:
+    """Raise InputError where the file scales its positions (RoPE) in a way that transformers does not read."""
+    import gguf
+
+    reader = gguf.GGUFReader(str(file))
+    fields = {name.partition(".rope.")[2]: field for name, field in reader.fields.items() if ".rope.scal" in name}
+    values = {name: field.contents() for name, field in fields.items()}
+    kind = values.get("scaling.type", "linear")
+    factor = values.get("scaling.factor", values.get("scale_linear", 1.0))
+    tables = [tensor.name for tensor in reader.tensors if tensor.name.startswith(("rope_freqs", "rope_factors"))]
+    scaled = [f"{kind}, factor {factor:g}"] if kind != "none" and factor not in (0.0, 1.0) else []
+    if not tables and not scaled:
+        return
+    config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
+    given = getattr(config, "rope_parameters", None) or {}
+    ropes = [given, *(value for value in given.values() if isinstance(value, dict))]  # one for each kind of layer
+    read = {rope.get("rope_type", "default"): rope.get("factor", 1.0) for rope in ropes}
+    other = bool(scaled) and not math.isclose(read.get(kind, 1.0), factor, rel_tol=1e-6)
+    if other or (tables and set(read) == {"default"}):
+        says = f"the file scales its positions ({named([*tables, *scaled])}), and transformers does not read that"
+        do = "name the folder or the HF id of the model that the file was made from"
+        raise InputError(says, where=str(file), do=do)
 
 
 def _convert(file: Path, partial: Path) -> None:

@@ -28,7 +28,8 @@ def local_model(model: str, home: Path, *, pin: str | None = None) -> Path:
     if found.is_file():
         from dpo_core.model.load import convert_gguf
 
-        found = convert_gguf(found, home / "models" / digest_file(found))
+        name = f"{digest_file(found)}-positions"  # of those without the word nobody looked at the positions
+        found = convert_gguf(found, home / "models" / name)
     elif is_adapter(found):
         found = _merged(found, home)
     require_regular_files(found)  # before any of them is opened

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -342,3 +344,57 @@ def test_a_gguf_file_that_holds_no_model_is_refused(tmp_path):
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
     assert "fetch the file again" in caught.value.do
     assert not (tmp_path / "out").exists()
+
+
+def write_gguf(file, kind, *tables, scaling=None, factor=None):
+    """What llama.cpp writes of a model's positions, and little else."""
+    writer = gguf.GGUFWriter(file, kind)
+    writer.add_name("positions")
+    writer.add_block_count(1)
+    if scaling is not None:
+        writer.add_rope_scaling_type(scaling)
+    if factor is not None:
+        writer.add_rope_scaling_factor(factor)
+    for name in tables:
+        writer.add_tensor(name, np.array([1.0, 8.0], dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+YARN, LINEAR, NONE = gguf.RopeScalingType.YARN, gguf.RopeScalingType.LINEAR, gguf.RopeScalingType.NONE
+
+
+@pytest.mark.parametrize(
+    ("kind", "tables", "scaling", "says"),
+    [
+        ("llama", ["rope_freqs.weight"], {}, "rope_freqs.weight"),
+        ("phi3", ["rope_factors_long.weight", "rope_factors_short.weight"], {}, "rope_factors_long.weight"),
+        ("qwen2", [], {"scaling": YARN, "factor": 4.0}, "yarn, factor 4"),
+        ("gemma3", [], {"scaling": LINEAR, "factor": 8.0}, "linear, factor 8"),
+        ("llama", [], {"factor": 2.0}, "linear, factor 2"),  # llama.cpp's when no type is named
+    ],
+)
+def test_a_gguf_file_whose_positions_would_be_read_unscaled_is_refused(tmp_path, kind, tables, scaling, says):
+    file = write_gguf(tmp_path / "model.gguf", kind, *tables, **scaling)
+    with pytest.raises(InputError, match="scales its positions") as caught:
+        convert_gguf(file, tmp_path / "out")
+    assert f"({says}" in caught.value.says
+    assert "the model that the file was made from" in caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("kind", "tables", "scaling"),
+    [
+        ("llama", [], {}),
+        ("llama", [], {"scaling": NONE, "factor": 4.0}),
+        ("llama", [], {"scaling": YARN, "factor": 1.0}),
+        ("gemma4", ["rope_freqs.weight"], {}),  # transformers scales the positions of every Gemma 4 so
+    ],
+)
+def test_a_gguf_file_whose_positions_are_read_as_they_are_is_converted(tmp_path, monkeypatch, kind, tables, scaling):
+    monkeypatch.setattr("dpo_core.model.load._convert", lambda _, partial: partial.mkdir())  # it has no layers
+    file = write_gguf(tmp_path / "model.gguf", kind, *tables, **scaling)
+    assert convert_gguf(file, tmp_path / "out").is_dir()
