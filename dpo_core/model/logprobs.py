@@ -39,6 +39,8 @@ class Scorer(torch.nn.Module):
         super().__init__()
         self.model = model
         self.method = method
+        layers = set(plain_model(model)._no_split_modules or ())
+        self._no_split_modules = sorted(layers & {type(module).__name__ for module in model.modules()})  # FSDP's units
         self._scale, self._softcap = (head.scale, head.softcap) if head else (1.0, None)
 
     def forward(

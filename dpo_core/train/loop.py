@@ -194,7 +194,8 @@ def _accumulate(
         with contextlib.nullcontext() if turn == len(rows) - 1 else accelerator.no_sync(model):
             layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
             loss = RowLoss(row, places, training, weight, delta, together)
-            found = model(layout, loss, measure=measure, collide=training.use_weighting)
+            with accelerator.autocast():  # under FSDP2 `prepare` leaves it out
+                found = model(layout, loss, measure=measure, collide=training.use_weighting)
             values = loss.values(found.logps, found.collisions)
             if check_reference:
                 _require_same(row, values, training.dtype)
@@ -235,7 +236,9 @@ def forward(
     for turn, places in enumerate(rows):
         row = [batch[place] for place in places]
         layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
-        logps = log_probs(row, model(layout).logps, public=public)
+        with accelerator.autocast():
+            answered = model(layout)
+        logps = log_probs(row, answered.logps, public=public)
         if turn < own:
             found[list(places)] = logps
     return accelerator.reduce(found, "sum")  # type: ignore[no-any-return]

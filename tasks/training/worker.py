@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from filelock import FileLock
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -45,6 +44,7 @@ from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
 from tasks.records import TrainOutput, WorkOrder
 from tasks.runtime.progress import progress_bar
+from tasks.training.accelerator import accelerator_of
 from tasks.training.best import BestWeights
 from tasks.training.checkpoints import CheckpointUploads
 from tasks.training.process import EXAMPLES
@@ -58,7 +58,7 @@ def run(folder: Path, *, live: bool | None = None) -> None:
     training = order.training
     torch.set_num_threads(order.threads)
     transformers_logging.disable_progress_bar()
-    accelerator = _accelerator(order)
+    accelerator = accelerator_of(order)
     start_model = _start_model(order)
     attention = start_model.config._attn_implementation
     policy = make_policy(start_model, training, seed=order.seed)
@@ -131,22 +131,6 @@ def _resumed(
     log.warning("resumed step=%d checkpoint=%s", state["step"], checkpoint.name)
     jumps = [JumpRecord.model_validate(jump) for jump in state.get("jumps", [])]
     return state["step"], state["history"], FlightRecorder(jumps)
-
-
-def _accelerator(order: WorkOrder) -> Accelerator:
-    """Raises InputError for a configuration with which other weights would come of it."""
-    accelerator = Accelerator(
-        mixed_precision="bf16" if order.training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
-    )
-    if accelerator.gradient_accumulation_steps != 1:
-        says = f"accelerate is to accumulate {accelerator.gradient_accumulation_steps} gradients: other weights"
-        do = "take gradient_accumulation_steps out of that file; training.train_batch_size is the whole step"
-        raise InputError(says, where="DPO_ACCELERATE_CONFIG", do=do)
-    if order.online is not None:  # what only such a run needs is imported there: curation, Prefect, 1,065 modules
-        from tasks.online.opening import require_one_process
-
-        require_one_process(accelerator)
-    return accelerator
 
 
 @contextlib.contextmanager

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import yaml
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_multi_gpu_env
 
 from dpo_core.data.pairs import write_examples
 from dpo_core.errors import InputError
@@ -19,9 +23,11 @@ from infra.errors import ProcessFailed
 from infra.settings import Settings
 from infra.tracking.runs import open_run
 from tasks.records import TrainOutput, WorkOrder
+from tasks.training.accelerator import spread_as_whole
 from tasks.training.process import Listener, launch, why_it_ended
 from tests.tiny import scored_examples
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = {
     **{"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"},
     **{"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"},
@@ -259,3 +265,29 @@ def test_the_first_process_to_fail_is_the_one_that_is_told(tmp_path, monkeypatch
         monkeypatch.setenv("WORLD_SIZE", "2")
         assert worker.main(tmp_path) == 1
     assert json.loads((tmp_path / "error.json").read_text())["says"].startswith("rank 0: ValueError")
+
+
+@pytest.fixture
+def sharded(monkeypatch):
+    """accelerate's plugin, as its launcher makes it of a configuration."""
+
+    def read(config: Path) -> FullyShardedDataParallelPlugin:
+        arguments = launch_command_parser().parse_args(["--config_file", str(config), "worker.py"])
+        arguments, *_ = _validate_launch_command(arguments)
+        for name, value in prepare_multi_gpu_env(arguments).items():
+            monkeypatch.setenv(name, value)
+        return FullyShardedDataParallelPlugin()
+
+    return read
+
+
+def test_a_configuration_that_unties_embeddings_is_refused_and_ours_does_not(sharded, tmp_path):
+    ours = ROOT / "infra" / "accelerate" / "fsdp2.yaml"
+    accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=sharded(ours)))
+    spread_as_whole(accelerator)
+    config = yaml.safe_load(ours.read_text())
+    del config["fsdp_config"]["fsdp_cpu_ram_efficient_loading"]  # accelerate's default is true
+    (tmp_path / "fsdp2.yaml").write_text(yaml.safe_dump(config))
+    accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=sharded(tmp_path / "fsdp2.yaml")))
+    with pytest.raises(InputError, match="would untie embeddings"):
+        spread_as_whole(accelerator)

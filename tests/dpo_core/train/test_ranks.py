@@ -68,6 +68,7 @@ def test_two_processes_train_what_one_does_and_resume_the_same_way(place, alone,
     record, found = place.launch(kind, 2, kind)
     assert record["ranks"] == 2
     assert record["sharded"] == (kind == "fsdp")
+    assert record["units"] == (3 if kind == "fsdp" else 0)  # each layer, and what is beside them
     for first in (record["history"][0], expected["history"][0]):
         first.pop("rewards/accuracies", None)  # policy is reference: the signs of margins are those of rounding
     for ours, theirs in zip(record["history"], expected["history"], strict=True):
@@ -80,6 +81,14 @@ def test_two_processes_train_what_one_does_and_resume_the_same_way(place, alone,
     place.launch(f"{kind}-resumed", 2, kind, "3")
     _, resumed = place.launch(f"{kind}-resumed", 2, kind)
     assert all(torch.equal(resumed[name], found[name]) for name in found)
+
+
+def test_spread_weights_are_computed_with_in_bf16_as_whole_ones(place):
+    """Gradients that are reduced in bf16, or log-probs rounded to it, are off by 1e-3 of themselves."""
+    kinds = ("fsdp-bfloat16", "ddp-bfloat16")
+    ours, theirs = (place.launch(kind, 2, kind)[0]["history"][0] for kind in kinds)
+    for name in ("logps/chosen", "logps/rejected", "grad_norm"):
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
 
 
 def test_another_number_of_processes_goes_on_with_the_same_batches(place, alone):
