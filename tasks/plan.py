@@ -30,6 +30,7 @@ from infra.tracking.runs import open_run
 from tasks.baseline import require_comparable
 from tasks.evaluation.harness import harness_plan
 from tasks.online.plan import online_plan
+from tasks.preflight.model import on_meta
 from tasks.records import HarnessPlan, OnlinePlan, Plan
 from tasks.runtime.code import RUN
 from tasks.runtime.datasets import dataset_tags, pinned
@@ -65,8 +66,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     start = start_model(f"models:/{checked.name}@champion" if from_champion else checked.model, request)
     model_folder = local_model(start, settings.home, pin=checked.trust_remote_code)
     trusted = trusted_code(checked.trust_remote_code, model_folder)
-    _require_context(checked, model_folder)
-    require_usable(model_folder, trusted)
+    _require_trainable(checked, model_folder, trusted)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
     reference = _reference(checked, model_folder, settings.home, trusted)
     models = [model_sha256, *([reference["reference_sha256"]] if checked.reference else [])]
@@ -154,7 +154,8 @@ def _version(name: str, number: int | None) -> Version | None:
     return None
 
 
-def _require_context(recipe: Recipe, model_folder: Path) -> None:
+def _require_trainable(recipe: Recipe, model_folder: Path, trusted: str | None) -> None:
+    """Raise InputError for a model that cannot be used, or not as the recipe has it: its context, its adapters."""
     limit = context_length(model_folder)
     if limit is not None and recipe.encoding.max_length > limit:
         raise InputError(
@@ -162,6 +163,9 @@ def _require_context(recipe: Recipe, model_folder: Path) -> None:
             where=str(model_folder / "config.json"),
             do=f"lower encoding.max_length to {limit}, or take a model with a longer context",
         )
+    require_usable(model_folder, trusted)
+    if recipe.training.lora is not None:
+        on_meta(model_folder, trusted)(recipe.training)
 
 
 def by_content(online: OnlinePlan | None, lm_eval: dict[str, HarnessPlan]) -> dict[str, object]:

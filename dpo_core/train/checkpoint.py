@@ -85,6 +85,8 @@ def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.opti
     with torch.no_grad():
         for name, parameter in _trainable(policy):
             parameter.copy_(_like(parameter, tensors[f"weight:{name}"]))
+            if f"step:{name}" not in tensors:  # it never had a gradient
+                continue
             moments = {key: _like(parameter, tensors[f"{key}:{name}"]) for key in ("exp_avg", "exp_avg_sq")}
             step = tensors[f"step:{name}"].to(parameter.device)  # where the fused optimizer counts
             optimizer.state[parameter] = {"step": step, **moments}

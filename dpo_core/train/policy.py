@@ -8,13 +8,21 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 
+from dpo_core.errors import InputError
+from dpo_core.model.adapter import adapters_of_ties
+from dpo_core.model.folder.files import named
+from dpo_core.model.logprobs import decoder_of
 from dpo_core.model.stops import GENERATION, generation_values
-from dpo_core.recipe import Training
+from dpo_core.recipe import Lora, Training
 from dpo_core.train.checkpoint import whole
 
 
 def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> torch.nn.Module:
-    """Freeze or wrap `model` as the recipe says. Adapters start as the identity: policy = reference."""
+    """Freeze or wrap `model` as the recipe says. Adapters start as the identity: policy = reference.
+
+    Of a model that reads more than text only what text goes through is trained. Raises InputError for adapters that
+    have no place in the model.
+    """
     torch.manual_seed(seed)
     model.eval()  # nothing is drawn by lot where log-probs are compared: no dropout, no noise in a router
     if training.gradient_checkpointing:
@@ -22,19 +30,41 @@ def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> tor
         model.gradient_checkpointing_enable({"use_reentrant": False})
         if training.lora is not None:  # the first layer's input has to carry a gradient for the adapters after it
             model.enable_input_require_grads()
+    policy: torch.nn.Module = model
     if training.lora is not None:
-        from peft import LoraConfig, get_peft_model
-
-        config = LoraConfig(
-            r=training.lora.r,
-            lora_alpha=training.lora.lora_alpha,
-            target_modules=training.lora.target_modules,
-            task_type="CAUSAL_LM",
-        )
-        return cast(torch.nn.Module, get_peft_model(model, config))
-    if training.freeze_embeddings:
+        policy = _with_adapters(model, training.lora)
+    elif training.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
-    return model
+    _freeze_unread(model)
+    return policy
+
+
+def _with_adapters(model: PreTrainedModel, lora: Lora) -> torch.nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=lora.r, lora_alpha=lora.lora_alpha, target_modules=lora.target_modules, task_type="CAUSAL_LM")
+    where = "training.lora.target_modules"
+    try:
+        wrapped = get_peft_model(model, config)
+    except ValueError as error:
+        says = f"adapters have no place in the model: {(str(error).splitlines() or [''])[0]}"
+        raise InputError(says, where=where, do="name linear modules of the model, or leave it out for all") from None
+    if tied := adapters_of_ties(wrapped):
+        says = f"an adapter of {named(tied)}, whose weight is tied to another, cannot be merged when training ends"
+        raise InputError(says, where=where, do="leave that module out")
+    return cast(torch.nn.Module, wrapped)
+
+
+def _freeze_unread(model: PreTrainedModel) -> None:
+    """Of a model that reads more than text: what text does not reach would never have a gradient."""
+    decoder = decoder_of(model)
+    if model.config.get_text_config() is model.config or decoder is None:
+        return
+    parts = [part for part in (decoder, model.get_output_embeddings()) if part is not None]
+    read = {id(weight) for part in parts for weight in part.parameters()}
+    for weight in model.parameters():
+        if id(weight) not in read:
+            weight.requires_grad_(False)
 
 
 def make_optimizer(policy: torch.nn.Module, training: Training) -> torch.optim.Optimizer:

@@ -49,3 +49,11 @@ def test_a_curation_whose_endpoint_is_away_ends_as_failed(tmp_path, refused):
     recipe.write_text(yaml.safe_dump(CURATION))
     given = "tasks.curate.plan.require_there", "unreached", lambda: plan_curation.fn(str(recipe), [], force=False)
     assert refused(*given) == ["FAILED"]
+
+
+def test_adapters_that_the_model_has_no_place_for_are_told_before_a_run_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    recipe = str(tiny_recipe(tmp_path / "recipe"))
+    with pytest.raises(InputError, match="an adapter of lm_head, whose weight is tied"):
+        plan.fn(recipe, ["name=unopened", "training.lora.target_modules=[q_proj, lm_head]"], force=False)
+    assert MlflowClient().get_experiment_by_name("unopened") is None

@@ -5,10 +5,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from transformers import AutoModelForCausalLM, Gemma3Config, LlamaConfig
 
 from dpo_core.data.pairs import Example, read_examples, write_examples
 from dpo_core.errors import InputError
 from dpo_core.model.identity import digest_weights
+from dpo_core.model.layout import lay_out
 from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.model.score import score
@@ -230,6 +232,65 @@ def test_a_checkpoint_is_restored_on_the_device_of_the_parameters_the_count_of_s
     load_checkpoint(save_checkpoint(tmp_path, 1, policy, optimizer, {}), elsewhere, moved)
     devices = {(key, value.device.type) for state in moved.state.values() for key, value in state.items()}
     assert devices == {("step", "meta"), ("exp_avg", "meta"), ("exp_avg_sq", "meta")}
+
+
+def gemma3():
+    """A model of text and pictures; its vision tower has the same names of modules as its decoder."""
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {"vocab_size": 384, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 64, **size}
+    vision = {"image_size": 28, "patch_size": 14, **size}
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(r=4)], ids=["full", "lora"])
+def test_what_text_does_not_reach_is_not_trained(lora):
+    policy = make_policy(gemma3(), Training(lora=lora), seed=0)
+    layout = lay_out([((5, 6, 7), (8, 9)), ((5, 6, 7), (10, 11))], share=True)
+    with scoring(policy) as scorer:
+        scorer(layout, lambda _, logps, __: logps.sum().double()).loss.backward()
+    trained = {name: weight.grad is not None for name, weight in policy.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all(trained.values())
+    assert any("self_attn" in name for name in trained)
+    assert not any("vision" in name or "projector" in name for name in trained)
+
+
+def test_a_weight_that_never_had_a_gradient_is_resumed_without_moments(tmp_path):
+    policy = torch.nn.ModuleDict({"read": torch.nn.Linear(2, 2), "unread": torch.nn.Linear(2, 2)})
+    optimizer = torch.optim.AdamW(policy.parameters())
+    policy["read"](torch.ones(2)).sum().backward()
+    optimizer.step()
+    folder = save_checkpoint(tmp_path, 1, policy, optimizer, {})
+    again = torch.nn.ModuleDict({"read": torch.nn.Linear(2, 2), "unread": torch.nn.Linear(2, 2)})
+    resumed = torch.optim.AdamW(again.parameters())
+    load_checkpoint(folder, again, resumed)
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
+    assert set(resumed.state) == set(again["read"].parameters())
+
+
+@pytest.mark.parametrize(
+    ("modules", "says"),
+    [
+        (["q_proj", "lm_head"], "an adapter of lm_head, whose weight is tied"),
+        (["embed_tokens"], "an adapter of model.embed_tokens, whose weight is tied"),
+        (["c_attn"], "adapters have no place in the model"),
+    ],
+)
+def test_adapters_that_cannot_be_merged_into_the_model_are_refused(folder, modules, says):
+    with pytest.raises(InputError, match=says) as caught:
+        make_policy(load_model(folder), Training(lora=Lora(target_modules=modules)), seed=0)
+    assert caught.value.where == "training.lora.target_modules"
+
+
+def test_a_head_of_its_own_may_have_an_adapter():
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    policy = make_policy(model, Training(lora=Lora(target_modules=["lm_head"])), seed=0)
+    assert any("lm_head.lora_A" in name for name, _ in policy.named_parameters())
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder, examples, tmp_path, caplog):
