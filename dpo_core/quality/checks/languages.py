@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dpo_core.quality.check import Check, Facts
-from dpo_core.quality.prompts.identity import prompt_columns
+from dpo_core.quality.prompts.identity import prompt_clusters, prompt_columns
 from dpo_core.quality.results import Results, Statistics, evidence_at, severity_of, share_of_rows
 from dpo_core.quality.shortcuts.declared import LANGUAGE
 from dpo_core.quality.stats.cluster_flips import flip_p
@@ -51,10 +51,9 @@ def _rule(table: PairTable, known: Bools, intended: bool) -> tuple[Measure, list
     """Sign test over the pairs in which one side alone answers in the prompt's language, prompts as clusters."""
     prompt, chosen, rejected = (table[f"language_{side}"] for side in SIDES)
     towards = np.where(known, (chosen == prompt).astype(np.int64) - (rejected == prompt), 0)
-    _, clusters = np.unique(table["prompt"], return_inverse=True)
     d = sparse.csr_array(towards[:, None])
     plus, minus = signs(d)
-    sums = by_cluster(d, clusters.astype(np.int64))
+    sums = by_cluster(d, prompt_clusters(table))
     independent = as_independent(plus, minus, sums)
     p = float(flip_p(sums)[0])
     low = float(purity_lower_bound(np.maximum(*independent), independent[0] + independent[1])[0])

@@ -1,5 +1,6 @@
 """Languages by script and function words, and whether the language gives a side away."""
 
+import numpy as np
 import pytest
 
 from dpo_core.quality.checks.languages import CHECK
@@ -103,6 +104,14 @@ def test_as_many_wins_of_either_language_are_none():
 def test_the_same_prompt_twenty_times_counts_once():
     pairs = [make_pair(SENTENCES["en"], SENTENCES["en"], f"{SENTENCES['de']} {n}") for n in range(20)]
     assert severities(checked([*pairs, *as_pairs(null_texts(0, 100))]))["balance/prompt_language"] == "info"
+
+
+def test_wordings_of_one_question_count_once():
+    pairs = [*mixed("en", "de", 30), *as_pairs(null_texts(0, 270))]
+    alone = np.arange(300)
+    groups = np.where(alone < 30, 0, alone)  # as `group_prompts` has them: a number is all that they differ in
+    found = [run_check(CHECK, pairs, more={"prompt_group": group}) for group in (groups, alone)]
+    assert [severities(results)["balance/prompt_language"] for results in found] == ["info", "warn"]
 
 
 def test_translations_are_no_mismatch_between_the_sides():
