@@ -18,7 +18,7 @@ from transformers.utils.chat_template_utils import (
     mark_control_tokens,
 )
 
-from dpo_core.data.pairs import Message
+from dpo_core.data.pairs import Message, common_prefix
 from dpo_core.errors import InputError
 
 THOUGHT_MARK = re.compile(r"think|thought|reason", re.IGNORECASE)
@@ -70,6 +70,18 @@ class ChatTemplate:
             except ValueError as error:
                 found[number] = Refused(str(error))
         return found
+
+    def closed(self) -> tuple[list[int], list[int]]:
+        """A short conversation's ids up to where a longer one differs, and the rest; nothing where it is refused."""
+        turns = [Message(role=role, content="a") for role in ("user", "assistant", "user")]
+        try:
+            over, going_on = self.ids([self.text(turns[:2]), self.text(turns)])
+        except Refused:
+            return [], []
+        if isinstance(over, Refused) or isinstance(going_on, Refused):
+            return [], []
+        shared = common_prefix(over, going_on)
+        return over[:shared], over[shared:]
 
     def marked(self, text: str) -> str:
         """An assistant's text, ready for `ids`."""

@@ -1,8 +1,9 @@
 """Pairs to token ids: chat template, prompt boundary, one end-of-turn token, length limit."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -233,9 +234,10 @@ class _Encoder:
         ids: list[list[int] | Refused]
         ids = self.tokenizer(flat, split_special_tokens=True)["input_ids"] if plain else self.template.ids(flat)
         rows = zip(texts, ids[0::3], ids[1::3], ids[2::3], strict=True)
-        return [self._split(text, *row) for text, *row in rows]
+        closing = [] if plain else self._closing
+        return [self._split(text, closing, *row) for text, *row in rows]
 
-    def _split(self, texts: Texts, *parts: list[int] | Refused) -> Ids | Refused:
+    def _split(self, texts: Texts, closing: list[int], *parts: list[int] | Refused) -> Ids | Refused:
         """The prompt, and what follows it on either side."""
         ids: list[list[int]] = []
         for part in parts:
@@ -246,9 +248,31 @@ class _Encoder:
         shared = min(common_prefix(start, side) for side in sides)
         if not shared:
             return Refused("the prompt has no token of its own: the tokenizer joins it with both answers")
-        chosen, rejected = (_end_turn(side[shared:], self.tokenizer, self.special) for side in sides)
+        chosen, rejected = (self._end_turn(side[shared:], closing) for side in sides)
         merged = shared < len(start) and "unopened" not in texts.notes
         return Ids(start[:shared], chosen, rejected, merged, texts.notes)
+
+    @cached_property
+    def _closing(self) -> list[int]:
+        """What the template writes behind the last turn's own end: Phi's end of text, which follows no other turn."""
+        turn, rest = self.template.closed()
+        says_nothing = all(token in self.special or not self._trimmed([token]) for token in rest)
+        return rest if says_nothing and self.special.intersection(self._trimmed(turn)[-1:]) else []
+
+    def _end_turn(self, response: list[int], closing: list[int]) -> list[int]:
+        """Exactly one end-of-turn token at the end: templates may put something behind it, or leave it out."""
+        own = response[: -len(closing)] if closing and response[-len(closing) :] == closing else response
+        for body in (self._trimmed(own), self._trimmed(response)):
+            if self.special.intersection(body[-1:]):
+                return body
+        return [*response, self.tokenizer.eos_token_id]
+
+    def _trimmed(self, ids: Sequence[int]) -> list[int]:
+        """Without white space at the end."""
+        body = list(ids)
+        while body and body[-1] not in self.special and not str(self.tokenizer.decode(body[-1:])).strip():
+            body.pop()
+        return body
 
 
 def _lost(side: Sequence[Message], thoughtful: bool, template: ChatTemplate) -> str:
@@ -268,13 +292,3 @@ def _too_long(found: Ids, encoding: Encoding) -> str:
     return (
         f"over-length: prompt {prompt} + longer answer {answer} tokens exceed encoding.max_length {encoding.max_length}"
     )
-
-
-def _end_turn(response: list[int], tokenizer: PreTrainedTokenizerBase, special: Set[int]) -> list[int]:
-    """Exactly one end-of-turn token at the end: templates may put white space after it, or leave it out."""
-    body = list(response)
-    while body and body[-1] not in special and not str(tokenizer.decode(body[-1:])).strip():
-        body.pop()
-    if body and body[-1] in special:
-        return body
-    return [*response, tokenizer.eos_token_id]

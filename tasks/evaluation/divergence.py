@@ -41,7 +41,7 @@ def with_divergence(
 ) -> EvaluationEvidence:
     """The same with the estimate of the first model from the second (`weights`, which `fetch` brings here), remembered.
 
-    Every end of an answer counts as the end-of-turn token that the pairs end with.
+    The end of an answer is the stop token that was drawn.
     """
     encoded = encoded_pairs(store, checked.eval_key, checked.eval_ids_key)
     prompts = draw_samples([row.pair for row in encoded], plan.recipe.evaluation.kl)
@@ -52,7 +52,7 @@ def with_divergence(
         ours_folder, theirs_folder = (fetch(sha) for sha in weights)
         model = _loaded(ours_folder, plan)
         tokenizer = load_tokenizer(ours_folder, trusted_code=plan.trusted_code)
-        sequences = _drawn(model, tokenizer, plan, prompts, encoded[0].chosen_ids[-1])
+        sequences = _drawn(model, tokenizer, plan, prompts)
         ours = _logps(model, plan, sequences)
         del model  # one of the two is in memory at a time
         theirs = _logps(_loaded(theirs_folder, plan), plan, sequences)
@@ -88,9 +88,8 @@ def _drawn(
     tokenizer: "PreTrainedTokenizerBase",
     plan: Plan,
     prompts: Sequence[tuple[Message, ...]],
-    end: int,
 ) -> Sequences:
-    """Prompt ids and ids of one answer to each, drawn by the model's own odds."""
+    """Prompt ids and ids of one answer to each, its end included, drawn by the model's own odds."""
     how = Decoding(plan.recipe.evaluation.max_new_tokens, temperature=1.0, seed=SEED)
     day, width = plan.recipe.encoding.date, plan.recipe.evaluation.batch_size
     template = ChatTemplate(tokenizer, day)
@@ -98,7 +97,7 @@ def _drawn(
     with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.recipe.training.dtype == "bfloat16"):
         for one in answers(model, tokenizer, prompts, decoding=how, day=day, width=width):
             asked = list(encode_prompt(prompts[one.prompt], tokenizer, template=template))
-            found[one.prompt] = (asked, [*one.ids, *([end] if one.ended else [])])
+            found[one.prompt] = (asked, [*one.ids, *([] if one.end is None else [one.end])])
     return found
 
 

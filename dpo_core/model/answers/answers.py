@@ -106,7 +106,8 @@ def _answers(
     for made in _made(model, asked, how, stops, width, memory, counts, tell):
         text = str(tokenizer.decode(list(made.ids), skip_special_tokens=True)).strip()
         for prompt in owners[made.asked][made.sample]:
-            yield Answer(prompt, made.sample, text, len(made.ids), made.ended, made.ids, made.close)
+            ended = made.end is not None
+            yield Answer(prompt, made.sample, text, len(made.ids), ended, made.ids, made.close, made.end)
 
 
 def _made(

@@ -136,5 +136,6 @@ class Continuous:
             if ended or len(row.ids) == row.limit:
                 self._counts.tokens += len(row.ids)
                 self._counts.close += len(row.close)
-                over.append((i, Made(row.asked, row.sample, tuple(row.ids), ended, tuple(row.close))))
+                end = token if ended else None
+                over.append((i, Made(row.asked, row.sample, tuple(row.ids), end, tuple(row.close))))
         return over

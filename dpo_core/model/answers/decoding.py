@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
     `ended`: by a stop token, which is in neither `ids` nor `tokens`; else it was cut at `max_new_tokens` or at the end
     of the context. `close`: places of the tokens that were decided by less than CLOSE (`sampling.py`), so that
-    rounding may decide them otherwise in another batch; the end counts as a place.
+    rounding may decide them otherwise in another batch; the end counts as a place. `end`: the stop token.
     """
 
     prompt: int
@@ -55,6 +55,7 @@ class Answer(NamedTuple):
     ended: bool
     ids: tuple[int, ...] = ()
     close: tuple[int, ...] = ()
+    end: int | None = None
 
 
 class Query(NamedTuple):
@@ -66,12 +67,12 @@ class Query(NamedTuple):
 
 
 class Made(NamedTuple):
-    """The tokens of one sample of the prompt at place `asked`, before they are text."""
+    """The tokens of one sample of the prompt at place `asked`, before they are text. `end`: the stop token, if one."""
 
     asked: int
     sample: int
     ids: tuple[int, ...]
-    ended: bool
+    end: int | None
     close: tuple[int, ...]
 
 

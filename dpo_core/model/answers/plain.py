@@ -24,10 +24,10 @@ class _OurChoice(LogitsProcessor):
         self._how, self._stops, self._streams, self._tell = how, stops, streams, tell
         self.ids: list[list[int]] = [[] for _ in streams]
         self.close: list[list[int]] = [[] for _ in streams]
-        self.ended = [False] * len(streams)
+        self.ends: list[int | None] = [None] * len(streams)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        live = [i for i, ended in enumerate(self.ended) if not ended]
+        live = [i for i, end in enumerate(self.ends) if end is None]
         only = torch.full_like(scores, -torch.inf)
         only[:, next(iter(self._stops))] = 0
         found = choose(scores[live], [self._streams[i] for i in live], self._how)
@@ -35,7 +35,7 @@ class _OurChoice(LogitsProcessor):
             if close:
                 self.close[i].append(len(self.ids[i]))
             if token in self._stops:
-                self.ended[i] = True
+                self.ends[i] = token
             else:
                 self.ids[i].append(token)
                 if self._tell is not None:
@@ -88,9 +88,9 @@ def _batch(
     counts.prompt_tokens += input_ids.numel()
     counts.steps += steps - 1
     counts.decoded += (steps - 1) * len(rows)
-    counts.tokens += sum(map(len, choice.ids)) + sum(choice.ended)
+    counts.tokens += sum(map(len, choice.ids)) + sum(end is not None for end in choice.ends)
     counts.close += sum(map(len, choice.close))
     return [
-        Made(number, sample, tuple(choice.ids[i]), choice.ended[i], tuple(choice.close[i]))
+        Made(number, sample, tuple(choice.ids[i]), choice.ends[i], tuple(choice.close[i]))
         for i, (number, sample) in enumerate(rows)
     ]

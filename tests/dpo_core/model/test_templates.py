@@ -67,10 +67,11 @@ def plain(name, messages, tools, **options):
     )
 
 
-def same_up_to_the_end(tokenizer, ours, theirs):
-    """White space after the end of turn is not trained on; where the template has no end, eos is added."""
+def same_up_to_the_end(name, ours, theirs):
+    """What comes after the turn's end is not trained on; where the template has no end, eos is added."""
+    tokenizer = tokenizer_of(name)
     if ours == theirs[: len(ours)]:
-        return not tokenizer.decode(theirs[len(ours) :]).strip()
+        return tokenizer.decode(theirs[len(ours) :]).strip() == KINDS[name].close
     return ours == [*theirs, tokenizer.eos_token_id]
 
 
@@ -86,7 +87,7 @@ def outcome(name, conversation):
     found = set()
     for side, ids in ((row.chosen, encoded.chosen_ids), (row.rejected, encoded.rejected_ids)):
         ours, theirs = [*encoded.prompt_ids, *ids], plain(name, (*row.prompt, *side), row.tools)
-        if same_up_to_the_end(tokenizer, ours, theirs):
+        if same_up_to_the_end(name, ours, theirs):
             found.add("=")
             continue
         rest = side[0]["content"].removeprefix("<think>\n")
