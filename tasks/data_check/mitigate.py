@@ -64,13 +64,14 @@ def examine_and_mitigate(
     if mitigation is None:
         return Found(examination, facts.table, train, None, shortcuts)
     table, grams = subset(facts.table, facts.grams, mitigation.kept)
-    after = examine(replace(facts, table=table, grams=grams), validation)
+    left = replace(facts, table=table, grams=grams)
+    after = examine(left, validation)
     measures, findings = after.measures, after.findings
     if how == "balance":
-        measures, findings = evened_out(measures, findings, mitigation)
+        measures, findings = evened_out(measures, findings, mitigation, left.separation, validation)
     weights = mitigation.weights if how == "balance" else None
     examination = Examination([mitigation.measure, *measures], [mitigation.finding, *findings, *steps])
-    names = {rule.feature.name for rule in mitigation.rules}
+    names = {rule.feature.name for rule in mitigation.rules if rule not in mitigation.standing}
     done: Literal["dropped", "weighted"] = "dropped" if how == "drop" else "weighted"
     shortcuts = [s.model_copy(update={"treated": done}) if s.name in names else s for s in shortcuts]
     return Found(examination, table, train[mitigation.kept], weights, shortcuts, len(train) - len(mitigation.kept))

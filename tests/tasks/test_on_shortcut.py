@@ -10,7 +10,8 @@ from infra.settings import load_settings
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.request import Request
 from tests.dpo_core.quality import planted
-from tests.dpo_core.quality.quality_data import make_pair
+from tests.dpo_core.quality.quality_data import as_pairs, make_pair, null_texts
+from tests.dpo_core.quality.test_mitigation import uneven
 
 PAIRS = 600
 
@@ -80,6 +81,46 @@ def test_balance_gives_weights_that_even_the_lengths_out_and_name_the_data_anew(
         ("chosen", "weighted")
     }
     assert examined.result.data_sha256 != stopped.result.data_sha256
+
+
+def hidden(wins):
+    """A word in the chosen answer of 30 %, where "horse" is in the rejected one; of 20 of the others `wins` have it."""
+    texts = null_texts(3, PAIRS)
+    for row, (chosen, rejected) in enumerate(texts):
+        if row % 10 < 3:
+            texts[row] = [in_the_middle(chosen, "zebra"), in_the_middle(rejected, "horse")]
+        elif row % 10 < 6:
+            side = int(row // 10 % 20 >= wins)
+            texts[row][side] = in_the_middle(texts[row][side], "horse")
+    return as_pairs(texts)
+
+
+def in_the_middle(text, word):
+    """In place of another one."""
+    words = text.split()
+    return " ".join([*words[:9], word, *words[10:]])
+
+
+@pytest.mark.parametrize(("wins", "kept"), [(17, 420), (20, 240)])
+def test_balance_also_looks_at_a_word_that_dropping_brings_up(run, wins, kept):
+    before, _ = run(hidden(wins))
+    examined, rows = run(hidden(wins), on_shortcut="balance")
+    assert severities(before).get("word 'zebra'") == "fail"
+    assert "word 'horse'" not in severities(before)
+    # zebra is never broken, and horse beside it where it wins 20 of 20: those pairs go; 17 of 20 are weighed
+    assert (len(rows), "zebra" in json.dumps(rows)) == (kept, False)
+    won = [row["weight"] * (("horse" in str(row["chosen"])) - ("horse" in str(row["rejected"]))) for row in rows]
+    assert abs(sum(won)) < 0.5 * np.sqrt(np.square(won).sum()) or not any(won)
+    assert examined.result.verdict != "fail"
+    assert set(severities(examined).values()) == {"info"}
+
+
+def test_balance_stops_where_the_length_decides_within_each_prompt(run):
+    examined, rows = run(list(uneven()), on_shortcut="balance")
+    assert [row["weight"] for row in rows] == pytest.approx([1] * 600)
+    assert examined.result.verdict == "fail"
+    assert severities(examined)["length"] == "fail"
+    assert treated(examined)["words"] == ("chosen", "flagged")
 
 
 def test_a_length_limit_that_falls_on_one_side_is_named(tmp_path, tiny_model):

@@ -49,8 +49,7 @@ def check_shortcuts(facts: Facts, validation: Validation) -> Results:
     aims = without_repeats(separation, flagged.aims, features)
     shown = [*list(counting.items())[:LISTED], *list(aims.items())[:AIMS_LISTED]]
     findings = [_finding(separation, column, features, repeats, column in aims) for column, repeats in shown]
-    failing = sum(bool(separation.scores.fails[column]) for column in counting)
-    return _measures(failing, len(counting) - failing), [
+    return counted(separation, list(counting)), [
         *findings,
         *_signs_of_kind(separation, DeclaredKinds.of(separation, intended), flagged.signs),
         *_signs_of_length(separation),
@@ -119,7 +118,10 @@ def _plainness(feature: Feature) -> tuple[int, str]:
     return PLAINEST_FIRST.index(feature.kind), feature.text
 
 
-def _measures(failing: int, warning: int) -> list[Measure]:
+def counted(separation: Separation, columns: Sequence[int]) -> list[Measure]:
+    """How many of these columns, each of which warns or fails, do either."""
+    failing = sum(bool(separation.scores.fails[column]) for column in columns)
+    warning = len(columns) - failing
     says = "{} surface features {} tell the chosen answer from the rejected one"
     return [
         Measure("shortcut/failing_features", float(failing), None, 0.0, says.format(failing, "clearly")),

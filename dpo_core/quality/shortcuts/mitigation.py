@@ -17,10 +17,10 @@ from dpo_core.quality.features.ngrams import Feature, GramTable, TokenText, stan
 from dpo_core.quality.prompts.identity import prompt_clusters
 from dpo_core.quality.results import Statistics, severity_of
 from dpo_core.quality.shortcuts.balance import separating_amounts
-from dpo_core.quality.shortcuts.findings import gating_features
+from dpo_core.quality.shortcuts.findings import counted, gating_features
 from dpo_core.quality.stats.clusters import effective_size
 from dpo_core.quality.table import Columns, PairTable
-from dpo_core.quality.text.surface import AMOUNTS, LENGTHS, PRESENCE, amounts_of, presence_of
+from dpo_core.quality.text.surface import AMOUNTS, PRESENCE, amounts_of, presence_of
 from dpo_core.recipe import Validation
 from dpo_core.report.results import Finding, Measure, Table
 
@@ -45,10 +45,12 @@ class Rule:
 class Mitigation:
     """`kept`: rows of the table, in order. `weights`: one each, mean 1; a pair's share of the loss is its weight.
 
+    `standing`: those of the rules that still separate the sides, as no weights of whole prompts make them even.
     `measure`: the share of the pairs that was lost, those of a small weight counted by it.
     """
 
     rules: tuple[Rule, ...]
+    standing: tuple[Rule, ...]
     kept: Rows
     weights: Floats
     measure: Measure
@@ -69,23 +71,25 @@ def mitigate(
     strata are left as they are. Examine `subset(table, grams, kept)` again: its findings are what is left.
     """
     clusters = prompt_clusters(table)
-    kept = np.arange(len(table))
+    kept, d = np.arange(len(table)), np.zeros((len(table), 0), dtype=np.int8)
     rules: list[Rule] = []
+    dropped = np.zeros(0, dtype=np.bool_)  # the rules that pairs are dropped for
     for _ in range(ROUNDS):
         separation = separate(*subset(table, grams, kept), token_text)
         new = [rule for rule in separating_rules(separation, validation) if rule not in rules]
-        if not new:
-            break
-        rules += new
-        d = look_up(rules)
-        pure = _one_sided(d)
-        kept = drop(d if how == "drop" else d[:, pure], clusters)
-        if how == "balance":
+        if new:
+            rules, d = [*rules, *new], np.hstack([d, look_up(new)])
+        dropped = np.pad(dropped, (0, len(new))) | _one_sided(d[kept]) | (how == "drop")
+        before, kept = kept, drop(d[:, dropped], clusters)
+        if np.array_equal(before, kept):
             break
     if not rules:
         return None
-    weights = np.ones(len(kept)) if how == "drop" else balance(d[kept][:, ~pure], clusters[kept])
-    return Mitigation(tuple(rules), kept, weights, *_told(rules, d, kept, weights, how))
+    after = d[kept]
+    weights = balance(after[:, ~dropped], clusters[kept])
+    even = dropped | _even(after, clusters[kept], weights)
+    standing = tuple(rule for rule, fine in zip(rules, even, strict=True) if not fine)
+    return Mitigation(tuple(rules), standing, kept, weights, *_told(rules, standing, d, kept, weights, how))
 
 
 def separating_rules(separation: Separation, validation: Validation) -> list[Rule]:
@@ -123,24 +127,31 @@ def subset(table: PairTable, grams: GramTable, kept: Rows) -> tuple[PairTable, G
 
 
 def evened_out(
-    measures: Sequence[Measure], findings: Sequence[Finding], mitigation: Mitigation
+    measures: Sequence[Measure],
+    findings: Sequence[Finding],
+    mitigation: Mitigation,
+    separation: Separation,
+    validation: Validation,
 ) -> tuple[list[Measure], list[Finding]]:
-    """What was measured and found before weights were given, with the rules that they even out shown and not gating.
+    """What was measured and found of the pairs kept, with the rules that weights even out shown and not gating.
 
-    Only for `balance`: a test does not see weights. After `drop`, examine the subset instead.
+    Only for `balance`: a test does not see weights. After `drop`, examine the subset instead. Probes look at all rules
+    at once: they gate where one of them stands.
     """
-    names = {rule.feature.name for rule in mitigation.rules}
-    names |= {"length"} if names & set(LENGTHS) else set()
-    shown = [
-        replace(f, severity="info", says=f"{f.says} Evened out by weights.")
-        if (f.feature in names and f.check != "shortcut/stratum") or f.check == "shortcut/probe"
-        else f
-        for f in findings
-    ]
-    checks = {f"balance/{name.replace(' ', '_')}" for name in names} | {f"balance/length_{name}" for name in LENGTHS}
-    checks |= {"shortcut/failing_features", "shortcut/warning_features"}
+    evened = {rule.feature for rule in mitigation.rules if rule not in mitigation.standing}
+    probes = () if mitigation.standing else ("shortcut/probe",)
+
+    def even(finding: Finding) -> bool:
+        return (finding.rule in evened and finding.check != "shortcut/stratum") or finding.check in probes
+
+    shown = [replace(f, severity="info", says=f"{f.says} Evened out by weights.") if even(f) else f for f in findings]
+    columns, features = gating_features(separation, validation.intended)
+    counts = {m.check: m for m in counted(separation, [c for c in columns if features[c] not in evened])}
+    checks = {f.check for f in findings if even(f)}
     free = [
-        replace(m, warn_above=None, fail_above=None) if m.check in checks or "/probe_" in m.check else m
+        replace(m, warn_above=None, fail_above=None)
+        if m.check in checks or (probes and "/probe_" in m.check)
+        else counts.get(m.check, m)
         for m in measures
     ]
     return free, shown
@@ -213,16 +224,29 @@ def _one_sided(d: Signs) -> NDArray[np.bool_]:
     return np.asarray(np.maximum(plus, minus) >= PURE * np.maximum(plus + minus, 1), dtype=np.bool_)
 
 
-def _told(rules: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: str) -> tuple[Measure, Finding]:
+def _even(d: Signs, clusters: Rows, weights: Floats) -> NDArray[np.bool_]:
+    """Which columns' weighted sums are within LEFT standard errors of 0, the sign of each cluster by chance."""
+    sums = np.zeros((int(clusters.max(initial=-1)) + 1, d.shape[1]))
+    np.add.at(sums, clusters, weights[:, None] * d)
+    return np.asarray(np.abs(sums.sum(axis=0)) <= LEFT * np.sqrt(np.square(sums).sum(axis=0)), dtype=np.bool_)
+
+
+def _told(
+    rules: Sequence[Rule], standing: Sequence[Rule], d: Signs, kept: Rows, weights: Floats, how: str
+) -> tuple[Measure, Finding]:
     after = d[kept]
     lost = len(d) - len(kept)
     effective = effective_size(weights)
     done = f"{lost} of {len(d)} pairs were dropped" + (
         f" and the others weighted (they count like {effective:.0f} equal ones)" if how == "balance" else ""
     )
+    gone = f"{len(rules) - len(standing)} of {len(rules)}" if standing else str(len(rules))
+    left = ", ".join(rule.feature.name for rule in standing)
     says = (
-        f"{done} so that {len(rules)} rule{' no longer separates' if len(rules) == 1 else 's no longer separate'} the "
-        f"sides (validation.on_shortcut: {how}). Better pairs would cost less: mend where they come from"
+        f"{done} so that {gone} rule{' no longer separates' if len(rules) == 1 else 's no longer separate'} the "
+        f"sides (validation.on_shortcut: {how}). "
+        + (f"Weights of whole prompts do not even out {left}: drop does, at the cost of pairs. " if left else "")
+        + "Better pairs would cost less: mend where they come from"
     )
     measure = Measure("shortcut/mitigation", 1 - effective / max(len(d), 1), MUCH_LOST, None, says)
     rows = tuple(

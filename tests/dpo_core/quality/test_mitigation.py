@@ -5,9 +5,11 @@ import pytest
 
 from dpo_core.quality.check import Facts
 from dpo_core.quality.examine import SEPARATION, examine, tables_of
+from dpo_core.quality.features.feature_tests import separate
 from dpo_core.quality.features.ngrams import Feature
 from dpo_core.quality.shortcuts.mitigation import (
     Rule,
+    _even,
     balance,
     drop,
     evened_out,
@@ -120,6 +122,13 @@ def test_rules_are_looked_up_in_pairs_as_they_were_found():
     assert rule_columns(pairs, rules)["rules"].tolist() == [[1, 1, 1, 1, -1, 1, 0], [0, 0, 0, 0, 0, -1, 0]]
 
 
+def evened(pairs, measures, findings):
+    """What is left of what was measured and found, weights given."""
+    validation = Validation()
+    separation = separate(*tables_of(pairs, validation))
+    return evened_out(measures, findings, mitigated(pairs, "balance"), separation, validation)
+
+
 def severities(results):
     measures, findings = results
     limits = {m.check: m.fail_above for m in measures if m.fail_above is not None}
@@ -130,9 +139,36 @@ def test_rules_that_weights_even_out_are_shown_and_no_longer_gate():
     pairs = planted.length(0)
     before = separated(pairs, Validation())
     assert "balance/length_words" in severities(before)[0]
-    failed, limits = severities(evened_out(*before, mitigated(pairs, "balance")))
+    failed, limits = severities(evened(pairs, *before))
     assert failed == set()
-    assert limits.keys() == {"shortcut/failing_in_strata"}
+    assert limits == {"shortcut/failing_in_strata": 0, "shortcut/failing_features": 0}
+
+
+def uneven():
+    """The longer answer wins in 17 of the 20 pairs of each prompt: no prompt can be weighed against another."""
+    rng = np.random.default_rng(2)
+    for number in range(600):
+        sides = ["x y " * int(rng.integers(20, 40)), "x y " * int(rng.integers(2, 20))]
+        yield make_pair(f"prompt {number // 20}", *(sides if number % 20 < 17 else sides[::-1]))
+
+
+def test_a_rule_that_no_weights_of_whole_prompts_make_even_keeps_gating():
+    pairs = list(uneven())
+    before = separated(pairs, Validation())
+    result = mitigated(pairs, "balance")
+    assert (len(result.kept), np.ptp(result.weights)) == (600, 0)
+    assert [rule.feature.name for rule in result.standing] == ["words", "characters"]
+    assert "Weights of whole prompts do not even out words, characters" in result.finding.says
+    after = evened(pairs, *before)
+    assert severities(after) == severities(before)
+    assert {"balance/length_words", "balance/length_characters"} <= severities(after)[0]
+
+
+def test_weights_that_leave_half_a_standard_error_are_even_and_those_that_leave_more_are_not():
+    # prompts of 2, 1 and 1 pairs: their sums are 2, -1, and 1; half a standard error is 6^.5 / 2 = 1.22
+    d, clusters = np.array([[1], [1], [-1], [1]], dtype=np.int8), np.array([0, 0, 1, 2])
+    found = [_even(d, clusters, np.array([1, 1, w, 1.0]))[0] for w in (1.0, 2.0)]  # then 1 against 1.5
+    assert found == [False, True]
 
 
 def test_what_would_fail_warns_where_shortcuts_are_let_pass():
