@@ -161,6 +161,12 @@ def test_several_seeds_are_on_the_page_with_the_one_that_was_gated_and_what_it_m
     assert "another seed may lose it" in page
 
 
+def test_a_seed_that_diverged_is_on_the_page_without_a_figure(monkeypatch):
+    lost = {"seed": 3, "metrics": {}, "chosen": False, "diverged": "step 3: not finite"}
+    monkeypatch.setitem(run_data.DOCUMENT, "seeds", [*run_data.DOCUMENT["seeds"], lost])
+    assert '<td class="n" data-label="seed 3">diverged</td>' in run_data.full_run_page()
+
+
 def test_beside_each_accuracy_stands_what_rules_reach_that_understand_nothing():
     evidence = EvaluationEvidence.model_validate(run_data.EVIDENCE)
     metrics = ("rewards/accuracies", "rewards/accuracies[language=de]", "rewards/margins")
