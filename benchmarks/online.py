@@ -279,9 +279,8 @@ def learnt(run: Mapping[str, Any]) -> list[tuple[float, float, float]]:
     """(tokens generated, seconds, mean reward) where the last 128 answers or a little more are looked at together."""
     asked = ASKED_AT_ONCE * 8 if run["way"] != "trl" else 2 * BATCH
     found, window = list[tuple[float, float, float]](), list[float]()
-    tokens = 0.0
     for point in run["points"]:
-        if "online/reward" not in point:
+        if not {"online/reward", "online/tokens_generated"} <= point.keys():
             continue
         tokens = point["online/tokens_generated"]
         window = [*window, point["online/reward"]][-(128 // asked) :]
