@@ -114,8 +114,16 @@ def _choice(value: object, place: str, names: tuple[str, str]) -> JudgedChoice:
     if len(value) != 2:
         raise BadRow(f"{place} ranks {len(value)} answers, not two")
     if all(isinstance(one, Mapping) for one in value):
-        ranks = [number_of(field_of(one, ("rank",), place), f"{place}.rank") for one in value]
+        ranks = [_rank(field_of(one, ("rank",), place), f"{place}.rank") for one in value]
         if ranks[0] == ranks[1]:
             return "tie"
         return choice_of(field_of(value[ranks.index(min(ranks))], ("value",), place), place, names)
     return choice_of(value[0], place, names)
+
+
+def _rank(value: object, place: str) -> float:
+    """A number, or its text. Raises BadRow."""
+    try:
+        return float(value) if isinstance(value, str) else number_of(value, place)
+    except ValueError:
+        raise BadRow(f"{place} is {value!r}, not a number") from None

@@ -58,8 +58,14 @@ class JudgedItem:
 
     def filled(self, other: "JudgedItem") -> "JudgedItem":
         """With what the other, of the same words, says of where they are from and this one does not."""
-        more = {name: getattr(self, name) or getattr(other, name) for name in ("source", "plain", "writers", "row_id")}
-        return replace(self, **more)
+        told = self if self.source or self.row_id else other
+        return replace(
+            self,
+            source=told.source,
+            row_id=told.row_id,
+            writers=self.writers or other.writers,
+            plain=self.plain or other.plain,
+        )
 
     def to_line(self) -> dict[str, object]:
         """As a file of judgements holds it, so that what was judged outlives the file that it came from."""

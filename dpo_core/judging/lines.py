@@ -194,7 +194,11 @@ def whole_lines(data: bytes) -> bytes:
 
 
 def _is_torn(tail: bytes) -> bool:
-    """Whether what stands after the last end of a line is the first part of a line, as it is written here."""
+    """Whether what stands after the last end of a line is the first part of a line, as it is written here.
+
+    A loss of power leaves zeros where data was not on the disk yet.
+    """
+    tail = tail.rstrip(b"\0")
     try:
         json.JSONDecoder().raw_decode(tail.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):

@@ -6,12 +6,14 @@ the file next knows what its lines are: they have it cut off once they know that
 
 import contextlib
 import fcntl
+import logging
 import os
 from pathlib import Path
 from types import TracebackType
 
 from infra.errors import InfraError
 
+log = logging.getLogger("dpo.judge")
 DO = "free space there, or name another file with --to"
 
 
@@ -45,6 +47,7 @@ class AppendOnlyFile:
             self.healed = len(self.data) - len(whole)
             os.ftruncate(self._file, len(whole))
             os.fsync(self._file)
+            log.warning("torn_line_cut file=%s bytes=%d action='it was never shown as saved'", self.path, self.healed)
         self.data = whole
 
     def add(self, data: bytes) -> None:

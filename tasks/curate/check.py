@@ -17,7 +17,7 @@ from tasks.curate.records import CurationPlan, Paired, PairsChecked, PairsCheckO
 from tasks.data_check.pipeline import examine_request
 from tasks.data_check.publish import publish
 from tasks.data_check.request import Request
-from tasks.datasets.rows import columns_of
+from tasks.datasets.rows import columns_of, of_one_kind
 from tasks.documents import DataCheckFailed
 from tasks.runtime.pairs import stored_pairs
 from tasks.runtime.scratch import scratch_folder
@@ -43,7 +43,7 @@ def check_pairs(plan: CurationPlan, paired: Paired) -> PairsChecked:
     def compute() -> PairsCheckOutput:
         with scratch_folder(home) as scratch:
             rows = scratch / f"{plan.name}.jsonl"
-            read = (columns_of(pair) for pair in stored_pairs(store, paired.key))
+            read = map(columns_of, of_one_kind(list(stored_pairs(store, paired.key))))
             rows.write_text("".join(f"{json.dumps(columns)}\n" for columns in read))
             request = Request(
                 str(rows),

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from dpo_core.data.digests import digest_json, prompt_digest
@@ -44,6 +45,12 @@ def pair_of(row: Pair | Mapping[str, object], where: str) -> Pair:
     except (BadRow, RecursionError) as bad:
         reason = str(bad)
         raise InputError(f"the row is no pair: {reason}", where=where, do=remedy_of(reason)) from None
+
+
+def of_one_kind(pairs: Sequence[Pair]) -> list[Pair]:
+    """As text where all are text, else all as messages: a source holds one kind."""
+    plain = all(pair.plain for pair in pairs)
+    return [pair if pair.plain == plain else replace(pair, plain=plain) for pair in pairs]
 
 
 def line_of(pair: Pair) -> bytes:

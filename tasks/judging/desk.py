@@ -43,8 +43,8 @@ class Desk:
         self.source, self.file, self.mode, self.lots = source, file, mode, lots
         self.judged = Judged()
         add_lines(self.judged, file.data, str(file.path))
-        file.heal(whole_lines(file.data))
         self._require_mode()
+        file.heal(whole_lines(file.data))
         self.order = lots.order(source.items.values())
         self.wanted = {name: lots.wanted(name) for name in self.order}
         self.sessions = Sessions({said.by for said in self.judged.judgements.values()})

@@ -17,7 +17,7 @@ from dpo_core.judging.label_studio import label_studio_people, label_studio_reco
 from dpo_core.judging.lines import Judged, Line, add_lines, read_judged, whole_lines, written
 from dpo_core.judging.verdicts import pairs_of_judged
 from infra.pages.append_only import AppendOnlyFile
-from tasks.datasets.rows import columns_of
+from tasks.datasets.rows import columns_of, of_one_kind
 from tasks.judging.documents import JudgedExport, JudgedImport, PeopleDocument, UnreadRecord
 
 ExportFormat = Literal["pairs", "argilla", "label-studio"]
@@ -49,7 +49,7 @@ def export_judgements(files: Sequence[str], to: Path, form: ExportFormat) -> Jud
     made = pairs_of_judged(judged)
     rows: list[dict[str, object]]
     if form == "pairs":
-        rows, left_out = [columns_of(pair) for pair in made.pairs], _reasons(made.left_out)
+        rows, left_out = [columns_of(pair) for pair in of_one_kind(made.pairs)], _reasons(made.left_out)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
         rows = list(argilla_rows(judged) if form == "argilla" else label_studio_tasks(judged))

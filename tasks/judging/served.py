@@ -1,6 +1,5 @@
 """`dpo judge`, from a source to a page that answers until it is told to end."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from tasks.judging.app import routes_of
 from tasks.judging.desk import Desk
 from tasks.judging.opening import open_source
 
-log = logging.getLogger("dpo.judge")
 SUFFIXES: dict[JudgingMode, str] = {"compare": ".judgements.jsonl", "edit": ".edits.jsonl"}
 
 
@@ -61,8 +59,6 @@ def open_desk(source: str, options: JudgingOptions, home: Path) -> Iterator[Open
         raise InputError("judgements cannot stand in the file that is judged", where=str(path), do=do)
     with AppendOnlyFile(path) as file, listening(options.port) as listener:
         desk = Desk(opened, file, options.mode, Lots(options.seed, options.overlap))
-        if file.healed:
-            log.warning("torn_line_cut file=%s bytes=%d action='it was never shown as saved'", path, file.healed)
         token = new_token() if options.token else ""
         url = address(listener.getsockname()[1], token)
         yield OpenDesk(desk, guarded(routes_of(desk), token), listener, url)

@@ -66,6 +66,15 @@ def test_pairs_of_text_are_exported_as_text(typed, folder):
     assert (pair.plain, pair.chosen[0]["content"], pair.meta["annotator"]) == (True, "yes 0", "anna")
 
 
+def test_pairs_of_texts_and_of_chats_are_exported_as_chats_as_a_file_is_of_one_kind(typed, folder):
+    text, chat = item(0, plain=True), item(1)
+    lines = [text, says(text, "anna", side(text, "yes")), chat, says(chat, "anna", side(chat, "yes"))]
+    (folder / "both.jsonl").write_bytes(written(*lines))
+    typed("export", "both.jsonl", "--to", "pairs.jsonl")
+    found = read_pairs(folder / "pairs.jsonl")
+    assert [(pair.plain, pair.chosen[0]["content"]) for pair in found.pairs] == [(False, "yes 0"), (False, "yes 1")]
+
+
 def test_people_read_agreement_kappa_and_what_is_to_be_settled(typed):
     said = typed("report", "j.jsonl", as_json=False)
     for part in ("3 items judged, 2 pairs", "anna: 3 judged", "anna and ben: 1 items, agreement 0%", "1 to settle"):

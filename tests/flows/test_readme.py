@@ -35,7 +35,7 @@ def test_every_command_and_option_that_the_readme_types_is_there():
 def test_what_mlflow_itself_is_told_is_the_file_that_runs_write_where_no_server_is_set(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DPO_HOME", raising=False)
-    [told] = re.findall(r"^    export MLFLOW_TRACKING_URI=(sqlite\S+)", (ROOT / page).read_text(), re.MULTILINE)
+    [told] = re.findall(r"^    (?:export )?MLFLOW_TRACKING_URI=(sqlite\S+)", (ROOT / page).read_text(), re.MULTILINE)
     assert told.replace("$PWD", str(tmp_path)) == sqlite_url(Settings().home / "mlflow.db")
 
 

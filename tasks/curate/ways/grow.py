@@ -1,6 +1,7 @@
 """A data set that a curation goes on with: whether it may, what its latest version holds, the new pairs behind it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dpo_core.curate.curation import WAYS, Curation
 from dpo_core.data.pairs import Pair
@@ -48,7 +49,9 @@ def latest(plan: CurationPlan, store: Store) -> DatasetVersion | None:
 
 
 def grown(version: DatasetVersion | None, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """What is left of the version, and those of the pairs that are not in it."""
+    """What is left of the version, and those of the pairs that are not in it; as messages where the version is."""
     held = [pair for pair in rows_left(version) if pair is not None] if version is not None else []
+    if held and not held[0].plain:
+        pairs = [replace(pair, plain=False) for pair in pairs]
     known = {pair.id for pair in held}
     return held, [pair for pair in pairs if pair.id not in known]

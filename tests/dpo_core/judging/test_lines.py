@@ -73,6 +73,8 @@ def test_lines_are_read_as_they_were_written_and_a_torn_last_one_is_not_counted(
     for cut in range(len(written(*lines[:3])), len(data) - 1):
         file.write_bytes(data[:cut])
         assert read_judged([file]).standing() == [lines[1]]
+        file.write_bytes(data[:cut] + bytes(9))  # what a loss of power leaves
+        assert read_judged([file]).standing() == [lines[1]]
     file.write_bytes(data[:-1])  # an editor left out the end
     assert read_judged([file]).standing() == [lines[1], lines[3]]
 
