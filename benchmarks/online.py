@@ -265,7 +265,15 @@ def one(way: str, seed: int, size: Size, file: Path) -> None:
         else:
             found = ours(way, seed, size, prompts, folder)
         met = held_out(folder / "model", size)
-    told = {"way": way, "seed": seed, "prompts": size.prompts, "met": sum(met), "checks": len(met), **found}
+    told = {
+        "way": way,
+        "seed": seed,
+        "prompts": size.prompts,
+        "samples": size.samples,
+        "met": sum(met),
+        "checks": len(met),
+        **found,
+    }
     made = {
         "processor": processor(),
         "threads": len(os.sched_getaffinity(0)),
@@ -277,14 +285,15 @@ def one(way: str, seed: int, size: Size, file: Path) -> None:
 
 def learnt(run: Mapping[str, Any]) -> list[tuple[float, float, float]]:
     """(tokens generated, seconds, mean reward) where the last 128 answers or a little more are looked at together."""
-    asked = ASKED_AT_ONCE * 8 if run["way"] != "trl" else 2 * BATCH
+    asked = 2 * BATCH if run["way"] == "trl" else ASKED_AT_ONCE * run.get("samples", 8)
+    many = max(1, 128 // asked)  # drawings, or TRL's steps
     found, window = list[tuple[float, float, float]](), list[float]()
     for point in run["points"]:
         if not {"online/reward", "online/tokens_generated"} <= point.keys():
             continue
         tokens = point["online/tokens_generated"]
-        window = [*window, point["online/reward"]][-(128 // asked) :]
-        if len(window) == 128 // asked:
+        window = [*window, point["online/reward"]][-many:]
+        if len(window) == many:
             found.append((tokens, point["seconds"], sum(window) / len(window)))
     return found
 
@@ -333,7 +342,7 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
-    for run in runs:
+    for run in filter(learnt, runs):
         color = f"C{WAYS.index(run['way'])}"
         tokens, seconds, rewards = zip(*learnt(run), strict=True)
         for panel, along in zip(panels, (tokens, seconds), strict=True):

@@ -148,7 +148,7 @@ def read_warmup(draft: Draft, sheet: Sheet, default: float) -> None:
     elif counted:
         _warmup_steps(draft, steps)
         if usable(sheet, "warmup_ratio"):
-            draft.leave(ratio, "warmup_steps says it")
+            draft.leave(ratio, "warmup_steps goes before it")
     elif "warmup_ratio" not in sheet and "warmup_steps" not in sheet:
         draft.imply("warmup_steps", "training.warmup_ratio", default)
 

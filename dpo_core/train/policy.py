@@ -27,7 +27,10 @@ def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> tor
     model.eval()  # nothing is drawn by lot where log-probs are compared: no dropout, no noise in a router
     if training.gradient_checkpointing:
         model.train()  # else transformers recomputes nothing
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        try:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise InputError(str(error), where="training.gradient_checkpointing", do="leave it out") from None
         if training.lora is not None:  # the first layer's input has to carry a gradient for the adapters after it
             model.enable_input_require_grads()
     policy: torch.nn.Module = model
@@ -48,7 +51,8 @@ def _with_adapters(model: PreTrainedModel, lora: Lora) -> torch.nn.Module:
         wrapped = get_peft_model(model, config)
     except ValueError as error:
         says = f"adapters have no place in the model: {(str(error).splitlines() or [''])[0]}"
-        raise InputError(says, where=where, do="name linear modules of the model, or leave it out for all") from None
+        do = "name linear modules of the model, or train all weights (training.lora: null)"
+        raise InputError(says, where=where, do=do) from None
     if tied := adapters_of_ties(wrapped):
         says = f"an adapter of {named(tied)}, whose weight is tied to another, cannot be merged when training ends"
         raise InputError(says, where=where, do="leave that module out")

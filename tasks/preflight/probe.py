@@ -89,12 +89,6 @@ def probed(folder: Path, order: ProbeOrder, examples: Sequence[Example]) -> Prob
     return Probed.model_validate_json((folder / "probed.json").read_bytes())
 
 
-def forget_high_water() -> None:
-    """From here on `high_water` counts anew."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
 def high_water() -> int:
     """Bytes of memory that this process had at most. Not `ru_maxrss`: that has the parent's, from before the exec."""
     with suppress(OSError):
@@ -102,6 +96,16 @@ def high_water() -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peaks() -> None:
+    """What this process had at most counts anew from here on, and what it had of a GPU."""
+    import torch
+
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def run(folder: Path) -> None:
@@ -125,7 +129,7 @@ def run(folder: Path) -> None:
     found = (_trial if order.trial else _speed)(order, examples, accelerator, folder)
     if torch.cuda.is_available():
         found["device_peak"] = torch.cuda.max_memory_allocated()
-    answer = Probed(program=program, peak=high_water(), **found)
+    answer = Probed(program=program, **({"peak": high_water()} | found))
     (folder / "probed.json").write_text(answer.model_dump_json())
 
 
@@ -174,8 +178,9 @@ def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     seconds: list[float] = []
     first = {i for step in steps_of(len(examples), order.training, order.seed, first=order.trial) for i in step}
     with scoring(policy) as scorer:
+        loaded = high_water()
         scored = with_reference(scorer, [examples[i] for i in sorted(first)], order.training.dtype)
-        forget_high_water()  # the training process scores no pairs before its steps
+        forget_peaks()  # the training process scores no pairs before its steps
         examples = [*examples]
         for i, pair in zip(sorted(first), scored, strict=True):
             examples[i] = pair
@@ -194,6 +199,7 @@ def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
             "head": scorer.method.head,
             "step_s": seconds,
             "checkpoint_s": written,
+            "peak": max(loaded, high_water()),
         }
 
 

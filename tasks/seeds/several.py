@@ -32,7 +32,10 @@ def each_seed(plan: Plan) -> Iterator[Plan]:
 
 @contextmanager
 def attempt(plan: Plan, tried: list[SeedModel | DivergedSeed]) -> Iterator[None]:
-    """The work on one seed: of several one that diverges is among those tried, and the others go on."""
+    """The work on one seed: of several one that diverges is among those tried, and the others go on.
+
+    Raises Diverged as soon as the middle one is certain to be one of them.
+    """
     several = plan.recipe.training.seeds > 1
     try:
         with tracked(plan) if several else nullcontext():
@@ -42,24 +45,19 @@ def attempt(plan: Plan, tried: list[SeedModel | DivergedSeed]) -> Iterator[None]
             raise
         log.warning("seed_diverged seed=%d where=%s reason=%r", plan.seed, error.where, error.says)
         tried.append(DivergedSeed(seed=plan.seed, says=error.says, where=error.where, do=error.do))
+        _require_middle(tried, plan.recipe.training.seeds)
 
 
 def middle(plan: Plan, tried: Sequence[SeedModel | DivergedSeed]) -> tuple[Plan, Trained, Evaluated]:
     """The median by the gate's first metric, of an even number the lower of the two: chosen by no luck.
 
-    By the items that the gate sees: what is sealed from it selects nothing. Seeds that diverged are the worst; raises
-    Diverged where the median is one of them.
+    By the items that the gate sees: what is sealed from it selects nothing. Seeds that diverged are the worst.
     """
     metric = first_metric(plan)
     diverged = [one for one in tried if isinstance(one, DivergedSeed)]
     models = [one for one in tried if isinstance(one, SeedModel)]
     models.sort(key=lambda one: (one.evaluated.gated.get(metric, -math.inf), one.seed))
-    place = (len(tried) - 1) // 2 - len(diverged)
-    if place < 0:
-        each = "; ".join(f"seed {one.seed}: {one.says}" for one in diverged)
-        says = f"{len(diverged)} of {len(tried)} seeds diverged, the middle one among them. {each}"
-        raise Diverged(says, where=f"seed {diverged[0].seed}: {diverged[0].where}", do=diverged[0].do)
-    chosen = models[place]
+    chosen = models[(len(tried) - 1) // 2 - len(diverged)]
     if len(tried) == 1:
         return plan, chosen.trained, chosen.evaluated
     run = attach_run(plan.run_id)
@@ -67,3 +65,11 @@ def middle(plan: Plan, tried: Sequence[SeedModel | DivergedSeed]) -> tuple[Plan,
     run.metrics({logged(name): metric.value for name, metric in chosen.evaluated.metrics.items()})
     log.info("seed_chosen seed=%d of=%d metric=%s", chosen.seed, len(tried), metric)
     return plan.model_copy(update={"training_seed": chosen.seed}), chosen.trained, chosen.evaluated
+
+
+def _require_middle(tried: Sequence[SeedModel | DivergedSeed], seeds: int) -> None:
+    diverged = [one for one in tried if isinstance(one, DivergedSeed)]
+    if len(diverged) > (seeds - 1) // 2:
+        each = "; ".join(f"seed {one.seed}: {one.says}" for one in diverged)
+        says = f"{len(diverged)} of {seeds} seeds diverged, the middle one among them. {each}"
+        raise Diverged(says, where=f"seed {diverged[0].seed}: {diverged[0].where}", do=diverged[0].do)

@@ -12,6 +12,7 @@ import pytest
 from infra.environment import (
     DOTENV,
     FORGOTTEN,
+    KERNELS,
     NETWORK,
     NO_DOTENV,
     OURS,
@@ -51,12 +52,17 @@ HOSTILE = {
 def test_the_training_process_gets_nothing_of_a_launcher_of_accelerate_or_of_the_arithmetic():
     kept = {"HOME": "/h", "DPO_HOME": "/d", "CUDA_VISIBLE_DEVICES": "1", "LC_ALL": "C", "HTTPS_PROXY": "http://p"}
     got = training_environment({**HOSTILE, **kept, "NCCL_SOCKET_IFNAME": "eth1"}, several=False)
-    assert got == {**kept, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHON_DOTENV_DISABLED": "1"}
+    bounds = {
+        "LRU_CACHE_CAPACITY": "64",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    }  # of kernels kept, not of arithmetic
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHON_DOTENV_DISABLED": "1"}
+    assert got == {**kept, **bounds, **ours}
 
 
 def test_a_launch_of_several_processes_also_gets_what_names_its_network_and_no_rank():
     got = training_environment({**HOSTILE, "NCCL_SOCKET_IFNAME": "eth1", "GLOO_SOCKET_IFNAME": "eth1"}, several=True)
-    assert set(got) == {"NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "PYTHONPATH", "PYTHONSAFEPATH", NO_DOTENV}
+    assert set(got) == {"NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "PYTHONPATH", "PYTHONSAFEPATH", NO_DOTENV, *KERNELS}
 
 
 def test_every_variable_that_accelerate_reads_is_forgotten_or_not_passed_on():
@@ -69,7 +75,7 @@ def test_every_variable_that_accelerate_reads_is_forgotten_or_not_passed_on():
         read |= set(re.findall(r'(?:environ(?:\.get)?[\[(]|from_env\()\s*"([A-Z][A-Z0-9_]+)"', text))
     assert {"WORLD_SIZE", "ACCELERATE_USE_FSDP", "FSDP_VERSION"} & read
     taken = training_environment(dict.fromkeys(read, "1"), several=False)
-    assert set(taken) - {"PYTHONPATH", "PYTHONSAFEPATH", NO_DOTENV} <= {
+    assert set(taken) - {"PYTHONPATH", "PYTHONSAFEPATH", NO_DOTENV, *KERNELS} <= {
         *("CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME", "HF_HOME"),  # which device, and folders of the user's
         *("TMPDIR", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"),  # SageMaker
         *(name for name in read if name.startswith(("MLFLOW_", "HF_"))),  # trackers, which we do not use

@@ -1,6 +1,6 @@
 """Of several seeds the middle one goes to the gate, and their spread is told."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -140,8 +140,14 @@ def test_a_seed_that_diverged_counts_as_the_worst_and_is_told_without_figures(pl
     assert said.startswith("seed 8 diverged (step 3: not finite): another seed may lose it")
 
 
-def test_where_the_middle_seed_diverged_the_run_ends_and_names_each_that_did(plan):
-    tried = [candidate(7, 0.9), diverged(8), candidate(9, 0.7), diverged(10)]
+def test_where_the_middle_seed_cannot_but_have_diverged_the_run_ends_and_names_each_that_did(plan, monkeypatch):
+    monkeypatch.setattr(several, "tracked", nullcontext)
+    training = plan.recipe.training.model_copy(update={"seeds": 4})
+    recipe = plan.recipe.model_copy(update={"training": training})
+    tried = [diverged(8)]
     says = "2 of 4 seeds diverged, the middle one among them. seed 8: step 3: not finite; seed 10: step 3: not finite"
-    with pytest.raises(Diverged, match=f"^{says}\n  where: seed 8: row 8\n  do:    look$"):
-        several.middle(plan, tried)
+    with (
+        pytest.raises(Diverged, match=f"^{says}\n  where: seed 8: row 8\n  do:    look$"),
+        several.attempt(plan.model_copy(update={"recipe": recipe, "training_seed": 10}), tried),
+    ):
+        raise Diverged("step 3: not finite", where="row 10", do="look")

@@ -17,6 +17,7 @@ from dpo_core.quality.features.ngrams import Feature, GramTable, TokenText, stan
 from dpo_core.quality.prompts.identity import prompt_clusters
 from dpo_core.quality.results import Statistics, severity_of
 from dpo_core.quality.shortcuts.balance import separating_amounts
+from dpo_core.quality.shortcuts.declared_kinds import alike
 from dpo_core.quality.shortcuts.findings import counted, gating_features
 from dpo_core.quality.stats.clusters import effective_size
 from dpo_core.quality.table import Columns, PairTable
@@ -87,7 +88,10 @@ def mitigate(
         return None
     after = d[kept]
     weights = balance(after[:, ~dropped], clusters[kept])
-    even = dropped | _even(after, clusters[kept], weights)
+    amounts = np.array([rule.feature.kind == "amount" for rule in rules])
+    hidden = amounts & ~alike(table, validation.intended)[kept][:, None]  # over all pairs a kind may hide an amount
+    each = [_even(signs, clusters[kept], weights) for signs in (after, np.where(hidden, 0, after))]
+    even = dropped | (each[0] & each[1])
     standing = tuple(rule for rule, fine in zip(rules, even, strict=True) if not fine)
     return Mitigation(tuple(rules), standing, kept, weights, *_told(rules, standing, d, kept, weights, how))
 

@@ -97,6 +97,7 @@ def preferred(record):
         ("tie", "tie"),
         (["response2", "response1"], "no"),
         ([{"value": "response1", "rank": 2}, {"value": "response2", "rank": 1}], "no"),
+        ([{"value": "response1", "rank": "2"}, {"value": "response2", "rank": "1"}], "no"),
         ([{"value": "response1", "rank": 1}, {"value": "response2", "rank": 1}], "tie"),
     ],
 )
@@ -159,7 +160,7 @@ def ranked(*ranks):
             argilla(responses={"preference": [{"value": "4", "user_id": "u"}]}),
             r"responses.preference\[0\].value is '4': which answer that prefers is not known",
         ),
-        (argilla_record, ranked("first", 1), r"responses.preference\[0\].value.rank is text, not a number"),
+        (argilla_record, ranked("first", 1), r"responses.preference\[0\].value.rank is 'first', not a number"),
         (argilla_record, argilla(responses={**VOTE, "note": [LONG]}), "note: String should have at most 10000 char"),
         (argilla_record, argilla(responses={**VOTE, "note": [{**LONG, "value": "\ud800"}]}), "note: .* valid string"),
         (label_studio_record, {"data": {}}, "annotations is null, not a list"),

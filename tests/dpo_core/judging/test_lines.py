@@ -51,7 +51,9 @@ def test_an_item_that_comes_again_adds_what_was_not_known_of_it():
     judged = of(bare)
     assert not judged.knows(rich)
     judged.add(rich)
-    assert judged.items == {bare.id: item(1, source="s", plain=True, writers=("v", "w"), row_id="7")}
+    assert judged.items == {
+        bare.id: item(1, source="s", plain=True, writers=("v", "w"))
+    }  # the row is of the other source
     assert judged.knows(rich)
     assert judged.knows(bare)
 

@@ -74,12 +74,17 @@ def test_a_word_of_some_refusals_is_a_sign_of_them_and_is_listed_without_gating(
     assert signs.statistics["pairs_alike"] == 300
 
 
-def test_a_length_that_goes_against_that_of_the_refusals_is_found_among_the_other_pairs():
+def against_refusals():
+    """Half of the chosen answers refuse at length, the other half are short; over all pairs lengths are even."""
     texts = null_texts(22, 600)
     for row, sides in enumerate(texts):
         short = " ".join(sides[0].split()[:5])
         sides[:] = [f"{REFUSAL}{short}", sides[1]] if row % 2 else [sides[0], short]
-    pairs = as_pairs(texts)
+    return as_pairs(texts)
+
+
+def test_a_length_that_goes_against_that_of_the_refusals_is_found_among_the_other_pairs():
+    pairs = against_refusals()
     assert "length" not in gating(pairs)  # 300 shorter, 300 longer
     assert gating(pairs, "refusal")["length"] == "fail"
 

@@ -21,6 +21,7 @@ from dpo_core.quality.shortcuts.mitigation import (
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality import planted
 from tests.dpo_core.quality.quality_data import make_pair, separated
+from tests.dpo_core.quality.test_declared import against_refusals
 
 
 def mitigated(pairs, how, **options):
@@ -162,6 +163,12 @@ def test_a_rule_that_no_weights_of_whole_prompts_make_even_keeps_gating():
     after = evened(pairs, *before)
     assert severities(after) == severities(before)
     assert {"balance/length_words", "balance/length_characters"} <= severities(after)[0]
+
+
+def test_a_length_that_a_declared_kind_hides_over_all_pairs_keeps_gating_where_it_is_not_even():
+    pairs = against_refusals()
+    result = mitigated(pairs, "balance", intended=["refusal"])
+    assert {"words", "characters"} <= {rule.feature.name for rule in result.standing}
 
 
 def test_weights_that_leave_half_a_standard_error_are_even_and_those_that_leave_more_are_not():
