@@ -66,8 +66,8 @@ def launch(folder: Path, settings: Settings) -> None:
         _stop(process, before)
         says = f"the training took longer than DPO_TRAIN_TIMEOUT_S, {settings.train_timeout_s} s, and was ended"
         raise ProcessFailed(says, where=str(folder), do=f"set it higher; {GO_ON}") from None
-    except BaseException as error:
-        if process is not None or not isinstance(error, Exception):  # else Popen itself failed: there is none
+    except BaseException as cause:
+        if process is not None or not isinstance(cause, Exception):  # else Popen itself failed: there is none
             _stop(process, before)
         raise
     heard.join(10)  # a process that it left behind may hold the other end
