@@ -81,7 +81,7 @@ def ask_for_run(deployment: str, parameters: dict[str, object], *, key: str) -> 
             deployment, parameters=parameters, timeout=0, as_subflow=False, idempotency_key=key, flow_run_name=key
         )
     except ObjectNotFound:
-        do = f"prefect --no-prompt deploy --name {deployment.partition('/')[2]}"
+        do = f"`prefect --no-prompt deploy --name {deployment.partition('/')[2]}`"
         log.info('deployment_missing name=%s action="deploy it from the project folder: %s"', deployment, do)
         return False
     except Exception as error:  # whatever it is: who asks has done his work

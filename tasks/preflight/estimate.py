@@ -29,7 +29,7 @@ from tasks.preflight.model import on_meta
 from tasks.preflight.needs import Needs, scored_row
 from tasks.preflight.online import UNTIMED, Answering, answering_of
 from tasks.preflight.probe import Probed, ProbeOrder, probed
-from tasks.preflight.questions import Questions, questions_of
+from tasks.preflight.questions import AskedQuestions, questions_of
 from tasks.preflight.records import Duration, PhaseMemory, Preflight, Trial, UntriedSetting, Volume
 from tasks.preflight.rows import Rows, from_champion, rows_of
 from tasks.runtime.datasets import pinned
@@ -152,7 +152,7 @@ class Estimator:
             return []
 
     @cached_property
-    def questions(self) -> Questions:
+    def questions(self) -> AskedQuestions:
         """What the evaluation asks the models."""
         return questions_of(self.recipe, self.folder, self.trusted, self.rows)
 

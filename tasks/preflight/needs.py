@@ -11,7 +11,7 @@ from dpo_core.recipe import Lora, Recipe, Training
 from dpo_core.train.loop import sequences_of
 from tasks.preflight.machine import Launch, Machine
 from tasks.preflight.online import Answering
-from tasks.preflight.questions import Questions
+from tasks.preflight.questions import AskedQuestions
 from tasks.preflight.records import PhaseMemory, Remedy
 from tasks.preflight.rows import Rows
 
@@ -54,7 +54,7 @@ class Needs:
         program = FLOW if self.machine.device == "cpu" else 0
         return _phase("reference", program + found.peak, program + found.peak, program, found)
 
-    def evaluation(self, row: Row, questions: Questions, dtype: str) -> PhaseMemory:
+    def evaluation(self, row: Row, questions: AskedQuestions, dtype: str) -> PhaseMemory:
         """Of the process of the flow, which scores and answers, one model at a time."""
         scored, model = self.reference(row, dtype), self.on_meta(None)
         answers = max(answers_bytes(model, asked, dtype) for asked in (*questions.each, questions.drawn))

@@ -11,7 +11,7 @@ from tasks.preflight.rows import Rows
 
 
 @dataclass(frozen=True)
-class Questions:
+class AskedQuestions:
     """`each`: what every model is asked, one asking after the other; `drawn`: what the new ones are for their KL."""
 
     each: list[Asking]
@@ -31,7 +31,7 @@ class Questions:
         return (new + 1) * each + new * drawn
 
 
-def questions_of(recipe: Recipe, folder: Path, trusted_code: str | None, rows: Rows) -> Questions:
+def questions_of(recipe: Recipe, folder: Path, trusted_code: str | None, rows: Rows) -> AskedQuestions:
     """None for a model without a chat template, which answers nothing. Raises InputError as `suite_ids` does.
 
     The likeliest answers; several drawn ones, where they are asked for; and some again, in a batch half as wide.
@@ -39,11 +39,11 @@ def questions_of(recipe: Recipe, folder: Path, trusted_code: str | None, rows: R
     evaluation, tokenizer = recipe.evaluation, load_tokenizer(folder, trusted_code=trusted_code)
     limit, width = evaluation.max_new_tokens, evaluation.batch_size
     if not tokenizer.chat_template:
-        return Questions([], Asking([], limit, width))
+        return AskedQuestions([], Asking([], limit, width))
     suites = suite_ids(recipe, folder, tokenizer, trusted_code)
     held_out = list(dict.fromkeys(pair.prompt_ids for pair in rows.held_out))
     again = sorted(suites, key=len, reverse=True)[: evaluation.again]
     asked = [Asking([*suites, *held_out[: evaluation.samples]], limit, width)]
     asked += [Asking(suites, limit, width, evaluation.answers)] if evaluation.answers > 1 else []
     asked += [Asking(again, limit, max(1, min(width, len(again)) // 2))]
-    return Questions(asked, Asking(held_out[: evaluation.kl], limit, width))
+    return AskedQuestions(asked, Asking(held_out[: evaluation.kl], limit, width))

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -20,7 +21,6 @@ from tasks.online.drawing import FreshPair, OnlineDraft, OnlineDrawing
 from tasks.online.keeping import keep_learnt
 from tasks.records import OnlineOutput
 from tasks.runtime.pairs import stored_pairs
-from tasks.training import worker
 from tests.endpoint_server import MODEL, loopback_endpoint
 from tests.tasks.online_life import OFF, Tracker, figures, learnt, train_in, write_work
 from tests.tiny import build_talking_model, scored_examples
@@ -217,6 +217,6 @@ def test_a_reward_that_is_slower_than_the_steps_is_told_once_with_numbers(tmp_pa
 
 def test_several_processes_are_refused(tmp_path, model, monkeypatch):
     folder = write_work(tmp_path / "run", model)
-    monkeypatch.setattr(worker.Accelerator, "num_processes", 2)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
     with pytest.raises(InputError, match="runs in one process, and here are 2"):
         train_in(folder, Tracker())

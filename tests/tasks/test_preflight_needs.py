@@ -111,7 +111,7 @@ def test_each_seed_is_trained_evaluated_and_kept_and_every_answer_counted(quick)
     assert (one.seeds, three.seeds) == (1, 3)
     assert one.disk.kept > 3 * one.disk.model  # and the log-probs of the reference
     assert three.disk.kept - one.disk.kept == three.disk.peak - one.disk.peak == 2 * 2 * one.disk.model
-    [says] = [line.says for line in told(three) if line.check == "time"]
+    [says] = [line.says for line in told(three, 3600) if line.check == "time"]
     assert " s for 3 seeds, " in says
 
 

@@ -205,7 +205,10 @@ def test_what_trains_beside_a_trial_is_not_in_its_budget(two, monkeypatch):
     assert second.user_attrs[studies.WAITS] == 20
 
 
-def test_ctrl_c_ends_the_trainings_of_trials_side_by_side(search, prefect_server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("count", [1, 2])
+def test_ctrl_c_ends_the_training_of_each_trial_and_no_other_begins(
+    search, prefect_server, tmp_path, monkeypatch, count
+):
     python, started = tmp_path / "python", []
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     python.chmod(0o755)
@@ -213,17 +216,17 @@ def test_ctrl_c_ends_the_trainings_of_trials_side_by_side(search, prefect_server
 
     def listened(process):
         started.append(process)
-        if len(started) == 2:
+        if len(started) == count:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return Listener(process)
 
     monkeypatch.setattr("tasks.training.process.Listener", listened)
     monkeypatch.setattr(judge, "judged", lambda *_: launch(tmp_path, load_settings()))
     before = psutil.Process().children(recursive=True)
-    own = [*studies.begun_trials(search), studies.trial_of(studies.open_study("s"), search).number]
+    numbers = [*studies.begun_trials(search), studies.trial_of(studies.open_study("s"), search).number]
     with pytest.raises(KeyboardInterrupt):
-        flow(lambda: try_side_by_side(search, own), name="two")()
-    assert len(started) == 2
+        flow(lambda: try_side_by_side(search, numbers[:count]), name="some")()
+    assert len(started) == count
     assert [child for child in psutil.Process().children(recursive=True) if child not in before] == []
 
 
