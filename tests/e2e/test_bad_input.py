@@ -328,7 +328,7 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
 
 @pytest.mark.parametrize(
     ("command", "group"),
-    [("retrain", True), ("retrain", False), ("tune", True)],
+    [("retrain", True), ("retrain", False), pytest.param("tune", True, marks=pytest.mark.campaign)],
     ids=["ctrl-c", "kill", "ctrl-c in the first of a trial's trainings"],
 )
 def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, command, group):

@@ -262,6 +262,7 @@ def dpo(recipe, capfd):
     return given
 
 
+@pytest.mark.campaign  # eight runs; one on a schedule is in make test
 def test_rolled_back_stays_rolled_back_whatever_is_run_again_until_a_person_promotes_it(first, home, dpo):
     from infra.registry import versions
 

@@ -101,7 +101,7 @@ def in_the_middle(text, word):
     return " ".join([*words[:9], word, *words[10:]])
 
 
-@pytest.mark.parametrize(("wins", "kept"), [(17, 420), (20, 240)])
+@pytest.mark.parametrize(("wins", "kept"), [pytest.param(17, 420, marks=pytest.mark.campaign), (20, 240)])
 def test_balance_also_looks_at_a_word_that_dropping_brings_up(run, wins, kept):
     before, _ = run(hidden(wins))
     examined, rows = run(hidden(wins), on_shortcut="balance")

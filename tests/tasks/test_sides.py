@@ -78,6 +78,7 @@ def test_no_prompt_changes_sides(weeks, case):
     assert not {*map(split_key, held_out)} & {*map(split_key, trained_later)}
 
 
+@pytest.mark.campaign  # ten checks of as many weeks
 def test_ten_weeks_of_growing_shuffled_data(weeks):
     trained, drawn = [], random.Random(1)
     for number in range(10):
