@@ -15,7 +15,7 @@ from tasks.judging.files import report_judgements
 from tests.browser import PROGRAM, browser
 from tests.dpo_core.report.test_report_browser import CONTRAST
 from tests.judging_pictures import answering, sit_down
-from tests.tasks.judging_room import pairs_file, room
+from tests.tasks.judging_room import Someone, pairs_file, room
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium: install the package chromium to run this")
 TRAPS = [
@@ -151,6 +151,27 @@ def test_an_answer_full_of_markup_is_text_and_does_nothing(judged):
 
 def test_every_text_of_the_page_stands_out_from_its_background_by_4_5(judged):
     assert judged["contrast"] == []
+
+
+def test_who_settles_what_somebody_settled_meanwhile_is_told_and_shown_the_next(tab, tmp_path):
+    pairs_file(tmp_path / "p.jsonl", 4)
+    with room(str(tmp_path / "p.jsonl"), tmp_path, overlap=1.0) as opened, answering(opened):
+        people = {name: Someone(opened.desk, name) for name in ("anna", "ben")}
+        for _ in range(2):
+            people["anna"].prefers("yes")
+            people["ben"].prefers("no")
+        sit_down(tab, opened.url, "cleo")
+        tab.press("d")
+        tab.until("!state.busy && state.view === 'settle' && !$('item').hidden")
+        before = tab.value("state.page.item.id")
+        people["anna"].prefers("yes", "settle")
+        tab.press("t")
+        tab.until(f"!state.busy && state.page.item.id !== {json.dumps(before)}")
+        assert tab.value("$('trouble').innerText").startswith("anna has settled this meanwhile")
+        tab.press("t")
+        tab.until("!state.busy && !state.page.item")
+        assert tab.value("$('trouble').hidden")
+    assert [said.by for said in read_judged([tmp_path / "j.jsonl"]).standing() if said.settles] == ["anna", "cleo"]
 
 
 def test_a_phone_shows_it_without_anything_sticking_out(tab, judged, tmp_path):
