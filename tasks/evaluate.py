@@ -16,7 +16,6 @@ from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.model.identity import digest_weights
 from dpo_core.model.stops import named_ends
 from dpo_core.quality.prompts.identity import split_key
-from dpo_core.recipe_release import LM_EVAL
 from dpo_core.report.documents import EvaluationEvidence
 from infra.errors import Damaged
 from infra.registry.versions import download_weights
@@ -27,7 +26,7 @@ from infra.tracking.runs import attach_run
 from tasks.baseline import Baselines, baselines
 from tasks.evaluation import registrable
 from tasks.evaluation.harness import harness_scores
-from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained
+from tasks.records import Checked, Evaluated, EvaluateOutput, MeasureOutput, Plan, Scored, Trained, logged
 from tasks.reference.store import reference_sums
 from tasks.runtime.models import config_of, local_model, stored_model
 from tasks.runtime.pairs import encoded_pairs, stored_pairs
@@ -81,7 +80,7 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
             evidence = with_divergence(evidence, store, plan, checked, scored, weights, fetch)
         store.put_bytes(key, json.dumps(evidence.to_document()).encode())
         run = attach_run(plan.run_id)
-        run.metrics({logged(name): metric.value for name, metric in evidence.metrics.items()})
+        run.metrics(logged(evidence.metrics))
         run.json("evaluation.json", evidence.to_document())
         return EvaluateOutput(metrics=evidence.metrics, gated=evidence.gated, **kept)
 
@@ -102,11 +101,6 @@ def evaluate(plan: Plan, checked: Checked, scored: Scored, trained: Trained) -> 
         baseline_weights_sha256=models.baseline,
         stage=stage,
     )
-
-
-def logged(name: str) -> str:
-    """The name of a metric in MLflow."""
-    return name if name.startswith(("behaviour/", "retention/", LM_EVAL)) else f"eval_{name}"
 
 
 def _questions_digest(plan: Plan, checked: Checked) -> str:

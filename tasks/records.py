@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from dpo_core.curate.curation import Curation
 from dpo_core.evaluate.gate import Condition, GateVerdict
 from dpo_core.recipe import Encoding, Recipe, Training
+from dpo_core.recipe_release import LM_EVAL
 from dpo_core.records import Record
 from dpo_core.report.documents import Estimate, FindingRecord, JumpRecord, ShortcutRecord, StopRecord
 from infra.registry.versions import Version
@@ -209,6 +210,12 @@ class Evaluated(EvaluateOutput):
     baseline: Literal["reference", "champion", "version"]
     baseline_weights_sha256: str
     stage: Stage
+
+
+def logged(metrics: Mapping[str, Estimate]) -> dict[str, float]:
+    """The values of an evaluation by their names in MLflow."""
+    plain = ("behaviour/", "retention/", LM_EVAL)
+    return {name if name.startswith(plain) else f"eval_{name}": one.value for name, one in metrics.items()}
 
 
 class Registered(Record):

@@ -9,8 +9,7 @@ from dpo_core.data.digests import digest_json
 from dpo_core.errors import Diverged
 from infra.settings import load_settings
 from infra.tracking.runs import attach_run, open_run
-from tasks.evaluate import logged
-from tasks.records import Evaluated, Plan, Trained
+from tasks.records import Evaluated, Plan, Trained, logged
 from tasks.runtime.tracked import tracked
 from tasks.seeds.records import DivergedSeed, SeedModel
 from tasks.seeds.spread import first_metric
@@ -62,7 +61,7 @@ def middle(plan: Plan, tried: Sequence[SeedModel | DivergedSeed]) -> tuple[Plan,
         return plan, chosen.trained, chosen.evaluated
     run = attach_run(plan.run_id)
     run.tags({"dpo.seed": chosen.seed})
-    run.metrics({logged(name): metric.value for name, metric in chosen.evaluated.metrics.items()})
+    run.metrics(logged(chosen.evaluated.metrics))
     log.info("seed_chosen seed=%d of=%d metric=%s", chosen.seed, len(tried), metric)
     return plan.model_copy(update={"training_seed": chosen.seed}), chosen.trained, chosen.evaluated
 
