@@ -1,7 +1,8 @@
 """How fast this machine trains a model: real steps of the same model with fewer layers, weights drawn by lot.
 
 A step of one layer and one of three tell what a layer costs, and what is beside the layers: embeddings, head, loss and
-all that is done once a step. No weights are read, and a model of 70 layers needs the room of three.
+all that is done once a step, such as making kernels for its shapes. No weights are read, and a model of 70 layers
+needs the room of three.
 """
 
 import time
@@ -93,11 +94,12 @@ def measure_speed(
         models = [_Model(build(count), training, accelerator, open_models, clock) for count in counts]
         method = models[0].method
         for model in models:
-            model.seconds(batches[0])  # to warm up
+            model.seconds(batches[-1])  # to warm up
         found: list[list[_Seconds]] = []
         began = time.perf_counter()
         for batch in batches:
-            found.append([model.seconds(batch) for model in models])
+            first = models[0].seconds(batch)  # makes the kernels of new shapes: once a step, whatever the layers
+            found.append([first, *(model.seconds(batch) for model in models)])
             if time.perf_counter() - began > ENOUGH_S:
                 break
     work = scored = NOTHING
@@ -205,9 +207,9 @@ def _scored_rows(batch: Sequence[Example], method: Method) -> list[list[tuple[Id
 
 
 def _split(seconds: Sequence[_Seconds], counts: Sequence[int]) -> tuple[_Seconds, _Seconds]:
-    """What a layer costs, and what is beside the layers."""
-    if len(counts) == 1:
-        return seconds[0], _Seconds(0.0, 0.0, 0.0)
-    few, more = seconds
-    layer = _Seconds(*(max(0.0, (b - a) / (counts[1] - counts[0])) for a, b in zip(few, more, strict=True)))
-    return layer, _Seconds(*(max(0.0, a - counts[0] * one) for a, one in zip(few, layer, strict=True)))
+    """What a layer costs, and what is beside the layers; of the fewest, at first and again, and of more."""
+    first, again, *more = seconds
+    if not more:
+        return again, _Seconds(*(max(0.0, a - b) for a, b in zip(first, again, strict=True)))
+    layer = _Seconds(*(max(0.0, (b - a) / (counts[1] - counts[0])) for a, b in zip(again, more[0], strict=True)))
+    return layer, _Seconds(*(max(0.0, a - counts[0] * one) for a, one in zip(first, layer, strict=True)))

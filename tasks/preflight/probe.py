@@ -4,6 +4,8 @@ Started by `probed` as `python -m tasks.preflight.probe FOLDER`; reads FOLDER/or
 FOLDER/probed.json. Its memory is the training process's: the same program, the same step, nothing else in it.
 """
 
+import ctypes
+import gc
 import os
 import resource
 import subprocess
@@ -54,7 +56,7 @@ class ProbeOrder(Record):
 class Probed(Record):
     """What it found. Bytes are those of the process; of a GPU where it trains on one."""
 
-    program: int = Field(description="bytes before the model was there, after a step of a tiny one")
+    program: int = Field(description="bytes without the model: before it, or once the models of a few layers are gone")
     peak: int = Field(description="bytes at most")
     device_peak: int | None = None
     mode: str = Field(description="how log-probs are computed: shared, packed or padded")
@@ -125,11 +127,11 @@ def run(folder: Path) -> None:
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=not torch.cuda.is_available())
     examples = read_examples(folder / "examples.jsonl")
     warm_up(order.training, accelerator)
-    program = psutil.Process().memory_info().rss
-    found = (_trial if order.trial else _speed)(order, examples, accelerator, folder)
+    found = {"program": psutil.Process().memory_info().rss}
+    found |= (_trial if order.trial else _speed)(order, examples, accelerator, folder)
     if torch.cuda.is_available():
         found["device_peak"] = torch.cuda.max_memory_allocated()
-    answer = Probed(program=program, **({"peak": high_water()} | found))
+    answer = Probed(**({"peak": high_water()} | found))
     (folder / "probed.json").write_text(answer.model_dump_json())
 
 
@@ -146,6 +148,7 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
         return shallow(order.model_folder, layers, trusted_code=order.trusted_code)
 
     speed, method = measure_speed(build, batches, order.training, costs, accelerator, order.clock)
+    program = _left(accelerator, kernels=order.training.dtype == "bfloat16")
     answering = 0.0
     if order.questions:
         asked, dtype = Asking(order.questions, 1, order.width), order.training.dtype
@@ -157,7 +160,23 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
         "update_s": speed.update_s,
         "answer_step_s": answering,
     }
-    return {"mode": method.mode, "head": method.head, "update_s": speed.update_s, **rates}
+    return {"mode": method.mode, "head": method.head, "program": program, **rates}
+
+
+def _left(accelerator: "Accelerator", *, kernels: bool) -> int:
+    """Bytes that the process keeps when its models are gone: what a step has loaded and made.
+
+    `kernels`: in bf16 these lie all over the heap, and what is free between them fits no other row. That is lost, too;
+    otherwise it is given back first, as a model's own blocks would take it.
+    """
+    import psutil
+
+    accelerator.free_memory()
+    gc.collect()
+    if not kernels:
+        with suppress(OSError, AttributeError):  # glibc alone has it
+            ctypes.CDLL(None).malloc_trim(0)
+    return psutil.Process().memory_info().rss
 
 
 def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Accelerator", folder: Path) -> dict[str, Any]:
