@@ -15,7 +15,7 @@ TUNABLE = (
     *("training.discopop_tau", "training.simpo_gamma", "training.f_alpha_divergence_coef", "training.ld_alpha"),
     *("training.use_weighting", "training.freeze_embeddings", *WHOLE),
 )
-DRIFT, LENGTH = "drift", "length"
+DRIFT, LENGTH, NEUTRAL_TEXT = "drift", "length", "retention/neutral_text"
 
 
 class Span(Section):
@@ -58,8 +58,9 @@ class Tune(Section):
     )
     constraints: dict[str, Amount | list[Amount]] | None = Field(
         None,
-        description="drift: most nats a token that chosen answers may lose; length: [least, most] ratio of words; a "
-        "suite, or retention/neutral_text: most that it may lose; unset: drift 0.5, length [0.5, 2], and gate.keep",
+        description="drift: most nats a token that chosen answers may lose; length: [least, most] ratio of words to "
+        "the start model's or the chosen answers; a suite, or retention/neutral_text: most that it may lose; unset: "
+        "drift 0.5, length [0.5, 2], and gate.keep",
     )
     share: float = Field(0.15, gt=0, le=0.5, description="of the training prompts: the tuning split, never trained on")
     seeds: int = Field(2, ge=1, description="seeds of a trial that reaches the last rung")

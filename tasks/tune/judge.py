@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from dpo_core.data.pairs import EncodedPair
+from dpo_core.data.pairs import EncodedPair, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.evaluate.evidence import draw_samples
 from dpo_core.model.stops import named_ends
 from dpo_core.quality.words import count_words
-from dpo_core.recipe_tune import DRIFT, LENGTH
+from dpo_core.recipe_tune import DRIFT, LENGTH, NEUTRAL_TEXT
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dpo.tune")
 CODE = ("tasks.tune.judge",)
-TEXT = "retention/neutral_text"
 YARDSTICK = 0.1  # reward per nat for all trials, whatever their own beta: chances can be compared
 
 
@@ -46,7 +45,7 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
     scored = score(plan, split.rows)
     asked = {name: path for name, path in plan.recipe.evaluation.suites.items() if name in limits}
     questions = {name: plan.files.get(path, "") for name, path in asked.items()}
-    questions[TEXT] = plan.files.get(plan.recipe.evaluation.neutral_text or "", "")
+    questions[NEUTRAL_TEXT] = plan.files.get(plan.recipe.evaluation.neutral_text or "", "")
     inputs = {
         "training": training_inputs(plan, split.rows, scored),
         "questions": questions,
@@ -152,12 +151,21 @@ def _metrics(
             right = [[c.passes(a) for c, a in zip(checks, m.answers[name], strict=True)] for m in (start, found)]
             metrics[name] = fmean(right[0]) - fmean(right[1])
     if found.answers["samples"]:
-        words = [fmean(count_words(answer) for answer in m.answers["samples"]) for m in (start, found)]
-        if words[0] >= 1:  # what says nothing cannot grow by a factor
-            metrics[LENGTH] = words[1] / words[0]
+        own, now = (fmean(count_words(answer) for answer in m.answers["samples"]) for m in (start, found))
+        if own >= 1:  # what says nothing cannot grow by a factor
+            metrics[LENGTH] = length_ratio(now, own, fmean(count_words(text_of(row.pair.chosen)) for row in rows))
     if found.nll:
-        metrics[TEXT] = fmean(found.nll.values()) - fmean(start.nll.values())
+        metrics[NEUTRAL_TEXT] = fmean(found.nll.values()) - fmean(start.nll.values())
     return metrics
+
+
+def length_ratio(now: float, start: float, chosen: float) -> float:
+    """Of words to the start model's or the chosen answers', whichever is nearer; 1 from the one to the other.
+
+    Answers that are no more like the chosen ones than these are themselves have not grown, or shrunk, by accident.
+    """
+    least, most = sorted((start, max(1.0, chosen)))
+    return now / min(max(now, least), most)
 
 
 def _sums(found: MeasureOutput) -> "tuple[Tensor, Tensor]":

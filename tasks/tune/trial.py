@@ -15,6 +15,7 @@ from prefect.futures import PrefectFuture, wait
 from dpo_core.data.digests import digest_json
 from dpo_core.errors import Diverged, InputError
 from dpo_core.recipe import Recipe
+from dpo_core.recipe_tune import DRIFT, LENGTH, NEUTRAL_TEXT
 from dpo_core.tune.rungs import RUNGS, WHOLE_RUN, goes_on, pairs_seen, shortened
 from dpo_core.tune.space import with_settings
 from infra.settings import load_settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 log = logging.getLogger("dpo.tune")
+SUITES_FROM = 4  # eighths of the pairs: most trials end before, and hundreds of answers take longer than they do
 
 
 class Dropped(Exception):
@@ -153,7 +155,7 @@ def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: 
     diverged = {}
     try:
         with tracked(plan):
-            measures = judged(plan, search.split, search.limits, pairs)
+            measures = judged(plan, search.split, limits_of_rung(search.limits, eighths), pairs)
     except Diverged as error:
         rows = search.split.rows.eval_key
         measures = TrialMeasures(weights_sha256="", steps=0, pairs=pairs, forwards=0, metrics={}, judged=rows)
@@ -161,6 +163,12 @@ def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: 
     seconds = time.monotonic() - start
     record = {"eighths": eighths, "seed": recipe.seed, "pairs": pairs, "seconds": round(seconds, 2)}
     return {**record, **diverged, "measures": measures.model_dump(mode="json")}
+
+
+def limits_of_rung(limits: Mapping[str, list[float]], eighths: int) -> dict[str, list[float]]:
+    """Those that are asked for after so many pairs: questions of suites take longer than a short training."""
+    early = (DRIFT, LENGTH, NEUTRAL_TEXT)
+    return {name: limit for name, limit in limits.items() if eighths >= SUITES_FROM or name in early}
 
 
 def _require_converged(trial: "Trial", records: Sequence[Mapping[str, object]]) -> None:

@@ -17,6 +17,7 @@ from dpo_core.errors import Diverged, InputError
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_tune import Tune
 from dpo_core.tune.choice import choose
+from dpo_core.tune.rungs import RUNGS
 from dpo_core.tune.space import Axis, space_of
 from infra.settings import load_settings
 from infra.store import open_store
@@ -27,7 +28,7 @@ from tasks.tune import conclude, judge
 from tasks.tune import study as studies
 from tasks.tune.begin import begin_search
 from tasks.tune.records import Search, TrialMeasures, TuningSplit
-from tasks.tune.trial import try_settings, try_side_by_side
+from tasks.tune.trial import limits_of_rung, try_settings, try_side_by_side
 
 RATE = "training.learning_rate"
 
@@ -276,3 +277,24 @@ def test_a_trial_is_judged_against_the_start_model_whatever_its_reference(search
     start = judge._measured(store, plan, split, scored, {}, {}, {})
     found = judge._metrics(store, plan, split, scored, {}, start, answers(-3.0, logps=True))
     assert (found["drift"], found["rewards/margins"]) == (drift, -2 * drift)
+
+
+@pytest.mark.parametrize(
+    ("now", "start", "chosen", "ratio"),
+    [
+        (30, 100, 20, 1.0),  # on the way from the start model's answers to the chosen ones
+        (10, 100, 20, 0.5),  # shorter than either: half the chosen ones' words
+        (300, 100, 20, 3.0),  # longer than either: three times the start model's
+        (150, 100, 200, 1.0),
+        (50, 100, 200, 0.5),
+        (0, 100, 0, 0.0),  # silence is short even where the chosen answers say nothing
+    ],
+)
+def test_answers_that_become_as_long_as_the_chosen_ones_have_not_changed_in_length(now, start, chosen, ratio):
+    assert judge.length_ratio(now, start, chosen) == ratio
+
+
+def test_suites_are_asked_from_half_of_the_pairs_on_and_what_is_cheap_always():
+    cheap = {"drift": [0.0, 1.0], "length": [0.5, 2.0], "retention/neutral_text": [0.0, 1.0]}
+    limits = cheap | {"retention/facts": [0.0, 0.1]}
+    assert [limits_of_rung(limits, eighths) for eighths in RUNGS] == [cheap, cheap, limits, limits]
