@@ -94,8 +94,8 @@ def test_weights_of_bf16_are_counted_each_and_not_by_their_bytes(search, make_pl
     assert (begun.space[RATE].low, begun.space[RATE].high) == (1e-7, 1e-5)
 
 
-def measures(value=0.6):
-    metrics = {"preference": value, "drift": 0.0, "rewards/margins": 1.0}
+def measures(value=0.6, drift=0.0):
+    metrics = {"preference": value, "drift": drift, "rewards/margins": 1.0}
     return TrialMeasures(weights_sha256="w", steps=1, pairs=8, forwards=0, metrics=metrics, judged="k")
 
 
@@ -159,6 +159,24 @@ def test_what_the_budget_cut_is_finished_under_a_larger_one(search, monkeypatch)
     assert within(300) == [own, ("running", "the budget was spent before 8/8 of the pairs", [1, 2, 4])]
     assert within(459) == [own, ("running", "the budget was spent before 8/8 of the pairs", [1, 2, 4])]
     assert within(460) == [own, own]
+
+
+def test_settings_that_break_a_limit_are_no_better_than_others_for_their_value(search, monkeypatch):
+    """The recipe's own rate is too high: each pair right, and a model that is broken. It goes on to its end as ever."""
+    own = search.plan.recipe.training.learning_rate
+
+    def judged(plan, *_):
+        return measures(1.0, drift=9.0) if plan.recipe.training.learning_rate == own else measures(0.7)
+
+    monkeypatch.setattr(judge, "judged", judged)
+    rows = Checked.model_construct(eval_key="k")
+    search = search.model_copy(update={"split": search.split.model_copy(update={"rows": rows})})
+    while numbers := studies.begun_trials(search):
+        for number in numbers:
+            try_settings.fn(search, number)
+    found = conclude.conclude.fn(search, "run.yaml", search.plan.recipe)
+    assert [line.reason for line in found.trials] == ["does not hold: drift 9 (at most 5)", ""]
+    assert (found.state, found.recommended) == ("better", found.trials[1].number)
 
 
 @pytest.fixture
