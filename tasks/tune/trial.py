@@ -195,10 +195,9 @@ def _judge(
     if broken and trial.number:
         raise Dropped(f"does not hold on {eighths}/{WHOLE_RUN} of the pairs: {', '.join(broken)}")
     others = [other for other in _before(study, trial) if eighths in other.intermediate_values]
-    held = [
-        other for other in others if _held(other, eighths, search)
-    ]  # what breaks a limit is no better for its value
-    if trial.number and not goes_on(value, [other.intermediate_values[eighths] for other in held]):
+    # a broken model's value says nothing: the recipe's own settings go on whatever they break
+    held = [other.intermediate_values[eighths] for other in others if _held(other, eighths, search)]
+    if trial.number and not goes_on(value, held):
         raise Dropped(f"among the worse half after {eighths}/{WHOLE_RUN} of the pairs")
 
 
