@@ -19,6 +19,7 @@ from tests.forkserver import CHILDREN
 pytestmark = pytest.mark.usefixtures("prefect_server")  # a command that runs a flow starts none of its own
 
 INTERPRETER = sys.executable  # by its whole path; tests have the fork server's in its place
+CAMPAIGN = pytest.mark.campaign
 RANDOM = random.Random(0)
 WORDS = ["sea", "hill", "lamp", "bread", "stone", "river", "cloud", "winter", "garden", "letter", "music", "bridge"]
 
@@ -328,7 +329,7 @@ def test_a_disk_that_is_really_full(recipe, place, setting):
 
 @pytest.mark.parametrize(
     ("command", "group"),
-    [("retrain", True), ("retrain", False), pytest.param("tune", True, marks=pytest.mark.campaign)],
+    [pytest.param("retrain", True, marks=CAMPAIGN), ("retrain", False), pytest.param("tune", True, marks=CAMPAIGN)],
     ids=["ctrl-c", "kill", "ctrl-c in the first of a trial's trainings"],
 )
 def test_an_interrupted_training_exits_130_says_how_to_go_on_and_leaves_no_process(recipe, place, command, group):

@@ -41,17 +41,17 @@ def done(home, tmp_path_factory):
         "name": "short",
         "model": MODEL,
         "data": {
-            "train": str(some(demo / "pairs.train.jsonl", folder / "train.jsonl", 12)),
-            "eval": str(some(demo / "pairs.eval.jsonl", folder / "eval.jsonl", 4)),
+            "train": str(some(demo / "pairs.train.jsonl", folder / "train.jsonl", 8)),
+            "eval": str(some(demo / "pairs.eval.jsonl", folder / "eval.jsonl", 2)),
         },
-        "validation": {"intended": ["Athene"], "length_warn": 1.0, "length_fail": 1.0},
+        "validation": {"min_pairs": 10, "intended": ["Athene"], "length_warn": 1.0, "length_fail": 1.0},
         "training": {"learning_rate": 2e-5, "train_batch_size": 4, "sft_weight": 1.0, "freeze_embeddings": True},
         "evaluation": {
             "max_new_tokens": 4,
-            "samples": 2,
+            "samples": 1,
             "again": 0,
             "uptake_pairs": 0,
-            "behaviour": {"identity": str(some(demo / "checks/identity.jsonl", folder / "identity.jsonl", 2))},
+            "behaviour": {"identity": str(some(demo / "checks/identity.jsonl", folder / "identity.jsonl", 1))},
         },
         "gate": {"improve": ["rewards/margins"]},
     }
@@ -62,10 +62,10 @@ def done(home, tmp_path_factory):
 
 def test_the_first_dpo_term_is_ln_2_on_the_real_model(done):
     assert done.document.training.first_dpo_loss == pytest.approx(math.log(2), abs=1e-5)
-    assert done.document.training.steps == 3
+    assert done.document.training.steps == 2
 
 
-def test_three_steps_already_widen_the_held_out_margin(done):
+def test_two_steps_already_widen_the_held_out_margin(done):
     rows = {row.metric: row for row in done.display.before_after}
     assert rows["rewards/margins"].challenger > rows["rewards/margins"].reference == 0.0
     assert done.document.version == 1

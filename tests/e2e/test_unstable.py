@@ -1,5 +1,6 @@
 """An unstable case made on purpose: a data set with a shortcut, and a learning rate too high for plain DPO."""
 
+import html
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from dpo_core.errors import Diverged
 from flows.retrain import retrain
+from flows.tune import tune
 from tasks.train import train
 from tests.recipes import NOUNS, tiny_recipe, write_jsonl
 
@@ -57,3 +59,29 @@ def test_a_seed_that_diverges_is_told_and_the_others_go_on(tmp_path, monkeypatch
     first, _, last = (line.metrics.get("rewards/accuracies") for line in done.seeds)
     assert done.metrics["rewards/accuracies"].value == min(first, last)
     assert ">diverged</td>" in Path(done.report).read_text()
+
+
+def test_a_search_begun_at_a_rate_that_breaks_the_model_ends_at_one_whose_seeds_agree(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr("tasks.tune.begin.room_for", lambda parameters: 1)
+    training = {"learning_rate": 10.0, "sft_weight": 0.0, "num_train_epochs": 2.0}
+    space = {"training.learning_rate": {"low": 1e-3, "high": 1e3}}
+    tuned = {"trials": 16, "share": 0.25, "space": space, "answers": 8, "constraints": {"drift": 5.0}}
+    recipe = tiny_recipe(tmp_path / "recipe", validation={"on_shortcut": "warn"}, training=training, tune=tuned)
+    write_jsonl(recipe.parent / "train.jsonl", [row(n, "say", polite=n % 10 != 9) for n in range(96)])
+    write_jsonl(recipe.parent / "eval.jsonl", [row(n, "tell", polite=n % 2 == 0) for n in range(36)])
+    found = tune(str(recipe))
+    own, best = found.trials[0], next(one for one in found.trials if one.number == found.recommended)
+    assert (own.state, found.state, best.state, best.reason) == ("pruned", "better", "finished", "")
+    assert re.match(r"diverged on ./8 of the pairs: step \d+: loss or gradient is not finite", own.reason)
+    failed = [one.reason for one in found.trials if one.number != found.recommended]
+    assert {reason.split(" ")[0] for reason in failed} == {"diverged", "does", "among"}
+    assert any(re.search(r"drift [\d.e+]+ \(at most 5\)", reason) for reason in failed)
+    page = Path(found.report).read_text()
+    assert all(html.escape(reason) in page for reason in failed)
+    done = retrain(found.recipe, ["training.seeds=5"]).document
+    right = sorted(line.metrics["rewards/accuracies"] for line in done.seeds)
+    assert right[0] > 0.8
+    assert (done.unstable, done.verdict) == ("", "promote")
+    assert next(line for line in done.seeds if line.chosen).metrics["rewards/accuracies"] == right[2]

@@ -65,7 +65,7 @@ def test_the_result_is_that_of_the_checks_on_pairs_in_memory(run, data):
 def test_chunks_and_processes_change_nothing(run, tiny_model, quick_processes):
     quick_processes(workers)
     one = run("one", tokenizer=str(tiny_model))
-    many = run("many", tokenizer=str(tiny_model), rows=13, processes=2)
+    many = run("many", tokenizer=str(tiny_model), rows=60, processes=2)
     assert summary(many) == summary(one)
     assert many.train.tolist() == one.train.tolist()
 
