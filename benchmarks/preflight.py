@@ -157,14 +157,13 @@ def told(shape: dict[str, Any]) -> str:
 def report() -> None:
     """The table of docs/preflight.md."""
     saved = json.loads(RESULTS.read_text())
-    head = ["shape", "weights", "longest row", "memory: estimate", "trial", "error", "without the program"]
+    head = ["shape", "weights", "longest row", "memory: estimate", "trial", "error"]
     head += ["time: estimate", "trial", "error"]
     lines = [f"On {saved['processor']}, one thread:", "", f"| {' | '.join(head)} |", "|---|" + "---|" * (len(head) - 1)]
     for row in saved["rows"]:
-        memory, tried, program = row["memory"], row["memory_trial"], row["program"]
+        memory, tried = row["memory"], row["memory_trial"]
         cells = [row["shape"], f"{row['weights'] / 1e6:.1f} M", str(row["longest_row"])]
         cells += [f"{memory / MIB:,.0f} MiB", f"{tried / MIB:,.0f} MiB", f"{memory / tried - 1:+.0%}"]
-        cells += [f"{(memory - program) / (tried - program) - 1:+.0%}"]
         seconds, took = row["seconds"], row["seconds_trial"]
         cells += [f"{seconds:,.0f} s", f"{took:,.0f} s", f"{seconds / took - 1:+.0%}"]
         lines.append(f"| {' | '.join(cells)} |")

@@ -89,7 +89,7 @@ class Tune(Section):
             if name != LENGTH and isinstance(limit, list):
                 raise ValueError(f"{name}: write one number, the most that it may lose")
             if name == LENGTH and not (isinstance(limit, list) and len(limit) == 2):
-                raise ValueError("length: write the least and the most, as ratios to the start model: [0.5, 2]")
+                raise ValueError("length: write the least and the most ratio of words: [0.5, 2]")
             if name == LENGTH and isinstance(limit, list) and limit[0] >= limit[1]:
                 raise ValueError(f"length: no ratio is at least {limit[0]:g} and at most {limit[1]:g}")
         return asked

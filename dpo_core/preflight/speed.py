@@ -23,6 +23,7 @@ from dpo_core.model.load import without_dropout
 from dpo_core.model.logprobs import Method, Scorer
 from dpo_core.model.modes import scoring
 from dpo_core.model.score import rows_of, score_with
+from dpo_core.preflight.live import LARGE
 from dpo_core.preflight.operations import NOTHING, Costs, Operations, rows_of_step
 from dpo_core.recipe import Training
 from dpo_core.train.batches import Fixed
@@ -48,11 +49,15 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured: of rows forward and back, of an update (clipping, optimizer), of rows forward alone."""
+    """What was measured: of rows forward and back, of an update (clipping, optimizer), of rows forward alone.
+
+    `state`: bytes of the heap that weights, gradients and moments of the models of a few layers took.
+    """
 
     train: Rate
     update_s: float
     score: Rate
+    state: int = 0
 
 
 class _Seconds(NamedTuple):
@@ -94,7 +99,7 @@ def measure_speed(
         models = [_Model(build(count), training, accelerator, open_models, clock) for count in counts]
         method = models[0].method
         for model in models:
-            model.seconds(batches[-1])  # to warm up
+            model.seconds(batches[-1][:1])  # to warm up: a row that no step has
         found: list[list[_Seconds]] = []
         began = time.perf_counter()
         for batch in batches:
@@ -118,7 +123,7 @@ def measure_speed(
         )
         for name, of in (("rows", work), ("score", scored))
     ]
-    return Speed(rates[0], update, rates[1]), method
+    return Speed(rates[0], update, rates[1], sum(model.state for model in models)), method
 
 
 def warm_up(training: Training, accelerator: Accelerator) -> None:
@@ -174,6 +179,8 @@ class _Model:
         self.method, self._training, self._accelerator = self._scorer.method, training, accelerator
         self._model, self._optimizer = accelerator.prepare(self._scorer, make_optimizer(policy, training))
         self._trained = [p for p in policy.parameters() if p.requires_grad]
+        small = [p for p in policy.parameters() if p.nbytes < LARGE]
+        self.state = sum(p.nbytes * (4 if p.requires_grad else 1) for p in small)  # gradient and two moments each
 
     def seconds(self, batch: Sequence[Example]) -> _Seconds:
         """Of a step on these pairs, of its update alone, and of their log-probs."""

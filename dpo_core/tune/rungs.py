@@ -35,6 +35,6 @@ def pairs_of_trial(training: Training, rows: int, seeds: int) -> int:
 
 
 def goes_on(value: float, others: Sequence[float]) -> bool:
-    """Whether a trial is among the better half of those that reached its rung, itself included."""
+    """Whether a trial is among the better half of those on its rung that hold their limits, itself included."""
     better = sum(other > value for other in others)
     return better < math.ceil((len(others) + 1) / 2)

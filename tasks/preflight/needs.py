@@ -22,7 +22,7 @@ MANY_ROWS = 2  # of a step; more do not add to the memory
 
 @dataclass(frozen=True)
 class Needs:
-    """Counts the memory of a run's phases. `program`: bytes of a process that computes, before a model is there.
+    """Counts the memory of a run's phases. `program`: bytes of a process that trains, without its model.
 
     `answering`: between the steps of a run that learns from its own answers.
     """

@@ -148,7 +148,7 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
         return shallow(order.model_folder, layers, trusted_code=order.trusted_code)
 
     speed, method = measure_speed(build, batches, order.training, costs, accelerator, order.clock)
-    program = _left(accelerator, kernels=order.training.dtype == "bfloat16")
+    program = _left(accelerator, speed.state, kernels=order.training.dtype == "bfloat16")
     answering = 0.0
     if order.questions:
         asked, dtype = Asking(order.questions, 1, order.width), order.training.dtype
@@ -163,20 +163,22 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     return {"mode": method.mode, "head": method.head, "program": program, **rates}
 
 
-def _left(accelerator: "Accelerator", *, kernels: bool) -> int:
+def _left(accelerator: "Accelerator", state: int, *, kernels: bool) -> int:
     """Bytes that the process keeps when its models are gone: what a step has loaded and made.
 
-    `kernels`: in bf16 these lie all over the heap, and what is free between them fits no other row. That is lost, too;
-    otherwise it is given back first, as a model's own blocks would take it.
+    `kernels`: in bf16 these lie all over the heap, and what is free between them fits no other row. That is lost, too,
+    save what weights, gradients and moments took (`state`), in whose place a model's own come.
     """
     import psutil
 
+    process = psutil.Process()
     accelerator.free_memory()
     gc.collect()
-    if not kernels:
-        with suppress(OSError, AttributeError):  # glibc alone has it
-            ctypes.CDLL(None).malloc_trim(0)
-    return psutil.Process().memory_info().rss
+    held = process.memory_info().rss - state
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+    trimmed = process.memory_info().rss
+    return max(held, trimmed) if kernels else trimmed
 
 
 def _trial(order: ProbeOrder, examples: Sequence[Example], accelerator: "Accelerator", folder: Path) -> dict[str, Any]:

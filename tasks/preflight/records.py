@@ -13,7 +13,7 @@ class PhaseMemory(Record):
     phase: Literal["reference", "training", "evaluation"] = Field(description="of the run")
     peak: int = Field(description="bytes at most, of all its processes")
     process: int = Field(description="bytes at most of one process that computes")
-    program: int = Field(description="of them: the program itself, before any model is there")
+    program: int = Field(description="of them: the program itself and, to train, the kernels that steps have it make")
     weights: int = Field(description="bytes")
     gradients: int = Field(0, description="bytes")
     optimizer: int = Field(0, description="bytes: two moments of each weight that is trained")

@@ -19,6 +19,7 @@ from tasks.tune.records import Search, TuningSplit
 
 log = logging.getLogger("dpo.tune")
 OF_SEARCH = ("minutes", "pairs", "trials", "study")  # keys of `tune` that may change while a study goes on
+FIGURES = 2  # higher where a figure of a trial comes to mean something else: a study holds figures of one kind
 BYTES = 24  # of memory for each parameter of a training: weights, gradients, two moments, activations, and the parent
 
 
@@ -41,6 +42,7 @@ def begin_search(plan: Plan, split: TuningSplit) -> Search:
     _require_budget(search)
     tune = recipe.tune.model_dump(mode="json", exclude=set(OF_SEARCH))
     content = {
+        "figures": FIGURES,
         **{f"training.{key}": value for key, value in recipe.training.decisive.items()},
         **{f"tune.{key}": value for key, value in tune.items()},
         "seed": recipe.seed,

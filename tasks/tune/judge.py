@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from dpo_core.data.pairs import EncodedPair, text_of
+from dpo_core.data.digests import prompt_digest
+from dpo_core.data.pairs import EncodedPair, Message, text_of
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.evaluate.evidence import draw_samples
 from dpo_core.model.stops import named_ends
@@ -49,7 +50,7 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
     inputs = {
         "training": training_inputs(plan, split.rows, scored),
         "questions": questions,
-        "answers": _answered(plan, limits),
+        "answers": plan.recipe.tune.answers if LENGTH in limits else 0,
         "date": plan.recipe.encoding.date,
         "max_new_tokens": plan.recipe.evaluation.max_new_tokens,
         "batch_size": plan.recipe.evaluation.batch_size,
@@ -79,8 +80,9 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
     return found if not stage.cached else found.model_copy(update={"forwards": scored.forwards})
 
 
-def _answered(plan: Plan, limits: Mapping[str, Sequence[float]]) -> int:
-    return plan.recipe.tune.answers if LENGTH in limits else 0
+def _samples(plan: Plan, rows: Sequence[EncodedPair]) -> list[tuple[Message, ...]]:
+    """Prompts that are answered for their length."""
+    return draw_samples([row.pair for row in rows], plan.recipe.tune.answers)
 
 
 def _measured(
@@ -92,7 +94,7 @@ def _measured(
     limits: Mapping[str, Sequence[float]],
     inputs: Mapping[str, object],
 ) -> MeasureOutput:
-    """The start model's own answers, asked for once; its log-probs too where it is not the loss's reference."""
+    """The start model's answers to the same questions, asked for once; its log-probs, unless it is the reference."""
     logps = plan.recipe.training.reference_free or plan.model_sha256 != plan.reference_sha256
     asked = {name: value for name, value in inputs.items() if name != "training"}
     asked |= {"start": plan.model_sha256, "tokenizer": plan.tokenizer_sha256, "path": scored.path, "logps": logps}
@@ -114,8 +116,7 @@ def _ask(
     *,
     logps: bool,
 ) -> MeasureOutput:
-    pairs = [row.pair for row in _rows(store, split)]
-    samples = draw_samples(pairs, _answered(plan, limits))
+    samples = _samples(plan, _rows(store, split)) if LENGTH in limits else []
     once = plan.recipe.evaluation.model_copy(update={"answers": 1, "again": 0})  # the likeliest, asked for once
     lean = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"evaluation": once})})
     return measure(folder, lean, store, split.rows, Inquiry(suites, samples, [], logps=logps, path=None))
@@ -153,7 +154,9 @@ def _metrics(
     if found.answers["samples"]:
         own, now = (fmean(count_words(answer) for answer in m.answers["samples"]) for m in (start, found))
         if own >= 1:  # what says nothing cannot grow by a factor
-            metrics[LENGTH] = length_ratio(now, own, fmean(count_words(text_of(row.pair.chosen)) for row in rows))
+            asked = {prompt_digest(prompt) for prompt in _samples(plan, rows)}
+            chosen = [count_words(text_of(row.pair.chosen)) for row in rows if prompt_digest(row.pair.prompt) in asked]
+            metrics[LENGTH] = length_ratio(now, own, fmean(chosen))
     if found.nll:
         metrics[NEUTRAL_TEXT] = fmean(found.nll.values()) - fmean(start.nll.values())
     return metrics

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -115,7 +115,8 @@ def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:
             records.append(_train(search, trial, one, eighths, pairs, run))
             studies.record(study, trial, records, pairs)
             _require_converged(trial, records)
-        metrics = _means(records, eighths)
+        found = [TrialMeasures.model_validate(r["measures"]) for r in records if r["eighths"] == eighths]
+        metrics = {name: fmean(m.metrics[name] for m in found) for name in found[0].metrics}
         if wild := [name for name, mean in metrics.items() if not math.isfinite(mean)]:
             trial.set_constraint("finite", 1.0)
             raise Dropped(f"diverged on {eighths}/{WHOLE_RUN} of the pairs: {', '.join(wild)} not finite")
@@ -195,8 +196,8 @@ def _judge(
     if broken and trial.number:
         raise Dropped(f"does not hold on {eighths}/{WHOLE_RUN} of the pairs: {', '.join(broken)}")
     others = [other for other in _before(study, trial) if eighths in other.intermediate_values]
-    # a broken model's value says nothing: the recipe's own settings go on whatever they break
-    held = [other.intermediate_values[eighths] for other in others if _held(other, eighths, search)]
+    # what broke a limit then or later is no better for its value: the recipe's own settings go on whatever they break
+    held = [other.intermediate_values[eighths] for other in others if all(by <= 0 for by in other.constraints.values())]
     if trial.number and not goes_on(value, held):
         raise Dropped(f"among the worse half after {eighths}/{WHOLE_RUN} of the pairs")
 
@@ -204,17 +205,6 @@ def _judge(
 def _before(study: "Study", trial: "Trial") -> "list[FrozenTrial]":
     """Of these the same are known when a killed search goes on."""
     return [other for other in studies.tried(study) if other.number < trial.number]
-
-
-def _means(records: Sequence[Mapping[str, Any]], eighths: int) -> dict[str, float]:
-    """Of each figure, over the seeds of a rung."""
-    found = [TrialMeasures.model_validate(r["measures"]) for r in records if r["eighths"] == eighths]
-    return {name: fmean(m.metrics[name] for m in found) for name in found[0].metrics}
-
-
-def _held(other: "FrozenTrial", eighths: int, search: Search) -> bool:
-    over = excess(_means(other.user_attrs[studies.RECORDS], eighths), search.limits)
-    return all(by <= 0 for by in over.values())
 
 
 def excess(metrics: Mapping[str, float], limits: Mapping[str, Sequence[float]]) -> dict[str, float]:

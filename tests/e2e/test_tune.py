@@ -62,6 +62,7 @@ def test_what_cannot_be_trained_is_pruned_with_its_reason_and_the_own_settings_s
 def test_each_rung_sees_twice_the_pairs_of_the_one_before_and_the_spent_pairs_are_their_sum(found):
     assert [rung.pairs for rung in found.trials[0].rungs] == [16, 24, 48, 96, 96]  # of 12 steps of 8 pairs, rounded up
     assert found.spent["pairs"] == sum(rung.pairs for trial in found.trials for rung in trial.rungs)
+    assert [rung.eighths for rung in found.trials[0].rungs if "retention/facts" in rung.metrics] == [4, 8, 8]
 
 
 def test_no_pair_that_the_search_looked_at_is_one_that_the_gate_looks_at(found, study, place):

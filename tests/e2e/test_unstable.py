@@ -75,8 +75,8 @@ def test_a_search_begun_at_a_rate_that_breaks_the_model_ends_at_one_whose_seeds_
     own, best = found.trials[0], next(one for one in found.trials if one.number == found.recommended)
     assert (own.state, found.state, best.state, best.reason) == ("pruned", "better", "finished", "")
     assert re.match(r"diverged on ./8 of the pairs: step \d+: loss or gradient is not finite", own.reason)
-    failed = [one.reason for one in found.trials if one.number != found.recommended]
-    assert {reason.split(" ")[0] for reason in failed} == {"diverged", "does", "among"}
+    failed = [one.reason for one in found.trials if one.reason]
+    assert {reason.split(" ")[0] for reason in failed} >= {"diverged", "does", "among"}
     assert any(re.search(r"drift [\d.e+]+ \(at most 5\)", reason) for reason in failed)
     page = Path(found.report).read_text()
     assert all(html.escape(reason) in page for reason in failed)

@@ -161,12 +161,15 @@ def test_what_the_budget_cut_is_finished_under_a_larger_one(search, monkeypatch)
     assert within(460) == [own, own]
 
 
-def test_settings_that_break_a_limit_are_no_better_than_others_for_their_value(search, monkeypatch):
+@pytest.mark.parametrize("breaks_at", [0.1, 0.5, 1.0])
+def test_settings_that_break_a_limit_are_no_better_than_others_for_their_value(search, monkeypatch, breaks_at):
     """The recipe's own rate is too high: each pair right, and a model that is broken. It goes on to its end as ever."""
     own = search.plan.recipe.training.learning_rate
 
     def judged(plan, *_):
-        return measures(1.0, drift=9.0) if plan.recipe.training.learning_rate == own else measures(0.7)
+        if plan.recipe.training.learning_rate != own:
+            return measures(0.7)
+        return measures(1.0, drift=9.0 if plan.recipe.training.num_train_epochs >= breaks_at else 0.0)
 
     monkeypatch.setattr(judge, "judged", judged)
     rows = Checked.model_construct(eval_key="k")

@@ -1,7 +1,5 @@
 """What a step of the whole model takes, from steps of one layer and of three."""
 
-from dataclasses import replace
-
 import pytest
 
 from dpo_core.data.pairs import Example
@@ -13,37 +11,41 @@ from dpo_core.recipe import Training
 
 LAYER_S, BESIDE_S, KERNELS_S, UPDATE_S = 0.5, 1.0, 3.0, 0.25
 COSTS = Costs(token=100.0, seen=2.0, target=10.0, layers=12)
-BATCHES = [[Example(str(i), (5,) * (3 + i), (8, 9), (9, 8, 8), None, None)] for i in range(4)]
+BATCHES = [[Example(f"{i} {k}", (5,) * (3 + i + k), (8, 9), (9, 8, 8), None, None) for k in range(2)] for i in range(4)]
 
 
-def machine(seen):
+def machine(seen, *, makes_kernels):
     """Stands for a model of few layers in training: its seconds are known, kernels are made for each new batch once."""
 
     class Machine:
         method = Method("shared", head=True)
+        state = 7
 
         def __init__(self, layers, *_):
             self.layers = layers
 
         def seconds(self, batch):
-            first = batch[0].id not in seen
-            seen.add(batch[0].id)
+            shape = tuple(pair.id for pair in batch)
+            first = makes_kernels and shape not in seen
+            seen.add(shape)
             rows = self.layers * LAYER_S + BESIDE_S + first * KERNELS_S
             return speed._Seconds(rows, self.layers * UPDATE_S, rows / 2)
 
     return Machine
 
 
-@pytest.mark.parametrize("layers", [12, 1])
-def test_kernels_that_are_made_for_a_shape_count_once_a_step_whatever_the_number_of_layers(monkeypatch, layers):
-    monkeypatch.setattr(speed, "_Model", machine(set()))
-    costs, training = replace(COSTS, layers=layers), Training(dtype="bfloat16")
-    found, method = measure_speed(lambda count: count, BATCHES, training, costs, None)
+@pytest.mark.parametrize(("dtype", "kernels_s"), [("bfloat16", KERNELS_S), ("float32", 0.0)])
+def test_kernels_that_are_made_for_a_shape_count_once_a_step_whatever_the_number_of_layers(
+    monkeypatch, dtype, kernels_s
+):
+    monkeypatch.setattr(speed, "_Model", machine(set(), makes_kernels=dtype == "bfloat16"))
+    training = Training(dtype=dtype)
+    found, method = measure_speed(lambda count: count, BATCHES, training, COSTS, None)
     work = NOTHING
     for batch in BATCHES:
         for rows in rows_of_step(batch, training, ranks=1, share=method.share):
-            work = work.plus(costs.rows(rows, share=method.share))
-    warmed = 1  # the batch that warmed up has its kernels
-    expected = 4 * (layers * LAYER_S + BESIDE_S) + (4 - warmed) * KERNELS_S
-    assert found.train.seconds(work) == pytest.approx(expected)
-    assert found.update_s == pytest.approx(layers * UPDATE_S)
+            work = work.plus(COSTS.rows(rows, share=method.share))
+    assert found.train.layers * work.layers == pytest.approx(4 * COSTS.layers * LAYER_S)
+    assert found.train.head * work.head == pytest.approx(4 * (BESIDE_S + kernels_s))
+    assert found.update_s == pytest.approx(COSTS.layers * UPDATE_S)
+    assert found.state == 2 * 7
