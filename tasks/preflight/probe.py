@@ -174,10 +174,10 @@ def _left(accelerator: "Accelerator", state: int, *, kernels: bool) -> int:
     process = psutil.Process()
     accelerator.free_memory()
     gc.collect()
-    held = process.memory_info().rss - state
+    held: int = process.memory_info().rss - state
     with suppress(OSError, AttributeError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
-    trimmed = process.memory_info().rss
+    trimmed: int = process.memory_info().rss
     return max(held, trimmed) if kernels else trimmed
 
 
