@@ -57,7 +57,7 @@ class Speed:
     train: Rate
     update_s: float
     score: Rate
-    state: int = 0
+    state: int
 
 
 class _Seconds(NamedTuple):

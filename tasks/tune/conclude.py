@@ -96,7 +96,7 @@ def _point(trial: "FrozenTrial", search: Search) -> TriedPoint:
         if math.isfinite(value):  # one that is not would be in the mean around all others
             values[record["eighths"]] = (*values.get(record["eighths"], ()), value)
     place = tuple(axis.place(trial.params[key]) for key, axis in search.space.items())
-    feasible = all(value <= 0 for value in trial.constraints.values())
+    feasible = studies.holds(trial)
     done = trial.state == TrialState.COMPLETE  # a pruned one has a value too, its last
     return TriedPoint(trial.number, place, values if done else _but_last(values), feasible)
 

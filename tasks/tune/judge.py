@@ -165,7 +165,7 @@ def _metrics(
 def length_ratio(now: float, start: float, chosen: float) -> float:
     """Of words to the start model's or the chosen answers', whichever is nearer; 1 from the one to the other.
 
-    Answers that are no more like the chosen ones than these are themselves have not grown, or shrunk, by accident.
+    Answers on the way to the length of the chosen ones change as the data asks; beyond either end they do not.
     """
     least, most = sorted((start, max(1.0, chosen)))
     return now / min(max(now, least), most)

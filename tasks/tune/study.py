@@ -158,6 +158,11 @@ def tried(study: "Study") -> "list[FrozenTrial]":
     return [trial for trial in study.trials if SAME not in trial.user_attrs and trial.params]
 
 
+def holds(trial: "FrozenTrial") -> bool:
+    """Whether it has broken no limit so far, and not diverged."""
+    return all(by <= 0 for by in trial.constraints.values())
+
+
 def spent(study: "Study") -> dict[str, float]:
     """Trials, pairs trained on, and minutes of work so far."""
     trials = tried(study)

@@ -195,10 +195,9 @@ def _judge(
         return
     if broken and trial.number:
         raise Dropped(f"does not hold on {eighths}/{WHOLE_RUN} of the pairs: {', '.join(broken)}")
-    others = [other for other in _before(study, trial) if eighths in other.intermediate_values]
     # what broke a limit then or later is no better for its value: the recipe's own settings go on whatever they break
-    held = [other.intermediate_values[eighths] for other in others if all(by <= 0 for by in other.constraints.values())]
-    if trial.number and not goes_on(value, held):
+    others = [other.intermediate_values for other in _before(study, trial) if studies.holds(other)]
+    if trial.number and not goes_on(value, [values[eighths] for values in others if eighths in values]):
         raise Dropped(f"among the worse half after {eighths}/{WHOLE_RUN} of the pairs")
 
 
