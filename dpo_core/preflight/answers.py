@@ -12,6 +12,7 @@ from dpo_core.model.answers.pool import ROUND
 from dpo_core.model.answers.slots import BYTES, Beginning, Slots
 from dpo_core.model.layout import Ids
 from dpo_core.model.logprobs import plain_model
+from dpo_core.preflight.operations import Costs
 from dpo_core.preflight.speed import Clock, layer_counts
 
 SPARE = 1.25  # rows and tokens that the pool makes room for, over those that are there
@@ -83,14 +84,14 @@ def answers_bytes(model: torch.nn.Module, asked: Asking, dtype: str) -> int:
 def answer_step_seconds(
     build: Callable[[int], PreTrainedModel],
     asked: Asking,
-    layers: int,
+    costs: Costs,
     *,
     dtype: str,
     device: torch.device,
     clock: Clock,
 ) -> float:
     """Of a token more for each answer in work, from models of few layers."""
-    counts, found = layer_counts(layers), []
+    counts, found = layer_counts(costs), []
     for count in counts:
         model = build(count).to(device)  # type: ignore[arg-type]
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
@@ -98,7 +99,7 @@ def answer_step_seconds(
     if len(counts) == 1:
         return found[0]
     layer = max(0.0, (found[1] - found[0]) / (counts[1] - counts[0]))
-    return max(0.0, found[0] - counts[0] * layer) + layers * layer
+    return max(0.0, found[0] - counts[0] * layer) + costs.layers * layer
 
 
 def _seconds(slots: Slots, asked: Asking, clock: Clock) -> float:

@@ -1,10 +1,11 @@
 """How fast this machine trains a model: real steps of the same model with fewer layers, weights drawn by lot.
 
-A step of one layer and one of three tell what a layer costs, and what is beside the layers: embeddings, head, loss and
+A step of one layer and one of a few tell what a layer costs, and what is beside the layers: embeddings, head, loss and
 all that is done once a step, such as making kernels for its shapes. No weights are read, and a model of 70 layers
 needs the room of three.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from dpo_core.train.batches import Fixed
 from dpo_core.train.loop import sequences_of, train
 from dpo_core.train.policy import make_optimizer, make_policy
 
-FEW, MORE = 1, 3  # layers
+FEW, MORE, MOST = 1, 3, 8  # layers
 ENOUGH_S = 12.0  # after so long no further step is timed
 SCORED = 2048  # tokens of a forward without gradients
 Clock = Callable[[], float]  # seconds
@@ -80,9 +81,10 @@ def shallow(folder: str | Path, layers: int, *, trusted_code: str | None = None)
     return model
 
 
-def layer_counts(layers: int) -> list[int]:
-    """Of the models that are timed in the place of one with so many."""
-    return sorted({min(FEW, layers), min(MORE, layers)})
+def layer_counts(costs: Costs) -> list[int]:
+    """Of the models that are timed in the place of one: beside a large head a few layers would be lost in its noise."""
+    as_the_head = math.ceil(costs.target * costs.layers / costs.token)
+    return sorted({min(count, costs.layers) for count in (FEW, max(MORE, min(as_the_head, MOST)))})
 
 
 def measure_speed(
@@ -94,7 +96,7 @@ def measure_speed(
     clock: Clock = time.perf_counter,
 ) -> tuple[Speed, Method]:
     """Of a model whose first layers `build` makes, on these steps; and how its log-probs are computed."""
-    counts = layer_counts(costs.layers)
+    counts = layer_counts(costs)
     with ExitStack() as open_models:
         models = [_Model(build(count), training, accelerator, open_models, clock) for count in counts]
         method = models[0].method

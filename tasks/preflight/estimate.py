@@ -16,7 +16,7 @@ from dpo_core.preflight.answers import token_bytes
 from dpo_core.preflight.memory import OnMeta
 from dpo_core.preflight.operations import NOTHING, Costs, Operations, rows_of_step, steps_of
 from dpo_core.preflight.ranges import outside
-from dpo_core.preflight.speed import MORE, SCORED, Rate
+from dpo_core.preflight.speed import SCORED, Rate, layer_counts
 from dpo_core.recipe import Recipe, Training
 from dpo_core.recipe_file import load_recipe
 from dpo_core.train.batches import total_steps
@@ -95,9 +95,9 @@ class Estimator:
     def speed(self) -> Probed | None:
         """Of this machine, on a few layers; None where even those have no room, or it failed: a note says why."""
         ends = self.weights - self.costs.token / 2
-        few = 16 * (2 * ends + (MORE + 1) * self.costs.token / 2 / self.costs.layers)
+        few = 16 * (2 * ends + sum(layer_counts(self.costs)) * self.costs.token / 2 / self.costs.layers)
         if few > 0.8 * self.machine.available:
-            self.notes.append(f"no speed was measured: {MORE} layers of the model have no room in the free memory")
+            self.notes.append("no speed was measured: not even a few layers of the model have room in the free memory")
             return None
         try:
             return self.probe(0)

@@ -153,7 +153,7 @@ def _speed(order: ProbeOrder, examples: Sequence[Example], accelerator: "Acceler
     if order.questions:
         asked, dtype = Asking(order.questions, 1, order.width), order.training.dtype
         options: dict[str, Any] = {"dtype": dtype, "device": accelerator.device, "clock": order.clock}
-        answering = answer_step_seconds(build, asked, costs.layers, **options)
+        answering = answer_step_seconds(build, asked, costs, **options)
     rates = {
         "train": tuple(speed.train),
         "score": tuple(speed.score),

@@ -1,4 +1,4 @@
-"""What a step of the whole model takes, from steps of one layer and of three."""
+"""What a step of the whole model takes, from steps of one layer and of a few."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from dpo_core.data.pairs import Example
 from dpo_core.model.logprobs import Method
 from dpo_core.preflight import speed
 from dpo_core.preflight.operations import NOTHING, Costs, rows_of_step
-from dpo_core.preflight.speed import measure_speed
+from dpo_core.preflight.speed import layer_counts, measure_speed
 from dpo_core.recipe import Training
 
 LAYER_S, BESIDE_S, KERNELS_S, UPDATE_S = 0.5, 1.0, 3.0, 0.25
@@ -49,3 +49,12 @@ def test_kernels_that_are_made_for_a_shape_count_once_a_step_whatever_the_number
     assert found.train.head * work.head == pytest.approx(4 * (BESIDE_S + kernels_s))
     assert found.update_s == pytest.approx(COSTS.layers * UPDATE_S)
     assert found.state == 2 * 7
+
+
+@pytest.mark.parametrize(
+    ("layers", "head", "counts"),
+    [(30, 0.5, [1, 3]), (30, 5.2, [1, 6]), (30, 40.0, [1, 8]), (5, 40.0, [1, 5]), (2, 0.5, [1, 2]), (1, 40.0, [1])],
+)
+def test_as_many_layers_are_timed_as_weigh_what_the_head_does_and_no_more_than_there_are(layers, head, counts):
+    layer = 100.0  # operations a token
+    assert layer_counts(Costs(token=layers * layer, seen=2.0, target=head * layer, layers=layers)) == counts
