@@ -57,13 +57,15 @@ def is_listed(name: str, listed: Iterable[str]) -> bool:
     return any(name.startswith(entry) if entry.endswith("_") else name == entry for entry in listed)
 
 
-def training_environment(given: Mapping[str, str], *, several: bool) -> dict[str, str]:
+def training_environment(given: Mapping[str, str], *, several: bool, keys: Iterable[str] = ()) -> dict[str, str]:
     """What the training process gets of `given`; `several`: of a launch with an accelerate configuration of its own.
 
-    What `.env` sets is in `given` already: the process does not read it, nor tell again what it may not set.
+    `keys`: names of what it asks endpoints with. What `.env` sets is in `given` already: the process does not read it,
+    nor tell again what it may not set.
     """
     passed = (*PASSED, *NETWORK) if several else PASSED
     kept = {name: value for name, value in given.items() if is_listed(name, passed) and not is_listed(name, FORGOTTEN)}
+    kept |= {name: given[name] for name in keys if name in given}
     path = python_path(given.get("PYTHONPATH", ""))
     return {**kept, **KERNELS, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", NO_DOTENV: "1"}
 

@@ -42,6 +42,7 @@ from tasks.runtime.start import START, start_model
 from tasks.runtime.tracked import ended_by_errors
 
 log = logging.getLogger("dpo.plan")
+BUDGET = {"minutes", "pairs", "trials"}  # keys of `tune`: under a larger one a search goes on, and in its MLflow run
 
 
 @task(name="plan", cache_policy=NO_CACHE)
@@ -60,6 +61,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     files, online = digests_of(checked, sources), online_plan(checked, store)
     lm_eval = harness_plan(checked.evaluation.lm_eval) if kind == "retrain" else {}
     content = _without_paths(checked, files) | by_content(online, lm_eval)
+    content |= {"tune": checked.tune.model_dump(exclude=BUDGET)} if kind == "tune" else {}
     request = digest_json([kind, content, checked.model])
     champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
     from_champion = champion is not None and checked.retrain.start == "champion"

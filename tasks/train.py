@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -39,8 +39,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
     items, left_out = online_prompts(store, plan, checked) if plan.online else ([], {})
     asked = {"online": [plan.online.content, digest_json([item.key for item in items])]} if plan.online else {}
     inputs = training_inputs(plan, checked, scored) | asked
-    name = digest_json([inputs, code_digest(_code(plan.online))])[:16]  # none goes on with what other code has begun
-    folder, checkpoints = settings.home / "runs" / name, f"checkpoints/{name}"
+    folder, checkpoints = _places(plan, inputs)
 
     def compute() -> TrainOutput:
         if plan.force:
@@ -51,7 +50,7 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
             _write_order(folder, store, plan, checked, scored)
             if plan.online is not None:
                 write_prompts(folder, store, plan, checked, items, left_out)
-            launch(folder, settings)
+            launch(folder, settings, _keys(plan))
         result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
         if result.online is not None:
             learnt = keep_learnt(store, folder, result.online, scored.path)
@@ -92,6 +91,19 @@ def training_inputs(plan: Plan, checked: Checked, scored: Scored) -> dict[str, o
         "seed": plan.seed,
         "start": plan.model_sha256,
     }
+
+
+def discard(plan: Plan, checked: Checked, scored: Scored) -> None:
+    """Remove what a training that nobody will go on with has left."""
+    folder, checkpoints = _places(plan, training_inputs(plan, checked, scored))
+    shutil.rmtree(folder, ignore_errors=True)
+    forget(open_store(load_settings()), checkpoints)
+
+
+def _places(plan: Plan, inputs: Mapping[str, object]) -> tuple[Path, str]:
+    """Where it trains, and the prefix of its checkpoints in the store; none goes on with what other code has begun."""
+    name = digest_json([inputs, code_digest(_code(plan.online))])[:16]
+    return load_settings().home / "runs" / name, f"checkpoints/{name}"
 
 
 def _code(online: object | None) -> tuple[str, ...]:
@@ -143,6 +155,7 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "result.json"):  # of an earlier try
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "model", ignore_errors=True)  # half of it, where that try was killed
     training = plan.recipe.training
     aside = {*json.loads(store.get_bytes(checked.aside_key))} if checked.aside_key else set[int]()
     for file, is_aside in ((EXAMPLES, False), (ASIDE, True)):
@@ -159,6 +172,11 @@ def _write_order(folder: Path, store: Store, plan: Plan, checked: Checked, score
         online=_online(plan),
     )
     (folder / "order.json").write_text(order.model_dump_json())
+
+
+def _keys(plan: Plan) -> set[str]:
+    """Names of the environment variables with the keys of the endpoints that score answers as it trains."""
+    return {model.api_key_env for model in plan.online.curation.endpoints.values()} if plan.online else set()
 
 
 def _online(plan: Plan) -> OnlineOrder | None:

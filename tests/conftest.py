@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.forkserver import Forkserver
 
+gc.disable()  # until all is imported and collected
 watch_shapes()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: Ctrl-C is part of what is tested
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,6 +66,7 @@ def pytest_collection_finish() -> None:
     """What was imported and collected lives to the end: no later collection of garbage walks through it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

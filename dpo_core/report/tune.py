@@ -1,5 +1,6 @@
 """The page of a search: what is recommended and why, what mattered, where each trial came to lie, why others ended."""
 
+import math
 from collections.abc import Iterator, Mapping
 from statistics import fmean, stdev
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from dpo_core.report.page import render
 
 LAST = 8  # eighths
+UNKNOWN = "by how much seeds differ is not known, as none was trained with two (tune.seeds)"
 WORDS = {"better": "better", "own_settings": "stay", "none_holds": "none holds"}
 KINDS = {"better": "pass", "own_settings": "warn", "none_holds": "fail"}
 
@@ -35,12 +37,14 @@ def lead(document: Mapping[str, Any]) -> str:
     if number is None:
         return "No trial saw all pairs and held its limits: read why below, then widen the space, or the budget."
     if number == 0:
+        if spread is None:
+            return f"The recipe's own settings stay: nothing that was tried is better around; {UNKNOWN}."
         says = "The recipe's own settings stay: nothing that was tried is better around by more than seeds differ"
         return f"{says} ({spread:.3g})."
     around, own = by_number[number]["around"], by_number[0]["around"]
     says = f"Trial {number} is recommended: {document['objective']} {around:.3g} around it"
     says += f", {own:.3g} around the recipe's own settings" if own is not None else "; the own settings do not hold"
-    says += f", where seeds differ by {spread:.2g}."
+    says += f"; {UNKNOWN}." if spread is None else f", where seeds differ by {spread:.2g}."
     if peak != number:
         high = by_number[peak]
         says += f" Trial {peak} measured more, {high['value']:.3g}, and less lies around it ({high['around']:.3g})."
@@ -82,13 +86,18 @@ def _dots(document: Mapping[str, Any]) -> list[tuple[int, float, float, str]]:
     """Margin against drift of each trial, on the most pairs that it saw; the recommended one on top."""
     dots = []
     for trial in document["trials"]:
-        judged = [rung for rung in trial["rungs"] if rung["metrics"]]  # what diverged has none
+        judged = [rung for rung in trial["rungs"] if all(map(math.isfinite, _place(rung)))]
         seen = max((rung["eighths"] for rung in judged), default=0)
-        found = [rung["metrics"] for rung in judged if rung["eighths"] == seen]
+        found = [_place(rung) for rung in judged if rung["eighths"] == seen]
         if found:
-            drift, margin = (fmean(metrics[name] for metrics in found) for name in ("drift", "rewards/margins"))
+            drift, margin = map(fmean, zip(*found, strict=True))
             dots.append((trial["number"], drift, margin, _kind(trial, document)))
     return sorted(dots, key=lambda dot: ("fail", "intended", "warn", "pass").index(dot[3]))
+
+
+def _place(rung: Mapping[str, Any]) -> tuple[float, float]:
+    """What diverged has no figures, or none that are finite."""
+    return rung["metrics"].get("drift", math.nan), rung["metrics"].get("rewards/margins", math.nan)
 
 
 def _seeds(document: Mapping[str, Any]) -> Iterator[tuple[int, str, float]]:

@@ -31,12 +31,15 @@ class TriedPoint:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recommended trial, the one that measured best, what lies around each that finished, the spread of seeds."""
+    """The recommended trial, the one that measured best, what lies around each that finished, the spread of seeds.
+
+    The spread is None where none was trained with two.
+    """
 
     number: int
     peak: int
     around: dict[int, float]
-    spread: float
+    spread: float | None
 
 
 def choose(trials: Sequence[TriedPoint], own: int) -> Chosen | None:
@@ -50,17 +53,17 @@ def choose(trials: Sequence[TriedPoint], own: int) -> Chosen | None:
     around = {trial.number: _around(trial, trials) for trial in finished}
     spread = seed_spread(trials)
     best = max(finished, key=lambda trial: (around[trial.number], -trial.number)).number
-    if own in around and around[best] - around[own] <= spread:
+    if own in around and around[best] - around[own] <= (spread or 0.0):
         best = own
     peak = max(finished, key=lambda trial: (fmean(trial.values[LAST]), -trial.number)).number
     return Chosen(best, peak, around, spread)
 
 
-def seed_spread(trials: Sequence[TriedPoint]) -> float:
-    """Standard deviation between seeds of the same settings, pooled; 0 where none was trained with two."""
+def seed_spread(trials: Sequence[TriedPoint]) -> float | None:
+    """Standard deviation between seeds of the same settings, pooled; None where none was trained with two."""
     several = [trial.values[LAST] for trial in trials if len(trial.values.get(LAST, ())) > 1]
     if not several:
-        return 0.0
+        return None
     squares = sum(stdev(values) ** 2 * (len(values) - 1) for values in several)
     return math.sqrt(squares / sum(len(values) - 1 for values in several))
 

@@ -273,7 +273,7 @@ def preflight(
     rows = rows_of(recipe, folder, trusted, settings)
     answering = answering_of(recipe, folder, trusted, settings)
     run = Estimator(recipe, folder, trusted, settings, rows, this_machine(), launch_of(settings), processor, answering)
-    short = any(phase.peak > run.machine.available for phase in run.memory)
+    short = any(phase.phase == "training" and phase.peak > run.machine.available for phase in run.memory)
     disk = disk_use(recipe, weights=run.weights, trained=run.trained, volume=run.volume, settings=settings)
     writing = run.checkpoints * disk.checkpoint / disk_speed(settings.home) if run.checkpoints else 0.0
     if trial and short:

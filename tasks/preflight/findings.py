@@ -9,6 +9,7 @@ from tasks.power import detectable
 from tasks.preflight.records import PhaseMemory, Preflight
 
 MINUTE, HOUR = 60, 3600
+REMEDIES = {"evaluation": ["set evaluation.batch_size lower: fewer answers are in work at once"]}
 TIGHT = 0.9  # share of the free memory above which the estimate's own error matters
 
 
@@ -93,16 +94,18 @@ def _memory(found: Preflight) -> Iterator[Readiness]:
             yield Readiness("memory", "warn" if tight else "ok", says, "end other programs" if tight else "")
             continue
         enough = f"or free memory: this machine has {_gib(found.total)} GiB" if phase.peak <= found.total else ""
-        fitting = [remedy for remedy in found.remedies if remedy.fits]
-        tried = [
-            f"{', '.join(f'{key}: {value}' for key, value in remedy.settings.items())} needs {_gib(remedy.peak)} GiB"
-            for remedy in fitting[:1] or found.remedies[-1:]
-        ]
-        ends = [
-            *tried,
-            *([] if fitting or phase.phase != "training" else ["take a smaller model or a larger machine"]),
-        ]
+        ends = REMEDIES.get(phase.phase, []) if phase.phase != "training" else _of_training(found)
         yield Readiness("memory", "fail", says, "; ".join(filter(None, [*ends, enough])) or "take a smaller model")
+
+
+def _of_training(found: Preflight) -> list[str]:
+    """The first settings that would fit; or the last that were tried, and what else there is."""
+    fitting = [remedy for remedy in found.remedies if remedy.fits]
+    tried = [
+        f"{', '.join(f'{key}: {value}' for key, value in remedy.settings.items())} needs {_gib(remedy.peak)} GiB"
+        for remedy in fitting[:1] or found.remedies[-1:]
+    ]
+    return tried if fitting else [*tried, "take a smaller model or a larger machine"]
 
 
 def _terms(phase: PhaseMemory) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from dpo_core.train.checkpoint import newest_valid
-from infra.errors import InfraError
+from infra.errors import Damaged, InfraError, ObjectMissing
 from infra.store.base import MANIFEST, Store
 
 log = logging.getLogger("dpo.train")
@@ -53,10 +53,19 @@ class CheckpointUploads:
 
 
 def fetch_newest(store: Store, prefix: str, root: Path) -> None:
-    """Bring the newest stored checkpoint to `root`, unless this machine has one of its own."""
-    if newest_valid(root) is None and (names := _complete(store, prefix)):
-        log.warning("checkpoint_fetched name=%s from=%s", names[-1], store.url)
-        store.get_folder(f"{prefix}/{names[-1]}", root / names[-1])
+    """Bring the newest stored checkpoint that is whole to `root`, unless this machine has one of its own."""
+    if newest_valid(root) is not None:
+        return
+    for name in reversed(_complete(store, prefix)):
+        try:
+            store.get_folder(f"{prefix}/{name}", root / name)
+        except (Damaged, ObjectMissing) as error:
+            log.warning("checkpoint_dropped name=%s reason=%r action='the one before is taken'", name, error.says)
+            store.drop_folder(f"{prefix}/{name}")
+            shutil.rmtree(root / name, ignore_errors=True)
+            continue
+        log.warning("checkpoint_fetched name=%s from=%s", name, store.url)
+        return
 
 
 def forget(store: Store, prefix: str) -> None:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +22,7 @@ import psutil
 
 from dpo_core.errors import Diverged, InputError
 from infra.environment import ROOT, training_environment
-from infra.errors import ProcessFailed
+from infra.errors import BadSetting, Damaged, InfraError, ObjectMissing, ProcessFailed, Rejected, Unavailable
 from infra.secrets import without_secrets
 from infra.settings import Settings
 from tasks.runtime.workers import memory_facts, oom_kills
@@ -41,17 +41,24 @@ WRAPPERS = ("subprocess.CalledProcessError", "torch.distributed.elastic.")  # er
 KILLED = re.compile(r"Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\)")
 ALONE = re.compile(r"DistStoreError|DistNetworkError|Rendezvous(?:Timeout|Connection)Error|socket has timed out")
 CAME = re.compile(r"(\d+)/(\d+) clients joined")
+KINDS: dict[str, type[InputError | InfraError]] = {
+    kind.__name__: kind
+    for kind in (InputError, Diverged, InfraError, BadSetting, ObjectMissing, Damaged, Unavailable, Rejected)
+}
 
 
-def launch(folder: Path, settings: Settings) -> None:
-    """Run the worker under accelerate. Raises its InputError, or ProcessFailed with the reason that it ended for."""
+def launch(folder: Path, settings: Settings, keys: Collection[str] = ()) -> None:
+    """Run the worker under accelerate. Raises its InputError or InfraError, or ProcessFailed with what it ended for.
+
+    `keys`: names of environment variables that hold the keys of the endpoints it asks.
+    """
     several = settings.accelerate_config is not None
     config, limit = settings.accelerate_config or SINGLE, settings.rendezvous_timeout_s
     command = [*IGNORE_SIGINT, sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command += ["--num_cpu_threads_per_process", str(settings.num_threads)]
     command += ["--rdzv_conf", f"timeout={limit},join_timeout={limit}"] if several else []
     command += ["-m", "tasks.training.worker", str(folder), *(["live"] if sys.stderr.isatty() else [])]
-    environment = training_environment(os.environ, several=several)
+    environment = training_environment(os.environ, several=several, keys=keys)
     environment |= {"PYTHONWARNINGS": "ignore", "COLUMNS": str(shutil.get_terminal_size().columns)}
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup: torch's launcher of several would heed it again
         environment["PET_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGQUIT"
@@ -74,11 +81,11 @@ def launch(folder: Path, settings: Settings) -> None:
     if code == 0:
         return
     error = _error(folder)
+    log.debug("training_traceback %s", error.get("traceback", ""))
     if "do" in error:
-        kind = Diverged if error.get("kind") == Diverged.__name__ else InputError
+        kind = KINDS.get(error.get("kind", ""), ProcessFailed)
         raise kind(error["says"], where=error["where"], do=error["do"])
     if error:
-        log.debug("training_traceback %s", error.get("traceback", ""))
         says, do = f"the training failed: {error['says']}", f"run again with --debug for the traceback; {GO_ON}"
         raise ProcessFailed(says, where=str(folder), do=do)
     raise why_it_ended(code, list(heard.last), kills=oom_kills() - kills, config=str(config), limit_s=limit)

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import time
 import traceback
@@ -47,9 +48,10 @@ from tasks.runtime.progress import progress_bar
 from tasks.training.accelerator import accelerator_of
 from tasks.training.best import BestWeights
 from tasks.training.checkpoints import CheckpointUploads
-from tasks.training.process import EXAMPLES
+from tasks.training.process import EXAMPLES, KINDS
 
 log = logging.getLogger("dpo.train")
+TIMED_OUT = re.compile(r"(?i)time-?out|timed[ -]out")
 
 
 def run(folder: Path, *, live: bool | None = None) -> None:
@@ -255,11 +257,12 @@ def main(folder: Path, *, live: bool | None = None) -> int:
 
 def _told(error: Exception) -> dict[str, str]:
     if isinstance(error, InputError | InfraError):
-        return {"kind": type(error).__name__, "says": error.says, "where": error.where, "do": error.do}
+        kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS)
+        return {"kind": kind, "says": error.says, "where": error.where, "do": error.do}
     says = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
     if not (torch.distributed.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
         return {"says": says}
-    if "time" not in says.lower():  # timed out, timeout
+    if not TIMED_OUT.search(says):
         return {"says": f"rank {os.environ.get('RANK')}: {says}"}
     says = f"rank {os.environ.get('RANK')} waited in vain for the other processes of the training: {says}"
     do = "see on each machine why its process ended or never came, then run the same command again: it goes on"

@@ -49,7 +49,9 @@ class TuneDocument(Document):
     recommended: int | None = Field(description="a trial's number")
     peak: int | None = Field(description="the trial that measured best by itself")
     settings: dict[str, Value] = Field(description="of the recommended trial")
-    spread: float = Field(description="of the objective between seeds, as a standard deviation")
+    spread: float | None = Field(
+        description="of the objective between seeds, as a standard deviation; null: none was trained with two"
+    )
     importance: dict[str, float] = Field(description="key: share of what moved the objective; empty: too few trials")
     trials: list[TrialLine] = Field(description="in order")
     spent: dict[str, float] = Field(description="trials, pairs, minutes")

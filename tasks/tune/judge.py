@@ -8,8 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from dpo_core.data.digests import prompt_digest
+from filelock import FileLock
+
+from dpo_core.data.digests import digest_json, prompt_digest
 from dpo_core.data.pairs import EncodedPair, Message, text_of
+from dpo_core.errors import Diverged
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.evaluate.evidence import draw_samples
 from dpo_core.model.stops import named_ends
@@ -25,7 +28,7 @@ from tasks.runtime.models import stored_model
 from tasks.runtime.pairs import encoded_pairs
 from tasks.runtime.stages import remembered
 from tasks.score import score
-from tasks.train import train, training_inputs
+from tasks.train import discard, train, training_inputs
 from tasks.training.checkpoints import forget
 from tasks.tune.records import TrialMeasures, TuningSplit
 
@@ -58,15 +61,19 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
     }
 
     def compute() -> TrialMeasures:
-        trained = train(plan, split.rows, scored)
-        home = load_settings().home
-        folder = stored_model(store, trained.model_key, home)
         suites = {name: read_checks(path) for name, path in asked.items()}
         start = _measured(store, plan, split, scored, suites, limits, inputs)
-        found = _ask(Path(folder), plan, store, split, suites, limits, logps=True)
-        metrics = _metrics(store, plan, split, scored, suites, start, found)
-        shutil.rmtree(folder, ignore_errors=True)
-        forget(store, trained.model_key)  # half a gigabyte a trial, which nobody asks for again
+        with _alone(plan, split, scored):
+            try:
+                trained = train(plan, split.rows, scored)
+            except Diverged:
+                discard(plan, split.rows, scored)
+                raise
+            folder = stored_model(store, trained.model_key, load_settings().home)
+            found = _ask(Path(folder), plan, store, split, suites, limits, logps=True)
+            metrics = _metrics(store, plan, split, scored, suites, start, found)
+            shutil.rmtree(folder, ignore_errors=True)
+            forget(store, trained.model_key)  # half a gigabyte a trial, which nobody asks for again
         return TrialMeasures(
             weights_sha256=trained.weights_sha256,
             steps=trained.steps,
@@ -78,6 +85,14 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
 
     found, stage = remembered(store, "trial", inputs, compute, output=TrialMeasures, code=CODE, force=plan.force)
     return found if not stage.cached else found.model_copy(update={"forwards": scored.forwards})
+
+
+def _alone(plan: Plan, split: TuningSplit, scored: Scored) -> FileLock:
+    """Who trains the same settings, in a search beside this one, waits until the model that goes away is measured."""
+    name = digest_json(training_inputs(plan, split.rows, scored))[:16]
+    folder = load_settings().home / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name}-measured.lock")
 
 
 def _samples(plan: Plan, rows: Sequence[EncodedPair]) -> list[tuple[Message, ...]]:

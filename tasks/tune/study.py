@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dpo.tune")
 RECIPE, RECORDS, REASON, SAME = "recipe", "rungs", "reason", "same_as"  # attributes of a study, of a trial
 WAITS = "waits"  # attribute of a trial that the budget cut: pairs of its next trainings
+FAILED = "failed"  # attribute of a trial whose training process ended without doing its work
 STARTUP = 6  # trials drawn at random before what was learned decides
 AGAIN = 20  # draws of settings that were tried, after which the space counts as spent
 _counting = threading.Lock()

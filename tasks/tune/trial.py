@@ -18,6 +18,7 @@ from dpo_core.recipe import Recipe
 from dpo_core.recipe_tune import DRIFT, LENGTH, NEUTRAL_TEXT
 from dpo_core.tune.rungs import RUNGS, WHOLE_RUN, goes_on, pairs_seen, shortened
 from dpo_core.tune.space import with_settings
+from infra.errors import ProcessFailed
 from infra.settings import load_settings
 from infra.tracking.runs import attach_run, open_run
 from tasks.records import Plan
@@ -77,7 +78,7 @@ def try_settings(search: Search, number: int) -> None:
     with tracked(search.plan.model_copy(update={"run_id": run})):
         attach_run(run).params({"settings": trial.params})
         try:
-            value = _climb(study, trial, search, run)
+            value = _climbed(study, trial, search, run)
         except Dropped as dropped:
             trial.set_user_attr(studies.REASON, str(dropped))
             attach_run(run).tags({"pruned": str(dropped)})
@@ -91,6 +92,18 @@ def try_settings(search: Search, number: int) -> None:
             log.info("trial_finished number=%d value=%.4f", number, value)
         finally:
             studies.release(study, number)
+
+
+def _climbed(study: "Study", trial: "Trial", search: Search, run: str) -> float:
+    """As `_climb`; what cannot be trained twice, for want of memory say, is no reason to end the search for good."""
+    try:
+        return _climb(study, trial, search, run)
+    except ProcessFailed as failed:
+        if not trial.number or not trial.user_attrs.get(studies.FAILED):
+            trial.set_user_attr(studies.FAILED, True)
+            raise
+        trial.set_constraint("trained", 1.0)
+        raise Dropped(f"could not be trained, twice: {failed.says}") from failed
 
 
 def _climb(study: "Study", trial: "Trial", search: Search, run: str) -> float:

@@ -161,6 +161,16 @@ def test_a_study_of_another_recipe_is_refused_by_what_differs(found, place):
     assert "tune.study" in caught.value.do
 
 
+def test_another_search_of_the_recipe_is_another_run_and_leaves_that_of_the_first_as_it_ended(found, place):
+    with pytest.raises(InputError, match=r"there is a study 'tiny', of another recipe: tune\.objective differ"):
+        tune(place, ["tune.objective=rewards/margins"])
+    client = MlflowClient()
+    assert client.get_run(found.mlflow_run_id).info.status == "FINISHED"
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    refused = client.search_runs([experiment], "attributes.status = 'FAILED'")
+    assert "rewards/margins" in {run.data.params.get("recipe.tune.objective") for run in refused}
+
+
 @pytest.mark.parametrize(
     ("asked", "says", "where", "do"),
     [

@@ -98,3 +98,18 @@ def test_a_half_stored_checkpoint_is_not_there(store, tmp_path):
     store.delete(f"{PREFIX}/step-00000001/{MANIFEST}")
     fetch_newest(store, PREFIX, tmp_path / "two")
     assert newest_valid(tmp_path / "two") is None
+
+
+@pytest.mark.parametrize("damage", ["bent", "gone"])
+def test_of_two_checkpoints_the_older_is_taken_where_the_newer_is_damaged(store, tmp_path, damage):
+    for step in (5, 10):
+        with CheckpointUploads(store, PREFIX) as uploads:
+            uploads.add(saved(tmp_path / "one", step, float(step)))
+    [key] = [key for key in store.list(PREFIX) if "step-00000010" in key and key.endswith(".safetensors")][:1]
+    if damage == "bent":
+        store.put_bytes(key, store.get_bytes(key)[:-1] + b"?")
+    else:
+        store.delete(key)
+    fetch_newest(store, PREFIX, tmp_path / "two")
+    assert newest_valid(tmp_path / "two").name == "step-00000005"
+    assert not any("step-00000010" in key for key in store.list(PREFIX))

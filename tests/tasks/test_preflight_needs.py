@@ -12,10 +12,11 @@ from infra.settings import load_settings
 from tasks.preflight import estimate
 from tasks.preflight.estimate import Estimator
 from tasks.preflight.findings import told
-from tasks.preflight.machine import Launch, Machine
+from tasks.preflight.machine import Launch, Machine, this_machine
 from tasks.preflight.needs import Needs
 from tasks.preflight.online import Answering, answering_of
 from tasks.preflight.probe import Probed
+from tasks.preflight.records import PhaseMemory
 from tasks.preflight.rows import Rows
 from tests.dpo_core.preflight.test_memory import WEIGHTS, on_meta
 from tests.recipes import NOUNS, tiny_recipe, write_jsonl
@@ -119,3 +120,18 @@ def test_a_run_that_starts_from_the_champion_is_told_that_it_may_train_on_less(q
     for start, count in (("base", 0), ("champion", 1)):
         notes = quick(f"retrain.start={start}").notes
         assert len([note for note in notes if note.startswith("retrain.start")]) == count
+
+
+def test_a_phase_that_does_not_fit_is_told_with_a_setting_of_its_own(quick, monkeypatch):
+    """The training fits: what makes it smaller would leave the evaluation as it is, and a trial can be made."""
+    free = this_machine().available
+    fits, not_at_all = (
+        PhaseMemory(phase=phase, peak=peak, process=peak, program=0, weights=0)
+        for phase, peak in (("training", free // 2), ("evaluation", 4 * free))
+    )
+    monkeypatch.setattr(Estimator, "memory", [fits, not_at_all])
+    found = quick()
+    training, evaluation = (line for line in told(found, 3600) if line.check == "memory")
+    assert (training.status, evaluation.status, found.remedies) == ("ok", "fail", [])
+    assert evaluation.remedy.startswith("set evaluation.batch_size lower")
+    assert "training." not in evaluation.remedy

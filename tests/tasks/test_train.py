@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dpo_core.curate.curation import Curation
 from dpo_core.data.pairs import Pair, write_examples
 from dpo_core.model.encode import load_tokenizer
 from dpo_core.model.identity import digest_weights
@@ -15,6 +16,7 @@ from dpo_core.recipe_file import load_recipe
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks import train as module
+from tasks.records import OnlinePlan
 from tasks.train import _is_trained
 from tasks.training import worker
 from tests.recipes import keep_rows, pair, tiny_recipe
@@ -65,23 +67,61 @@ class Killed(Exception):
     """The training process, in its second step."""
 
 
-def test_an_interrupted_training_goes_on_by_the_code_that_began_it_alone(tmp_path, monkeypatch, make_plan, tiny_model):
+@pytest.fixture
+def wanted(tmp_path, monkeypatch, make_plan, tiny_model):
+    """What `train` takes: the plan of a run whose loss needs no reference, three pairs, no log-probs."""
     monkeypatch.setenv("DPO_HOME", str(tmp_path))
     recipe = load_recipe(str(tiny_recipe(tmp_path / "recipe")), ["training.loss=simpo"]).recipe
     plan = make_plan(recipe=recipe, model_folder=str(tiny_model))
     pairs = [Pair(*(pair("river", n, "say")[side] for side in ("prompt", "chosen", "rejected"))) for n in range(3)]
     keys = keep_rows(open_store(load_settings()), "data/x", "train", pairs, load_tokenizer(tiny_model))
-    checked = SimpleNamespace(**keys, data_sha256="d", ids_sha256="i", aside_key="")
+    return plan, SimpleNamespace(**keys, data_sha256="d", ids_sha256="i", aside_key=""), SimpleNamespace(path="")
+
+
+def test_a_model_that_was_half_written_is_not_there_when_the_training_goes_on(wanted, monkeypatch):
+    """Files of the start model that are there are not copied again: half a tokenizer.json would be registered."""
     found = []
 
-    def launch(folder, _):
+    def launch(folder, *_):
+        found.append((folder / "model").exists())
+        (folder / "model").mkdir()
+        (folder / "model" / "tokenizer.json").write_text('{"version"')
+        raise Killed
+
+    monkeypatch.setattr(module, "launch", launch)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            module.train.fn(*wanted)
+    assert found == [False, False]
+
+
+def test_the_training_gets_the_keys_of_the_endpoints_that_score_its_answers(wanted):
+    plan, *_ = wanted
+    endpoints = {"one": {"url": "http://h/v1", "model": "m"}, "two": {"url": "http://h/v1", "model": "m"}}
+    endpoints["two"]["api_key_env"] = "TEAM_KEY"
+    curation = Curation(
+        name="c",
+        model="m",
+        prompts={"sources": [{"path": "p"}]},
+        rewards={"judge": {"model": "endpoint:two"}},
+        endpoints=endpoints,
+    )
+    online = OnlinePlan(curation=curation, folder="", content={})
+    assert module._keys(plan) == set()
+    assert module._keys(plan.model_copy(update={"online": online})) == {"OPENAI_API_KEY", "TEAM_KEY"}
+
+
+def test_an_interrupted_training_goes_on_by_the_code_that_began_it_alone(wanted, monkeypatch):
+    found = []
+
+    def launch(folder, *_):
         found.append([file.name for file in folder.glob("checkpoints/*")])
         (folder / "checkpoints" / "step-00000001").mkdir(parents=True, exist_ok=True)
         raise Killed
 
     def begin():
         with pytest.raises(Killed):
-            module.train.fn(plan, checked, SimpleNamespace(path=""))
+            module.train.fn(*wanted)
 
     monkeypatch.setattr(module, "launch", launch)
     begin()

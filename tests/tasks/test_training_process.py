@@ -17,12 +17,13 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from dpo_core.data.pairs import write_examples
-from dpo_core.errors import InputError
+from dpo_core.errors import Diverged, InputError
 from dpo_core.recipe import Training
-from infra.errors import ProcessFailed
+from infra.errors import ProcessFailed, Rejected, Unavailable
 from infra.settings import Settings
 from infra.tracking.runs import open_run
 from tasks.records import TrainOutput, WorkOrder
+from tasks.training import worker
 from tasks.training.accelerator import spread_as_whole
 from tasks.training.process import Listener, launch, why_it_ended
 from tests.tiny import scored_examples
@@ -173,6 +174,58 @@ def test_what_the_worker_cannot_use_comes_back_in_three_parts(settings, order, t
         launch(order("gone", model_folder=str(tmp_path / "gone")), settings)
     assert caught.value.where == str(tmp_path / "gone")
     assert caught.value.do
+
+
+@pytest.mark.parametrize("kind", [InputError, Diverged, Unavailable, Rejected])
+def test_an_error_of_the_worker_is_of_the_same_kind_in_the_flow(settings, tmp_path, monkeypatch, kind):
+    """A scheduler tries again what was only away, by the exit code."""
+
+    def run(folder, *, live):
+        raise type("Special", (kind,), {})("the judge says so", where="http://h/v1", do="wait")
+
+    monkeypatch.setattr(worker, "run", run)
+    assert worker.main(tmp_path) == 1
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(kind, match="the judge says so") as caught:
+        launch(tmp_path, settings)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "in_vain"),
+    [
+        (RuntimeError("[../gloo/transport] Timed out waiting 1800000ms for recv operation to complete"), True),
+        (RuntimeError("Watchdog caught collective operation timeout: WorkNCCL"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:114] you tried to allocate 9437184 bytes"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+    ],
+)
+def test_a_rank_waits_in_vain_where_the_time_ran_out_and_not_for_the_name_of_its_error(monkeypatch, error, in_vain):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    told = worker._told(error)
+    assert ("waited in vain" in told["says"]) is in_vain
+    assert ("do" in told) is in_vain
+    assert str(error) in told["says"]
+
+
+def test_the_training_process_gets_the_keys_that_it_asks_endpoints_with_and_no_others(settings, tmp_path, monkeypatch):
+    found = []
+
+    def started(command, *, env, **_):
+        found.append({name for name in ("TEAM_KEY", "OTHER_KEY") if name in env})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.training.process.subprocess.Popen", started)
+    monkeypatch.setenv("TEAM_KEY", "t-123456789")
+    monkeypatch.setenv("OTHER_KEY", "o-123456789")
+    for keys in ((), ("TEAM_KEY", "UNSET_KEY")):
+        with pytest.raises(KeyboardInterrupt):
+            launch(tmp_path, settings, keys)
+    assert found == [set(), {"TEAM_KEY"}]
 
 
 def test_a_configuration_that_accelerate_refuses_is_told_with_its_reason(settings, order, tmp_path, capfd):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from filelock import Timeout
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from prefect import flow
@@ -19,10 +20,12 @@ from dpo_core.recipe_tune import Tune
 from dpo_core.tune.choice import choose
 from dpo_core.tune.rungs import RUNGS
 from dpo_core.tune.space import Axis, space_of
+from infra.errors import ProcessFailed
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import open_run
 from tasks.records import Checked, MeasureOutput, Scored
+from tasks.train import _places, training_inputs
 from tasks.training.process import Listener, launch
 from tasks.tune import conclude, judge
 from tasks.tune import study as studies
@@ -141,6 +144,84 @@ def test_what_diverges_has_spent_its_pairs_and_is_told_without_figures(search, m
     assert trial.reason == "diverged on 4/8 of the pairs: step 3: loss or gradient is not finite"
     assert found.spent["pairs"] == 10 + 20 + 40
     assert (found.state, trial.state, trial.value) == ("none_holds", "pruned", 0.6)
+
+
+def test_settings_that_cannot_be_trained_twice_are_left_out_and_the_own_ones_end_the_search(search, monkeypatch):
+    """What else is at work may take the memory once; a rank that has no room for it never will."""
+    kept = {"own": 1}
+
+    def judged(plan, *_):
+        if plan.recipe.training.learning_rate == 1e-5 and kept["own"]:
+            kept["own"] -= 1
+            raise ProcessFailed("the training process was killed by SIGKILL", where="here", do="free memory")
+        if plan.recipe.training.learning_rate != 1e-5:
+            raise ProcessFailed("the training process was killed by SIGKILL", where="here", do="free memory")
+        return measures()
+
+    monkeypatch.setattr(judge, "judged", judged)
+
+    def try_once():
+        [number] = studies.begun_trials(search)
+        try_settings.fn(search, number)
+
+    with pytest.raises(ProcessFailed):
+        try_once()  # the recipe's own
+    try_once()
+    with pytest.raises(ProcessFailed):
+        try_once()  # the other, once
+    try_once()
+    assert studies.begun_trials(search) == []
+    own, other = studies.tried(studies.open_study("s"))
+    assert (own.state, other.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    reason = "could not be trained, twice: the training process was killed by SIGKILL"
+    assert other.user_attrs[studies.REASON] == reason
+    assert not studies.holds(other)
+
+
+@pytest.fixture
+def one_training(search, monkeypatch):
+    """`judged` as it is, of a training that `train` stands for; what it measures is `ask`."""
+
+    def judge_it(train, ask=None):
+        rows = Checked.model_construct(data_sha256="d", ids_sha256="i", eval_key="k")
+        split = search.split.model_copy(update={"rows": rows})
+        scored = Scored.model_construct(path="", forwards=0)
+        monkeypatch.setattr(judge, "score", lambda *_: scored)
+        monkeypatch.setattr(judge, "_measured", lambda *_: None)
+        monkeypatch.setattr(judge, "train", lambda *_: train(search.plan, rows, scored))
+        monkeypatch.setattr(judge, "_ask", lambda *_, **__: ask(search.plan, split, scored))
+        return judge.judged(search.plan, split, {}, 80)
+
+    return judge_it
+
+
+def test_a_training_that_diverged_leaves_neither_folder_nor_checkpoints(one_training, tmp_path):
+    store, left = open_store(load_settings()), []
+
+    def train(*asked):
+        folder, checkpoints = _places(asked[0], training_inputs(*asked))
+        (folder / "checkpoints" / "step-00000050").mkdir(parents=True)
+        store.put_bytes(f"{checkpoints}/step-00000050/model.safetensors", b"weights")
+        left.extend([folder, checkpoints])
+        raise Diverged("step 53: loss or gradient is not finite", where="f:1", do="look")
+
+    with pytest.raises(Diverged):
+        one_training(train)
+    folder, checkpoints = left
+    assert not folder.exists()
+    assert list(store.list(f"{checkpoints}/")) == []
+
+
+def test_nobody_trains_the_same_settings_while_their_model_is_measured_and_removed(one_training, monkeypatch):
+    trained = SimpleNamespace(model_key="models/w", weights_sha256="w", steps=1)
+    monkeypatch.setattr(judge, "stored_model", lambda *_: "nowhere")
+    monkeypatch.setattr(judge, "_metrics", lambda *_: {})
+
+    def ask(plan, split, scored):
+        with pytest.raises(Timeout):
+            judge._alone(plan, split, scored).acquire(timeout=0)
+
+    assert one_training(lambda *_: trained, ask).weights_sha256 == "w"
 
 
 def test_what_the_budget_cut_is_finished_under_a_larger_one(search, monkeypatch):

@@ -55,7 +55,7 @@ def test_what_breaks_a_limit_or_has_not_seen_all_pairs_is_not_recommended():
 
 def test_the_spread_is_that_between_seeds_pooled():
     assert seed_spread([tried(0, 0.0, 0.5, 0.7), tried(1, 0.0, 0.4, 0.4), tried(2, 0.0, 0.9)]) == pytest.approx(0.1)
-    assert seed_spread([tried(0, 0.0, 0.5)]) == 0.0
+    assert seed_spread([tried(0, 0.0, 0.5)]) is None
 
 
 def test_lower_rungs_count_by_what_they_lack_to_the_last():
