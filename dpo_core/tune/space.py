@@ -135,4 +135,4 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Setting], *, where: str
         problem = error.errors()[0]
         named = ", ".join(f"{key}: {value}" for key, value in settings.items())
         says = f"{named} cannot be: {problem['msg'].removeprefix('Value error, ')}"
-        raise InputError(says, where=where, do="`dpo config --schema` has every key's type and limits") from None
+        raise InputError(says, where=where, do="`dpo config --schema --json` has every key's type and limits") from None

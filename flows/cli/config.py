@@ -24,6 +24,9 @@ from infra.settings import PREFIX, Settings, load_settings
 Origin = Literal["environment", ".env", "default"]
 STANDARD = (
     "MLFLOW_TRACKING_URI",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT",
+    "MLFLOW_S3_UPLOAD_EXTRA_ARGS",
     "PREFECT_API_URL",
     "PREFECT_HOME",
     "HF_HOME",
