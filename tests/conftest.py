@@ -128,6 +128,7 @@ def prefect_server(forkserver: "Forkserver") -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", str(forkserver.python))
+        patch.setattr("prefect.flow_engine.BaseFlowRunEngine.heartbeat_seconds", None)  # as on a command's own server
         with prefect_test_harness(server_startup_timeout=300):
             yield
 
