@@ -36,8 +36,8 @@ def start_ephemeral_server() -> None:
     waits a minute for a server that is gone instead of telling it that it was interrupted: it gets a group of its
     own. A run that is killed (-9) cannot stop its server: that one watches a pipe to the run.
 
-    It comes up in a thread while the run's own packages are imported; the first who needs it waits for it. Flows send it
-    no heartbeats, which are for a server that outlives them: each flow would wait up to a second for their thread.
+    It comes up in a thread while the run's own packages are imported; the first who needs it waits for it. Flows send
+    it no heartbeats, which are for a server that outlives them: each flow would wait up to a second for their thread.
     """
     from prefect.settings import get_current_settings
 

@@ -43,7 +43,10 @@ ALONE = re.compile(r"DistStoreError|DistNetworkError|Rendezvous(?:Timeout|Connec
 CAME = re.compile(r"(\d+)/(\d+) clients joined")
 KINDS: dict[str, type[InputError | InfraError]] = {
     kind.__name__: kind
-    for kind in (InputError, Diverged, InfraError, BadSetting, ObjectMissing, Damaged, Unavailable, Rejected)
+    for kind in (
+        *(InputError, Diverged),
+        *(InfraError, BadSetting, ObjectMissing, Damaged, Unavailable, Rejected, ProcessFailed),
+    )
 }
 
 
@@ -81,7 +84,8 @@ def launch(folder: Path, settings: Settings, keys: Collection[str] = ()) -> None
     if code == 0:
         return
     error = _error(folder)
-    log.debug("training_traceback %s", error.get("traceback", ""))
+    if "traceback" in error:
+        log.debug("training_traceback %s", error["traceback"])
     if "do" in error:
         kind = KINDS.get(error.get("kind", ""), ProcessFailed)
         raise kind(error["says"], where=error["where"], do=error["do"])
