@@ -8,7 +8,7 @@ from typing import Any
 from dpo_core.report.page import render
 
 LAST = 8  # eighths
-UNKNOWN = "by how much seeds differ is not known, as none was trained with two (tune.seeds)"
+BEYOND = 1.96  # standard errors
 WORDS = {"better": "better", "own_settings": "stay", "none_holds": "none holds"}
 KINDS = {"better": "pass", "own_settings": "warn", "none_holds": "fail"}
 
@@ -33,22 +33,31 @@ def tune_page(document: Mapping[str, Any]) -> str:
 def lead(document: Mapping[str, Any]) -> str:
     """What came of it, in words."""
     by_number = {trial["number"]: trial for trial in document["trials"]}
-    number, peak, spread = document["recommended"], document["peak"], document["spread"]
+    number, peak, luck = document["recommended"], document["peak"], _luck(document)
     if number is None:
         return "No trial saw all pairs and held its limits: read why below, then widen the space, or the budget."
     if number == 0:
-        if spread is None:
-            return f"The recipe's own settings stay: nothing that was tried is better around; {UNKNOWN}."
-        says = "The recipe's own settings stay: nothing that was tried is better around by more than seeds differ"
-        return f"{says} ({spread:.3g})."
+        return f"The recipe's own settings stay: nothing that was tried is better around by more than luck. {luck}"
     around, own = by_number[number]["around"], by_number[0]["around"]
     says = f"Trial {number} is recommended: {document['objective']} {around:.3g} around it"
     says += f", {own:.3g} around the recipe's own settings" if own is not None else "; the own settings do not hold"
-    says += f"; {UNKNOWN}." if spread is None else f", where seeds differ by {spread:.2g}."
+    says += f". {luck}"
     if peak != number:
         high = by_number[peak]
         says += f" Trial {peak} measured more, {high['value']:.3g}, and less lies around it ({high['around']:.3g})."
     return says
+
+
+def _luck(document: Mapping[str, Any]) -> str:
+    spread, error = document["spread"], document["error"]
+    says = "By how much seeds differ is not known, as none was trained with two (tune.seeds)"
+    if spread is not None:
+        says = f"Seeds differ by {spread:.2g}"
+    return (
+        f"{says}."
+        if error is None
+        else f"{says}; on other prompts the gain would differ by up to {BEYOND * error:.2g}."
+    )
 
 
 def shown_settings(settings: Mapping[str, Any]) -> str:

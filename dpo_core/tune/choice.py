@@ -12,16 +12,21 @@ from statistics import fmean, stdev
 
 NEAR = 0.1  # standard deviation of the weights, in the unit cube of the space
 LAST = 8  # eighths: the last rung
+BEYOND = 1.96  # standard errors: other prompts would change a gain by less, in 95 of 100 draws
 
 
 @dataclass(frozen=True)
 class TriedPoint:
-    """One trial: where it lies in the unit cube; by rung the objective of each seed; whether it holds what it must."""
+    """One trial: where it lies in the unit cube; by rung the objective of each seed; whether it holds what it must.
+
+    `by_prompt`: on the last rung, the mean over seeds for each prompt of the tuning split; empty where it is not known.
+    """
 
     number: int
     place: tuple[float, ...]
     values: dict[int, tuple[float, ...]]
     feasible: bool
+    by_prompt: tuple[float, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -31,32 +36,44 @@ class TriedPoint:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recommended trial, the one that measured best, what lies around each that finished, the spread of seeds.
+    """The recommended trial, the one that measured best, what lies around each that finished, and what luck does.
 
-    The spread is None where none was trained with two.
+    `spread` of seeds is None where none was trained with two; `error`, that of the best one's gain over the own
+    settings by the draw of the prompts, where there is no gain, or it is not known.
     """
 
     number: int
     peak: int
     around: dict[int, float]
     spread: float | None
+    error: float | None
 
 
 def choose(trials: Sequence[TriedPoint], own: int) -> Chosen | None:
     """None where no trial finished and holds what it must.
 
-    The own settings stay where nothing is better around by more than the spread of seeds.
+    The own settings stay where nothing is better around by more than the spread of seeds, and than other prompts of the
+    same kind would change (a paired interval of 95 %).
     """
     finished = [trial for trial in trials if trial.finished and trial.feasible]
     if not finished:
         return None
     around = {trial.number: _around(trial, trials) for trial in finished}
     spread = seed_spread(trials)
-    best = max(finished, key=lambda trial: (around[trial.number], -trial.number)).number
-    if own in around and around[best] - around[own] <= (spread or 0.0):
-        best = own
+    best = max(finished, key=lambda trial: (around[trial.number], -trial.number))
+    error = next((gain_error(best, trial) for trial in finished if trial.number == own != best.number), None)
+    if own in around and around[best.number] - around[own] <= max(spread or 0.0, BEYOND * (error or 0.0)):
+        best = next(trial for trial in finished if trial.number == own)
     peak = max(finished, key=lambda trial: (fmean(trial.values[LAST]), -trial.number)).number
-    return Chosen(best, peak, around, spread)
+    return Chosen(best.number, peak, around, spread, error)
+
+
+def gain_error(one: TriedPoint, other: TriedPoint) -> float | None:
+    """Standard error of the difference of two means over the same prompts; None where these are not known."""
+    if len(one.by_prompt) < 2 or len(one.by_prompt) != len(other.by_prompt):
+        return None
+    gains = [a - b for a, b in zip(one.by_prompt, other.by_prompt, strict=True)]
+    return stdev(gains) / math.sqrt(len(gains))
 
 
 def seed_spread(trials: Sequence[TriedPoint]) -> float | None:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from prefect import task
@@ -55,6 +56,7 @@ def conclude(search: Search, recipe: str, written: Recipe) -> TuneDocument:
         peak=chosen.peak if chosen else None,
         settings=settings,
         spread=chosen.spread if chosen else seed_spread(points),
+        error=chosen.error if chosen else None,
         importance=_importance(study),
         trials=[_line(trial, chosen) for trial in found],
         spent={name: round(amount, 2) for name, amount in studies.spent(study).items()},
@@ -91,14 +93,17 @@ def _point(trial: "FrozenTrial", search: Search) -> TriedPoint:
     from optuna.trial import TrialState
 
     values: dict[int, tuple[float, ...]] = {}
-    for record in trial.user_attrs.get(studies.RECORDS, []):
+    records = trial.user_attrs.get(studies.RECORDS, [])
+    for record in records:
         value = record["measures"]["metrics"].get(search.plan.recipe.tune.objective, math.nan)
         if math.isfinite(value):  # one that is not would be in the mean around all others
             values[record["eighths"]] = (*values.get(record["eighths"], ()), value)
     place = tuple(axis.place(trial.params[key]) for key, axis in search.space.items())
     feasible = studies.holds(trial)
     done = trial.state == TrialState.COMPLETE  # a pruned one has a value too, its last
-    return TriedPoint(trial.number, place, values if done else _but_last(values), feasible)
+    last = [record["measures"].get("by_prompt", []) for record in records if record["eighths"] == WHOLE_RUN]
+    by_prompt = tuple(map(fmean, zip(*last, strict=False))) if done else ()  # none where a seed has none
+    return TriedPoint(trial.number, place, values if done else _but_last(values), feasible, by_prompt)
 
 
 def _but_last(values: dict[int, tuple[float, ...]]) -> dict[int, tuple[float, ...]]:

@@ -41,7 +41,8 @@ class TuneDocument(Document):
     """`dpo tune`: what was tried, and which settings are recommended."""
 
     state: Literal["better", "own_settings", "none_holds"] = Field(
-        description="own_settings: nothing is better by more than seeds differ; none_holds: exit code 4"
+        description="own_settings: nothing is better by more than luck, that of seeds and of the prompts drawn; "
+        "none_holds: exit code 4"
     )
     model: str = Field(description="the recipe's name")
     study: str = Field(description="of the database")
@@ -51,6 +52,10 @@ class TuneDocument(Document):
     settings: dict[str, Value] = Field(description="of the recommended trial")
     spread: float | None = Field(
         description="of the objective between seeds, as a standard deviation; null: none was trained with two"
+    )
+    error: float | None = Field(
+        description="standard error of the gain over the recipe's own settings, by the prompts of the tuning split; "
+        "null: nothing is better, or they do not hold"
     )
     importance: dict[str, float] = Field(description="key: share of what moved the objective; empty: too few trials")
     trials: list[TrialLine] = Field(description="in order")

@@ -3,7 +3,7 @@
 import logging
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("dpo.tune")
 CODE = ("tasks.tune.judge",)
 YARDSTICK = 0.1  # reward per nat for all trials, whatever their own beta: chances can be compared
+OBJECTIVES: dict[str, Callable[[float], float]] = {  # of a pair, by its margin in nats
+    "rewards/accuracies": lambda margin: 1.0 if margin > 0 else 0.5 if margin == 0 else 0.0,
+    "rewards/margins": lambda margin: margin,
+    "preference": lambda margin: 1 / (1 + math.exp(-max(-700.0, YARDSTICK * margin))),
+}
 
 
 def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]], pairs: int) -> TrialMeasures:
@@ -58,6 +63,7 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
         "max_new_tokens": plan.recipe.evaluation.max_new_tokens,
         "batch_size": plan.recipe.evaluation.batch_size,
         "ends": named_ends(Path(plan.model_folder)),
+        "objective": plan.recipe.tune.objective,
     }
 
     def compute() -> TrialMeasures:
@@ -72,6 +78,7 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
             folder = stored_model(store, trained.model_key, load_settings().home)
             found = _ask(Path(folder), plan, store, split, suites, limits, logps=True)
             metrics = _metrics(store, plan, split, scored, suites, start, found)
+            by_prompt = _by_prompt(store, plan, split, _shifts(store, split, scored, start, found))
             shutil.rmtree(folder, ignore_errors=True)
             forget(store, trained.model_key)  # half a gigabyte a trial, which nobody asks for again
         return TrialMeasures(
@@ -81,6 +88,7 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
             forwards=scored.forwards,
             metrics=metrics,
             judged=split.rows.eval_key,
+            by_prompt=by_prompt,
         )
 
     found, stage = remembered(store, "trial", inputs, compute, output=TrialMeasures, code=CODE, force=plan.force)
@@ -152,16 +160,9 @@ def _metrics(
 ) -> dict[str, float]:
     """Margins in nats, without beta, which would scale them; what was lost is positive."""
     rows = _rows(store, split)
-    before = reference_sums(store, scored.path, rows) if start.logps is None else _sums(start)
-    after = _sums(found)
-    chosen, rejected = ((new - old).tolist() for new, old in zip(after, before, strict=True))
-    margins = [up - down for up, down in zip(chosen, rejected, strict=True)]
-    metrics = {
-        "rewards/accuracies": fmean(1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins),
-        "rewards/margins": fmean(margins),
-        "preference": fmean(1 / (1 + math.exp(-max(-700.0, YARDSTICK * m))) for m in margins),
-        DRIFT: fmean(-up / len(row.chosen_ids) for up, row in zip(chosen, rows, strict=True)),
-    }
+    shifts = _shifts(store, split, scored, start, found)
+    metrics = {name: fmean(value(up - down) for up, down in shifts) for name, value in OBJECTIVES.items()}
+    metrics[DRIFT] = fmean(-up / len(row.chosen_ids) for (up, _), row in zip(shifts, rows, strict=True))
     for name, checks in suites.items():
         if found.answers[name]:
             right = [[c.passes(a) for c, a in zip(checks, m.answers[name], strict=True)] for m in (start, found)]
@@ -175,6 +176,23 @@ def _metrics(
     if found.nll:
         metrics[NEUTRAL_TEXT] = fmean(found.nll.values()) - fmean(start.nll.values())
     return metrics
+
+
+def _shifts(
+    store: Store, split: TuningSplit, scored: Scored, start: MeasureOutput, found: MeasureOutput
+) -> list[tuple[float, float]]:
+    """By how much the log-probs of chosen and rejected answers have moved from the start model's, in nats."""
+    before = reference_sums(store, scored.path, _rows(store, split)) if start.logps is None else _sums(start)
+    chosen, rejected = ((new - old).tolist() for new, old in zip(_sums(found), before, strict=True))
+    return list(zip(chosen, rejected, strict=True))
+
+
+def _by_prompt(store: Store, plan: Plan, split: TuningSplit, shifts: Sequence[tuple[float, float]]) -> list[float]:
+    """The objective of each prompt, in the order in which they come: a mean over its pairs."""
+    value, found = OBJECTIVES[plan.recipe.tune.objective], dict[str, list[float]]()
+    for row, (up, down) in zip(_rows(store, split), shifts, strict=True):
+        found.setdefault(prompt_digest(row.pair.prompt), []).append(value(up - down))
+    return [round(fmean(values), 6) for values in found.values()]
 
 
 def length_ratio(now: float, start: float, chosen: float) -> float:

@@ -175,7 +175,9 @@ def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: 
         diverged = {"diverged": error.says}
     seconds = time.monotonic() - start
     record = {"eighths": eighths, "seed": recipe.seed, "pairs": pairs, "seconds": round(seconds, 2)}
-    return {**record, **diverged, "measures": measures.model_dump(mode="json")}
+    # only trials that saw all pairs are compared by it
+    left_out: set[str] = set() if eighths == WHOLE_RUN else {"by_prompt"}
+    return {**record, **diverged, "measures": measures.model_dump(mode="json", exclude=left_out)}
 
 
 def limits_of_rung(limits: Mapping[str, list[float]], eighths: int) -> dict[str, list[float]]:

@@ -216,6 +216,8 @@ def test_nobody_trains_the_same_settings_while_their_model_is_measured_and_remov
     trained = SimpleNamespace(model_key="models/w", weights_sha256="w", steps=1)
     monkeypatch.setattr(judge, "stored_model", lambda *_: "nowhere")
     monkeypatch.setattr(judge, "_metrics", lambda *_: {})
+    monkeypatch.setattr(judge, "_shifts", lambda *_: [])
+    monkeypatch.setattr(judge, "_rows", lambda *_: [])
 
     def ask(plan, split, scored):
         with pytest.raises(Timeout):
@@ -379,6 +381,39 @@ def test_a_trial_is_judged_against_the_start_model_whatever_its_reference(search
     start = judge._measured(store, plan, split, scored, {}, {}, {})
     found = judge._metrics(store, plan, split, scored, {}, start, answers(-3.0, logps=True))
     assert (found["drift"], found["rewards/margins"]) == (drift, -2 * drift)
+
+
+def test_the_objective_of_a_prompt_is_the_mean_over_its_pairs(search, monkeypatch):
+    rows = [SimpleNamespace(pair=SimpleNamespace(prompt=({"role": "user", "content": asked},))) for asked in "aba"]
+    monkeypatch.setattr(judge, "_rows", lambda *_: rows)
+    found = judge._by_prompt(None, search.plan, search.split, [(1.0, 0.0), (-2.0, 0.0), (4.0, 1.0)])
+    # preference: 1 / (1 + exp(-margin / 10)) of margins 1 and 3, and of -2
+    assert found == pytest.approx([(0.524979 + 0.574443) / 2, 0.450166], abs=1e-6)
+
+
+def test_trials_that_saw_all_pairs_keep_their_figures_by_prompt_and_are_compared_by_them(search, monkeypatch):
+    """The second setting gains 0.05 in the mean, by one prompt of eight: luck of the draw."""
+    gained = {1e-5: [0.5] * 8, 1e-3: [0.9, *[0.5] * 7]}
+
+    def judged(plan, *_):
+        found = gained[plan.recipe.training.learning_rate]
+        return measures(sum(found) / 8).model_copy(update={"by_prompt": found})
+
+    monkeypatch.setattr(judge, "judged", judged)
+    while numbers := studies.begun_trials(search):
+        for number in numbers:
+            try_settings.fn(search, number)
+    records = studies.tried(studies.open_study("s"))[1].user_attrs[studies.RECORDS]
+    assert [(r["eighths"], "by_prompt" in r["measures"]) for r in records] == [
+        *((1, False), (2, False), (4, False)),
+        *((8, True), (8, True)),
+    ]
+    rows = Checked.model_construct(eval_key="k")
+    search = search.model_copy(update={"split": search.split.model_copy(update={"rows": rows})})
+    found = conclude.conclude.fn(search, "run.yaml", search.plan.recipe)
+    peak = found.trials[1].number
+    assert (found.state, found.recommended, found.peak, found.spread) == ("own_settings", 0, peak, 0.0)
+    assert found.error == pytest.approx(0.05)  # of one prompt of n that gains g it is g / n
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def document(*trials, **changes):
         "peak": 0,
         "settings": {},
         "spread": 0.02,
+        "error": 0.01,
         "importance": {},
         "trials": list(trials),
         "spent": {"pairs": 80, "minutes": 1.0, "trials": 2},
@@ -53,5 +54,6 @@ def test_figures_that_are_no_finite_number_have_no_place_on_the_plane_and_their_
 def test_a_spread_that_nobody_measured_is_not_told_as_none(recommended, starts):
     unknown = document(trial(0), trial(1, around=0.7), recommended=recommended, peak=recommended, spread=None)
     assert lead(unknown).startswith(starts)
-    assert "by how much seeds differ is not known" in lead(unknown)
-    assert "not known" not in lead(unknown | {"spread": 0.02})
+    assert "By how much seeds differ is not known" in lead(unknown)
+    known = lead(unknown | {"spread": 0.02})
+    assert "Seeds differ by 0.02; on other prompts the gain would differ by up to 0.02." in known

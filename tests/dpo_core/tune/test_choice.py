@@ -1,6 +1,7 @@
 """The recommendation: a flat optimum before a lucky peak, the own settings where nothing is better beyond luck."""
 
 import random
+from statistics import fmean
 
 import pytest
 
@@ -44,6 +45,27 @@ def test_the_own_settings_stay_where_nothing_is_better_by_more_than_seeds_differ
     near = [tried(0, 0.5, 0.60, 0.70), tried(1, 0.6, 0.64, 0.70)]
     assert choose(near, own=0).number == 0
     assert choose([tried(0, 0.0, 0.60, 0.61), *HILL], own=0).number != 0
+
+
+def by_prompt(number, at, values):
+    return TriedPoint(number, (at,), {8: (fmean(values), fmean(values))}, True, tuple(values))
+
+
+def test_the_own_settings_stay_where_other_prompts_could_tell_otherwise():
+    """A gain of 0.1 in the mean of 40 prompts: 0.2 on every second one, or 4 on one in forty, for all its seeds."""
+    own = [0.5] * 40
+    on_many, on_one = [0.5 + 0.2 * (n % 2) for n in range(40)], [0.5 + 4.0 * (n == 0) for n in range(40)]
+    assert choose([by_prompt(0, 0.0, own), by_prompt(1, 1.0, on_many)], own=0).number == 1
+    stays = choose([by_prompt(0, 0.0, own), by_prompt(1, 1.0, on_one)], own=0)
+    assert (stays.number, stays.peak) == (0, 1)
+    # one of n prompts gains g: the mean gains g / n, and its standard error is g / n as well
+    assert stays.error == pytest.approx(0.1)
+    assert choose([by_prompt(0, 0.0, own)], own=0).error is None
+
+
+def test_where_prompts_are_not_known_the_spread_of_seeds_decides():
+    assert choose([tried(0, 0.0, 0.60, 0.61), by_prompt(1, 1.0, [0.7] * 9)], own=0).error is None
+    assert choose([tried(0, 0.0, 0.60, 0.61), by_prompt(1, 1.0, [0.7] * 9)], own=0).number == 1
 
 
 def test_what_breaks_a_limit_or_has_not_seen_all_pairs_is_not_recommended():
