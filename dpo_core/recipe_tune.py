@@ -15,6 +15,7 @@ TUNABLE = (
     *("training.discopop_tau", "training.simpo_gamma", "training.f_alpha_divergence_coef", "training.ld_alpha"),
     *("training.use_weighting", "training.freeze_embeddings", *WHOLE),
 )
+BUDGET = {"minutes", "pairs", "trials"}  # keys of `tune` that may be larger when a search goes on
 DRIFT, LENGTH, NEUTRAL_TEXT = "drift", "length", "retention/neutral_text"
 
 

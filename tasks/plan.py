@@ -17,6 +17,7 @@ from dpo_core.model.identity import context_length, digest_model, digest_tokeniz
 from dpo_core.model.remote_code import trusted_code
 from dpo_core.recipe import Recipe
 from dpo_core.recipe_file import load_recipe
+from dpo_core.recipe_tune import BUDGET
 from infra.errors import ObjectMissing
 from infra.ledger.champion import Champion
 from infra.ledger.create_only import require_create_only
@@ -42,7 +43,6 @@ from tasks.runtime.start import START, start_model
 from tasks.runtime.tracked import ended_by_errors
 
 log = logging.getLogger("dpo.plan")
-BUDGET = {"minutes", "pairs", "trials"}  # keys of `tune`: under a larger one a search goes on, and in its MLflow run
 
 
 @task(name="plan", cache_policy=NO_CACHE)

@@ -53,11 +53,9 @@ def _luck(document: Mapping[str, Any]) -> str:
     says = "By how much seeds differ is not known, as none was trained with two (tune.seeds)"
     if spread is not None:
         says = f"Seeds differ by {spread:.2g}"
-    return (
-        f"{says}."
-        if error is None
-        else f"{says}; on other prompts the gain would differ by up to {BEYOND * error:.2g}."
-    )
+    if error is not None:
+        says += f"; on other prompts the gain would differ by up to {BEYOND * error:.2g}"
+    return f"{says}."
 
 
 def shown_settings(settings: Mapping[str, Any]) -> str:

@@ -61,9 +61,11 @@ def choose(trials: Sequence[TriedPoint], own: int) -> Chosen | None:
     around = {trial.number: _around(trial, trials) for trial in finished}
     spread = seed_spread(trials)
     best = max(finished, key=lambda trial: (around[trial.number], -trial.number))
-    error = next((gain_error(best, trial) for trial in finished if trial.number == own != best.number), None)
-    if own in around and around[best.number] - around[own] <= max(spread or 0.0, BEYOND * (error or 0.0)):
-        best = next(trial for trial in finished if trial.number == own)
+    first, error = next((trial for trial in finished if trial.number == own), best), None
+    if first is not best:
+        error = gain_error(best, first)
+        if around[best.number] - around[own] <= max(spread or 0.0, BEYOND * (error or 0.0)):
+            best = first
     peak = max(finished, key=lambda trial: (fmean(trial.values[LAST]), -trial.number)).number
     return Chosen(best.number, peak, around, spread, error)
 

@@ -94,7 +94,7 @@ def _memory(found: Preflight) -> Iterator[Readiness]:
             yield Readiness("memory", "warn" if tight else "ok", says, "end other programs" if tight else "")
             continue
         enough = f"or free memory: this machine has {_gib(found.total)} GiB" if phase.peak <= found.total else ""
-        ends = REMEDIES.get(phase.phase, []) if phase.phase != "training" else _of_training(found)
+        ends = _of_training(found) if phase.phase == "training" else REMEDIES.get(phase.phase, [])
         yield Readiness("memory", "fail", says, "; ".join(filter(None, [*ends, enough])) or "take a smaller model")
 
 

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from dpo_core.errors import InputError
 from dpo_core.memory import usable_memory
 from dpo_core.model.folder.headers import read_headers
+from dpo_core.recipe_tune import BUDGET
 from dpo_core.tune.rungs import pairs_of_trial
 from dpo_core.tune.space import space_of
 from infra.settings import load_settings, usable_cores
@@ -18,7 +19,6 @@ from tasks.tune import study as studies
 from tasks.tune.records import Search, TuningSplit
 
 log = logging.getLogger("dpo.tune")
-OF_SEARCH = ("minutes", "pairs", "trials", "study")  # keys of `tune` that may change while a study goes on
 FIGURES = 2  # higher where a figure of a trial comes to mean something else: a study holds figures of one kind
 BYTES = 24  # of memory for each parameter of a training: weights, gradients, two moments, activations, and the parent
 
@@ -40,7 +40,7 @@ def begin_search(plan: Plan, split: TuningSplit) -> Search:
         side_by_side=room_for(parameters),
     )
     _require_budget(search)
-    tune = recipe.tune.model_dump(mode="json", exclude=set(OF_SEARCH))
+    tune = recipe.tune.model_dump(mode="json", exclude={*BUDGET, "study"})
     content = {
         "figures": FIGURES,
         **{f"training.{key}": value for key, value in recipe.training.decisive.items()},

@@ -77,8 +77,8 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
                 raise
             folder = stored_model(store, trained.model_key, load_settings().home)
             found = _ask(Path(folder), plan, store, split, suites, limits, logps=True)
-            metrics = _metrics(store, plan, split, scored, suites, start, found)
-            by_prompt = _by_prompt(store, plan, split, _shifts(store, split, scored, start, found))
+            rows = _rows(store, split)
+            shifts = _shifts(store, rows, scored, start, found)
             shutil.rmtree(folder, ignore_errors=True)
             forget(store, trained.model_key)  # half a gigabyte a trial, which nobody asks for again
         return TrialMeasures(
@@ -86,9 +86,9 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
             steps=trained.steps,
             pairs=pairs,
             forwards=scored.forwards,
-            metrics=metrics,
+            metrics=_metrics(plan, rows, shifts, suites, start, found),
             judged=split.rows.eval_key,
-            by_prompt=by_prompt,
+            by_prompt=_by_prompt(plan, rows, shifts),
         )
 
     found, stage = remembered(store, "trial", inputs, compute, output=TrialMeasures, code=CODE, force=plan.force)
@@ -150,17 +150,14 @@ def _rows(store: Store, split: TuningSplit) -> list[EncodedPair]:
 
 
 def _metrics(
-    store: Store,
     plan: Plan,
-    split: TuningSplit,
-    scored: Scored,
+    rows: Sequence[EncodedPair],
+    shifts: Sequence[tuple[float, float]],
     suites: Mapping[str, Sequence[BehaviourCheck]],
     start: MeasureOutput,
     found: MeasureOutput,
 ) -> dict[str, float]:
     """Margins in nats, without beta, which would scale them; what was lost is positive."""
-    rows = _rows(store, split)
-    shifts = _shifts(store, split, scored, start, found)
     metrics = {name: fmean(value(up - down) for up, down in shifts) for name, value in OBJECTIVES.items()}
     metrics[DRIFT] = fmean(-up / len(row.chosen_ids) for (up, _), row in zip(shifts, rows, strict=True))
     for name, checks in suites.items():
@@ -179,18 +176,18 @@ def _metrics(
 
 
 def _shifts(
-    store: Store, split: TuningSplit, scored: Scored, start: MeasureOutput, found: MeasureOutput
+    store: Store, rows: Sequence[EncodedPair], scored: Scored, start: MeasureOutput, found: MeasureOutput
 ) -> list[tuple[float, float]]:
     """By how much the log-probs of chosen and rejected answers have moved from the start model's, in nats."""
-    before = reference_sums(store, scored.path, _rows(store, split)) if start.logps is None else _sums(start)
+    before = reference_sums(store, scored.path, rows) if start.logps is None else _sums(start)
     chosen, rejected = ((new - old).tolist() for new, old in zip(_sums(found), before, strict=True))
     return list(zip(chosen, rejected, strict=True))
 
 
-def _by_prompt(store: Store, plan: Plan, split: TuningSplit, shifts: Sequence[tuple[float, float]]) -> list[float]:
+def _by_prompt(plan: Plan, rows: Sequence[EncodedPair], shifts: Sequence[tuple[float, float]]) -> list[float]:
     """The objective of each prompt, in the order in which they come: a mean over its pairs."""
     value, found = OBJECTIVES[plan.recipe.tune.objective], dict[str, list[float]]()
-    for row, (up, down) in zip(_rows(store, split), shifts, strict=True):
+    for row, (up, down) in zip(rows, shifts, strict=True):
         found.setdefault(prompt_digest(row.pair.prompt), []).append(value(up - down))
     return [round(fmean(values), 6) for values in found.values()]
 

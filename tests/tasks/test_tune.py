@@ -379,14 +379,14 @@ def test_a_trial_is_judged_against_the_start_model_whatever_its_reference(search
     split = TuningSplit.model_construct(rows=rows, trained_on=80, judged_on=1, prompts=1)
     scored = Scored.model_construct(path="")
     start = judge._measured(store, plan, split, scored, {}, {}, {})
-    found = judge._metrics(store, plan, split, scored, {}, start, answers(-3.0, logps=True))
+    trained = answers(-3.0, logps=True)
+    found = judge._metrics(plan, [row], judge._shifts(store, [row], scored, start, trained), {}, start, trained)
     assert (found["drift"], found["rewards/margins"]) == (drift, -2 * drift)
 
 
-def test_the_objective_of_a_prompt_is_the_mean_over_its_pairs(search, monkeypatch):
+def test_the_objective_of_a_prompt_is_the_mean_over_its_pairs(search):
     rows = [SimpleNamespace(pair=SimpleNamespace(prompt=({"role": "user", "content": asked},))) for asked in "aba"]
-    monkeypatch.setattr(judge, "_rows", lambda *_: rows)
-    found = judge._by_prompt(None, search.plan, search.split, [(1.0, 0.0), (-2.0, 0.0), (4.0, 1.0)])
+    found = judge._by_prompt(search.plan, rows, [(1.0, 0.0), (-2.0, 0.0), (4.0, 1.0)])
     # preference: 1 / (1 + exp(-margin / 10)) of margins 1 and 3, and of -2
     assert found == pytest.approx([(0.524979 + 0.574443) / 2, 0.450166], abs=1e-6)
 
