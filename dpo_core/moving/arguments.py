@@ -96,16 +96,20 @@ def read_common(draft: Draft, sheet: Sheet, devices: int) -> None:
     """The special keys of TrainingArguments, but names, the warm-up, and when it is measured and stopped."""
     read_batch(draft, sheet, "per_device_train_batch_size", 8, devices)
     if usable(sheet, "max_steps"):
-        steps = sheet.cell("max_steps").whole()
-        cell = sheet.cell("max_steps")
-        if steps > 0:
-            draft.take(cell, "training.max_steps", steps)
-        else:
-            draft.same(cell, "without it the epochs count")
+        read_max_steps(draft, sheet.cell("max_steps"))
     if usable(sheet, "max_grad_norm"):
         read_clipping(draft, sheet.cell("max_grad_norm"))
     if usable(sheet, "save_steps"):
         read_saving(draft, sheet.cell("save_steps"))
+
+
+def read_max_steps(draft: Draft, cell: Cell) -> None:
+    """Optimizer steps; -1, transformers' default, and 0 are none."""
+    steps = cell.whole()
+    if steps > 0:
+        draft.take(cell, "training.max_steps", steps)
+    else:
+        draft.same(cell, "without it the epochs count")
 
 
 def usable(sheet: Sheet, name: str) -> bool:

@@ -95,7 +95,7 @@ def _loss(draft: Draft, sheet: Sheet) -> None:
 def _steps(draft: Draft, sheet: Sheet, devices: int) -> None:
     _batch(draft, sheet, devices)
     if "max_steps" in sheet:
-        draft.take(sheet.cell("max_steps"), "training.max_steps", sheet.cell("max_steps").whole())
+        common.read_max_steps(draft, sheet.cell("max_steps"))
     if "lr_scheduler" not in sheet:
         draft.change(Cell("", None, "lr_scheduler", "cosine"), f"not in the file: axolotl's default; {SCHEDULE}")
     if "max_grad_norm" in sheet:

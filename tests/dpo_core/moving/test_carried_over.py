@@ -191,6 +191,14 @@ def test_a_warm_up_of_steps_is_a_share_of_those_that_the_pairs_make(place, tool,
     assert f"3 of {'' if 'max_steps' in more else 'about '}" in lines["warmup_steps"].says
 
 
+@pytest.mark.parametrize("tool", BASES)
+@pytest.mark.parametrize(("steps", "expected"), [(30, 30), (-1, None), (0, None)])
+def test_steps_count_instead_of_epochs_only_where_there_are_some(place, tool, steps, expected):
+    recipe, lines = imported(BASES[tool] | {"max_steps": steps})
+    assert recipe.training.max_steps == expected
+    assert lines["max_steps"].outcome == "taken"
+
+
 @pytest.mark.parametrize("tool", ["trl", "llama-factory"])
 @pytest.mark.parametrize(("steps", "share", "idle"), [(3, 0.1, "warmup_ratio"), (0, 0.2, "warmup_steps")])
 def test_of_a_ratio_and_steps_of_warm_up_the_steps_count_if_there_are_any(place, tool, steps, share, idle):
