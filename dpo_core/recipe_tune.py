@@ -61,7 +61,7 @@ class Tune(Section):
         None,
         description="drift: most nats a token that chosen answers may lose; length: [least, most] ratio of words to "
         "the start model's or the chosen answers; a suite, or retention/neutral_text: most that it may lose; unset: "
-        "drift 0.5, length [0.5, 2], and gate.keep",
+        "drift 0.5, length [0.5, 2], and gate.keep but for what gate.improve names",
     )
     share: float = Field(0.15, gt=0, le=0.5, description="of the training prompts: the tuning split, never trained on")
     seeds: int = Field(2, ge=1, description="seeds of a trial that reaches the last rung")
@@ -107,8 +107,9 @@ class Tune(Section):
         """
         kept = {name: loss for name, loss in gate.keep.items() if name in asked_of}
         asked = self.constraints
-        if asked is None:
-            asked = {DRIFT: 0.5, LENGTH: [0.5, 2.0], **kept}
+        if asked is None:  # what the gate looks for a gain of cannot be asked in a search, kept or not
+            unseen = {name: loss for name, loss in kept.items() if name not in gate.gains}
+            asked = {DRIFT: 0.5, LENGTH: [0.5, 2.0], **unseen}
         for name, limit in asked.items():
             if name in gate.gains:
                 raise ValueError(

@@ -222,6 +222,11 @@ class Curation(Section):
             raise ValueError("answers.samples: 1 leaves nothing to choose among: at least 2 are needed")
         if self.way == "rewards" and self.temperature == 0:
             raise ValueError("answers.temperature: 0 gives the same answer each time: choosing needs more")
+        if self.validation.on_shortcut == "balance":
+            raise ValueError(
+                "validation.on_shortcut: balance weighs pairs for one training, and a data set keeps no weights: write "
+                "drop or warn here, and balance in the recipe of the run"
+            )
         if self.correction is not None and self.correction.better and self.rewards is None:
             raise ValueError("correction.better asks for what `rewards` scores higher: name a reward")
         return self

@@ -25,12 +25,14 @@ WIDEST = 8.0  # natural logarithms of the beta's parameters lie within this of 0
 class ExpectedYield:
     """What a pilot promises.
 
+    `unscored`: of its prompts, those that were refused, or whose answers have no score: they give no pair.
     `share`, `low`, `high`: of prompts that give a pair, with the exact interval of 95 % (Clopper and Pearson 1934).
     `by_number`: share of prompts with an informative group (score alone) for so many answers a prompt; beyond the
     pilot's own number only for rewards of 0 and 1. `seconds`, `tokens`: an answer's, mean.
     """
 
     prompts: int
+    unscored: int
     giving: int
     answers: float
     low: float
@@ -55,32 +57,43 @@ class ExpectedYield:
         total = self.answers * prompts
         tokens = f"{round(total * self.tokens):,} tokens, " if self.tokens else ""  # an endpoint's are not counted here
         others = ", ".join(f"{number}: {share:.0%}" for number, share in self.by_number.items())
+        lost = f" ({self.unscored} were refused or have no score)" if self.unscored else ""
         return (
-            f"{self.giving} of {self.prompts} pilot prompts gave a pair ({self.share:.0%}, 95 % between {self.low:.0%} "
-            f"and {self.high:.0%}), {self.pairs_per_1000:.0f} pairs a thousand answers. {prompts:,} prompts will give "
-            f"{round(self.share * prompts):,} pairs ({low:,} to {high:,}) of {round(total):,} answers, "
-            f"{tokens}{duration(total * self.seconds)}. Prompts whose answers differ in "
+            f"{self.giving} of {self.prompts} pilot prompts{lost} gave a pair ({self.share:.0%}, 95 % between "
+            f"{self.low:.0%} and {self.high:.0%}), {self.pairs_per_1000:.0f} pairs a thousand answers. "
+            f"{prompts:,} prompts will give {round(self.share * prompts):,} pairs ({low:,} to {high:,}) of "
+            f"{round(total):,} answers, {tokens}{duration(total * self.seconds)}. Prompts whose answers differ in "
             f"score, by answers a prompt: {others or 'not known'}"
         )
 
 
 def expected_yield(
-    groups: Sequence[Group], rules: Choice, *, seconds: float, drawn: int = 0, numbers: Sequence[int] = NUMBERS
+    groups: Sequence[Group],
+    rules: Choice,
+    *,
+    seconds: float,
+    prompts: int = 0,
+    drawn: int = 0,
+    numbers: Sequence[int] = NUMBERS,
 ) -> ExpectedYield:
-    """The yield of a pilot's groups. `seconds` is what `drawn` of its answers took; the others were stored (0: none).
+    """The yield of a pilot's groups, of so many `prompts` (0: as many as groups).
+
+    `seconds` is what `drawn` of its answers took; the others were stored (0: none).
 
     Raises ValueError without a group.
     """
     if not groups:
         raise ValueError("no groups: a pilot needs at least one prompt")
+    prompts = max(prompts, len(groups))
     giving = sum(bool(options_of(group, rules)[0]) for group in groups)
-    interval = stats.binomtest(giving, len(groups)).proportion_ci(LEVEL, method="exact")
+    interval = stats.binomtest(giving, prompts).proportion_ci(LEVEL, method="exact")
     answers = sum(len(group.candidates) for group in groups)
     tokens = sum(candidate.tokens for group in groups for candidate in group.candidates)
     return ExpectedYield(
-        len(groups),
+        prompts,
+        prompts - len(groups),
         giving,
-        answers / len(groups),
+        answers / prompts,
         float(interval.low),
         float(interval.high),
         informative_share([tuple(c.score for c in group.candidates) for group in groups], numbers, rules.margin),

@@ -40,7 +40,9 @@ class Share:
         self.right, self.n, self.mean = right, n, right / n
 
     def p(self, least: float) -> float:
-        """See Level."""
+        """See Level; no share is below 0, or above 1."""
+        if not 0 < least <= 1:
+            return float(least > 1)
         return float(special.betainc(self.right, self.n - self.right + 1, least)) if self.right > 0 else 1.0
 
     def bounds(self, alpha: float) -> tuple[float, float]:

@@ -52,9 +52,9 @@ def unseen_items(asked: Sequence[Prompt], trained: Sequence[Sequence[Prompt]]) -
     """
     new = np.ones(len(asked), np.bool_)
     for prompts in trained:
-        groups = _groups([*asked, *prompts])
+        groups = groups_of([*asked, *prompts])
         new &= ~np.isin(groups[: len(asked)], groups[len(asked) :])
-    names = _groups(asked)
+    names = groups_of(asked)
     places = np.flatnonzero(new).tolist()
     return Items(places, [f"{names[place]:016x}" for place in places], len(asked) - len(places))
 
@@ -65,7 +65,7 @@ def sealed_rows(asked: Sequence[Prompt], known: SplitSides) -> tuple[Keys, Bools
     One whose side is known (`held_out`: it is sealed) keeps it. A new one goes where its group is, to the gate if the
     group is on both sides; a new group goes by its name.
     """
-    keys, names = digests(split_key(prompt) for prompt in asked), _groups(asked)
+    keys, names = digests(split_key(prompt) for prompt in asked), groups_of(asked)
     is_known, was_sealed = known.of_rows(keys)
     groups, group = np.unique(names, return_inverse=True)
     looked_at, shut = (
@@ -77,10 +77,10 @@ def sealed_rows(asked: Sequence[Prompt], known: SplitSides) -> tuple[Keys, Bools
 
 def count_groups(asked: Sequence[Prompt]) -> int:
     """How many different questions are asked: wordings of one count once, as in every test."""
-    return len(np.unique(_groups(asked)))
+    return len(np.unique(groups_of(asked)))
 
 
-def _groups(prompts: Sequence[Prompt]) -> NDArray[np.int64]:
+def groups_of(prompts: Sequence[Prompt]) -> NDArray[np.int64]:
     """The group of each prompt, named by the lowest key in it: a name that does not depend on the prompts' order."""
     if not prompts:
         return np.zeros(0, np.int64)

@@ -80,7 +80,7 @@ def _formats(text: str) -> int:
 
 def _lengths(words: NDArray[np.generic]) -> Counts:
     """By powers of two: "64-127" words."""
-    bins = np.bincount(np.frexp(words.astype(np.float64))[1])
+    bins = np.bincount(np.frexp(words.astype(np.float64))[1], minlength=1)
     names = ["0"] + [f"{1 << (n - 1)}-{(1 << n) - 1}" for n in range(1, len(bins))]
     return {name: int(count) for name, count in zip(names, bins, strict=True) if count}
 

@@ -8,7 +8,6 @@ from typing import Any
 from dpo_core.report.page import render
 
 LAST = 8  # eighths
-BEYOND = 1.96  # standard errors
 WORDS = {"better": "better", "own_settings": "stay", "none_holds": "none holds"}
 KINDS = {"better": "pass", "own_settings": "warn", "none_holds": "fail"}
 
@@ -49,12 +48,12 @@ def lead(document: Mapping[str, Any]) -> str:
 
 
 def _luck(document: Mapping[str, Any]) -> str:
-    spread, error = document["spread"], document["error"]
+    spread, half_width = document["spread"], document["gain_half_width"]
     says = "By how much seeds differ is not known, as none was trained with two (tune.seeds)"
     if spread is not None:
         says = f"Seeds differ by {spread:.2g}"
-    if error is not None:
-        says += f"; on other prompts the gain would differ by up to {BEYOND * error:.2g}"
+    if half_width is not None:
+        says += f"; on other prompts the gain would differ by up to {half_width:.2g}"
     return f"{says}."
 
 

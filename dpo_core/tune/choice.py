@@ -10,23 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from scipy import special
+
 NEAR = 0.1  # standard deviation of the weights, in the unit cube of the space
 LAST = 8  # eighths: the last rung
-BEYOND = 1.96  # standard errors: other prompts would change a gain by less, in 95 of 100 draws
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class TriedPoint:
     """One trial: where it lies in the unit cube; by rung the objective of each seed; whether it holds what it must.
 
-    `by_prompt`: on the last rung, the mean over seeds for each prompt of the tuning split; empty where it is not known.
+    `by_group`: on the last rung, of each group of alike prompts of the tuning split the sum over its pairs, a mean of
+    seeds, and the number of these pairs; empty where it is not known.
     """
 
     number: int
     place: tuple[float, ...]
     values: dict[int, tuple[float, ...]]
     feasible: bool
-    by_prompt: tuple[float, ...] = ()
+    by_group: tuple[tuple[float, int], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -38,15 +41,15 @@ class TriedPoint:
 class Chosen:
     """The recommended trial, the one that measured best, what lies around each that finished, and what luck does.
 
-    `spread` of seeds is None where none was trained with two; `error`, that of the best one's gain over the own
-    settings by the draw of the prompts, where there is no gain, or it is not known.
+    `spread` of seeds is None where none was trained with two; `half_width`, of the interval of the best one's gain over
+    the own settings, where there is no gain, or it is not known.
     """
 
     number: int
     peak: int
     around: dict[int, float]
     spread: float | None
-    error: float | None
+    half_width: float | None
 
 
 def choose(trials: Sequence[TriedPoint], own: int) -> Chosen | None:
@@ -61,21 +64,26 @@ def choose(trials: Sequence[TriedPoint], own: int) -> Chosen | None:
     around = {trial.number: _around(trial, trials) for trial in finished}
     spread = seed_spread(trials)
     best = max(finished, key=lambda trial: (around[trial.number], -trial.number))
-    first, error = next((trial for trial in finished if trial.number == own), best), None
+    first, half_width = next((trial for trial in finished if trial.number == own), best), None
     if first is not best:
-        error = gain_error(best, first)
-        if around[best.number] - around[own] <= max(spread or 0.0, BEYOND * (error or 0.0)):
+        half_width = gain_half_width(best, first)
+        if around[best.number] - around[own] <= max(spread or 0.0, half_width or 0.0):
             best = first
     peak = max(finished, key=lambda trial: (fmean(trial.values[LAST]), -trial.number)).number
-    return Chosen(best.number, peak, around, spread, error)
+    return Chosen(best.number, peak, around, spread, half_width)
 
 
-def gain_error(one: TriedPoint, other: TriedPoint) -> float | None:
-    """Standard error of the difference of two means over the same prompts; None where these are not known."""
-    if len(one.by_prompt) < 2 or len(one.by_prompt) != len(other.by_prompt):
+def gain_half_width(one: TriedPoint, other: TriedPoint) -> float | None:
+    """Of the interval of 95 % (t) of a mean gain over the same pairs, which come in groups; None where not known."""
+    groups = len(one.by_group)
+    if groups < 2 or groups != len(other.by_group):
         return None
-    gains = [a - b for a, b in zip(one.by_prompt, other.by_prompt, strict=True)]
-    return stdev(gains) / math.sqrt(len(gains))
+    gains = [(a - b, pairs) for (a, pairs), (b, _) in zip(one.by_group, other.by_group, strict=True)]
+    total = sum(pairs for _, pairs in gains)
+    mean = sum(gain for gain, _ in gains) / total
+    squares = sum((gain - pairs * mean) ** 2 for gain, pairs in gains)
+    error = math.sqrt(squares * groups / (groups - 1)) / total
+    return error * float(special.stdtrit(groups - 1, (1 + LEVEL) / 2))
 
 
 def seed_spread(trials: Sequence[TriedPoint]) -> float | None:

@@ -45,7 +45,7 @@ def show_retrain(console: Console, done: "Retrained") -> None:
 
     document, display = done.document, done.display
     if document.changed:
-        _before_after(console, display.before_after)
+        _before_after(console, display.before_after, display.gate.baseline)
         console.print(Text(display.scores, style="dim"))
         _answers(console, display.answers)
         _drift(console, display.drift)
@@ -154,10 +154,17 @@ def _unchanged(console: Console, document: "RetrainDocument") -> None:
     )
 
 
-def _before_after(console: Console, rows: "Sequence[BeforeAfter]") -> None:
+def _before_after(console: Console, rows: "Sequence[BeforeAfter]", baseline: str) -> None:
+    """`baseline`: whose figures a row's `champion` is, where it has some."""
     champion = any(row.champion is not None for row in rows)
     table = Table(title="Before and after", title_justify="left", title_style="bold", pad_edge=False, box=None)
-    for column in ("metric", "before", *(["champion"] if champion else []), "after", "95 % interval"):
+    for column in (
+        "metric",
+        "before",
+        *(["that version" if baseline == "version" else "champion"] if champion else []),
+        "after",
+        "95 % interval",
+    ):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for row in rows:
         name = row.metric

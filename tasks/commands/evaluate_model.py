@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from dpo_core.data.digests import prompt_digest
 from dpo_core.data.readers import ReadPairs, read_pairs
 from dpo_core.data.reasons import Reasons, remedy_of
 from dpo_core.errors import InputError
@@ -47,6 +46,7 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
     is then 0 (reference-free rewards, beta * log pi) and `reference` is null in the document.
     """
     from dpo_core.evaluate.pairs.values import PairValues, by_slice, pair_values, summarise
+    from dpo_core.evaluate.unseen import groups_of
 
     show_on_page()
     settings = load_settings()
@@ -66,7 +66,7 @@ def evaluate_model(rules: Recipe, reference: str | None, beta: float) -> Evaluat
     against = _logps(base[0], pairs, base[1]) if base else tuple(0 * side for side in policy)
     values = PairValues(
         pair_values((policy[0], policy[1]), (against[0], against[1]), beta=beta),
-        [prompt_digest(pair.pair.prompt) for pair in pairs],
+        [str(group) for group in groups_of([pair.pair.prompt for pair in pairs])],
         [pair.pair.source for pair in pairs],
     )
     return EvaluateDocument(

@@ -133,7 +133,8 @@ def _promise(
     groups = scorer.groups(some, known)
     if not groups:
         raise InputError("no prompt of the pilot has scored answers", where=some[0].where, do="look at the reward")
-    told = expected_yield(groups, plan.curation.choice, seconds=time.monotonic() - begun, drawn=drawn)
+    seconds = time.monotonic() - begun
+    told = expected_yield(groups, plan.curation.choice, seconds=seconds, prompts=len(some), drawn=drawn)
     says = told.says(prompts)
     log.info("pilot says='%s'", says)
     if told.high < plan.curation.answers.min_yield:

@@ -56,7 +56,7 @@ def conclude(search: Search, recipe: str, written: Recipe) -> TuneDocument:
         peak=chosen.peak if chosen else None,
         settings=settings,
         spread=chosen.spread if chosen else seed_spread(points),
-        error=chosen.error if chosen else None,
+        gain_half_width=chosen.half_width if chosen else None,
         importance=_importance(study),
         trials=[_line(trial, chosen) for trial in found],
         spent={name: round(amount, 2) for name, amount in studies.spent(study).items()},
@@ -101,9 +101,10 @@ def _point(trial: "FrozenTrial", search: Search) -> TriedPoint:
     place = tuple(axis.place(trial.params[key]) for key, axis in search.space.items())
     feasible = studies.holds(trial)
     done = trial.state == TrialState.COMPLETE  # a pruned one has a value too, its last
-    last = [record["measures"].get("by_prompt", []) for record in records if record["eighths"] == WHOLE_RUN]
-    by_prompt = tuple(map(fmean, zip(*last, strict=False))) if done else ()  # none where a seed has none
-    return TriedPoint(trial.number, place, values if done else _but_last(values), feasible, by_prompt)
+    last = [record["measures"].get("by_group", []) for record in records if record["eighths"] == WHOLE_RUN]
+    seeds = zip(*last, strict=False) if done else ()  # none where a seed has none
+    by_group = tuple((fmean(total for total, _ in group), group[0][1]) for group in seeds)
+    return TriedPoint(trial.number, place, values if done else _but_last(values), feasible, by_group)
 
 
 def _but_last(values: dict[int, tuple[float, ...]]) -> dict[int, tuple[float, ...]]:

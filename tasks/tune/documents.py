@@ -53,9 +53,9 @@ class TuneDocument(Document):
     spread: float | None = Field(
         description="of the objective between seeds, as a standard deviation; null: none was trained with two"
     )
-    error: float | None = Field(
-        description="standard error of the gain over the recipe's own settings, by the prompts of the tuning split; "
-        "null: nothing is better, or they do not hold"
+    gain_half_width: float | None = Field(
+        description="of the interval of 95 % of the gain over the recipe's own settings, by the draw of the tuning "
+        "split's prompts, alike ones counted once; null: nothing is better, or they do not hold"
     )
     importance: dict[str, float] = Field(description="key: share of what moved the objective; empty: too few trials")
     trials: list[TrialLine] = Field(description="in order")

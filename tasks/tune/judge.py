@@ -15,6 +15,7 @@ from dpo_core.data.pairs import EncodedPair, Message, text_of
 from dpo_core.errors import Diverged
 from dpo_core.evaluate.behaviour import BehaviourCheck, read_checks
 from dpo_core.evaluate.evidence import draw_samples
+from dpo_core.evaluate.unseen import groups_of
 from dpo_core.model.stops import named_ends
 from dpo_core.quality.words import count_words
 from dpo_core.recipe_tune import DRIFT, LENGTH, NEUTRAL_TEXT
@@ -88,7 +89,7 @@ def judged(plan: Plan, split: TuningSplit, limits: Mapping[str, Sequence[float]]
             forwards=scored.forwards,
             metrics=_metrics(plan, rows, shifts, suites, start, found),
             judged=split.rows.eval_key,
-            by_prompt=_by_prompt(plan, rows, shifts),
+            by_group=_by_group(plan, rows, shifts),
         )
 
     found, stage = remembered(store, "trial", inputs, compute, output=TrialMeasures, code=CODE, force=plan.force)
@@ -184,12 +185,15 @@ def _shifts(
     return list(zip(chosen, rejected, strict=True))
 
 
-def _by_prompt(plan: Plan, rows: Sequence[EncodedPair], shifts: Sequence[tuple[float, float]]) -> list[float]:
-    """The objective of each prompt, in the order in which they come: a mean over its pairs."""
-    value, found = OBJECTIVES[plan.recipe.tune.objective], dict[str, list[float]]()
-    for row, (up, down) in zip(rows, shifts, strict=True):
-        found.setdefault(prompt_digest(row.pair.prompt), []).append(value(up - down))
-    return [round(fmean(values), 6) for values in found.values()]
+def _by_group(
+    plan: Plan, rows: Sequence[EncodedPair], shifts: Sequence[tuple[float, float]]
+) -> list[tuple[float, int]]:
+    """Of each group of alike prompts, in the order in which they come, the objective's sum and the number of pairs."""
+    value, found = OBJECTIVES[plan.recipe.tune.objective], dict[int, list[float]]()
+    groups = groups_of([row.pair.prompt for row in rows]).tolist()
+    for group, (up, down) in zip(groups, shifts, strict=True):
+        found.setdefault(group, []).append(value(up - down))
+    return [(round(sum(values), 6), len(values)) for values in found.values()]
 
 
 def length_ratio(now: float, start: float, chosen: float) -> float:

@@ -43,4 +43,7 @@ class TrialMeasures(Record):
     forwards: int = Field(description="answers that the reference was asked for")
     metrics: dict[str, float]
     judged: str = Field(description="key in the store of the pairs that the figures are of")
-    by_prompt: list[float] = Field([], description="of the objective, a mean for each prompt of these pairs")
+    by_group: list[tuple[float, int]] = Field(
+        [],
+        description="of each group of alike prompts of these pairs: the objective's sum over its pairs, their number",
+    )

@@ -176,7 +176,7 @@ def _train(search: Search, trial: "Trial", recipe: Recipe, eighths: int, pairs: 
     seconds = time.monotonic() - start
     record = {"eighths": eighths, "seed": recipe.seed, "pairs": pairs, "seconds": round(seconds, 2)}
     # only trials that saw all pairs are compared by it
-    left_out: set[str] = set() if eighths == WHOLE_RUN else {"by_prompt"}
+    left_out: set[str] = set() if eighths == WHOLE_RUN else {"by_group"}
     return {**record, **diverged, "measures": measures.model_dump(mode="json", exclude=left_out)}
 
 

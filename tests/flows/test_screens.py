@@ -107,6 +107,21 @@ def test_a_version_that_the_gate_would_promote_and_that_is_not_champion_is_not_c
     assert "dpo chat models:/athene/2" in text
 
 
+@pytest.mark.parametrize(("baseline", "head"), [("champion", "champion"), ("version", "that version")])
+def test_the_figures_between_before_and_after_are_of_what_was_compared_with(baseline, head):
+    rows = [{**row, "champion": 0.9} for row in DISPLAY["before_after"]]
+    gate = {**DISPLAY["gate"], "baseline": baseline}
+    text = shown(display={**DISPLAY, "before_after": rows, "gate": gate})
+    (heads,) = [line for line in text.splitlines() if line.startswith("metric")]
+    assert [part.strip() for part in heads.split("  ") if part.strip()] == [
+        "metric",
+        "before",
+        head,
+        "after",
+        "95 % interval",
+    ]
+
+
 def test_a_check_shows_the_five_gravest_findings():
     findings = [{"severity": s, "intended": False, "check": f"c/{i}", "says": s} for i, s in enumerate(["warn"] * 6)]
     findings.append({"severity": "fail", "intended": False, "check": "leakage/prompt", "says": "in both"})

@@ -150,3 +150,16 @@ def test_nothing_happens_to_data_without_a_shortcut(run):
     assert balanced.result == plain.result
     assert plain.shortcuts == []
     assert rows == same
+
+
+def test_balance_that_drops_every_pair_ends_as_a_report_that_fails(run):
+    """A rule that no pair breaks, and a length that most keep: all pairs go, and nothing is left to be weighed."""
+    pairs = []
+    for row, (chosen, rejected) in enumerate(null_texts(5, PAIRS)):
+        long, short = f"{chosen} {rejected}", rejected
+        sides = (long, short) if row % 4 else (short, long)
+        pairs.append(make_pair(f"prompt {row}", f"{sides[0]}\n", f"Sorry {sides[1]}"))
+    dropped, _ = run(pairs, on_shortcut="drop")
+    examined, rows = run(pairs, on_shortcut="balance")
+    assert (examined.result.verdict, examined.result.rows_kept, rows) == ("fail", 0, [])
+    assert examined.result.verdict == dropped.result.verdict

@@ -384,27 +384,27 @@ def test_a_trial_is_judged_against_the_start_model_whatever_its_reference(search
     assert (found["drift"], found["rewards/margins"]) == (drift, -2 * drift)
 
 
-def test_the_objective_of_a_prompt_is_the_mean_over_its_pairs(search):
+def test_the_objective_of_a_group_of_prompts_is_its_sum_and_the_number_of_pairs(search):
     rows = [SimpleNamespace(pair=SimpleNamespace(prompt=({"role": "user", "content": asked},))) for asked in "aba"]
-    found = judge._by_prompt(search.plan, rows, [(1.0, 0.0), (-2.0, 0.0), (4.0, 1.0)])
+    found = judge._by_group(search.plan, rows, [(1.0, 0.0), (-2.0, 0.0), (4.0, 1.0)])
     # preference: 1 / (1 + exp(-margin / 10)) of margins 1 and 3, and of -2
-    assert found == pytest.approx([(0.524979 + 0.574443) / 2, 0.450166], abs=1e-6)
+    assert found == [(pytest.approx(0.524979 + 0.574443, abs=2e-6), 2), (pytest.approx(0.450166, abs=1e-6), 1)]
 
 
-def test_trials_that_saw_all_pairs_keep_their_figures_by_prompt_and_are_compared_by_them(search, monkeypatch):
+def test_trials_that_saw_all_pairs_keep_their_figures_by_group_and_are_compared_by_them(search, monkeypatch):
     """The second setting gains 0.05 in the mean, by one prompt of eight: luck of the draw."""
-    gained = {1e-5: [0.5] * 8, 1e-3: [0.9, *[0.5] * 7]}
+    gained = {1e-5: [(0.5, 1)] * 8, 1e-3: [(0.9, 1), *[(0.5, 1)] * 7]}
 
     def judged(plan, *_):
         found = gained[plan.recipe.training.learning_rate]
-        return measures(sum(found) / 8).model_copy(update={"by_prompt": found})
+        return measures(sum(value for value, _ in found) / 8).model_copy(update={"by_group": found})
 
     monkeypatch.setattr(judge, "judged", judged)
     while numbers := studies.begun_trials(search):
         for number in numbers:
             try_settings.fn(search, number)
     records = studies.tried(studies.open_study("s"))[1].user_attrs[studies.RECORDS]
-    assert [(r["eighths"], "by_prompt" in r["measures"]) for r in records] == [
+    assert [(r["eighths"], "by_group" in r["measures"]) for r in records] == [
         *((1, False), (2, False), (4, False)),
         *((8, True), (8, True)),
     ]
@@ -413,7 +413,7 @@ def test_trials_that_saw_all_pairs_keep_their_figures_by_prompt_and_are_compared
     found = conclude.conclude.fn(search, "run.yaml", search.plan.recipe)
     peak = found.trials[1].number
     assert (found.state, found.recommended, found.peak, found.spread) == ("own_settings", 0, peak, 0.0)
-    assert found.error == pytest.approx(0.05)  # of one prompt of n that gains g it is g / n
+    assert found.gain_half_width == pytest.approx(0.05 * 2.36462, rel=1e-4)  # one of n gains g: SE g / n; t(7)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dpo_core.data.messages import BadRow, messages_of
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.quality.postings import Postings, PromptIndex, distinct, has
@@ -98,12 +99,15 @@ def read_prompts(path: str) -> list[tuple[Message, ...]]:
 def _prompt_of(line: str, where: str) -> tuple[Message, ...]:
     try:
         prompt: Any = json.loads(line)["prompt"]
-        messages: tuple[Any, ...] = _user(prompt) if isinstance(prompt, str) else tuple(prompt)
+        messages = _user(prompt) if isinstance(prompt, str) else tuple(messages_of(prompt, "prompt"))
         if any(message["role"] == "user" and message["content"].strip() for message in messages):
             return messages
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise InputError("this line has no prompt", where=where, do=DO)
+        says = "it has no words of a user"
+    except BadRow as error:
+        says = str(error)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        says = "it is no JSON object with a prompt"
+    raise InputError(f"this line has no prompt: {says}", where=where, do=DO)
 
 
 def _user(text: str) -> tuple[Message, ...]:

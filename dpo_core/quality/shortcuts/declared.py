@@ -23,6 +23,7 @@ from dpo_core.quality.words import count_words, words
 
 CUT = " \x1a "  # stands for what was cut out; no word, and no word reaches across it
 LANGUAGE = "language"  # as a term: in which language an answer is
+FEATURES = frozenset({*PRESENCE, *AMOUNTS, "length", LANGUAGE})  # terms that are no words: "code" is a block of it
 LEFT_OVER = 0.1  # share of its pairs in which a piece may still separate the sides
 CHANCE = 0.01  # p of what is left, above which it is chance
 LOOKED_AT = 200  # pairs
@@ -56,7 +57,7 @@ def names_feature(feature: Feature, terms: Sequence[str]) -> bool:
         return bool({"length", feature.text} & declared)
     if feature.kind in ("property", "amount"):
         return name in declared or _OWN_OPENING.get(name) in declared
-    return feature.kind in ("word", "token") and name.strip() in declared
+    return feature.kind in ("word", "token") and name.strip() in declared - FEATURES
 
 
 def is_piece(feature: Feature, d: NDArray[np.int8], terms: Sequence[str], fetch: Fetch) -> bool:
@@ -113,7 +114,7 @@ def _amount(feature: Feature, text: str) -> int:
 def _spans(term: str) -> Callable[[str], list[Span]]:
     """Where a term stands in a text; of a property the marks or sentences that it consists of."""
     name = term.casefold()
-    if name in {*PRESENCE, *AMOUNTS, "length", LANGUAGE}:
+    if name in FEATURES:
         return property_spans(name) or (lambda text: [])
     if len(term) > 2 and term.startswith("/") and term.endswith("/"):
         pattern = re.compile(term[1:-1])

@@ -31,6 +31,7 @@ Signs = NDArray[np.int8]
 ROUNDS = 4  # dropping pairs can bring up another rule
 LEFT = 0.5  # |z| that a rule may keep
 STEEPEST = 3.0  # a pair's log weight per rule, at most
+SOURCES = "balance/source"  # the one check of these families that looks at no answer
 MUCH_LOST = 0.3  # share of what the pairs say: losing more is worth a warning
 
 
@@ -162,17 +163,18 @@ def evened_out(
 
 
 def softened(measures: Sequence[Measure], findings: Sequence[Finding]) -> tuple[list[Measure], list[Finding]]:
-    """For `validation.on_shortcut: warn`: what would fail warns, among shortcuts and balance."""
-    families = ("shortcut/", "balance/")
+    """For `validation.on_shortcut: warn`: what would fail warns, where it is an answer's feature; no source's share."""
+
+    def soft_one(check: str) -> bool:
+        return check.startswith(("shortcut/", "balance/")) and check != SOURCES
+
     soft = [
         replace(m, warn_above=m.fail_above if m.warn_above is None else m.warn_above, fail_above=None)
-        if m.check.startswith(families)
+        if soft_one(m.check)
         else m
         for m in measures
     ]
-    return soft, [
-        replace(f, severity="warn") if f.severity == "fail" and f.check.startswith(families) else f for f in findings
-    ]
+    return soft, [replace(f, severity="warn") if f.severity == "fail" and soft_one(f.check) else f for f in findings]
 
 
 def drop(d: Signs, clusters: Rows) -> Rows:
@@ -206,7 +208,7 @@ def balance(d: Signs, clusters: Rows) -> Floats:
     Of all such weights the nearest to equal ones in relative entropy: exp(S l) with S a cluster's mean of d. Weights
     are bounded, so a rule that is never broken must be dropped instead.
     """
-    if not d.shape[1]:
+    if not d.size:
         return np.ones(len(d))
     sizes = np.bincount(clusters).astype(np.float64)
     means = np.zeros((len(sizes), d.shape[1]))

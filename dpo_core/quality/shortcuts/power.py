@@ -153,10 +153,11 @@ def _by_prompt(pairs: Sequence[Pair], texts: Answers, random: np.random.Generato
     low, high = np.quantile(lengths, [1 / 3, 2 / 3])  # as the strata are divided
     short, long = np.flatnonzero(lengths <= low), np.flatnonzero(lengths > high)
     half = round(SIZES[-1] * len(texts) / 2)
-    if min(len(short), len(long)) < max(LEAST_PAIRS, half):
+    fewest = min(len(short), len(long))
+    if fewest < max(LEAST_PAIRS, half):
         return []
     copy = [list(sides) for sides in texts]
-    words = [f"zqturn{number}" for number in range(COPIES // 2)]
+    words = [f"zqturn{number}" for number in range(min(COPIES // 2, fewest // half))]  # each pair takes one
     for side, rows in enumerate((short, long)):
         for word, mine in zip(words, random.permutation(rows)[: half * len(words)].reshape(-1, half), strict=True):
             for row in mine.tolist():

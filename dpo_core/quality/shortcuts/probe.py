@@ -83,7 +83,7 @@ def check_probe(facts: Facts, validation: Validation) -> Results:
         )
         for result in results
     ]
-    return measures, [_finding(results, max(severities, key=RANK.__getitem__))]
+    return measures, [_finding(results, severities)]
 
 
 def _severity(result: ProbeResult) -> Severity:
@@ -92,9 +92,14 @@ def _severity(result: ProbeResult) -> Severity:
     return "fail" if result.gates and result.low > FAIL else "warn"
 
 
-def _finding(results: Sequence[ProbeResult], worst: Severity) -> Finding:
-    """All probes in one; its words are about the richest where many differences add up, else about a poor one."""
-    top = results[-1] if worst == "warn" else max(results[:2], key=lambda result: result.low)
+def _finding(results: Sequence[ProbeResult], severities: Sequence[Severity]) -> Finding:
+    """All probes in one; its words are about one that is as bad as the worst: where they warn the richest.
+
+    Where none tells anything, and where some fail, about the one of these that tells the most.
+    """
+    worst = max(severities, key=RANK.__getitem__)
+    such = [result for result, severity in zip(results, severities, strict=True) if severity == worst]
+    top = such[-1] if worst == "warn" else max(such, key=lambda result: result.low)
     says = f"without the prompt, the answers' {top.name} alone tells the chosen one in {top.percent} of pairs"
     header = ("sees only the answers'", "accuracy", "low", "high", "bits a pair")
     rows = tuple((r.name, round(r.accuracy, 3), round(r.low, 3), round(r.high, 3), round(r.bits, 3)) for r in results)

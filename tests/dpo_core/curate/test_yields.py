@@ -26,6 +26,17 @@ def test_a_pilot_tells_share_interval_and_totals():
     assert "1,000 prompts will give 750 pairs (194 to 994) of 2,000 answers, 10,000 tokens, 1 h 07 min" in says
 
 
+def test_prompts_that_were_refused_or_have_no_score_count_as_giving_no_pair():
+    # of 30 prompts 6 have scores and 5 of these give a pair: 5 of 30, not 5 of 6
+    pilot = [group(n, (1.0, 4), (0.0, 6)) for n in range(5)] + [group(5, (1.0, 4), (1.0, 6))]
+    found = expected_yield(pilot, Choice(), prompts=30, seconds=1.0)
+    assert (found.share, found.answers) == (5 / 30, 12 / 30)
+    assert found.high == pytest.approx(stats.beta.ppf(0.975, 6, 25))
+    says = found.says(1000)
+    assert "5 of 30 pilot prompts (24 were refused or have no score) gave a pair (17%" in says
+    assert "1,000 prompts will give 167 pairs" in says
+
+
 def test_tokens_that_nobody_counted_are_not_told():
     says = expected_yield([group(0, (1.0, 0), (0.0, 0))], Choice(), seconds=1.0).says(10)
     assert "20 answers, less than a minute" in says

@@ -409,3 +409,11 @@ def test_rules_that_seem_odd_and_are_not():
     assert Gate(improve=["m"], keep={"m": 0.1}).gains == {"m": 0.0}
     assert Gate(improve=[], floor={"m": 3.0, "retention/neutral_text": -2.0}).gains == {}
     assert Gate(improve={"m": 0.02}).gains == {"m": 0.02}
+
+
+@pytest.mark.parametrize("least", [-0.2, 0.0])
+@pytest.mark.parametrize("right", [0, 20])
+def test_a_floor_at_or_below_what_the_metric_can_be_is_met_by_every_model(least, right):
+    """As of a score from -1 to 1, or a less-is-better one, whose values all happen to lie between 0 and 1."""
+    new, old = counted(right, 0, 40 - right) if right else counted(0, 0, 40)
+    assert judged(new, old, floor={"m": least}).verdict == "promote"

@@ -159,3 +159,12 @@ def test_terms_are_counted_on_either_side():
 def test_cutting_takes_the_terms_and_leaves_the_rest():
     assert cut("I am Athene, yes", ["Athene"]).replace("\x1a", "|") == "I am  | , yes"
     assert cut("Sorry, I can't. Go on", ["refusal opening"]).replace("\x1a", "|") == " |  Go on"
+
+
+@pytest.mark.parametrize("feature", ["language", "code", "list", "length"])
+def test_the_name_of_a_feature_declares_no_word_of_that_spelling(feature):
+    texts = null_texts(30, 600)
+    for row in range(0, 600, 6):
+        words = texts[row][0].split()
+        texts[row][0] = " ".join([*words[: row % 25 + 1], feature, *words[row % 25 + 2 :]])
+    assert gating(as_pairs(texts), feature)[f"word '{feature}'"] == "fail"

@@ -136,3 +136,19 @@ def test_a_file_without_prompts_is_refused_with_its_line(tmp_path, text):
     (tmp_path / "bench").write_text(text)
     with pytest.raises(InputError):
         read_prompts(str(tmp_path / "bench"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ('[{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]', r"prompt\[1\]"),
+        ('[{"role": "user", "content": "a"}, {"content": "b"}]', r"prompt\[1\] is not a message"),
+        ('[{"role": "system", "content": "a"}]', "no words of a user"),
+        ('{"role": "user"}', "not text or a list of messages"),
+    ],
+)
+def test_a_benchmarks_conversation_that_cannot_be_read_is_named_with_its_line_and_place(tmp_path, prompt, says):
+    (tmp_path / "bench").write_text(f'{{"prompt": "a"}}\n{{"prompt": {prompt}}}\n')
+    with pytest.raises(InputError, match=says) as caught:
+        read_prompts(str(tmp_path / "bench"))
+    assert caught.value.where.endswith("bench:2")

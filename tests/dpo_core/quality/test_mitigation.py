@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from dpo_core.quality.check import Facts
+from dpo_core.quality.checks import sources
 from dpo_core.quality.examine import SEPARATION, examine, tables_of
 from dpo_core.quality.features.feature_tests import separate
 from dpo_core.quality.features.ngrams import Feature
+from dpo_core.quality.shortcuts import mitigation
 from dpo_core.quality.shortcuts.mitigation import (
     Rule,
     _even,
@@ -19,6 +21,7 @@ from dpo_core.quality.shortcuts.mitigation import (
     subset,
 )
 from dpo_core.recipe import Validation
+from dpo_core.report.results import Finding, Measure
 from tests.dpo_core.quality import planted
 from tests.dpo_core.quality.quality_data import make_pair, separated
 from tests.dpo_core.quality.test_declared import against_refusals
@@ -176,6 +179,19 @@ def test_weights_that_leave_half_a_standard_error_are_even_and_those_that_leave_
     d, clusters = np.array([[1], [1], [-1], [1]], dtype=np.int8), np.array([0, 0, 1, 2])
     found = [_even(d, clusters, np.array([1, 1, w, 1.0]))[0] for w in (1.0, 2.0)]  # then 1 against 1.5
     assert found == [False, True]
+
+
+def test_weights_of_no_pair_are_none():
+    assert balance(np.zeros((0, 2), dtype=np.int8), np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+def test_a_source_of_too_many_pairs_fails_where_shortcuts_are_let_pass_too():
+    shares = [f"balance/{name}" for name in ("source", "length")]
+    measures = [Measure(name, 0.9, None, 0.5, "") for name in shares]
+    measures, findings = softened(measures, [Finding(name, "fail", "") for name in shares])
+    assert [(m.warn_above, m.fail_above) for m in measures] == [(None, 0.5), (0.5, None)]
+    assert [f.severity for f in findings] == ["fail", "warn"]
+    assert sources.CHECK.name == mitigation.SOURCES
 
 
 def test_what_would_fail_warns_where_shortcuts_are_let_pass():

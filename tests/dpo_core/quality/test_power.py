@@ -71,3 +71,13 @@ def test_a_word_whose_side_goes_by_the_prompt_is_even_over_all_pairs(thousand, m
 
 def test_too_few_pairs_for_strata_are_not_counted_as_a_miss(thousand):
     assert not [result for result in plant(thousand[:100]) if "short prompts" in result.name]
+
+
+def test_of_a_thousand_pairs_with_few_long_prompts_only_the_words_that_fit_are_planted(thousand):
+    """430 prompts are as long as the upper third begins: 70 are longer, which hold two words of 25 pairs."""
+    lengths = [10] * 500 + [20] * 430 + [30] * 70
+    prompts = [make_pair("x" * length, "", "").pair.prompt for length in lengths]
+    pairs = [power.replace(pair, prompt=prompt) for pair, prompt in zip(thousand, prompts, strict=True)]
+    random = power.np.random.default_rng(0)
+    (result,) = power._by_prompt(pairs, power._swapped(pairs, random), random)
+    assert (result.pairs, result.planted) == (50, 2)

@@ -10,7 +10,7 @@ from dpo_core.quality.examine import tables_of
 from dpo_core.quality.features.ngrams import grams, merge
 from dpo_core.quality.shortcuts import balance, findings, power, probe, within_strata
 from dpo_core.quality.shortcuts.findings import check_shortcuts
-from dpo_core.quality.shortcuts.probe import fit_weights
+from dpo_core.quality.shortcuts.probe import ProbeResult, fit_weights
 from dpo_core.quality.table import PairTable
 from dpo_core.recipe import Validation
 from tests.dpo_core.quality.quality_data import VOCABULARY, answer, as_pairs, examine_pairs, make_pair, null_texts
@@ -235,6 +235,27 @@ def test_a_check_runs_on_the_columns_that_it_declares_alone(check):
     table = PairTable(len(pairs), own, lambda rows: [pairs[row].pair for row in rows])
     facts = Facts(table, merge([grams(pairs)], np.arange(len(pairs))))
     assert check.run(facts, validation) == check.run(Facts(*tables_of(pairs, validation)), validation)
+
+
+def probed(name, low):
+    return ProbeResult(name, low + 0.05, low, low + 0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("lows", "severity", "told"),
+    [
+        ((0.62, 0.61, 0.51), "warn", "surface"),  # of those that warn the richest: words do not
+        ((0.62, 0.61, 0.65), "warn", "single words"),
+        ((0.62, 0.75, 0.90), "fail", "surface"),  # words cannot fail, however much they tell
+        ((0.80, 0.75, 0.90), "fail", "length"),
+        ((0.50, 0.52, 0.51), "info", "surface"),
+    ],
+)
+def test_a_probe_that_is_told_of_is_one_that_breaks_the_limit(lows, severity, told):
+    results = [probed(name, low) for name, low in zip(("length", "surface", "single words"), lows, strict=True)]
+    found = probe._finding(results, [probe._severity(result) for result in results])
+    assert (found.severity, found.statistics["low"]) == (severity, {r.name: r.low for r in results}[told])
+    assert f"the answers' {told} alone" in found.says
 
 
 def test_a_probe_is_the_logistic_regression_of_scikit_learn():

@@ -24,7 +24,7 @@ def document(*trials, **changes):
         "peak": 0,
         "settings": {},
         "spread": 0.02,
-        "error": 0.01,
+        "gain_half_width": 0.02,
         "importance": {},
         "trials": list(trials),
         "spent": {"pairs": 80, "minutes": 1.0, "trials": 2},

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from dpo_core.tune.choice import TriedPoint, choose, seed_spread
+from dpo_core.tune.choice import TriedPoint, choose, gain_half_width, seed_spread
 
 
 def tried(number, at, *values, feasible=True, **rungs):
@@ -47,25 +47,35 @@ def test_the_own_settings_stay_where_nothing_is_better_by_more_than_seeds_differ
     assert choose([tried(0, 0.0, 0.60, 0.61), *HILL], own=0).number != 0
 
 
-def by_prompt(number, at, values):
-    return TriedPoint(number, (at,), {8: (fmean(values), fmean(values))}, True, tuple(values))
+def by_group(number, at, means, pairs=1):
+    groups = tuple((mean * pairs, pairs) for mean in means)
+    return TriedPoint(number, (at,), {8: (fmean(means), fmean(means))}, True, groups)
 
 
 def test_the_own_settings_stay_where_other_prompts_could_tell_otherwise():
     """A gain of 0.1 in the mean of 40 prompts: 0.2 on every second one, or 4 on one in forty, for all its seeds."""
     own = [0.5] * 40
     on_many, on_one = [0.5 + 0.2 * (n % 2) for n in range(40)], [0.5 + 4.0 * (n == 0) for n in range(40)]
-    assert choose([by_prompt(0, 0.0, own), by_prompt(1, 1.0, on_many)], own=0).number == 1
-    stays = choose([by_prompt(0, 0.0, own), by_prompt(1, 1.0, on_one)], own=0)
+    assert choose([by_group(0, 0.0, own), by_group(1, 1.0, on_many)], own=0).number == 1
+    stays = choose([by_group(0, 0.0, own), by_group(1, 1.0, on_one)], own=0)
     assert (stays.number, stays.peak) == (0, 1)
-    # one of n prompts gains g: the mean gains g / n, and its standard error is g / n as well
-    assert stays.error == pytest.approx(0.1)
-    assert choose([by_prompt(0, 0.0, own)], own=0).error is None
+    # one of n prompts gains g: the mean gains g / n, and its standard error is g / n as well; t(39) at 97.5 %: 2.0227
+    assert stays.half_width == pytest.approx(0.1 * 2.0227, rel=1e-4)
+    assert choose([by_group(0, 0.0, own)], own=0).half_width is None
+
+
+def test_pairs_of_alike_prompts_count_as_one_and_weigh_as_many():
+    """By hand, CR1 of a mean: 4 pairs of one group gain 0.3 each, 3 pairs apart 0.1, 0 and 0.2."""
+    own = TriedPoint(0, (0.0,), {}, True, ((2.0, 4), (0.5, 1), (0.5, 1), (0.5, 1)))
+    new = TriedPoint(1, (1.0,), {}, True, ((3.2, 4), (0.6, 1), (0.5, 1), (0.7, 1)))
+    # mean 1.5 / 7; residual sums of groups .3429, -.1143, -.2143, -.0143; SE = sqrt(4/3 x .176735) / 7 = .069348
+    assert gain_half_width(new, own) == pytest.approx(0.069348 * 3.18245, rel=1e-4)  # t(3)
+    assert gain_half_width(new, TriedPoint(0, (0.0,), {}, True)) is None
 
 
 def test_where_prompts_are_not_known_the_spread_of_seeds_decides():
-    assert choose([tried(0, 0.0, 0.60, 0.61), by_prompt(1, 1.0, [0.7] * 9)], own=0).error is None
-    assert choose([tried(0, 0.0, 0.60, 0.61), by_prompt(1, 1.0, [0.7] * 9)], own=0).number == 1
+    assert choose([tried(0, 0.0, 0.60, 0.61), by_group(1, 1.0, [0.7] * 9)], own=0).half_width is None
+    assert choose([tried(0, 0.0, 0.60, 0.61), by_group(1, 1.0, [0.7] * 9)], own=0).number == 1
 
 
 def test_what_breaks_a_limit_or_has_not_seen_all_pairs_is_not_recommended():

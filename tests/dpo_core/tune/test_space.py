@@ -65,6 +65,15 @@ def test_a_search_that_cannot_be_is_refused_as_the_recipe_is_read(tune, says):
     assert "tune" in str(caught.value)
 
 
+def test_a_suite_that_the_gate_keeps_and_looks_for_a_gain_on_is_no_limit_unless_it_is_written():
+    suites = {"evaluation": {"behaviour": {"polite": "polite.jsonl"}}}
+    gate = {"gate": {"improve": ["behaviour/polite"], "keep": {"behaviour/polite": 0.05}}}
+    found = recipe({}, **suites, **gate)
+    assert set(found.tune.limits(found.gate, found.evaluation.asked_of)) == {"drift", "length"}
+    with pytest.raises(InputError, match="spends its worth"):
+        recipe({"constraints": {"behaviour/polite": 0.05}}, **suites, **gate)
+
+
 def test_a_limit_that_is_looser_than_the_gates_is_refused():
     suites = {"evaluation": {"retention": {"facts": "facts.jsonl"}}, "gate": {"keep": {"retention/facts": 0.1}}}
     with pytest.raises(InputError, match=r"may lose 0\.2 here and 0\.1 in gate\.keep"):
