@@ -208,7 +208,7 @@ class Recipe(Section):
         pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$",
         description="run the model's own code: the commit of a hub model (of no other), or the SHA-256 of the *.py",
     )
-    seed: int = Field(0, ge=0, description="data order and adapter initialisation")
+    seed: int = Field(0, ge=0, lt=2**32, description="data order and adapter initialisation")
     data: Data
     encoding: Encoding = Encoding()
     validation: Validation = Validation()

@@ -14,7 +14,8 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import Field, FilePath, ValidationError, model_validator
+import yaml
+from pydantic import Field, FilePath, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.environment import DOTENV, NO_DOTENV, PROXIES, forget_foreign, is_listed, spare_loopback
@@ -28,6 +29,7 @@ SERVICE_LINK = re.compile(  # what Kubernetes tells every pod of a service that 
 )
 PREFECT_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 URL_SIGNS = {"%": "%25", "?": "%3F", "#": "%23"}  # what ends a path in a URL, or is read as another sign
+DISTRIBUTED = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")  # what a training is built for
 LEAST_FREE = 32 * 1024**2  # bytes: the two databases alone start at a few MiB, and fail in ways hard to read
 
 
@@ -52,9 +54,6 @@ class Settings(BaseSettings):
     accelerate_config: FilePath | None = Field(
         None, description="accelerate config of the training launch; default: one process"
     )
-    rendezvous_timeout_s: int = Field(
-        600, gt=0, description="how long the machines of a training launch wait for each other, in seconds"
-    )
     num_threads: int = Field(default_factory=usable_cores, gt=0, description="CPU threads; default: usable cores")
     patience_s: int = Field(120, ge=0, description="how long a run waits for a store or MLflow that is away, seconds")
     study_url: str = Field("", description="database of `dpo tune`: postgresql://...; default: a file in DPO_HOME")
@@ -74,6 +73,21 @@ class Settings(BaseSettings):
         if separator and scheme != "s3":
             raise ValueError(f"a store is s3://bucket/prefix or a folder, not {scheme}://")
         return {**values, "home": home, "store_url": store if separator else str(Path(store).expanduser().absolute())}
+
+    @field_validator("accelerate_config")
+    @classmethod
+    def _can_be_launched(cls, file: Path | None) -> Path | None:
+        config = (yaml.safe_load(file.read_text(encoding="utf-8")) if file else None) or {}
+        kind = {False: "NO", None: "NO"}.get(
+            config.get("distributed_type"), str(config.get("distributed_type")).upper()
+        )
+        if kind not in DISTRIBUTED:
+            raise ValueError(f"distributed_type {kind} is none of {', '.join(DISTRIBUTED)}")
+        if kind == "FSDP" and (config.get("fsdp_config") or {}).get("fsdp_version", 1) != 2:
+            raise ValueError("FSDP of version 1 would save one rank's share: write fsdp_version: 2 under fsdp_config")
+        if int(config.get("num_machines") or 1) > 1:
+            raise ValueError("a run trains on the devices of one machine: write num_machines: 1")
+        return file
 
     @property
     def store_outlives_home(self) -> bool:

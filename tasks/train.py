@@ -50,6 +50,9 @@ def train(plan: Plan, checked: Checked, scored: Scored) -> Trained:
             _write_order(folder, store, plan, checked, scored)
             if plan.online is not None:
                 write_prompts(folder, store, plan, checked, items, left_out)
+            from accelerate.utils.memory import clear_device_cache
+
+            clear_device_cache(garbage_collection=True)  # what scoring had on the GPU is the training's now
             launch(folder, settings, _keys(plan))
         result = TrainOutput.model_validate_json((folder / "result.json").read_bytes())
         if result.online is not None:

@@ -41,7 +41,7 @@ def save_checkpoint(
     `files`: text by name; `beside`: a file that is taken in as it is. Every rank calls this, as shards are
     gathered from all; one of them has `write` and gets the folder.
     """
-    tensors = _tensors(policy, optimizer)
+    tensors = _tensors(policy, optimizer, keep=write)
     if not write:
         return None
     folder, partial = root / f"step-{step:08d}", root / f"step-{step:08d}.partial"
@@ -96,7 +96,7 @@ def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.opti
 
 def save_weights(file: Path, policy: torch.nn.Module, *, write: bool = True) -> None:
     """The trainable weights alone, there whole or not at all. Every rank calls this; one of them has `write`."""
-    tensors = {name: whole(p.detach()).contiguous().cpu() for name, p in _trainable(policy)}
+    tensors = {name: tensor for name, p in _trainable(policy) if (tensor := brought(p, keep=write)) is not None}
     if write:
         partial = file.with_name(f"{file.name}.partial")
         save_file(tensors, partial)
@@ -122,12 +122,24 @@ def _trainable(policy: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     return [(name, parameter) for name, parameter in policy.named_parameters() if parameter.requires_grad]
 
 
-def _tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, parameter in _trainable(policy):
-        tensors[f"weight:{name}"] = parameter.detach()
-        tensors |= {f"{key}:{name}": value for key, value in optimizer.state[parameter].items()}
-    return {key: whole(value).contiguous().cpu() for key, value in tensors.items()}
+        spread = {f"weight:{name}": parameter}
+        spread |= {f"{key}:{name}": value for key, value in optimizer.state[parameter].items()}
+        for key, value in spread.items():
+            if (tensor := brought(value, keep=keep)) is not None:
+                tensors[key] = tensor
+    return tensors
+
+
+def brought(tensor: torch.Tensor, *, keep: bool) -> torch.Tensor | None:
+    """A tensor in the memory of the CPU, whole, if it is to be kept; of one that is spread every rank calls this.
+
+    One at a time: all of them whole would be a second model on each device.
+    """
+    gathered = whole(tensor.detach())
+    return gathered.contiguous().cpu() if keep else None
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -188,10 +188,11 @@ def _accumulate(
     rows, own = _turns(batch, training, accelerator, method=method)
     sums, wild = torch.zeros(len(names) + len(TOKEN_SUMS), dtype=torch.float64), []
     losses = torch.zeros(len(batch), dtype=torch.float64)
+    spread = accelerator.is_fsdp2  # without a reduction after each row every rank would hold all gradients
     for turn, places in enumerate(rows):
         idle, row = turn >= own, [batch[place] for place in places]
         weight = 0.0 if idle else ranks / len(batch)  # DDP and FSDP average over ranks
-        with contextlib.nullcontext() if turn == len(rows) - 1 else accelerator.no_sync(model):
+        with contextlib.nullcontext() if turn == len(rows) - 1 or spread else accelerator.no_sync(model):
             layout = lay_out(sequences_of(row), share=method.share).to(accelerator.device)
             loss = RowLoss(row, places, training, weight, delta, together)
             with accelerator.autocast():  # under FSDP2 `prepare` leaves it out
@@ -207,7 +208,8 @@ def _accumulate(
                 finite = columns.isfinite().all(0).tolist()
                 wild += [_place(example) for example, fine in zip(row, finite, strict=True) if not fine]
     told = torch.cat([sums, losses])
-    told = accelerator.reduce(told.to(accelerator.device, torch.float32) if ranks > 1 else told, "sum").cpu()
+    if ranks > 1:
+        told = accelerator.reduce(told.to(accelerator.device, torch.float32), "sum").cpu()
     return told[: len(sums)], told[len(sums) :], wild
 
 

@@ -14,7 +14,9 @@ from dpo_core.model.folder.files import named
 from dpo_core.model.logprobs import decoder_of
 from dpo_core.model.stops import GENERATION, generation_values
 from dpo_core.recipe import Lora, Training
-from dpo_core.train.checkpoint import whole
+from dpo_core.train.checkpoint import brought
+
+WEIGHTS = (".safetensors", ".gguf", ".h5", ".msgpack", ".onnx")  # of the base: others load them by these names
 
 
 def make_policy(model: PreTrainedModel, training: Training, *, seed: int) -> torch.nn.Module:
@@ -85,17 +87,17 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
     merge = getattr(policy, "merge_and_unload", None)
     plain = cast(PreTrainedModel, merge() if merge else policy)
     tensors = plain.state_dict(keep_vars=True)
-    gathered = {id(tensor): whole(tensor).detach() for tensor in tensors.values()}  # a tied weight once
-    state = {name: gathered[id(tensor)] for name, tensor in tensors.items()}
+    spread = {id(tensor): tensor for tensor in tensors.values()}  # a tied weight once
+    gathered = {number: brought(tensor, keep=write) for number, tensor in spread.items()}
     if not write:
         return
-    plain.save_pretrained(folder, state_dict=state)
+    plain.save_pretrained(folder, state_dict={name: gathered[id(tensor)] for name, tensor in tensors.items()})
     _write_generation(plain, base, folder)
     for file in base.iterdir():
         if (
             file.is_file()
             and not (folder / file.name).exists()
-            and file.suffix != ".safetensors"
+            and file.suffix not in WEIGHTS
             and "index" not in file.name
         ):
             shutil.copy2(file, folder / file.name)

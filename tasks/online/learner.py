@@ -89,7 +89,8 @@ class Learner:
 
     @contextlib.contextmanager
     def _as_it_answers(self) -> Iterator[PreTrainedModel]:
-        model, training = plain_model(self._policy), self._policy.training
+        model = plain_model(self._policy)
+        training = model.training  # adapters say they train where the model around them does not
         bf16 = self._dtype == "bfloat16"
         self._policy.eval()  # recomputes nothing, where gradients are checkpointed
         try:

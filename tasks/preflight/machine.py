@@ -27,10 +27,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Launch:
-    """Processes of a training, all together and on this machine; `sharded`: weights are spread over them."""
+    """Processes of a training; `sharded`: weights are spread over them."""
 
     ranks: int
-    here: int
     sharded: bool
 
 
@@ -48,10 +47,10 @@ def this_machine() -> Machine:
 def launch_of(settings: Settings) -> Launch:
     """What DPO_ACCELERATE_CONFIG says."""
     if settings.accelerate_config is None:
-        return Launch(1, 1, sharded=False)
+        return Launch(1, sharded=False)
     config: dict[str, Any] = yaml.safe_load(settings.accelerate_config.read_text(encoding="utf-8")) or {}
-    ranks, machines = max(1, int(config.get("num_processes") or 1)), max(1, int(config.get("num_machines") or 1))
-    return Launch(ranks, -(-ranks // machines), sharded=str(config.get("distributed_type")).upper() == "FSDP")
+    ranks = max(1, int(config.get("num_processes") or 1))
+    return Launch(ranks, sharded=str(config.get("distributed_type")).upper() == "FSDP")
 
 
 def disk_speed(folder: Path) -> float:

@@ -46,7 +46,7 @@ class Needs:
         if self.machine.device == "cuda":
             return _phase("training", on_device, on_device, 0, step)
         process = self.program + on_device
-        return _phase("training", self.launch.here * process + FLOW, process, self.program, step)
+        return _phase("training", self.launch.ranks * process + FLOW, process, self.program, step)
 
     def reference(self, row: Row, dtype: str) -> PhaseMemory:
         """Of the process of the flow, which scores."""

@@ -1,19 +1,24 @@
 """accelerate as its configuration has it, without what would make other weights of the same recipe."""
 
+from datetime import timedelta
+
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, InitProcessGroupKwargs
 
 from dpo_core.errors import InputError
 from tasks.records import WorkOrder
 
 CONFIG = "DPO_ACCELERATE_CONFIG"
+PATIENCE = timedelta(hours=2)  # of ranks for the one that writes and uploads a checkpoint; NCCL's own is 10 minutes
 
 
 def accelerator_of(order: WorkOrder) -> Accelerator:
     """Raises InputError for a configuration with which other weights would come of it."""
     accelerator = Accelerator(
-        mixed_precision="bf16" if order.training.dtype == "bfloat16" else "no", cpu=not torch.cuda.is_available()
+        mixed_precision="bf16" if order.training.dtype == "bfloat16" else "no",
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     if accelerator.gradient_accumulation_steps != 1:
         says = f"accelerate is to accumulate {accelerator.gradient_accumulation_steps} gradients: other weights"

@@ -39,8 +39,7 @@ GO_ON = "the same command goes on from its last checkpoint"
 RANK = re.compile(r"^\[rank\d+\]: ?")
 WRAPPERS = ("subprocess.CalledProcessError", "torch.distributed.elastic.")  # errors that only say that it ended
 KILLED = re.compile(r"Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\)")
-ALONE = re.compile(r"DistStoreError|DistNetworkError|Rendezvous(?:Timeout|Connection)Error|socket has timed out")
-CAME = re.compile(r"(\d+)/(\d+) clients joined")
+STUCK = re.compile(r"Watchdog caught collective operation timeout")  # NCCL's, which ends the process by SIGABRT
 KINDS: dict[str, type[InputError | InfraError]] = {
     kind.__name__: kind
     for kind in (
@@ -56,10 +55,9 @@ def launch(folder: Path, settings: Settings, keys: Collection[str] = ()) -> None
     `keys`: names of environment variables that hold the keys of the endpoints it asks.
     """
     several = settings.accelerate_config is not None
-    config, limit = settings.accelerate_config or SINGLE, settings.rendezvous_timeout_s
+    config = settings.accelerate_config or SINGLE
     command = [*IGNORE_SIGINT, sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command += ["--num_cpu_threads_per_process", str(settings.num_threads)]
-    command += ["--rdzv_conf", f"timeout={limit},join_timeout={limit}"] if several else []
     command += ["-m", "tasks.training.worker", str(folder), *(["live"] if sys.stderr.isatty() else [])]
     environment = training_environment(os.environ, several=several, keys=keys)
     environment |= {"PYTHONWARNINGS": "ignore", "COLUMNS": str(shutil.get_terminal_size().columns)}
@@ -92,7 +90,7 @@ def launch(folder: Path, settings: Settings, keys: Collection[str] = ()) -> None
     if error:
         says, do = f"the training failed: {error['says']}", f"run again with --debug for the traceback; {GO_ON}"
         raise ProcessFailed(says, where=str(folder), do=do)
-    raise why_it_ended(code, list(heard.last), kills=oom_kills() - kills, config=str(config), limit_s=limit)
+    raise why_it_ended(code, list(heard.last), kills=oom_kills() - kills, config=str(config))
 
 
 class Listener(threading.Thread):
@@ -135,10 +133,14 @@ class Listener(threading.Thread):
                 sys.stderr.flush()
 
 
-def why_it_ended(code: int, last: list[str], *, kills: int, config: str, limit_s: int) -> ProcessFailed:
-    """What exit code and last lines say: killed, alone at the rendezvous, an exception of the start, or nothing."""
+def why_it_ended(code: int, last: list[str], *, kills: int, config: str) -> ProcessFailed:
+    """What exit code and last lines say: a wait in vain, killed, an exception of the start, or nothing."""
     said = "\n".join(last)
     errors = [line for line in _exceptions(last) if not line.startswith(WRAPPERS)]
+    if STUCK.search(said):
+        says = "a process of the training waited in vain for the others"
+        do = f"see why one of them is slow or gone (--debug shows what each says); {GO_ON}"
+        return ProcessFailed(says, where=config, do=do)
     if (found := KILLED.search(said)) or code < 0:
         name = (found[1] or found[2]) if found else signal.Signals(-code).name
         says = f"the training process was killed by {name}"
@@ -147,13 +149,6 @@ def why_it_ended(code: int, last: list[str], *, kills: int, config: str, limit_s
         do = "if nobody killed it, memory was short: set training.tokens_per_row lower, turn on "
         do += f"training.gradient_checkpointing, or train a LoRA (training.lora); {GO_ON}"
         return ProcessFailed(says, where=memory_facts(kills), do=do)
-    if ALONE.search(said):
-        came = CAME.search(said)
-        count = f": {came[1]} of {came[2]} came" if came else ""
-        says = f"the processes of the training launch waited {limit_s} s for each other{count}"
-        do = "start it on every machine of num_machines, see that main_process_ip and main_process_port are reached "
-        do += "from each, or set DPO_RENDEZVOUS_TIMEOUT_S higher; unset DPO_ACCELERATE_CONFIG for one process"
-        return ProcessFailed(says, where=config, do=do)
     if errors:
         says = f"the training process did not start: {errors[-1]}"
         do = "run again with --debug for the traceback"

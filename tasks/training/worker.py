@@ -265,7 +265,7 @@ def _told(error: Exception) -> dict[str, str]:
     if not TIMED_OUT.search(says):
         return {"says": f"rank {os.environ.get('RANK')}: {says}"}
     says = f"rank {os.environ.get('RANK')} waited in vain for the other processes of the training: {says}"
-    do = "see on each machine why its process ended or never came, then run the same command again: it goes on"
+    do = "see why one of them is slow or ended, then run the same command again: it goes on"
     return {"says": says, "where": f"{os.environ.get('WORLD_SIZE')} processes", "do": do}
 
 

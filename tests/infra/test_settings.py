@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from infra import settings
-from infra.environment import training_environment
+from infra.environment import ROOT, training_environment
 from infra.errors import BadSetting
 from infra.settings import Settings, load_settings, prepare_environment, usable_cores
 
@@ -184,6 +185,29 @@ def test_an_accelerate_configuration_that_is_not_there_is_told_by_its_variable()
     os.environ["DPO_ACCELERATE_CONFIG"] = "nowhere.yaml"
     with pytest.raises(BadSetting, match="DPO_ACCELERATE_CONFIG: Path does not point to a file"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"distributed_type": "MULTI_GPU", "num_machines": 2}, "devices of one machine: write num_machines: 1"),
+        ({"distributed_type": "FSDP", "fsdp_config": {"fsdp_auto_wrap_policy": "NO_WRAP"}}, "write fsdp_version: 2"),
+        ({"distributed_type": "DEEPSPEED"}, "distributed_type DEEPSPEED is none of NO, MULTI_CPU, MULTI_GPU, FSDP"),
+    ],
+)
+def test_a_launch_that_would_train_something_else_is_refused_before_a_run_begins(tmp_path, config, says):
+    file = tmp_path / "launch.yaml"
+    file.write_text(yaml.safe_dump(config))
+    os.environ["DPO_ACCELERATE_CONFIG"] = str(file)
+    with pytest.raises(BadSetting, match=f"DPO_ACCELERATE_CONFIG: .*{says}"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["single", "multi_gpu", "fsdp2"])
+def test_the_launches_that_come_with_it_are_accepted(name):
+    file = ROOT / "infra" / "accelerate" / f"{name}.yaml"
+    os.environ["DPO_ACCELERATE_CONFIG"] = str(file)
+    assert load_settings().accelerate_config == file
 
 
 @pytest.mark.parametrize("folder", ["a?b", "My%20Project", "a#b", "50%", "two words", "ü@'\"", "plain"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,12 +14,18 @@ from dpo_core.curate.online.curves import OnlineFacts
 from dpo_core.data.messages import say
 from dpo_core.data.pairs import Pair
 from dpo_core.errors import InputError
+from dpo_core.model.load import load_model
+from dpo_core.model.logprobs import plain_model
+from dpo_core.model.modes import scoring
+from dpo_core.recipe import Encoding, Lora, Training
+from dpo_core.train.policy import make_policy
 from infra.errors import InfraError
 from infra.settings import load_settings
 from infra.store import open_store
 from tasks.online.batches import read_drawings
 from tasks.online.drawing import FreshPair, OnlineDraft, OnlineDrawing
 from tasks.online.keeping import keep_learnt
+from tasks.online.learner import Learner
 from tasks.records import OnlineOutput
 from tasks.runtime.pairs import stored_pairs
 from tests.endpoint_server import MODEL, loopback_endpoint
@@ -109,6 +116,24 @@ def test_a_lora_is_held_against_the_model_without_its_adapters(tmp_path, model):
     assert told(tracker, "online/kl")[0] == pytest.approx(0, abs=1e-5)
     later = [pair for pair in learnt(folder) if pair["row"]["meta"]["step"] == 2]
     require_reference(later, model)
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_a_model_with_adapters_is_after_its_answers_in_the_mode_that_it_was_in(model, recomputes):
+    training = Training(lora=Lora(r=2), gradient_checkpointing=recomputes)
+    policy = make_policy(load_model(model), training, seed=0)
+    plan = SimpleNamespace(curation=None)
+    order = SimpleNamespace(online=SimpleNamespace(plan=plan, encoding=Encoding()), training=training)
+
+    def modes():
+        """Of the model's own modules: adapters around them draw nothing."""
+        modules = plain_model(policy).named_modules()
+        return {n: m.training for n, m in modules if "lora_" not in n and "peft" not in type(m).__module__}
+
+    before = modes()
+    with scoring(policy) as scorer, Learner(policy, scorer, "sdpa", None, order)._as_it_answers() as answering:
+        assert not any(module.training for module in answering.modules())
+    assert modes() == before
 
 
 def test_a_reward_that_pays_for_length_is_stopped_by_the_rule_on_length(tmp_path, model):

@@ -22,7 +22,7 @@ from tests.dpo_core.preflight.test_memory import WEIGHTS, on_meta
 from tests.recipes import NOUNS, tiny_recipe, write_jsonl
 from tests.tasks.online_life import CURATION
 
-MACHINE, LAUNCH = Machine("cpu", 1 << 40, 1 << 40), Launch(1, 1, sharded=False)
+MACHINE, LAUNCH = Machine("cpu", 1 << 40, 1 << 40), Launch(1, sharded=False)
 ONLINE = {"curation": "curate.yaml"}
 
 

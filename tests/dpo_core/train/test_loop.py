@@ -1,4 +1,5 @@
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -317,6 +318,17 @@ def test_adapters_are_merged_into_a_plain_folder(folder, examples, tmp_path):
     torch.testing.assert_close(adapted, merged, atol=1e-5, rtol=0)
     assert digest_weights(tmp_path / "out") != digest_weights(folder)
     assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_the_bases_weights_of_other_formats_are_not_taken_over(folder, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(folder, base)
+    for name in ("model.gguf", "model.onnx", "LICENSE", "vocab.txt"):
+        (base / name).write_bytes(b"x")
+    save_policy(make_policy(load_model(base), Training(), seed=0), base, tmp_path / "out")
+    kept = {file.name for file in (tmp_path / "out").iterdir()}
+    assert kept >= {"model.safetensors", "config.json", "tokenizer.json", "LICENSE", "vocab.txt"}
+    assert not kept & {"model.gguf", "model.onnx"}
 
 
 def test_every_epoch_uses_every_pair_once_in_an_order_of_its_own():
