@@ -7,6 +7,8 @@ from mlflow import MlflowClient
 from dpo_core.errors import InputError
 from tasks.curate.plan import plan_curation
 from tasks.plan import plan
+from infra.registry.versions import WEIGHTS
+from tasks.runtime.start import REQUEST, START, START_WEIGHTS
 from tests.recipes import tiny_recipe, write_jsonl
 
 CURATION = {
@@ -41,6 +43,18 @@ def test_a_run_that_cannot_be_compared_with_its_champion_ends_as_failed(tmp_path
     recipe = str(tiny_recipe(tmp_path / "recipe"))
     given = "tasks.plan.require_comparable", "other", lambda: plan.fn(recipe, ["name=other"], force=False)
     assert refused(*given) == ["FAILED"]
+
+
+def test_the_first_week_again_after_its_promotion_is_the_same_run_from_the_base_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
+    recipe, client = str(tiny_recipe(tmp_path / "recipe")), MlflowClient()
+    first = plan.fn(recipe, given := ["name=week-one", "retrain.start=champion"], force=False)
+    client.create_registered_model("week-one")
+    made = {REQUEST: first.request, START: first.start_model, START_WEIGHTS: first.weights_sha256}
+    client.create_model_version("week-one", str(tmp_path), first.run_id, tags={WEIGHTS: "a" * 64, **made})
+    client.set_registered_model_alias("week-one", "champion", "1")
+    again = plan.fn(recipe, given, force=False)
+    assert (again.start_model, again.run_id, again.champion.number) == (first.recipe.model, first.run_id, 1)
 
 
 def test_a_curation_whose_endpoint_is_away_ends_as_failed(tmp_path, refused):
