@@ -34,6 +34,7 @@ SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
 FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
 DAMAGED_ON_ITS_WAY = ("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")
 DAMAGED = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "InvalidRequest")  # InvalidRequest: AWS's own
+CONFLICT = 409  # ConditionalRequestConflict, OperationAborted: neither written nor lost
 READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
 Read = TypeVar("Read")
 
@@ -99,11 +100,19 @@ def code_of(error: BaseException | None) -> str:
 
 def is_final(error: BaseException) -> bool:
     """Whether the server said no, rather than nothing, or to come again."""
-    code = code_of(error)
-    response = getattr(error, "response", None) or {}  # botocore's connection errors carry None
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    come_again = status in (408, 429) or "Slow" in code or code in DAMAGED_ON_ITS_WAY
+    code, status = code_of(error), _status_of(error)
+    come_again = status in (408, CONFLICT, 429) or "Slow" in code or code in DAMAGED_ON_ITS_WAY
     return bool(code) and 400 <= status < 500 and not come_again
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether another write of the key was under way: the server asks for the same once more."""
+    return _status_of(error) == CONFLICT
+
+
+def _status_of(error: BaseException) -> int:
+    response = getattr(error, "response", None) or {}  # botocore's connection errors carry None
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def retry_read(read: Callable[[], Read]) -> Read:

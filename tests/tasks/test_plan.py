@@ -5,9 +5,9 @@ import yaml
 from mlflow import MlflowClient
 
 from dpo_core.errors import InputError
+from infra.registry.versions import WEIGHTS
 from tasks.curate.plan import plan_curation
 from tasks.plan import plan
-from infra.registry.versions import WEIGHTS
 from tasks.runtime.start import REQUEST, START, START_WEIGHTS
 from tests.recipes import tiny_recipe, write_jsonl
 
