@@ -29,7 +29,7 @@ from infra.store.s3_client import (
     retry_read,
     s3_errors,
 )
-from infra.store.s3_upload import upload
+from infra.store.s3_upload import begun_uploads, upload
 
 CHUNK = 1 << 20  # bytes
 PAUSES_S = (0.2, 0.5, 1.0)  # at most, before a create-only write that met another one under way is sent once more
@@ -152,12 +152,10 @@ class S3Store(Store):
 
     def unfinished(self) -> Iterator[StoredObject]:
         """See Store. The key of such an entry ends in the upload's id."""
-        pages = self._client.get_paginator("list_multipart_uploads")
         with self._guard(""):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
-                for item in page.get("Uploads", []):
-                    name = f"{item['Key'].removeprefix(self._prefix)}?uploadId={item['UploadId']}"
-                    yield StoredObject(name, 0, item["Initiated"].timestamp())
+            for item in begun_uploads(self._client, self.bucket, self._prefix):
+                name = f"{item['Key'].removeprefix(self._prefix)}?uploadId={item['UploadId']}"
+                yield StoredObject(name, 0, item["Initiated"].timestamp())
 
     def drop_unfinished(self, entry: StoredObject) -> None:
         """See Store."""
@@ -175,7 +173,7 @@ class S3Store(Store):
         self._client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum, Metadata=metadata, **options)
 
     def _create(self, key: str, data: bytes, sha256: str) -> bool:
-        """Whether ours is there. A lost answer is no lost race: the writer's name beside the object says whose it is."""
+        """Whether ours is there. A lost answer is no lost race: the writer's name beside it tells whose it is."""
         writer = uuid.uuid4().hex
         for pause in (*PAUSES_S, None):
             try:

@@ -30,6 +30,11 @@ WRONG_KEYS = (
     "InvalidToken",
     "AuthorizationHeaderMalformed",
 )
+DENIED = ("AccessDenied", "403", "Forbidden")
+RIGHTS = (
+    "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts on the "
+    "objects, s3:ListBucket and s3:ListBucketMultipartUploads on the bucket"
+)
 SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
 FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
 DAMAGED_ON_ITS_WAY = ("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")
@@ -148,9 +153,8 @@ def explain(error: Exception, *, url: str, bucket: str, key: str) -> InfraError:
             f"{at} has no room left ({code})",
             "make room there (`dpo store gc --delete`), then run the same command again",
         )
-    elif code in ("AccessDenied", "403", "Forbidden"):
-        says = f"{at} denies access ({code})"
-        do = "check the AWS credentials; they need get, put, list and delete in the bucket"
+    elif code in DENIED:
+        says, do = f"{at} denies access ({code})", f"check the AWS credentials; they need {RIGHTS}"
     elif code:
         says, do = f"{at} answers {code}", "run the same command again; if it persists, ask who runs the store"
         return (InfraError if is_final(error) else Unavailable)(says, where=f"{url}/{key}", do=do)

@@ -115,8 +115,9 @@ def test_a_reader_may_not_write_and_is_told_so(s3_url, monkeypatch):
     store = S3Store(s3_url)
     assert store.get_bytes("a") == b"1"
     for create_only in (False, True):
-        with pytest.raises(InfraError, match=r"denies access \(AccessDenied\)"):
+        with pytest.raises(InfraError, match=r"denies access \(AccessDenied\)") as caught:
             store.put_bytes("b", b"2", create_only=create_only)
+        assert "s3:PutObject" in caught.value.do
 
 
 def test_an_unreachable_endpoint_is_named_without_its_password(s3_url, monkeypatch):
@@ -237,6 +238,22 @@ def test_an_upload_that_broke_off_goes_on_with_the_parts_that_are_there(s3_url, 
     assert sent == [3]
     assert store.digests("big").found == store.digests("big").recorded == digest(tmp_path / "big")
     assert list(store.unfinished()) == []
+
+
+def test_who_may_not_look_for_earlier_uploads_stores_large_files_all_the_same(s3_url, tmp_path, caplog):
+    (tmp_path / "big").write_bytes(bytes(17 << 20))
+    store = S3Store(s3_url)
+
+    def denied(**_):
+        answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, "ListMultipartUploads")
+
+    store._client.meta.events.register("before-call.s3.ListMultipartUploads", denied)
+    s3_upload._tell_denied.cache_clear()
+    assert store.put_file("big", tmp_path / "big") == digest(tmp_path / "big") == store.digests("big").found
+    assert list(store.unfinished()) == []  # `dpo store gc` goes on with the rest
+    [warning] = [text for text in caplog.messages if "s3_uploads_not_listed" in text]
+    assert "give s3:ListBucketMultipartUploads" in warning
 
 
 def test_parts_of_another_file_are_not_taken_over(s3_url, tmp_path, monkeypatch):
