@@ -40,7 +40,7 @@ from tasks.runtime.named import digests_of
 from tasks.runtime.provenance import provenance
 from tasks.runtime.stages import code_digest
 from tasks.runtime.start import START, start_model
-from tasks.runtime.tracked import ended_by_errors
+from tasks.runtime.tracked import planning
 
 log = logging.getLogger("dpo.plan")
 
@@ -77,7 +77,7 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         key = f"{key}-{time.time_ns()}"
     run_name = f"{kind} {checked.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     run = open_run(checked.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
-    with ended_by_errors(run.id):
+    with planning(run):
         run.params({"recipe": content, "model": checked.model})
         if run.tag(START) is None:  # one that goes on stays the run of who began it
             run.tags(provenance(checked.model, Path(recipe)) | dataset_tags(checked))

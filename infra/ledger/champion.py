@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.errors import Damaged, InfraError
+from infra.errors import Damaged, InfraError, Rejected
 from infra.ledger.chain import Chain, Moved
 from infra.ledger.create_only import require_create_only
 from infra.ledger.promotions import MOVES, LedgerRecord, PromotionRecord, Standing, state_of
 from infra.registry import versions
-from infra.registry.aliases import alias_and_tag, move_alias, set_model_tag
+from infra.registry.aliases import alias_and_tag, is_registered, move_alias, set_model_tag
 from infra.registry.production import copy_if_asked
 from infra.store.base import Store
 
@@ -57,6 +57,7 @@ class Champion:
     def settle(self) -> Standing:
         """Finish what a killed process left, record what others did to the alias; the state that holds now."""
         view = self.look()
+        self._require_registered(view)
         if self._foreign(view):
             time.sleep(LOOK_AGAIN_S)
             view = self.look()
@@ -103,15 +104,26 @@ class Champion:
             view = self.look()
             if view.alias == view.state.champion:
                 if view.state.records and view.shown[0] < (end := view.state.records[-1]).seq:
-                    before = view.state.previous
-                    move_alias(self.name, PREVIOUS, before and before[0])
-                    if view.alias is not None and not self._copied(view.alias, must_copy):
+                    self._show_previous(view.state)
+                    if _moves(view) and view.alias is not None and not self._copied(view.alias, must_copy):
                         return
                     set_model_tag(self.name, SHOWN, f"{end.seq}:{end.sha256}")
                 return
             move_alias(self.name, ALIAS, view.state.champion)
         do = "another process sets it too: wait for it, then run again"
         raise InfraError("the alias champion does not stay as it was set", where=f"registered model {self.name}", do=do)
+
+    def _show_previous(self, state: Standing) -> None:
+        """An alias for people: a version that somebody deleted since keeps nobody from the rest."""
+        before = state.previous and state.previous[0]
+        try:
+            move_alias(self.name, PREVIOUS, before)
+        except Rejected as error:
+            if before is None:
+                raise
+            says = "previous_champion_not_shown name=%s version=%d reason=%r"
+            log.warning(says, self.name, before, error.says)
+            move_alias(self.name, PREVIOUS, None)
 
     def _copied(self, version: int, must_copy: bool) -> bool:
         try:
@@ -123,6 +135,13 @@ class Champion:
             log.warning(says, self.name, version, error.says)
             return False
         return True
+
+    def _require_registered(self, view: View) -> None:
+        """Raise InfraError where the ledger tells of a registered model that is gone: its numbers would mean others."""
+        if view.state.records and not view.shown[0] and view.alias is None and not is_registered(self.name):
+            says = "the ledger tells of this model, and the registry has none of its name"
+            do = "put MLflow's database back from a backup; who deleted the model gives the new one another name"
+            raise InfraError(says, where=f"registered model {self.name}", do=do)
 
     def _foreign(self, view: View) -> bool:
         """Whether the alias is where no record of ours has put it, or may still be about to."""
@@ -153,3 +172,8 @@ class Champion:
         except Moved:  # another process of ours records it
             return
         self.show(must_copy=False)
+
+
+def _moves(view: View) -> bool:
+    """Whether an entry that is not shown yet made the champion: an alias that people moved elsewhere stays else."""
+    return view.state.moved is not None and view.shown[0] < view.state.moved.seq

@@ -33,3 +33,5 @@ def copy_if_asked(name: str, number: int) -> None:
     seen = versions.by_alias(target, ALIAS)
     if seen is None or seen.number != copy:
         move_alias(target, ALIAS, copy)
+        says = "production_moved name=%s from=%s to=%d copied_from=%s"
+        log.info(says, target, seen and seen.number, copy, origin)

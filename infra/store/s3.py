@@ -6,6 +6,8 @@ back.
 """
 
 import hashlib
+import random
+import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
@@ -16,10 +18,21 @@ from typing import Any, Never
 
 from infra.errors import BadSetting, Damaged, InfraError
 from infra.store.base import LARGE, Digests, Store, StoredObject, check_key, digest, missing
-from infra.store.s3_client import DAMAGED, MISSING, code_of, connect, encryption, explain, retry_read, s3_errors
-from infra.store.s3_upload import upload
+from infra.store.s3_client import (
+    DAMAGED,
+    MISSING,
+    code_of,
+    connect,
+    encryption,
+    explain,
+    is_conflict,
+    retry_read,
+    s3_errors,
+)
+from infra.store.s3_upload import begun_uploads, upload
 
 CHUNK = 1 << 20  # bytes
+PAUSES_S = (0.2, 0.5, 1.0)  # at most, before a create-only write that met another one under way is sent once more
 
 
 class S3Store(Store):
@@ -48,18 +61,13 @@ class S3Store(Store):
         return str(there["ETag"])
 
     def put_bytes(self, key: str, data: bytes, *, create_only: bool = False) -> bool:
-        """See Store. A lost answer is no lost race: the writer's name beside the object tells whose it is."""
-        sha256, writer = hashlib.sha256(data).hexdigest(), uuid.uuid4().hex
-        options: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
+        """See Store."""
+        sha256 = hashlib.sha256(data).hexdigest()
         with self._guard(key):
-            try:
-                self._put(key, data, sha256, writer=writer, **options)
-            except s3_errors():
-                there = self._head(key) if create_only else None
-                if there is None:  # nobody's: the write failed, it did not lose
-                    raise
-                if there["Metadata"].get("writer") != writer:
-                    return False
+            if not create_only:
+                self._put(key, data, sha256)
+            elif not self._create(key, data, sha256):
+                return False
             self._read_back(key)
         return True
 
@@ -144,12 +152,10 @@ class S3Store(Store):
 
     def unfinished(self) -> Iterator[StoredObject]:
         """See Store. The key of such an entry ends in the upload's id."""
-        pages = self._client.get_paginator("list_multipart_uploads")
         with self._guard(""):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
-                for item in page.get("Uploads", []):
-                    name = f"{item['Key'].removeprefix(self._prefix)}?uploadId={item['UploadId']}"
-                    yield StoredObject(name, 0, item["Initiated"].timestamp())
+            for item in begun_uploads(self._client, self.bucket, self._prefix):
+                name = f"{item['Key'].removeprefix(self._prefix)}?uploadId={item['UploadId']}"
+                yield StoredObject(name, 0, item["Initiated"].timestamp())
 
     def drop_unfinished(self, entry: StoredObject) -> None:
         """See Store."""
@@ -165,6 +171,22 @@ class S3Store(Store):
         checksum = b64encode(bytes.fromhex(sha256)).decode()
         options = {**options, **self._encryption}
         self._client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum, Metadata=metadata, **options)
+
+    def _create(self, key: str, data: bytes, sha256: str) -> bool:
+        """Whether ours is there. A lost answer is no lost race: the writer's name beside it tells whose it is."""
+        writer = uuid.uuid4().hex
+        for pause in (*PAUSES_S, None):
+            try:
+                self._put(key, data, sha256, writer=writer, IfNoneMatch="*")
+                return True
+            except s3_errors() as error:
+                there = self._head(key)
+                if there is not None:
+                    return bool(there["Metadata"].get("writer") == writer)
+                if pause is None or not is_conflict(error):  # nobody's: the write failed, it did not lose
+                    raise
+            time.sleep(random.uniform(pause / 2, pause))
+        raise AssertionError
 
     def _upload(self, key: str, path: Path, sha256: str) -> None:
         """In parts; whoever completes the upload, what counts is that the object is there with this digest."""

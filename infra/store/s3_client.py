@@ -30,10 +30,16 @@ WRONG_KEYS = (
     "InvalidToken",
     "AuthorizationHeaderMalformed",
 )
+DENIED = ("AccessDenied", "403", "Forbidden")
+RIGHTS = (
+    "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts on the "
+    "objects, s3:ListBucket and s3:ListBucketMultipartUploads on the bucket"
+)
 SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
 FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
 DAMAGED_ON_ITS_WAY = ("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")
 DAMAGED = ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "InvalidRequest")  # InvalidRequest: AWS's own
+CONFLICT = 409  # ConditionalRequestConflict, OperationAborted: neither written nor lost
 READS = 3  # tries of one read whose body arrives cut or wrong: the SDK retries requests, not bodies
 Read = TypeVar("Read")
 
@@ -99,11 +105,19 @@ def code_of(error: BaseException | None) -> str:
 
 def is_final(error: BaseException) -> bool:
     """Whether the server said no, rather than nothing, or to come again."""
-    code = code_of(error)
-    response = getattr(error, "response", None) or {}  # botocore's connection errors carry None
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    come_again = status in (408, 429) or "Slow" in code or code in DAMAGED_ON_ITS_WAY
+    code, status = code_of(error), _status_of(error)
+    come_again = status in (408, CONFLICT, 429) or "Slow" in code or code in DAMAGED_ON_ITS_WAY
     return bool(code) and 400 <= status < 500 and not come_again
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether another write of the key was under way: the server asks for the same once more."""
+    return _status_of(error) == CONFLICT
+
+
+def _status_of(error: BaseException) -> int:
+    response = getattr(error, "response", None) or {}  # botocore's connection errors carry None
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def retry_read(read: Callable[[], Read]) -> Read:
@@ -139,9 +153,8 @@ def explain(error: Exception, *, url: str, bucket: str, key: str) -> InfraError:
             f"{at} has no room left ({code})",
             "make room there (`dpo store gc --delete`), then run the same command again",
         )
-    elif code in ("AccessDenied", "403", "Forbidden"):
-        says = f"{at} denies access ({code})"
-        do = "check the AWS credentials; they need get, put, list and delete in the bucket"
+    elif code in DENIED:
+        says, do = f"{at} denies access ({code})", f"check the AWS credentials; they need {RIGHTS}"
     elif code:
         says, do = f"{at} answers {code}", "run the same command again; if it persists, ask who runs the store"
         return (InfraError if is_final(error) else Unavailable)(says, where=f"{url}/{key}", do=do)

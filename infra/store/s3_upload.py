@@ -5,19 +5,23 @@ the rest. Where the server said no the parts are removed at once; what nobody ca
 """
 
 import hashlib
+import logging
 from base64 import b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.store.s3_client import is_final, s3_errors
+from infra.store.s3_client import DENIED, code_of, is_final, s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
+log = logging.getLogger("dpo.store")
 PART = 16 << 20  # bytes
 MOST_PARTS = 10_000  # S3's limit
 AT_ONCE = 4  # parts on their way, each in memory
@@ -79,12 +83,33 @@ def upload(client: "S3Client", at: Mapping[str, Any], path: Path, options: Mappi
         raise
 
 
+def begun_uploads(client: "S3Client", bucket: str, prefix: str) -> "list[MultipartUploadTypeDef]":
+    """Those below a prefix that did not end; who may not look for them is told, and goes on without."""
+    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+    try:
+        return [item for page in pages for item in page.get("Uploads", [])]
+    except s3_errors() as error:
+        if code_of(error) not in DENIED:
+            raise
+        _tell_denied(bucket)
+        return []
+
+
+@cache
+def _tell_denied(bucket: str) -> None:
+    says = "s3_uploads_not_listed bucket=%s action=%r"
+    log.warning(
+        says, bucket, "give s3:ListBucketMultipartUploads; without it what broke off is sent anew, and not found"
+    )
+
+
 def _begun(
     client: "S3Client", at: Mapping[str, Any], source: FileInParts
 ) -> tuple[str | None, dict[int, UploadedPart]]:
     """An upload of this key whose parts are all the file's: its id and parts."""
-    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=at["Bucket"], Prefix=at["Key"])
-    for begun in (item for page in pages for item in page.get("Uploads", []) if item.get("Key") == at["Key"]):
+    for begun in begun_uploads(client, at["Bucket"], at["Key"]):
+        if begun.get("Key") != at["Key"]:
+            continue
         with suppress(*s3_errors()):  # completed or aborted since
             parts = client.get_paginator("list_parts").paginate(**at, UploadId=begun["UploadId"])
             found = {item["PartNumber"]: item for page in parts for item in page.get("Parts", [])}

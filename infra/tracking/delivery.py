@@ -6,7 +6,7 @@ of the same key, value, time and step; params, tags, inputs and artifacts replac
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,14 +146,14 @@ def _batches(waiting: Iterable[WaitingEntry]) -> Iterator[list[WaitingEntry]]:
 
 def _send(client: "MlflowClient", journal: Journal, entries: Sequence[JournalEntry]) -> None:
     """One entry, or many metrics."""
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, RunTag
 
     run, entry = journal.run_id, entries[0]
     with mlflow_errors(DOING.get(entry.kind, "take an entry")):
         if isinstance(entry, MetricsEntry):
             client.log_batch(run, metrics=[Metric(*point) for point in _points(entries)])
         elif isinstance(entry, ParamsEntry):
-            client.log_batch(run, params=[Param(name, value) for name, value in entry.values.items()])
+            _send_params(client, run, entry.values)
         elif isinstance(entry, TagsEntry):
             client.log_batch(run, tags=[RunTag(name, value) for name, value in entry.values.items()])
         elif isinstance(entry, DatasetEntry):
@@ -164,6 +164,21 @@ def _send(client: "MlflowClient", journal: Journal, entries: Sequence[JournalEnt
             client.set_terminated(run, entry.status, entry.time)
         elif isinstance(entry, StatusEntry):
             client.update_run(run, status=entry.status)
+
+
+def _send_params(client: "MlflowClient", run: str, values: Mapping[str, str]) -> None:
+    """MLflow keeps a param's first value: where that is another a warning says so, and the rest are sent."""
+    from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_batch(run, params=[Param(*item) for item in values.items()])
+    except MlflowException as error:
+        there = client.get_run(run).data.params if error.error_code == "INVALID_PARAMETER_VALUE" else {}
+        if not (kept := {name for name in values if there.get(name, values[name]) != values[name]}):
+            raise
+        client.log_batch(run, params=[Param(*item) for item in values.items() if item[0] not in kept])
+        log.warning("mlflow_params_kept run=%s params=%s action='as they were logged first'", run, sorted(kept))
 
 
 def _points(entries: Iterable[JournalEntry]) -> Iterator[tuple[str, float, int, int]]:

@@ -47,6 +47,7 @@ class Run:
     def __init__(self, run_id: str, spool: Path) -> None:
         self.id = run_id
         self.journal = Journal(spool, run_id)
+        self.was_finished = False  # when it was opened
         self._in_background = False
 
     @cached_property

@@ -51,7 +51,9 @@ def open_run(
         opening = uuid.uuid4().hex if first.info.status != "FINISHED" else ""
         if opening:
             set_past_others(client.set_tag, first.info.run_id, OPENING, opening)
-    return _opened(first, opening)
+    run = _opened(first, opening)
+    run.was_finished = not opening
+    return run
 
 
 def attach_run(run_id: str) -> Run:

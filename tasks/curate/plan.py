@@ -31,7 +31,7 @@ from tasks.curate.ways.grow import require_own
 from tasks.runtime.models import local_model, require_usable
 from tasks.runtime.provenance import provenance
 from tasks.runtime.stages import code_digest
-from tasks.runtime.tracked import ended_by_errors
+from tasks.runtime.tracked import planning
 
 log = logging.getLogger("dpo.curate")
 CODE = ("tasks.curate.gather", "tasks.curate.answer", "tasks.curate.pair", "tasks.curate.check")
@@ -58,7 +58,7 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
         key = f"{key}-{time.time_ns()}"
     run_name = f"curate {curation.name} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     run = open_run(curation.name, run_key=key, run_name=run_name, artifact_root=settings.artifact_root)
-    with ended_by_errors(run.id):
+    with planning(run):
         run.params({"curation": content})
         run.tags(provenance(model, Path(recipe)))
         run.json("curation.json", curation.model_dump(mode="json"))

@@ -22,14 +22,21 @@ def start_model(model: str, request: str) -> str:
     name, _ = versions.parse(model)
     found = versions.resolve(model)
     if found.tags.get(REQUEST) == request and "@" in model:
-        start, weights = found.tags.get(START, ""), found.tags.get(START_WEIGHTS)
-        try:
-            if versions.resolve(start).weights_sha256 == weights:
-                log.info("start_model=%s made_from_it_by_this_recipe=%d asked_for=%s", start, found.number, model)
-                return start
-        except ObjectMissing:  # deleted since: what the alias means now is all there is
-            pass
+        start = found.tags.get(START, "")
+        if _is_there(start, found.tags.get(START_WEIGHTS)):
+            log.info("start_model=%s made_from_it_by_this_recipe=%d asked_for=%s", start, found.number, model)
+            return start
     return f"models:/{name}/{found.number}"
+
+
+def _is_there(start: str, weights: str | None) -> bool:
+    """Whether a run can start there; of one deleted since, what the alias means now is all there is."""
+    if not start.startswith("models:/"):  # the first round's: a folder, or a name that others give
+        return bool(start)
+    try:
+        return versions.resolve(start).weights_sha256 == weights
+    except ObjectMissing:
+        return False
 
 
 def licence_of_start(model: str, folder: Path) -> str | None:

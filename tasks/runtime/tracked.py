@@ -1,10 +1,11 @@
 """The MLflow run around a flow."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Protocol
 
 from infra.errors import InfraError
+from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
 from tasks.runtime.stages import damage_removed
 
@@ -23,6 +24,13 @@ def tracked(plan: Tracked) -> Iterator[None]:
     with ended_by_errors(plan.run_id), damage_removed():
         yield
     attach_run(plan.run_id).finish("FINISHED")
+
+
+@contextmanager
+def planning(run: Run) -> Iterator[None]:
+    """`ended_by_errors`, where nothing is computed yet: a run that had finished stays so."""
+    with nullcontext() if run.was_finished else ended_by_errors(run.id):
+        yield
 
 
 @contextmanager

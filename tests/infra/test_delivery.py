@@ -139,17 +139,27 @@ def test_an_answer_that_gets_lost_leaves_one_point(run, outage):
 
 
 def test_what_mlflow_will_never_take_is_told_and_kept_and_holds_up_nothing(run, outage, caplog):
-    run.params({"beta": 0.1})
     outage.begins()
-    run.params({"beta": 0.2})  # MLflow's params are written once
+    run.tags({"a" * 251: "beta"})  # a character more than MLflow's names have
     run.metrics({"loss": 1.0}, step=1)
     outage.ends()
-    with pytest.raises(Rejected, match="MLflow could not log params"):
+    with pytest.raises(Rejected, match="MLflow could not set tags"):
         run.metrics({"loss": 0.5}, step=2)
     assert history(run) == [(1, 1.0), (2, 0.5)]
     [line] = (run.journal.spool / "refused" / f"{run.id}.jsonl").read_text().splitlines()
-    assert json.loads(line)["values"] == {"beta": "0.2"}
+    assert json.loads(line)["values"] == {"a" * 251: "beta"}
     assert waiting() == {}
+
+
+def test_of_a_param_that_the_run_has_the_first_value_stays_and_the_others_arrive(run, caplog):
+    run.params({"model": "a/model", "beta": 0.1})
+    run.params({"model": "b/model", "beta": 0.1, "seed": 1})
+    run.metrics({"loss": 1.0}, step=1)
+    assert read(run).data.params == {"model": "a/model", "beta": "0.1", "seed": "1"}
+    assert history(run) == [(1, 1.0)]
+    [warning] = [text for text in caplog.messages if text.startswith("mlflow_params_kept")]
+    assert "params=['model']" in warning
+    assert not (run.journal.spool / "refused").exists()
 
 
 def test_wrong_credentials_wait_for_a_person_and_nobody_waits_for_them(run, outage):

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ResponseStreamingError
 from botocore.response import StreamingBody
 
-from infra.errors import BadSetting, InfraError, ObjectMissing
+from infra.errors import BadSetting, InfraError, ObjectMissing, Unavailable
 from infra.store import s3_upload
 from infra.store.base import digest
 from infra.store.folder import FolderStore
@@ -115,8 +115,9 @@ def test_a_reader_may_not_write_and_is_told_so(s3_url, monkeypatch):
     store = S3Store(s3_url)
     assert store.get_bytes("a") == b"1"
     for create_only in (False, True):
-        with pytest.raises(InfraError, match=r"denies access \(AccessDenied\)"):
+        with pytest.raises(InfraError, match=r"denies access \(AccessDenied\)") as caught:
             store.put_bytes("b", b"2", create_only=create_only)
+        assert "s3:PutObject" in caught.value.do
 
 
 def test_an_unreachable_endpoint_is_named_without_its_password(s3_url, monkeypatch):
@@ -139,6 +140,48 @@ def test_our_own_write_whose_answer_was_lost_counts_as_ours(s3_url, monkeypatch)
     assert len(calls) == 1  # the fault fired
     monkeypatch.undo()
     assert store.put_bytes("ledger/1", b"other", create_only=True) is False
+
+
+@pytest.fixture
+def conflicts(s3_url, monkeypatch):
+    """A store that answers so many writes with 409, as AWS does while another write of the key is under way."""
+    monkeypatch.setattr("infra.store.s3.PAUSES_S", (0.01, 0.02))
+    store = S3Store(s3_url)
+
+    def of(count, meanwhile=lambda: None):
+        left = iter(range(count))
+
+        def conflict(**_):
+            if next(left, None) is not None:
+                meanwhile()
+                answer = {"Error": {"Code": "ConditionalRequestConflict"}, "ResponseMetadata": {"HTTPStatusCode": 409}}
+                raise ClientError(answer, "PutObject")
+
+        store._client.meta.events.register("before-call.s3.PutObject", conflict)
+        return store
+
+    return of
+
+
+def test_a_create_only_write_that_meets_another_under_way_is_sent_again(conflicts):
+    store = conflicts(2)
+    assert store.put_bytes("ledger/1", b"mine", create_only=True) is True
+    assert store.get_bytes("ledger/1") == b"mine"
+
+
+def test_a_create_only_write_that_met_the_winner_has_lost(conflicts, s3_url):
+    store = conflicts(1, lambda: S3Store(s3_url).put_bytes("ledger/1", b"theirs", create_only=True))
+    assert store.put_bytes("ledger/1", b"mine", create_only=True) is False
+    assert store.get_bytes("ledger/1") == b"theirs"
+
+
+def test_writes_that_meet_others_time_and_again_may_go_through_later(conflicts):
+    store = conflicts(3 + 1)
+    for create_only in (True, False):  # three tries and one
+        with pytest.raises(Unavailable, match="answers ConditionalRequestConflict"):
+            store.put_bytes("ledger/1", b"mine", create_only=create_only)
+        assert not store.exists("ledger/1")
+    assert store.put_bytes("ledger/1", b"mine", create_only=True) is True
 
 
 def test_a_body_cut_on_the_way_is_read_again(s3_url, monkeypatch):
@@ -195,6 +238,22 @@ def test_an_upload_that_broke_off_goes_on_with_the_parts_that_are_there(s3_url, 
     assert sent == [3]
     assert store.digests("big").found == store.digests("big").recorded == digest(tmp_path / "big")
     assert list(store.unfinished()) == []
+
+
+def test_who_may_not_look_for_earlier_uploads_stores_large_files_all_the_same(s3_url, tmp_path, caplog):
+    (tmp_path / "big").write_bytes(bytes(17 << 20))
+    store = S3Store(s3_url)
+
+    def denied(**_):
+        answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, "ListMultipartUploads")
+
+    store._client.meta.events.register("before-call.s3.ListMultipartUploads", denied)
+    s3_upload._tell_denied.cache_clear()
+    assert store.put_file("big", tmp_path / "big") == digest(tmp_path / "big") == store.digests("big").found
+    assert list(store.unfinished()) == []  # `dpo store gc` goes on with the rest
+    [warning] = [text for text in caplog.messages if "s3_uploads_not_listed" in text]
+    assert "give s3:ListBucketMultipartUploads" in warning
 
 
 def test_parts_of_another_file_are_not_taken_over(s3_url, tmp_path, monkeypatch):

@@ -84,6 +84,29 @@ def test_the_version_that_a_rollback_goes_to_has_an_alias_of_its_own(store, name
     assert versions.by_alias(name, "previous-champion") is None
 
 
+def test_a_former_champion_that_somebody_deleted_blocks_no_entry_of_the_ledger(store, name, caplog):
+    by_hand(store, name, 1), by_hand(store, name, 2)
+    MlflowClient().delete_model_version(name, "1")
+    assert promotion.hold(store, name, lift=False, who="ada", why="w").changed
+    assert f"previous_champion_not_shown name={name} version=1" in caplog.text
+    assert versions.by_alias(name, "previous-champion") is None
+    assert promotion.history(store, name).problems == []
+    assert promotion.promote(store, name, 3, who="ada", why="w").action == "wait"
+    assert promotion.approve(store, name, 3, by="grace", why="w").champion_version == 3
+    assert versions.by_alias(name, "previous-champion").number == 2
+
+
+@pytest.mark.parametrize("champions", [(1,), (1, 2)])
+def test_a_ledger_whose_registered_model_somebody_deleted_is_told_with_what_to_do(store, name, champions):
+    for number in champions:
+        by_hand(store, name, number)
+    MlflowClient().delete_registered_model(name)
+    with pytest.raises(InfraError, match="the registry has none of its name") as caught:
+        Champion(store, name).settle()
+    assert "another name" in caught.value.do
+    assert kinds(store, name) == ["promote"] * len(champions)
+
+
 def test_each_champion_is_copied_to_the_name_for_production_once_also_by_a_rollback(store, name, answers):
     target = f"prod-{name}"
     for number in (1, 2):
@@ -111,6 +134,26 @@ def test_a_copy_that_a_killed_process_left_unfinished_is_made_by_the_next_comman
     assert versions.by_alias(target, "champion") is None
     assert not by_hand(store, name, 1).changed
     assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/1"
+
+
+def test_an_alias_of_production_that_a_person_moved_stays_until_the_next_champion(store, name, caplog):
+    caplog.set_level("INFO", "dpo.ledger")
+    target, client = f"prod-{name}", MlflowClient()
+    for number in (1, 2):
+        versions.set_tags(name, number, {PRODUCTION: target})
+        by_hand(store, name, number)
+    assert [text for text in caplog.messages if "production_moved" in text] == [
+        f"production_moved name={target} from=None to=1 copied_from={name}/1",
+        f"production_moved name={target} from=1 to=2 copied_from={name}/2",
+    ]
+    client.set_registered_model_alias(target, "champion", "1")
+    for lift in (False, True):
+        promotion.hold(store, name, lift=lift, who="ada", why="w")
+    by_hand(store, name, 3), promotion.approve(store, name, 3, by="grace", why="no", reject=True)
+    assert kinds(store, name) == ["promote", "promote", "hold", "lift", "wait", "decline"]
+    assert versions.by_alias(target, "champion").number == 1
+    by_hand(store, name, 1), by_hand(store, name, 2)
+    assert versions.by_alias(target, "champion").number == 2
 
 
 @pytest.mark.usefixtures("answers")

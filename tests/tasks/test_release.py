@@ -336,6 +336,9 @@ def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, na
     assert start_model("./folder", "request") == "./folder"
     MlflowClient().delete_model_version(name, "1")
     assert start_model(alias, "request") == f"models:/{name}/2"
+    for base, start in (("pypi:qwen", "pypi:qwen"), ("./folder", "./folder"), ("", f"models:/{name}/2")):
+        versions.set_tags(name, 2, {START: base})
+        assert start_model(alias, "request") == start  # of the first round: what is no version
 
 
 def test_what_a_challenger_is_compared_with_is_named_for_what_it_is(registered, make_plan, recipe, name):
