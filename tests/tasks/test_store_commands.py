@@ -141,7 +141,7 @@ def test_old_answers_that_a_run_has_just_looked_up_are_left_to_it(store, version
 
 def test_what_was_paid_for_and_what_was_decided_is_never_collected(store, version):
     kinds = ("endpoint", "datasets", "forgotten", "curate")
-    keys = [f"{kind}/{OTHER}/{'e' * 64}.json" for kind in kinds]
+    keys = [*(f"{kind}/{OTHER}/{'e' * 64}.json" for kind in kinds), f"stages/rounds/{'e' * 64}.json"]
     for key in keys:
         store.put_bytes(key, b"{}")
     age(store)
