@@ -194,6 +194,20 @@ def test_a_version_that_becomes_champion_while_its_weights_are_to_go_keeps_them(
     assert versions.by_number(name, 2).tags[PLACE] == before
 
 
+def test_a_rollback_to_a_version_that_loses_its_weights_while_it_answers_is_refused(
+    store, keep, add, name, monkeypatch
+):
+    for digit in "123":
+        add(digit)
+    promotion.promote(store, name, 3, who="ada", why="first")
+    monkeypatch.setattr(promotion, "_require_answer", lambda *_: removed_meanwhile.extend(keep()))
+    removed_meanwhile = []
+    with pytest.raises(ObjectMissing, match=r"the weights of version 1 were removed"):
+        promotion.rollback(store, name, 1, who="ada", why="the suite was wrong")
+    assert removed_meanwhile == [1]
+    assert (state_of(store, name, 1), promotion.history(store, name).champion_version) == (GONE, 3)
+
+
 def test_who_asks_for_weights_that_were_removed_is_told_what_makes_them_again(store, keep, add, name, capsys):
     for digit in "123":
         add(digit)
