@@ -32,7 +32,8 @@ ENV PATH=/venv/bin:$PATH \
 ARG GIT_COMMIT=""
 ENV DPO_GIT_COMMIT=$GIT_COMMIT
 WORKDIR /app
-USER dpo
+# a number, as runAsNonRoot of Kubernetes takes no name
+USER 10001
 VOLUME /data
 # no ENTRYPOINT: what Prefect's docker and kubernetes pools start begins with `prefect`
 CMD ["dpo", "--help"]

@@ -4,7 +4,9 @@
 of OpenAI's client has the same shape.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Assessment, TraceInfo
 
 PAGE = 200  # traces a request
+AT_ONCE = 8  # requests for what a trace holds: MLflow gives that one by one
+DAY_S = 24 * 3600
 MODEL, VERSION, WEIGHTS = "dpo.model", "dpo.version", "dpo.weights_sha256"  # tags of a trace
 
 
@@ -63,6 +67,12 @@ def experiment_of(name: str) -> str:
     return f"{name} served"
 
 
+def since_days(days: int | None) -> int:
+    """The beginning of the day (UTC) so many days before today, in ms since 1970: the same all day. None: 0."""
+    today = time.time() // DAY_S
+    return 0 if days is None else int(today - days) * DAY_S * 1000
+
+
 def served_answers(
     name: str,
     *,
@@ -84,15 +94,21 @@ def served_answers(
     if found is None:
         do = "serve a version with MLFLOW_TRACKING_URI set, or name the experiment that holds its traces"
         raise ObjectMissing(f"there is no experiment {title!r}", where=without_secrets(client.tracking_uri), do=do)
-    for info in _infos(client, str(found.experiment_id), since):
-        remarks = [remark for remark in info.assessments or [] if remark.valid is not False]
-        if info.tags.get(MODEL, name) == name and not skip(info.trace_id) and (remarks or not remarked):
-            with mlflow_errors(f"read the trace {info.trace_id}"):
-                answer = _answer_of(client, info, name, remarks)
-            yield answer
+
+    def wanted(info: "TraceInfo") -> bool:
+        ours = info.tags.get(MODEL, name) == name and not skip(info.trace_id)
+        return ours and (not remarked or bool(_remarks(info)))
+
+    def read(info: "TraceInfo") -> ServedAnswer | RefusedTrace:
+        with mlflow_errors(f"read the trace {info.trace_id}"):
+            return _answer_of(client, info, name)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for page in _pages(client, str(found.experiment_id), since):
+            yield from pool.map(read, filter(wanted, page))
 
 
-def _infos(client: "MlflowClient", experiment: str, since: int) -> Iterator["TraceInfo"]:
+def _pages(client: "MlflowClient", experiment: str, since: int) -> Iterator[list["TraceInfo"]]:
     """Entries without spans, page by page, oldest first: what comes meanwhile comes at the end."""
     token = None
     while True:
@@ -105,15 +121,19 @@ def _infos(client: "MlflowClient", experiment: str, since: int) -> Iterator["Tra
                 page_token=token,
                 include_spans=False,
             )
-        yield from (trace.info for trace in page)
+        yield [trace.info for trace in page]
         token = page.token
         if not token:
             return
 
 
-def _answer_of(
-    client: "MlflowClient", info: "TraceInfo", name: str, remarks: list["Assessment"]
-) -> ServedAnswer | RefusedTrace:
+def _remarks(info: "TraceInfo") -> list["Assessment"]:
+    """What was said and not taken back."""
+    return [remark for remark in info.assessments or [] if remark.valid is not False]
+
+
+def _answer_of(client: "MlflowClient", info: "TraceInfo", name: str) -> ServedAnswer | RefusedTrace:
+    remarks = _remarks(info)
     state = str(getattr(info.state, "value", info.state))
     if state != "OK":
         said = {"ERROR": "the answer ended in an error", "IN_PROGRESS": "the answer has not ended, or its end was lost"}

@@ -1,9 +1,9 @@
 """`registry.keep`: versions that nobody needs lose their weights, and nothing else.
 
 Needed are the weights of every version that carries an alias, waits for approval, was among the last or the first
-champions, is named by the recipe, was not judged yet, passed the gate and waits for a person, or is of a run still at
-work; of the newest N of the others; of all that one of these started from, has as its reference or anchor, or was
-compared with; and of every version of another name. While a hold is on, nothing is removed.
+champions, is named by the recipe, was not judged yet, passed the gate and waits for a person, is of a run still at
+work, or was put back within a day; of the newest N of the others; of all that one of these started from, has as its
+reference or anchor, or was compared with; and of every version of another name. While a hold is on, nothing is removed.
 """
 
 import json
@@ -22,7 +22,7 @@ from infra.ledger.promotions import MOVES, Standing
 from infra.registry import versions
 from infra.registry.aliases import aliased
 from infra.registry.versions import DUPLICATE, Version
-from infra.registry.weights import FREED, PLACE, REMOVED, delete_weights, removed
+from infra.registry.weights import FREED, PLACE, REMOVED, coming_back, delete_weights, removed
 from infra.settings import load_settings
 from infra.store.base import Store
 from infra.tracking.runs import is_running
@@ -62,9 +62,12 @@ def _remove(store: Store, recipe: Recipe, keep: int) -> list[int]:
             if version.number not in still:
                 versions.set_tags(name, version.number, {PLACE: version.tags.get(PLACE, "")})
         chosen = [version for version in chosen if version.number in still]
+    gone = []
     for version in chosen:
-        _delete(store, version)
-    return [version.number for version in chosen]
+        if not coming_back(versions.by_number(name, version.number).tags):  # the ones before took their time
+            _delete(store, version)
+            gone.append(version.number)
+    return gone
 
 
 def _delete(store: Store, version: Version) -> None:
@@ -89,10 +92,10 @@ def _unneeded(store: Store, recipe: Recipe, keep: int) -> list[Version]:
     every = [version for version in versions.all_versions() if FREED not in version.tags]
     ours = [v for v in every if v.name == recipe.name and KEY in v.tags and v.weights_sha256]
     ours.sort(key=lambda version: -version.number)
-    fixed = _in_use(recipe, state)
+    fixed = _in_use(recipe, state) | {version.number for version in ours if coming_back(version.tags)}
     used = [v for v in ours if v.number in fixed or not (removed(v.tags) or _is_done_with(v, state))]
     spare = [v for v in ours if v not in used and not removed(v.tags) and DUPLICATE not in v.tags][:keep]
-    others = [v for v in every if v not in ours and not removed(v.tags)]
+    others = [v for v in every if v not in ours and (coming_back(v.tags) or not removed(v.tags))]
     needed = _with_origins(store, [*used, *spare, *others], every)
     needed |= {version.tags.get(BASELINE_WEIGHTS, "") for version in (*used, *spare)}
     return [version for version in ours if version.weights_sha256 not in needed]

@@ -93,6 +93,7 @@ class Feedback(Section):
     traces: str | None = Field(None, pattern=NAME, description="registered model whose traces are read")
     judgements: list[str] = Field([], description="or: files of judgements that `dpo judge` wrote (docs/judging.md)")
     experiment: str | None = Field(None, description="MLflow experiment of the traces; unset: the model's own")
+    days: int | None = Field(None, ge=1, description="traces of the last so many days (UTC); unset: all")
     scale: Annotated[tuple[float, float], Field(strict=False)] = Field(
         (0.0, 1.0), description="lowest and highest number of a rating: its upper quarter likes, its lower dislikes"
     )
@@ -104,8 +105,9 @@ class Feedback(Section):
     def _one_kind(self) -> "Feedback":
         if (self.traces is None) is not bool(self.judgements):
             raise ValueError("feedback is of one kind: name traces, or files of judgements")
-        if self.judgements and self.experiment is not None:
-            raise ValueError("feedback.experiment is of traces: leave it out")
+        for name in ("experiment", "days"):
+            if self.judgements and getattr(self, name) is not None:
+                raise ValueError(f"feedback.{name} is of traces: leave it out")
         return self
 
 

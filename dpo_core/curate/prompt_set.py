@@ -44,6 +44,7 @@ class PromptSource(Section):
     share: Fraction = Field(1.0, description="share of its prompts, by lot")
     cap: int | None = Field(None, ge=1, description="most of its prompts, by lot; unset: all")
     experiment: str | None = Field(None, description="of traces: their MLflow experiment; unset: the model's own")
+    days: int | None = Field(None, ge=1, description="of traces: those of the last so many days (UTC); unset: all")
     personal_data: PersonalData = Field(
         "mask", description="of traces: e-mail, phone and the like in prompts are masked, the prompt refused, or kept"
     )

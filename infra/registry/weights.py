@@ -1,10 +1,12 @@
 """The weights of a version, apart from all else of it: removed from MLflow's artifacts, and put back.
 
 The version, its card, tags, configuration and tokenizer stay. A tag says that the weights are removed before the first
-of them is: a kill leaves none that are half there and called whole. FREED says that the last one is gone.
+of them is: a kill leaves none that are half there and called whole. FREED says that the last one is gone. BACK says
+that a run puts them back, before anything else of that: for a day no other run counts them among those to remove.
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from infra.tracking.runs import connect
 
 PLACE = "dpo.weights"  # tag of a version: where its weights lie in the store, or that they are removed
 FREED = "dpo.weights_freed"  # tag of a version: bytes of its weights in MLflow's artifacts, once all copies are gone
+BACK = "dpo.weights_back"  # tag of a version: when a run last began to put its weights back
 REMOVED = "removed "  # DATE by keep=N
 
 
@@ -21,6 +24,14 @@ def removed(tags: Mapping[str, str]) -> str:
     """What a version says of the removal of its weights; empty where it has them."""
     said = tags.get(PLACE, "")
     return said if said.startswith(REMOVED) else ""
+
+
+def coming_back(tags: Mapping[str, str]) -> bool:
+    """Whether a run put the weights back today, or is about to: it has still to gate them."""
+    try:
+        return datetime.now(UTC) - datetime.fromisoformat(tags.get(BACK, "")) < timedelta(days=1)
+    except ValueError:
+        return False
 
 
 def require_weights(name: str, number: int, tags: Mapping[str, str]) -> None:
@@ -45,8 +56,9 @@ def restore_weights(name: str, number: int, tags: Mapping[str, str], model_folde
     """Where the version's weights were removed, upload those of a folder that holds the same; then it says so."""
     if not removed(tags):
         return
-    client = connect()
+    client, now = connect(), datetime.now(UTC).isoformat(timespec="seconds")
     with mlflow_errors(f"put back the weights of version {number} of {name}"):
+        client.set_model_version_tag(name, str(number), BACK, now)
         if FREED in tags:
             client.delete_model_version_tag(name, str(number), FREED)
         repository = _artifacts(name, number)
@@ -57,7 +69,16 @@ def restore_weights(name: str, number: int, tags: Mapping[str, str], model_folde
         for file in sorted(model_folder.rglob("*.safetensors")):
             below = file.parent.relative_to(model_folder).as_posix()
             repository.log_artifact(str(file), folders[0] if below == "." else f"{folders[0]}/{below}")
+        _require_whole(name, number, {path for path, _ in _weights(repository, folders[0])}, model_folder, folders[0])
         client.delete_model_version_tag(name, str(number), PLACE)
+
+
+def _require_whole(name: str, number: int, there: set[str], model_folder: Path, place: str) -> None:
+    """Raise InfraError where a run that was at their removal took some of what was uploaded."""
+    files = {f"{place}/{file.relative_to(model_folder).as_posix()}" for file in model_folder.rglob("*.safetensors")}
+    if missing := sorted(files - there):
+        says = f"weights that were put back are gone again: {', '.join(missing)}"
+        raise InfraError(says, where=f"models:/{name}/{number}", do="run the same command again")
 
 
 def _artifacts(name: str, number: int) -> Any:

@@ -88,6 +88,10 @@ class Store(Protocol):
         """Remove what such a write has left."""
         ...
 
+    def keeps_deleted(self) -> bool:
+        """Whether what is deleted here goes on taking room, for good."""
+        return False
+
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that begin with `prefix`, sorted."""
         return (entry.key for entry in self.entries(prefix))

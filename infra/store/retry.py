@@ -85,5 +85,9 @@ class PatientStore(Store):
         """See Store."""
         self._store.drop_unfinished(entry)
 
+    def keeps_deleted(self) -> bool:
+        """See Store."""
+        return self._store.keeps_deleted()
+
     def _wait(self, call: Callable[[], Result]) -> Result:
         return retry_unavailable(call, self._patience_s, f"store {self.url}")

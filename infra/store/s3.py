@@ -163,6 +163,16 @@ class S3Store(Store):
         with self._guard(key):
             self._client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
 
+    def keeps_deleted(self) -> bool:
+        """See Store: a bucket with versions, of which none ever expires. False where one may not ask."""
+        try:
+            if self._client.get_bucket_versioning(Bucket=self.bucket).get("Status") != "Enabled":
+                return False
+            rules = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)["Rules"]
+        except s3_errors() as error:
+            return code_of(error) == "NoSuchLifecycleConfiguration"
+        return not any(rule["Status"] == "Enabled" and "NoncurrentVersionExpiration" in rule for rule in rules)
+
     def _at(self, key: str) -> dict[str, Any]:
         return {"Bucket": self.bucket, "Key": self._prefix + check_key(key)}
 

@@ -134,6 +134,10 @@ def _store(settings: Settings) -> Iterator[Readiness]:
         yield Readiness("store", "fail", f"{where}: it gives back other bytes than it got", "use another store")
         return
     require_create_only(store)
+    if store.keeps_deleted():
+        says = f"{where}: the bucket keeps versions for good, so that what is deleted frees nothing"
+        yield Readiness("store", "warn", says, "give it the lifecycle rules of docs/operations.md, Housekeeping")
+        return
     yield Readiness("store", "ok", f"{where}: put, get, create-only, delete")
 
 

@@ -4,7 +4,8 @@ Everything in the store is named by digests, so reachability is a matter of name
 record names its digest. Records are the versions' tags and lineage, and the stages that these name. What is younger
 than a week lives too, with all that it names: a run writes every stage that it uses again, so a live run is young.
 Answers of a curation live with the pairs that were made of them; without them they are drawn again, alike.
-Versions of data sets are for good, with their rows; rows that no version names are of a writer that was killed.
+Versions of data sets are for good, with their rows; rows that no version names are of a writer that was killed. Rounds
+that were made are for good too: what they name is a data set and a registered model, and the rest is not looked up.
 """
 
 import re
@@ -32,6 +33,7 @@ FOLDERS = (
 )  # kind/name/ lives and dies together
 SINGLE = ("evaluations", "stages", "lineage", "probe")
 RECORDS = ("stages", "lineage")  # what they name lives with them
+ROUNDS = "stages/rounds/"  # their gates cannot be asked again: not collected
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -104,6 +106,8 @@ def _units(entries: Iterable[StoredObject]) -> dict[str, Unit]:
     found: dict[str, list[StoredObject]] = {}
     for entry in entries:
         kind, *rest = entry.key.split("/")
+        if entry.key.startswith(ROUNDS):
+            continue
         if kind in FOLDERS and len(rest) > 1:
             found.setdefault(f"{kind}/{rest[0]}/", []).append(entry)
         elif kind in (*SINGLE, *FOLDERS):

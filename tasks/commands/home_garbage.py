@@ -15,12 +15,13 @@ from stat import S_ISDIR
 from filelock import FileLock, Timeout
 
 COPIES = ("models", "datasets", "s3", "merged")  # folders of downloads/ whose every folder is a copy
+FILES = ("traces",)  # those whose every file is one
 VERSION = re.compile(r"(.*-\d+-[0-9a-f]{12}|[0-9a-f]{64})")  # a registered version's weights, below downloads/ itself
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder below the home. `used`: the last time that a file of it was read or written, seconds since 1970."""
+    """A folder or file below the home. `used`: when it or a file of it was last read or written, s since 1970."""
 
     path: Path
     size: int
@@ -28,7 +29,7 @@ class Leftover:
 
 
 def find_leftovers(home: Path, *, older_than_s: float) -> list[Leftover]:
-    """Folders that nothing has used for so long; no copy while a training is at work here. Removes nothing."""
+    """What nothing has used for so long; no copy while a training is at work here. Removes nothing."""
     trainings = [path for path in sorted((home / "runs").glob("*")) if path.is_dir() and not _held(path)]
     copies = [] if _at_work(home) else _copies(home / "downloads")
     found = [one for path in (*trainings, *copies) if (one := _leftover(path)) is not None]
@@ -42,27 +43,37 @@ def remove_leftovers(leftovers: list[Leftover], home: Path) -> list[Leftover]:
         with suppress(Timeout), FileLock(_lock(one.path), timeout=0) if training else nullcontext():
             now = _leftover(one.path)
             if now is not None and now.used <= one.used and (training or not _at_work(home)):
-                shutil.rmtree(one.path, ignore_errors=True)
+                _remove(one.path)
     return [one for one in leftovers if not one.path.exists()]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _copies(downloads: Path) -> Iterator[Path]:
     for folder in sorted(downloads.glob("*")):
         if folder.name in COPIES:
             yield from (path for path in sorted(folder.glob("*")) if path.is_dir())
+        elif folder.name in FILES:
+            yield from sorted(folder.glob("*"))
         elif folder.is_dir() and VERSION.fullmatch(folder.name):
             yield folder
 
 
-def _leftover(folder: Path) -> Leftover | None:
+def _leftover(path: Path) -> Leftover | None:
     """None where it is removed meanwhile. Who uses a copy that is there touches its folder."""
     try:
-        stats = [path.stat() for path in (folder, *folder.rglob("*"))]
+        stats = [one.stat() for one in (path, *path.rglob("*"))]
     except FileNotFoundError:
         return None
     files = [stat for stat in stats if not S_ISDIR(stat.st_mode)]
     used = max([stats[0].st_mtime, *(time for stat in files for time in (stat.st_mtime, stat.st_atime))])
-    return Leftover(folder, sum(stat.st_size for stat in files), used)
+    return Leftover(path, sum(stat.st_size for stat in files), used)
 
 
 def _at_work(home: Path) -> bool:

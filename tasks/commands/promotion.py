@@ -68,6 +68,7 @@ def rollback(store: Store, name: str, to: int | None, *, who: str, why: str) -> 
         if number not in answered:
             _require_answer(name, found.number)
             answered.add(number)
+        require_weights(name, number, versions.by_number(name, number).tags)  # which may have been removed since
         return move_record("rollback", state, found, who=who, why=why)
 
     return _done(champion, seen, decide)

@@ -132,6 +132,9 @@ def content_of(
         content.pop(name)
     if content["prompts"] is not None:
         content["prompts"].pop("run")  # what it keeps out is named by its content
+    for traced in (content["feedback"], *(content["prompts"] or {"sources": []})["sources"]):
+        if traced is not None:
+            traced.pop("days")  # so are the traces
     if model:
         content["model"] = [model["model_sha256"], model["tokenizer_sha256"]]
     _swap_models(content, curation)

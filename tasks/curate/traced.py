@@ -18,6 +18,7 @@ from dpo_core.judging.lines import read_judged
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.store.base import Store
+from infra.traces import since_days
 from infra.tracking.run import Run
 from infra.tracking.runs import attach_run
 from tasks.curate.feedback import pairs_of_traces
@@ -66,6 +67,7 @@ def _of_traces(feedback: Feedback, store: Store, run: Run) -> tuple[tuple[Pair, 
         personal_data=feedback.personal_data,
         rules=RemarkRules(scale=feedback.scale),
         experiment=feedback.experiment,
+        since=since_days(feedback.days),
     )
     made = found.made
     dropped = Counter(item.reason for item in (*made.quarantined, *made.dropped))

@@ -12,7 +12,7 @@ from dpo_core.errors import InputError
 from dpo_core.quality.text.placeholders import Placeholders
 from infra.settings import load_settings
 from infra.store import open_store
-from infra.traces import RefusedTrace, ServedAnswer, served_answers
+from infra.traces import RefusedTrace, ServedAnswer, served_answers, since_days
 from tasks.runtime.sources import local_source, version_of_source
 
 log = logging.getLogger("dpo.curate")
@@ -56,7 +56,8 @@ def _asked(source: PromptSource) -> tuple[list[dict[str, object]], Counter[str]]
     """Rows of prompts, oldest first, none twice; and why the other traces give none."""
     rows: dict[str, dict[str, object]] = {}
     left_out: Counter[str] = Counter()
-    for found in served_answers(source.path.removeprefix(TRACES), experiment=source.experiment, remarked=False):
+    name, since = source.path.removeprefix(TRACES), since_days(source.days)
+    for found in served_answers(name, experiment=source.experiment, since=since, remarked=False):
         row, reason = ({}, found.reason) if isinstance(found, RefusedTrace) else _row(found, source.personal_data)
         if reason:
             left_out[reason] += 1

@@ -140,9 +140,13 @@ def test_the_image_gets_all_that_is_installed_and_nothing_private():
     assert all((ROOT / name).exists() for name in sent)
 
 
-def test_the_image_runs_as_an_ordinary_user():
+def test_the_image_runs_as_an_ordinary_user_by_number_as_kubernetes_asks():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    assert lines.index("USER dpo") < lines.index('CMD ["dpo", "--help"]')
+    [user] = [line for line in lines if line.startswith("USER ")]
+    number = int(user.removeprefix("USER "))
+    assert number > 0
+    assert any(f"useradd --create-home --uid {number} dpo" in line for line in lines[: lines.index(user)])
+    assert lines.index(user) < lines.index('CMD ["dpo", "--help"]')
 
 
 def test_the_image_puts_nothing_before_the_prefect_command_that_docker_and_kubernetes_pools_start():

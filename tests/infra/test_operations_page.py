@@ -1,13 +1,17 @@
 """The automations and states of docs/operations.md, against Prefect's schemas and the program."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
 import yaml
+from botocore.validate import ParamValidator
 
+from tasks.commands.gc import FOLDERS, SINGLE
 from tasks.states import DATA_FAILED, NAMES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -58,3 +62,15 @@ def test_the_automations_see_the_ends_that_they_are_for_and_no_others(which, exp
     ends = [*STATES, *PREFECTS, "Running", "Completed"]
     assert {state for state in ends if trigger.covers(ended(state))} == expected
     assert not trigger.covers(ended("Held", flow="quality", deployment="athene-quality-daily"))
+
+
+def test_old_versions_expire_where_things_are_removed_and_never_those_of_records():
+    rules = json.loads(PAGE.partition("```json\n")[2].partition("```")[0])
+    s3 = boto3.session.Session().client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    shape = s3.meta.service_model.operation_model("PutBucketLifecycleConfiguration").input_shape
+    problems = ParamValidator().validate({"Bucket": "my-bucket", "LifecycleConfiguration": rules}, shape)
+    assert not problems.has_errors(), problems.generate_report()
+    kinds = [rule["Filter"]["Prefix"].removeprefix("dpo/").rstrip("/") for rule in rules["Rules"]]
+    for_good = {"lineage", "dataset_rows"}  # removed, too, where nothing leads to them: small, or what people wrote
+    assert {*kinds} == {*FOLDERS, *SINGLE, "mlartifacts"} - for_good
+    assert all("NoncurrentVersionExpiration" in rule and "Days" not in rule["Expiration"] for rule in rules["Rules"])

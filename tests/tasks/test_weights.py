@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from dpo_core.recipe_file import load_recipe
 from flows.cli.app import run
-from infra.errors import ObjectMissing
+from infra.errors import InfraError, ObjectMissing
 from infra.models import fetch_model
 from infra.registry import versions
-from infra.registry.weights import FREED, PLACE, removed
+from infra.registry.weights import BACK, FREED, PLACE, delete_weights, removed, restore_weights
 from infra.settings import load_settings
 from infra.store import open_store
 from infra.tracking.runs import open_run
@@ -192,6 +193,58 @@ def test_a_version_that_becomes_champion_while_its_weights_are_to_go_keeps_them(
     assert keep() == [1]
     assert state_of(store, name, 2) == WHOLE
     assert versions.by_number(name, 2).tags[PLACE] == before
+
+
+def test_a_rollback_to_a_version_that_loses_its_weights_while_it_answers_is_refused(
+    store, keep, add, name, monkeypatch
+):
+    for digit in "123":
+        add(digit)
+    promotion.promote(store, name, 3, who="ada", why="first")
+    monkeypatch.setattr(promotion, "_require_answer", lambda *_: removed_meanwhile.extend(keep()))
+    removed_meanwhile = []
+    with pytest.raises(ObjectMissing, match=r"the weights of version 1 were removed"):
+        promotion.rollback(store, name, 1, who="ada", why="the suite was wrong")
+    assert removed_meanwhile == [1]
+    assert (state_of(store, name, 1), promotion.history(store, name).champion_version) == (GONE, 3)
+
+
+def test_weights_that_one_run_puts_back_are_not_removed_by_another_until_a_day_later(
+    store, keep, add, name, tmp_path, monkeypatch
+):
+    for digit in "123":
+        add(digit)
+    assert keep() == [2, 1]
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    upload, meanwhile = LocalArtifactRepository.log_artifact, []
+
+    def slow(*given):
+        upload(*given)
+        meanwhile.extend(keep())
+
+    monkeypatch.setattr(LocalArtifactRepository, "log_artifact", slow)
+    restore_weights(name, 2, versions.by_number(name, 2).tags, tmp_path)
+    assert (meanwhile, keep()) == ([], [])  # no alias is on it yet, and its gate of long ago held it
+    assert state_of(store, name, 2)[:2] == (False, True)
+    versions.set_tags(name, 2, {BACK: "2020-11-29T12:00:00+00:00"})
+    assert keep() == [2]
+
+
+def test_weights_that_are_gone_again_once_they_were_put_back_stay_said_to_be_removed(
+    keep, add, name, tmp_path, monkeypatch
+):
+    for digit in "123":
+        add(digit)
+    keep()
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    upload = LocalArtifactRepository.log_artifact
+    # A run that had begun to remove them, was stopped for long, and goes on:
+    monkeypatch.setattr(
+        LocalArtifactRepository, "log_artifact", lambda *given: (upload(*given), delete_weights(name, 2))
+    )
+    with pytest.raises(InfraError, match=r"put back are gone again: artifacts/model/model\.safetensors"):
+        restore_weights(name, 2, versions.by_number(name, 2).tags, tmp_path)
+    assert removed(versions.by_number(name, 2).tags)
 
 
 def test_who_asks_for_weights_that_were_removed_is_told_what_makes_them_again(store, keep, add, name, capsys):
