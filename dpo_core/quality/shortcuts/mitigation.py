@@ -165,16 +165,15 @@ def evened_out(
 def softened(measures: Sequence[Measure], findings: Sequence[Finding]) -> tuple[list[Measure], list[Finding]]:
     """For `validation.on_shortcut: warn`: what would fail warns, where it is an answer's feature; no source's share."""
 
-    def soft_one(check: str) -> bool:
+    def soft(check: str) -> bool:
         return check.startswith(("shortcut/", "balance/")) and check != SOURCES
 
-    soft = [
+    return [
         replace(m, warn_above=m.fail_above if m.warn_above is None else m.warn_above, fail_above=None)
-        if soft_one(m.check)
+        if soft(m.check)
         else m
         for m in measures
-    ]
-    return soft, [replace(f, severity="warn") if f.severity == "fail" and soft_one(f.check) else f for f in findings]
+    ], [replace(f, severity="warn") if f.severity == "fail" and soft(f.check) else f for f in findings]
 
 
 def drop(d: Signs, clusters: Rows) -> Rows:
