@@ -56,7 +56,7 @@ def test_what_cannot_be_trained_is_pruned_with_its_reason_and_the_own_settings_s
     assert [(rung.eighths, rung.seed) for rung in own.rungs] == [(1, 0), (2, 0), (4, 0), (8, 0), (8, 1)]
     assert wild.state == "pruned"
     assert wild.reason.startswith("diverged on 1/8 of the pairs: step 2: loss or gradient is not finite")
-    assert (found.state, found.recommended, found.peak, found.error) == ("own_settings", 0, 0, None)
+    assert (found.state, found.recommended, found.peak, found.gain_half_width) == ("own_settings", 0, 0, None)
 
 
 def test_each_rung_sees_twice_the_pairs_of_the_one_before_and_the_spent_pairs_are_their_sum(found):
