@@ -77,15 +77,21 @@ class Settings(BaseSettings):
     @field_validator("accelerate_config")
     @classmethod
     def _can_be_launched(cls, file: Path | None) -> Path | None:
-        config = (yaml.safe_load(file.read_text(encoding="utf-8")) if file else None) or {}
-        kind = {False: "NO", None: "NO"}.get(
-            config.get("distributed_type"), str(config.get("distributed_type")).upper()
-        )
+        if file is None:
+            return None
+        try:
+            config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"the file is no YAML: {' '.join(str(error).split())}") from None
+        launch = config if isinstance(config, dict) else {}
+        if not launch:
+            raise ValueError("the file is no configuration of accelerate: it has no keys")
+        kind = str(launch.get("distributed_type") or "NO").upper()  # YAML reads a plain NO as false
         if kind not in DISTRIBUTED:
             raise ValueError(f"distributed_type {kind} is none of {', '.join(DISTRIBUTED)}")
-        if kind == "FSDP" and (config.get("fsdp_config") or {}).get("fsdp_version", 1) != 2:
+        if kind == "FSDP" and (launch.get("fsdp_config") or {}).get("fsdp_version", 1) != 2:
             raise ValueError("FSDP of version 1 would save one rank's share: write fsdp_version: 2 under fsdp_config")
-        if int(config.get("num_machines") or 1) > 1:
+        if int(launch.get("num_machines") or 1) > 1:
             raise ValueError("a run trains on the devices of one machine: write num_machines: 1")
         return file
 

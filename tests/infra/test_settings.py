@@ -192,12 +192,14 @@ def test_an_accelerate_configuration_that_is_not_there_is_told_by_its_variable()
     [
         ({"distributed_type": "MULTI_GPU", "num_machines": 2}, "devices of one machine: write num_machines: 1"),
         ({"distributed_type": "FSDP", "fsdp_config": {"fsdp_auto_wrap_policy": "NO_WRAP"}}, "write fsdp_version: 2"),
+        ("a: b: c", "the file is no YAML: mapping values are not allowed here"),
+        ("", "it has no keys"),
         ({"distributed_type": "DEEPSPEED"}, "distributed_type DEEPSPEED is none of NO, MULTI_CPU, MULTI_GPU, FSDP"),
     ],
 )
 def test_a_launch_that_would_train_something_else_is_refused_before_a_run_begins(tmp_path, config, says):
     file = tmp_path / "launch.yaml"
-    file.write_text(yaml.safe_dump(config))
+    file.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
     os.environ["DPO_ACCELERATE_CONFIG"] = str(file)
     with pytest.raises(BadSetting, match=f"DPO_ACCELERATE_CONFIG: .*{says}"):
         load_settings()
