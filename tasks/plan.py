@@ -64,10 +64,10 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
     content |= {"tune": checked.tune.model_dump(exclude=BUDGET)} if kind == "tune" else {}
     request = digest_json([kind, content, checked.model])
     champion, first = (_version(checked.name, number) for number in (state.champion, state.first))
-    from_champion = champion is not None and checked.retrain.start == "champion"
-    start = start_model(f"models:/{checked.name}@champion" if from_champion else checked.model, request)
-    model_folder = local_model(start, settings.home, pin=checked.trust_remote_code)
-    trusted = trusted_code(checked.trust_remote_code, model_folder)
+    pin = checked.trust_remote_code
+    start = start_model(_named_start(checked, champion), request, pin=pin)
+    model_folder = local_model(start, settings.home, pin=pin)
+    trusted = trusted_code(pin, model_folder)
     _require_trainable(checked, model_folder, trusted)
     model_sha256, tokenizer = digest_model(model_folder), digest_tokenizer(model_folder)
     reference = _reference(checked, model_folder, settings.home, trusted)
@@ -106,6 +106,12 @@ def plan(recipe: str, overrides: list[str], force: bool, kind: str = "retrain") 
         )
         require_comparable(planned)
         return _with_judges(planned, store) if kind == "retrain" else planned
+
+
+def _named_start(recipe: Recipe, champion: Version | None) -> str:
+    """What the recipe starts from: its model, or the champion once there is one."""
+    again = champion is not None and recipe.retrain.start == "champion"
+    return f"models:/{recipe.name}@champion" if again else recipe.model
 
 
 def _with_judges(planned: Plan, store: Store) -> Plan:

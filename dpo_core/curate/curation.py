@@ -8,7 +8,7 @@ chosen over a bad one), `feedback` (what people said of served answers).
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dpo_core.curate.choice import Choice
 from dpo_core.curate.correct import Correction
@@ -44,6 +44,14 @@ class PromptPlan(Section):
     near: Literal["one", "all"] = Field(
         "one", description="prompts that ask nearly the same, whatever the system message: keep the first, or all"
     )
+
+    @field_validator("sources")
+    @classmethod
+    def _traces_once(cls, sources: list[PromptSource]) -> list[PromptSource]:
+        traced = [source.path for source in sources if source.path.startswith(TRACES)]
+        if len(traced) > len(set(traced)):
+            raise ValueError("two sources read the same traces: name them once")
+        return sources
 
 
 class Answers(Section):
@@ -224,11 +232,6 @@ class Curation(Section):
             raise ValueError("answers.samples: 1 leaves nothing to choose among: at least 2 are needed")
         if self.way == "rewards" and self.temperature == 0:
             raise ValueError("answers.temperature: 0 gives the same answer each time: choosing needs more")
-        if self.validation.on_shortcut == "balance":
-            raise ValueError(
-                "validation.on_shortcut: balance weighs pairs for one training, and a data set keeps no weights: write "
-                "drop or warn here, and balance in the recipe of the run"
-            )
         if self.correction is not None and self.correction.better and self.rewards is None:
             raise ValueError("correction.better asks for what `rewards` scores higher: name a reward")
         return self

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dpo_core.curate.personal import PersonalData
 from dpo_core.curate.prompts import PromptItem
@@ -48,6 +48,12 @@ class PromptSource(Section):
     personal_data: PersonalData = Field(
         "mask", description="of traces: e-mail, phone and the like in prompts are masked, the prompt refused, or kept"
     )
+
+    @model_validator(mode="after")
+    def _days_of_traces(self) -> "PromptSource":
+        if self.days is not None and not self.path.startswith(TRACES):
+            raise ValueError("days is of traces: leave it out")
+        return self
 
 
 class PromptDraw(Section):

@@ -89,6 +89,7 @@ def expected_yield(
     interval = stats.binomtest(giving, prompts).proportion_ci(LEVEL, method="exact")
     answers = sum(len(group.candidates) for group in groups)
     tokens = sum(candidate.tokens for group in groups for candidate in group.candidates)
+    by_number = informative_share([tuple(c.score for c in group.candidates) for group in groups], numbers, rules.margin)
     return ExpectedYield(
         prompts,
         prompts - len(groups),
@@ -96,7 +97,7 @@ def expected_yield(
         answers / prompts,
         float(interval.low),
         float(interval.high),
-        informative_share([tuple(c.score for c in group.candidates) for group in groups], numbers, rules.margin),
+        {number: share * len(groups) / prompts for number, share in by_number.items()},
         seconds / max(drawn or answers, 1),
         tokens / max(answers, 1),
     )

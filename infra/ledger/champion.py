@@ -105,7 +105,7 @@ class Champion:
             if view.alias == view.state.champion:
                 if view.state.records and view.shown[0] < (end := view.state.records[-1]).seq:
                     self._show_previous(view.state)
-                    if _moves(view) and view.alias is not None and not self._copied(view.alias, must_copy):
+                    if view.alias is not None and not self._copied(view.alias, must_copy, moved=_moves(view)):
                         return
                     set_model_tag(self.name, SHOWN, f"{end.seq}:{end.sha256}")
                 return
@@ -125,9 +125,9 @@ class Champion:
             log.warning(says, self.name, before, error.says)
             move_alias(self.name, PREVIOUS, None)
 
-    def _copied(self, version: int, must_copy: bool) -> bool:
+    def _copied(self, version: int, must_copy: bool, *, moved: bool) -> bool:
         try:
-            copy_if_asked(self.name, version)
+            copy_if_asked(self.name, version, moved=moved)
         except InfraError as error:
             if must_copy:
                 raise

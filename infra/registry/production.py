@@ -13,13 +13,16 @@ COPIED = "copied_from"  # tag of the copy: NAME/VERSION
 ALIAS = "champion"
 
 
-def copy_if_asked(name: str, number: int) -> None:
+def copy_if_asked(name: str, number: int, *, moved: bool) -> None:
     """Where the version's tag names a registered model: a version of that with the same files, which is its champion.
 
-    Done again it changes nothing: the copy is known by its tag.
+    Done again it changes nothing: the copy is known by its tag. Unless the champion `moved`, one that is there stays.
     """
     source = versions.by_number(name, number)
     if not (target := source.tags.get(PRODUCTION, "")):
+        return
+    seen = versions.by_alias(target, ALIAS)
+    if seen is not None and not moved:  # a person's choice, or ours of before
         return
     client, origin = connect(), f"{name}/{number}"
     with mlflow_errors(f"copy version {number} of {name} to {target}"):
@@ -30,7 +33,6 @@ def copy_if_asked(name: str, number: int) -> None:
             copy = int(client.copy_model_version(f"models:/{origin}", target).version)
             versions.set_tags(target, copy, {COPIED: origin, PRODUCTION: ""})  # it has the other tags
             log.info("copied_to_production name=%s version=%d to=%s as=%d", name, number, target, copy)
-    seen = versions.by_alias(target, ALIAS)
     if seen is None or seen.number != copy:
         move_alias(target, ALIAS, copy)
         says = "production_moved name=%s from=%s to=%d copied_from=%s"

@@ -46,6 +46,10 @@ def plan_curation(recipe: str, overrides: list[str], force: bool) -> CurationPla
     store = open_store(settings)
     require_create_only(store)
     curation = load_curation(recipe, overrides)
+    if curation.validation.on_shortcut == "balance":
+        says = "balance weighs the pairs of one training, and a data set keeps no weights"
+        do = "write drop or warn here, and balance in the recipe of the run"
+        raise InputError(says, where=f"{recipe}, validation.on_shortcut", do=do)
     require_own(curation, store)
     sources = sources_of(curation)
     folder, trains = Path(recipe).parent.resolve(), run_of(curation)

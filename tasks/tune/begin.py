@@ -19,7 +19,7 @@ from tasks.tune import study as studies
 from tasks.tune.records import Search, TuningSplit
 
 log = logging.getLogger("dpo.tune")
-FIGURES = 2  # higher where a figure of a trial comes to mean something else: a study holds figures of one kind
+FIGURES = 3  # higher where a figure of a trial comes to mean something else: a study holds figures of one kind
 BYTES = 24  # of memory for each parameter of a training: weights, gradients, two moments, activations, and the parent
 
 

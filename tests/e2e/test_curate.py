@@ -202,8 +202,9 @@ def test_what_the_run_asks_or_holds_out_is_not_answered_unless_its_held_out_pair
     [
         ({"endpoints": {}}, "which `endpoints` does not have"),
         ({"answers": {"samples": 1}}, "leaves nothing to choose among"),
-        ({"validation": {"on_shortcut": "balance"}}, "a data set keeps no weights"),
         ({"answers": {"temperature": 0.0}}, "gives the same answer each time"),
+        ({"prompts": {"sources": [{"path": "traces:a", "days": 7}, {"path": "traces:a"}]}}, "the same traces"),
+        ({"prompts": {"sources": [{"path": "p.jsonl", "days": 7}]}}, "days is of traces"),
         ({"rewards": None}, "makes pairs in one way"),
         ({"promts": {}}, "unknown key 'promts'"),
         (

@@ -83,6 +83,13 @@ def test_a_curation_whose_endpoint_is_away_ends_as_failed(tmp_path, refused):
     assert refused(*given) == ["FAILED"]
 
 
+def test_a_curation_whose_pairs_are_to_be_weighed_is_refused_as_no_data_set_keeps_weights(tmp_path):
+    recipe = tmp_path / "curate.yaml"
+    recipe.write_text(yaml.safe_dump(CURATION | {"validation": {"on_shortcut": "balance"}}))
+    with pytest.raises(InputError, match="a data set keeps no weights"):
+        plan_curation.fn(str(recipe), [], force=False)
+
+
 def test_adapters_that_the_model_has_no_place_for_are_told_before_a_run_is_opened(tmp_path, monkeypatch):
     monkeypatch.setenv("DPO_HOME", str(tmp_path / "home"))
     recipe = str(tiny_recipe(tmp_path / "recipe"))

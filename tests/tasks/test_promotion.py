@@ -127,7 +127,7 @@ def test_a_copy_that_a_killed_process_left_unfinished_is_made_by_the_next_comman
     target = f"prod-{name}"
     versions.set_tags(name, 1, {PRODUCTION: target})
     with monkeypatch.context() as patch:
-        patch.setattr("infra.ledger.champion.copy_if_asked", lambda *given: 1 / 0)
+        patch.setattr("infra.ledger.champion.copy_if_asked", lambda *given, moved: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             by_hand(store, name, 1)
     assert versions.by_alias(name, "champion").number == 1
@@ -156,12 +156,20 @@ def test_an_alias_of_production_that_a_person_moved_stays_until_the_next_champio
     assert versions.by_alias(target, "champion").number == 2
 
 
+def test_a_name_for_production_that_is_asked_for_later_gets_the_champion_with_the_next_entry(store, name):
+    target = f"prod-{name}"
+    by_hand(store, name, 1)
+    versions.set_tags(name, 1, {PRODUCTION: target})
+    promotion.hold(store, name, lift=False, who="ada", why="w")
+    assert versions.by_alias(target, "champion").tags["copied_from"] == f"{name}/1"
+
+
 @pytest.mark.usefixtures("answers")
 def test_a_champion_that_cannot_be_copied_to_production_is_gone_back_from(store, name, monkeypatch, caplog):
     target = f"prod-{name}"
     versions.set_tags(name, 2, {PRODUCTION: target})
 
-    def refused(name, number):
+    def refused(name, number, *, moved):
         if number == 2:
             raise Rejected("no right to write it", where=target, do="ask for it")
 

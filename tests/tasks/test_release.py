@@ -323,7 +323,7 @@ def test_an_alias_of_before_the_ledger_is_adopted(registered, release, name, sto
     assert outcome(release(1)) == (1, True, "")
 
 
-def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, name):
+def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, name, tiny_model):
     alias = f"models:/{name}@champion"
     registered("a")
     versions.set_alias(name, "champion", 1)
@@ -336,9 +336,15 @@ def test_a_run_from_its_own_champion_is_a_look_up_the_second_time(registered, na
     assert start_model("./folder", "request") == "./folder"
     MlflowClient().delete_model_version(name, "1")
     assert start_model(alias, "request") == f"models:/{name}/2"
-    for base, start in (("pypi:qwen", "pypi:qwen"), ("./folder", "./folder"), ("", f"models:/{name}/2")):
-        versions.set_tags(name, 2, {START: base})
-        assert start_model(alias, "request") == start  # of the first round: what is no version
+    base, gone = str(tiny_model), f"{tiny_model}-gone"
+    for given, weights, start in (
+        (base, digest_weights(tiny_model), base),  # of the first round: what is no version
+        (base, "b" * 64, f"models:/{name}/2"),  # another model lies there now
+        (gone, "b" * 64, f"models:/{name}/2"),
+        ("", "b" * 64, f"models:/{name}/2"),
+    ):
+        versions.set_tags(name, 2, {START: given, START_WEIGHTS: weights})
+        assert start_model(alias, "request") == start
 
 
 def test_what_a_challenger_is_compared_with_is_named_for_what_it_is(registered, make_plan, recipe, name):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.data.messages import BadRow, messages_of
+from dpo_core.data.messages import ROLES, BadRow, messages_of
 from dpo_core.data.pairs import Message
 from dpo_core.errors import InputError
 from dpo_core.quality.postings import Postings, PromptIndex, distinct, has
@@ -99,7 +99,7 @@ def read_prompts(path: str) -> list[tuple[Message, ...]]:
 def _prompt_of(line: str, where: str) -> tuple[Message, ...]:
     try:
         prompt: Any = json.loads(line)["prompt"]
-        messages = _user(prompt) if isinstance(prompt, str) else tuple(messages_of(prompt, "prompt"))
+        messages = _user(prompt) if isinstance(prompt, str) else tuple(messages_of(_read_turns(prompt), "prompt"))
         if any(message["role"] == "user" and message["content"].strip() for message in messages):
             return messages
         says = "it has no words of a user"
@@ -108,6 +108,17 @@ def _prompt_of(line: str, where: str) -> tuple[Message, ...]:
     except (ValueError, KeyError, TypeError, RecursionError):
         says = "it is no JSON object with a prompt"
     raise InputError(f"this line has no prompt: {says}", where=where, do=DO)
+
+
+def _read_turns(prompt: object) -> object:
+    """Of a conversation the turns that are compared, the user's, and others that are plain text."""
+    if not isinstance(prompt, list):
+        return prompt
+    return [t for t in prompt if not isinstance(t, dict) or t.get("role") == "user" or _is_plain(t)]
+
+
+def _is_plain(turn: dict[str, object]) -> bool:
+    return turn.get("role") in ROLES and isinstance(turn.get("content"), str) and not turn.get("function_call")
 
 
 def _user(text: str) -> tuple[Message, ...]:

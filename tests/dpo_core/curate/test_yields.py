@@ -35,6 +35,7 @@ def test_prompts_that_were_refused_or_have_no_score_count_as_giving_no_pair():
     says = found.says(1000)
     assert "5 of 30 pilot prompts (24 were refused or have no score) gave a pair (17%" in says
     assert "1,000 prompts will give 167 pairs" in says
+    assert "by answers a prompt: 2: 17%" in says
 
 
 def test_tokens_that_nobody_counted_are_not_told():

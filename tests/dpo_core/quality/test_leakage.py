@@ -1,5 +1,7 @@
 """Prompts trained on against held-out prompts and benchmarks."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -131,6 +133,13 @@ def test_benchmarks_are_json_lines_or_text(tmp_path, text, expected):
     assert [prompt[-1]["content"] for prompt in read_prompts(str(tmp_path / "bench"))] == expected
 
 
+def test_of_a_benchmarks_conversation_turns_of_others_that_are_no_text_are_left_out(tmp_path):
+    asked, calls = {"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [{}]}
+    turns = [asked, calls, {"role": "ipython", "content": "3"}, {"role": "assistant", "content": "b"}]
+    (tmp_path / "bench").write_text(json.dumps({"prompt": turns}))
+    assert read_prompts(str(tmp_path / "bench")) == [(asked, {"role": "assistant", "content": "b"})]
+
+
 @pytest.mark.parametrize("text", ["", '{"prompt": "a"}\n{"question": "b"}\n', '{"prompt": 3}\n'])
 def test_a_file_without_prompts_is_refused_with_its_line(tmp_path, text):
     (tmp_path / "bench").write_text(text)
@@ -141,8 +150,8 @@ def test_a_file_without_prompts_is_refused_with_its_line(tmp_path, text):
 @pytest.mark.parametrize(
     ("prompt", "says"),
     [
-        ('[{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]', r"prompt\[1\]"),
-        ('[{"role": "user", "content": "a"}, {"content": "b"}]', r"prompt\[1\] is not a message"),
+        ('[{"role": "user", "content": "a"}, {"role": "user", "content": null}]', r"prompt\[1\]"),
+        ('["a"]', r"prompt\[0\] is not a message"),
         ('[{"role": "system", "content": "a"}]', "no words of a user"),
         ('{"role": "user"}', "not text or a list of messages"),
     ],

@@ -16,6 +16,7 @@ from dpo_core.model.load import load_model
 from dpo_core.model.modes import scoring
 from dpo_core.model.score import score
 from dpo_core.recipe import Lora, Training
+from dpo_core.train import checkpoint
 from dpo_core.train.batches import Fixed, batch_at, total_steps
 from dpo_core.train.checkpoint import load_checkpoint, newest_valid, save_checkpoint
 from dpo_core.train.displacement import displaced
@@ -318,6 +319,13 @@ def test_adapters_are_merged_into_a_plain_folder(folder, examples, tmp_path):
     torch.testing.assert_close(adapted, merged, atol=1e-5, rtol=0)
     assert digest_weights(tmp_path / "out") != digest_weights(folder)
     assert (tmp_path / "out" / "tokenizer.json").is_file()
+
+
+def test_of_a_checkpoint_only_the_process_that_writes_keeps_tensors(folder, examples):
+    policy, optimizer, run = steps_of(folder, examples, Training(max_steps=1))
+    list(run())
+    assert checkpoint._tensors(policy, optimizer, keep=False) == {}
+    assert checkpoint._tensors(policy, optimizer, keep=True)
 
 
 def test_the_bases_weights_of_other_formats_are_not_taken_over(folder, tmp_path):
