@@ -308,6 +308,7 @@ def main() -> None:
     """Serve; in a child, run its module to the end of this interpreter."""
     address, python = sys.argv[1:]
     gc.disable()  # collecting while modules come in takes a third as long again
+    gc.set_threshold(50_000, 20, 50)  # as in tests/conftest.py, in what is forked
     preload(Path(address).parent)
     gc.collect()
     gc.freeze()  # what all share is not copied by a collection in one of them
