@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from tests.forkserver import Forkserver
 
 gc.disable()  # until all is imported and collected
-gc.set_threshold(
-    50_000, 20, 50
-)  # and rarely from then on: each test is short, and the default took a sixth of its time
+gc.set_threshold(50_000, 20, 50)  # rarely from then on: by default it takes a sixth of a test's time
 watch_shapes()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: Ctrl-C is part of what is tested
     signal.signal(signal.SIGINT, signal.default_int_handler)

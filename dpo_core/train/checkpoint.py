@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,6 +23,7 @@ from dpo_core.data.digests import digest_file
 log = logging.getLogger("dpo.train")
 MANIFEST = "manifest.json"
 KEEP = 2
+Name = TypeVar("Name")
 
 
 def save_checkpoint(
@@ -96,7 +97,7 @@ def load_checkpoint(folder: Path, policy: torch.nn.Module, optimizer: torch.opti
 
 def save_weights(file: Path, policy: torch.nn.Module, *, write: bool = True) -> None:
     """The trainable weights alone, there whole or not at all. Every rank calls this; one of them has `write`."""
-    tensors = {name: tensor for name, p in _trainable(policy) if (tensor := brought(p, keep=write)) is not None}
+    tensors = brought(dict(_trainable(policy)), keep=write)
     if write:
         partial = file.with_name(f"{file.name}.partial")
         save_file(tensors, partial)
@@ -123,23 +124,24 @@ def _trainable(policy: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
 
 
 def _tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, torch.Tensor]:
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, parameter in _trainable(policy):
-        spread = {f"weight:{name}": parameter}
-        spread |= {f"{key}:{name}": value for key, value in optimizer.state[parameter].items()}
-        for key, value in spread.items():
-            if (tensor := brought(value, keep=keep)) is not None:
-                tensors[key] = tensor
-    return tensors
+        tensors[f"weight:{name}"] = parameter
+        tensors |= {f"{key}:{name}": value for key, value in optimizer.state[parameter].items()}
+    return brought(tensors, keep=keep)
 
 
-def brought(tensor: torch.Tensor, *, keep: bool) -> torch.Tensor | None:
-    """A tensor in the memory of the CPU, whole, if it is to be kept; of one that is spread every rank calls this.
+def brought(tensors: Mapping[Name, torch.Tensor], *, keep: bool) -> dict[Name, torch.Tensor]:
+    """Whole tensors in the memory of the CPU, on ranks that `keep` them; of those that are spread all ranks call it.
 
     One at a time: all of them whole would be a second model on each device.
     """
-    gathered = whole(tensor.detach())
-    return gathered.contiguous().cpu() if keep else None
+    kept = {}
+    for name, tensor in tensors.items():
+        gathered = whole(tensor.detach())
+        if keep:
+            kept[name] = gathered.contiguous().cpu()
+    return kept
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

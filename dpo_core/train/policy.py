@@ -87,8 +87,7 @@ def save_policy(policy: torch.nn.Module, base: Path, folder: Path, *, write: boo
     merge = getattr(policy, "merge_and_unload", None)
     plain = cast(PreTrainedModel, merge() if merge else policy)
     tensors = plain.state_dict(keep_vars=True)
-    spread = {id(tensor): tensor for tensor in tensors.values()}  # a tied weight once
-    gathered = {number: brought(tensor, keep=write) for number, tensor in spread.items()}
+    gathered = brought({id(tensor): tensor for tensor in tensors.values()}, keep=write)  # a tied weight once
     if not write:
         return
     plain.save_pretrained(folder, state_dict={name: gathered[id(tensor)] for name, tensor in tensors.items()})

@@ -136,9 +136,10 @@ def content_of(
         content.pop(name)
     if content["prompts"] is not None:
         content["prompts"].pop("run")  # what it keeps out is named by its content
-    for traced in (content["feedback"], *(content["prompts"] or {"sources": []})["sources"]):
-        if traced is not None:
-            traced.pop("days")  # so are the traces
+        for source in content["prompts"]["sources"]:
+            source.pop("days")  # so is what its traces asked
+    if content["feedback"] is not None:
+        content["feedback"].pop("days")  # each remark is used once, whenever it is read
     if model:
         content["model"] = [model["model_sha256"], model["tokenizer_sha256"]]
     _swap_models(content, curation)
